@@ -1,1 +1,34 @@
-fn main() {}
+//! Everything around the product: set-up of a machine, builds, a demo cluster, tests, benchmarks.
+
+mod images;
+mod setup;
+mod sh;
+mod up;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set-up, builds, demo cluster, tests and benchmarks of xebec")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and running xebec needs on Debian 12; prints what it did
+    Setup,
+    /// Build everything and start a three-node cluster on this machine
+    Up(up::Up),
+    /// Build the demo image as a docker-archive and print its path
+    Images,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Setup => setup::run(),
+        Command::Up(up) => up.run(),
+        Command::Images => images::demo().map(|path| println!("{}", path.display())),
+    }
+}
