@@ -7,7 +7,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = root.join("src/generated");
     let check = std::env::args().any(|arg| arg == "--check");
-    let fresh = if check { std::env::temp_dir().join(format!("xebec-proto-{}", std::process::id())) } else { out.clone() };
+    let fresh =
+        if check { std::env::temp_dir().join(format!("xebec-proto-{}", std::process::id())) } else { out.clone() };
     std::fs::create_dir_all(&fresh)?;
     tonic_prost_build::configure()
         .build_server(false)

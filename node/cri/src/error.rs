@@ -8,11 +8,25 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{operation} {object}")]
-    Rpc { operation: &'static str, object: String, #[source] source: Box<tonic::Status> },
+    Rpc {
+        operation: &'static str,
+        object: String,
+        #[source]
+        source: Box<tonic::Status>,
+    },
     #[error("{operation} {path}")]
-    Io { operation: &'static str, path: PathBuf, #[source] source: io::Error },
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("parse {what}")]
-    Json { what: String, #[source] source: serde_json::Error },
+    Json {
+        what: String,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("{0}")]
     Archive(String),
     #[error("{operation} timed out")]

@@ -16,11 +16,20 @@ use crate::NAMESPACE;
 pub enum Event {
     /// The stream is up, for the first time or again: anything may have happened before.
     Connected,
-    Started { container_id: String },
+    Started {
+        container_id: String,
+    },
     /// The main process exited (an exec's exit is not an event).
-    Exited { container_id: String, exit_status: u32 },
-    OutOfMemory { container_id: String },
-    Deleted { container_id: String },
+    Exited {
+        container_id: String,
+        exit_status: u32,
+    },
+    OutOfMemory {
+        container_id: String,
+    },
+    Deleted {
+        container_id: String,
+    },
 }
 
 /// Subscribes for as long as `sender` has a receiver, and again whenever containerd went away.
@@ -39,7 +48,8 @@ pub async fn watch(channel: Channel, sender: mpsc::Sender<Event>) {
 }
 
 async fn subscribe(channel: Channel, sender: &mpsc::Sender<Event>) -> Result<(), tonic::Status> {
-    let filters = ["/tasks/start", "/tasks/exit", "/tasks/oom", "/tasks/delete"].map(|topic| format!("topic==\"{topic}\",namespace=={NAMESPACE}"));
+    let filters = ["/tasks/start", "/tasks/exit", "/tasks/oom", "/tasks/delete"]
+        .map(|topic| format!("topic==\"{topic}\",namespace=={NAMESPACE}"));
     let request = SubscribeRequest { filters: filters.to_vec() };
     let mut stream = EventsClient::new(channel).subscribe(request).await?.into_inner();
     if sender.send(Event::Connected).await.is_err() {
@@ -60,12 +70,14 @@ fn decode(topic: &str, bytes: &[u8]) -> Option<Event> {
         "/tasks/exit" => {
             let exit = TaskExit::decode(bytes).ok()?;
             // `id` is the exec's id when an exec ended.
-            (exit.id == exit.container_id).then_some(Event::Exited { container_id: exit.container_id, exit_status: exit.exit_status })?
+            (exit.id == exit.container_id)
+                .then_some(Event::Exited { container_id: exit.container_id, exit_status: exit.exit_status })?
         }
         "/tasks/oom" => Event::OutOfMemory { container_id: TaskOom::decode(bytes).ok()?.container_id },
         "/tasks/delete" => {
             let delete = TaskDelete::decode(bytes).ok()?;
-            (delete.id.is_empty() || delete.id == delete.container_id).then_some(Event::Deleted { container_id: delete.container_id })?
+            (delete.id.is_empty() || delete.id == delete.container_id)
+                .then_some(Event::Deleted { container_id: delete.container_id })?
         }
         _ => return None,
     })

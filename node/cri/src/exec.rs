@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use containerd_client::services::v1::containers_client::ContainersClient;
 use containerd_client::services::v1::tasks_client::TasksClient;
 use containerd_client::services::v1::{
-    CloseIoRequest, DeleteProcessRequest, ExecProcessRequest, GetContainerRequest, KillRequest, ResizePtyRequest, StartRequest, WaitRequest,
+    CloseIoRequest, DeleteProcessRequest, ExecProcessRequest, GetContainerRequest, KillRequest, ResizePtyRequest,
+    StartRequest, WaitRequest,
 };
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -93,7 +94,10 @@ pub async fn exec(channel: Channel, container_id: &str, options: &ExecOptions, f
         path.as_ref().map(|p| pipe::OpenOptions::new().open_receiver(p).map_err(Error::io("open FIFO", p))).transpose()
     };
     let (receive_out, receive_err) = (open(&stdout)?, open(&stderr)?);
-    let send_in = stdin.as_ref().map(|p| pipe::OpenOptions::new().read_write(true).open_sender(p).map_err(Error::io("open FIFO", p))).transpose()?;
+    let send_in = stdin
+        .as_ref()
+        .map(|p| pipe::OpenOptions::new().read_write(true).open_sender(p).map_err(Error::io("open FIFO", p)))
+        .transpose()?;
     let mut tasks = TasksClient::new(channel);
     let exec = ExecProcessRequest {
         container_id: container_id.to_owned(),
@@ -116,13 +120,19 @@ pub async fn exec(channel: Channel, container_id: &str, options: &ExecOptions, f
 /// The container's own process with another command, as containerd's CRI plugin derives it.
 async fn process_spec(channel: Channel, container_id: &str, options: &ExecOptions) -> Result<Value> {
     let get = GetContainerRequest { id: container_id.to_owned() };
-    let container = ContainersClient::new(channel).get(request(get, None)).await.map_err(Error::rpc("get container", container_id))?;
+    let container = ContainersClient::new(channel)
+        .get(request(get, None))
+        .await
+        .map_err(Error::rpc("get container", container_id))?;
     let any = container.into_inner().container.and_then(|c| c.spec).unwrap_or_default();
-    let mut spec: Value = serde_json::from_slice(&any.value).map_err(|source| Error::Json { what: format!("spec of {container_id}"), source })?;
+    let mut spec: Value = serde_json::from_slice(&any.value)
+        .map_err(|source| Error::Json { what: format!("spec of {container_id}"), source })?;
     let mut process = spec["process"].take();
     process["args"] = options.command.clone().into();
     process["terminal"] = options.tty.into();
-    if options.tty && let Some(env) = process["env"].as_array_mut() {
+    if options.tty
+        && let Some(env) = process["env"].as_array_mut()
+    {
         env.push("TERM=xterm".into());
     }
     Ok(process)
@@ -131,13 +141,18 @@ async fn process_spec(channel: Channel, container_id: &str, options: &ExecOption
 impl Control {
     async fn start(&self) -> Result<()> {
         let start = StartRequest { container_id: self.container_id.clone(), exec_id: self.exec_id.clone() };
-        self.tasks.clone().start(request(start, None)).await.map_err(Error::rpc("start process in", &self.container_id))?;
+        self.tasks
+            .clone()
+            .start(request(start, None))
+            .await
+            .map_err(Error::rpc("start process in", &self.container_id))?;
         Ok(())
     }
 
     /// Stdin has ended: the shim drops its own writer, and the process reads to the end once ours is dropped too.
     pub async fn close_stdin(&self) -> Result<()> {
-        let close = CloseIoRequest { container_id: self.container_id.clone(), exec_id: self.exec_id.clone(), stdin: true };
+        let close =
+            CloseIoRequest { container_id: self.container_id.clone(), exec_id: self.exec_id.clone(), stdin: true };
         self.tasks.clone().close_io(request(close, None)).await.map_err(Error::rpc("close stdin of", &self.exec_id))?;
         Ok(())
     }
@@ -145,12 +160,17 @@ impl Control {
     pub async fn resize(&self, width: u16, height: u16) -> Result<()> {
         let (container_id, exec_id) = (self.container_id.clone(), self.exec_id.clone());
         let resize = ResizePtyRequest { container_id, exec_id, width: width.into(), height: height.into() };
-        self.tasks.clone().resize_pty(request(resize, None)).await.map_err(Error::rpc("resize terminal of", &self.exec_id))?;
+        self.tasks
+            .clone()
+            .resize_pty(request(resize, None))
+            .await
+            .map_err(Error::rpc("resize terminal of", &self.exec_id))?;
         Ok(())
     }
 
     pub async fn kill(&self, signal: u32) -> Result<()> {
-        let kill = KillRequest { container_id: self.container_id.clone(), exec_id: self.exec_id.clone(), signal, all: false };
+        let kill =
+            KillRequest { container_id: self.container_id.clone(), exec_id: self.exec_id.clone(), signal, all: false };
         self.tasks.clone().kill(request(kill, None)).await.map_err(Error::rpc("kill", &self.exec_id))?;
         Ok(())
     }
@@ -172,7 +192,13 @@ impl Control {
                     self.delete().await;
                     return Ok(response.into_inner().exit_status.try_into().unwrap_or(255));
                 }
-                Err(status) if attempts < 20 && matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled) => {
+                Err(status)
+                    if attempts < 20
+                        && matches!(
+                            status.code(),
+                            tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled
+                        ) =>
+                {
                     attempts += 1;
                     tokio::time::sleep(std::time::Duration::from_millis(250)).await;
                 }

@@ -26,7 +26,12 @@ impl ImageClient {
     }
 
     pub async fn list(&self) -> Result<Vec<v1::Image>> {
-        let response = self.0.clone().list_images(v1::ListImagesRequest::default()).await.map_err(Error::rpc("list images", ""))?;
+        let response = self
+            .0
+            .clone()
+            .list_images(v1::ListImagesRequest::default())
+            .await
+            .map_err(Error::rpc("list images", ""))?;
         Ok(response.into_inner().images)
     }
 
@@ -44,7 +49,12 @@ impl ImageClient {
     }
 
     pub async fn fs_info(&self) -> Result<Vec<v1::FilesystemUsage>> {
-        let response = self.0.clone().image_fs_info(v1::ImageFsInfoRequest {}).await.map_err(Error::rpc("image filesystem info", ""))?;
+        let response = self
+            .0
+            .clone()
+            .image_fs_info(v1::ImageFsInfoRequest {})
+            .await
+            .map_err(Error::rpc("image filesystem info", ""))?;
         Ok(response.into_inner().image_filesystems)
     }
 }

@@ -45,7 +45,12 @@ struct Blob {
 impl Blob {
     fn descriptor(&self) -> Descriptor {
         let size = self.size.try_into().unwrap_or(i64::MAX);
-        Descriptor { media_type: self.media_type.clone(), digest: self.digest.clone(), size, annotations: Default::default() }
+        Descriptor {
+            media_type: self.media_type.clone(),
+            digest: self.digest.clone(),
+            size,
+            annotations: Default::default(),
+        }
     }
 
     fn json(&self) -> Value {
@@ -55,7 +60,8 @@ impl Blob {
 
 /// Imports every named image of an archive. An archive without names is an error unless `name` gives one.
 pub async fn import(channel: Channel, source: Source, name: Option<&str>) -> Result<Vec<Imported>> {
-    let archive = tokio::task::spawn_blocking(|| Archive::open(source)).await.map_err(|e| Error::Archive(e.to_string()))??;
+    let archive =
+        tokio::task::spawn_blocking(|| Archive::open(source)).await.map_err(|e| Error::Archive(e.to_string()))??;
     let content = Content::open(channel.clone()).await?;
     let images = store(&archive, &content, name).await;
     let mut imported = Vec::new();
@@ -76,7 +82,9 @@ async fn store(archive: &Archive, content: &Content, name: Option<&str>) -> Resu
     } else if archive.has(oci::INDEX) {
         oci::store(archive, content, name).await?
     } else {
-        return Err(Error::Archive("not an image archive: it has neither manifest.json (docker save) nor index.json (OCI layout)".to_owned()));
+        return Err(Error::Archive(
+            "not an image archive: it has neither manifest.json (docker save) nor index.json (OCI layout)".to_owned(),
+        ));
     };
     if images.is_empty() {
         return Err(Error::Archive("the archive names no image: give it a name".to_owned()));

@@ -28,7 +28,11 @@ impl RuntimeClient {
 
     /// The runtime's conditions (`RuntimeReady`, `NetworkReady`).
     pub async fn status(&self) -> Result<v1::RuntimeStatus> {
-        let response = self.client().status(v1::StatusRequest { verbose: false }).await.map_err(Error::rpc("runtime status", ""))?;
+        let response = self
+            .client()
+            .status(v1::StatusRequest { verbose: false })
+            .await
+            .map_err(Error::rpc("runtime status", ""))?;
         Ok(response.into_inner().status.unwrap_or_default())
     }
 
@@ -52,22 +56,41 @@ impl RuntimeClient {
     }
 
     /// With `verbose`, `info["info"]` is containerd's JSON: the OCI spec with the path of the network namespace.
-    pub async fn pod_sandbox_status(&self, id: &str, verbose: bool) -> Result<(v1::PodSandboxStatus, HashMap<String, String>)> {
+    pub async fn pod_sandbox_status(
+        &self,
+        id: &str,
+        verbose: bool,
+    ) -> Result<(v1::PodSandboxStatus, HashMap<String, String>)> {
         let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose };
-        let response = self.client().pod_sandbox_status(request).await.map_err(Error::rpc("pod sandbox status", id))?.into_inner();
+        let response =
+            self.client().pod_sandbox_status(request).await.map_err(Error::rpc("pod sandbox status", id))?.into_inner();
         Ok((response.status.unwrap_or_default(), response.info))
     }
 
     pub async fn list_pod_sandbox(&self, labels: HashMap<String, String>) -> Result<Vec<v1::PodSandbox>> {
         let filter = v1::PodSandboxFilter { label_selector: labels, ..Default::default() };
         let request = v1::ListPodSandboxRequest { filter: Some(filter) };
-        Ok(self.client().list_pod_sandbox(request).await.map_err(Error::rpc("list pod sandboxes", ""))?.into_inner().items)
+        Ok(self
+            .client()
+            .list_pod_sandbox(request)
+            .await
+            .map_err(Error::rpc("list pod sandboxes", ""))?
+            .into_inner()
+            .items)
     }
 
-    pub async fn create_container(&self, sandbox: &str, config: v1::ContainerConfig, sandbox_config: v1::PodSandboxConfig) -> Result<String> {
+    pub async fn create_container(
+        &self,
+        sandbox: &str,
+        config: v1::ContainerConfig,
+        sandbox_config: v1::PodSandboxConfig,
+    ) -> Result<String> {
         let object = config.metadata.as_ref().map(|m| m.name.clone()).unwrap_or_default();
-        let request =
-            v1::CreateContainerRequest { pod_sandbox_id: sandbox.to_owned(), config: Some(config), sandbox_config: Some(sandbox_config) };
+        let request = v1::CreateContainerRequest {
+            pod_sandbox_id: sandbox.to_owned(),
+            config: Some(config),
+            sandbox_config: Some(sandbox_config),
+        };
         let response = self.client().create_container(request).await.map_err(Error::rpc("create container", object))?;
         Ok(response.into_inner().container_id)
     }
@@ -80,7 +103,10 @@ impl RuntimeClient {
 
     /// SIGTERM (or the image's STOPSIGNAL), then SIGKILL after `grace`.
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
-        let request = v1::StopContainerRequest { container_id: id.to_owned(), timeout: grace.as_secs().try_into().unwrap_or(i64::MAX) };
+        let request = v1::StopContainerRequest {
+            container_id: id.to_owned(),
+            timeout: grace.as_secs().try_into().unwrap_or(i64::MAX),
+        };
         self.client().stop_container(request).await.map_err(Error::rpc("stop container", id))?;
         Ok(())
     }
@@ -94,7 +120,13 @@ impl RuntimeClient {
     pub async fn list_containers(&self, labels: HashMap<String, String>) -> Result<Vec<v1::Container>> {
         let filter = v1::ContainerFilter { label_selector: labels, ..Default::default() };
         let request = v1::ListContainersRequest { filter: Some(filter) };
-        Ok(self.client().list_containers(request).await.map_err(Error::rpc("list containers", ""))?.into_inner().containers)
+        Ok(self
+            .client()
+            .list_containers(request)
+            .await
+            .map_err(Error::rpc("list containers", ""))?
+            .into_inner()
+            .containers)
     }
 
     pub async fn container_status(&self, id: &str) -> Result<v1::ContainerStatus> {
@@ -105,13 +137,23 @@ impl RuntimeClient {
 
     pub async fn container_stats(&self) -> Result<Vec<v1::ContainerStats>> {
         let request = v1::ListContainerStatsRequest { filter: None };
-        Ok(self.client().list_container_stats(request).await.map_err(Error::rpc("container stats", ""))?.into_inner().stats)
+        Ok(self
+            .client()
+            .list_container_stats(request)
+            .await
+            .map_err(Error::rpc("container stats", ""))?
+            .into_inner()
+            .stats)
     }
 
     /// Runs `command` to its end; the runtime kills it after `timeout` (zero: never) and then answers `DeadlineExceeded`.
     pub async fn exec_sync(&self, id: &str, command: Vec<String>, timeout: Duration) -> Result<v1::ExecSyncResponse> {
         let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
-        let request = v1::ExecSyncRequest { container_id: id.to_owned(), cmd: command, timeout: seconds.try_into().unwrap_or(i64::MAX) };
+        let request = v1::ExecSyncRequest {
+            container_id: id.to_owned(),
+            cmd: command,
+            timeout: seconds.try_into().unwrap_or(i64::MAX),
+        };
         Ok(self.client().exec_sync(request).await.map_err(Error::rpc("exec in container", id))?.into_inner())
     }
 

@@ -27,7 +27,10 @@ impl Content {
         let lease = format!("xebec-import-{}-{nanos}", std::process::id());
         // An import that dies leaves a lease that containerd drops by itself after this time.
         let expire = an_hour_from_now();
-        let create = CreateRequest { id: lease.clone(), labels: HashMap::from([("containerd.io/gc.expire".to_owned(), expire)]) };
+        let create = CreateRequest {
+            id: lease.clone(),
+            labels: HashMap::from([("containerd.io/gc.expire".to_owned(), expire)]),
+        };
         leases.create(request(create, None)).await.map_err(Error::rpc("create lease", &lease))?;
         Ok(Self { client: ContentClient::new(channel), leases, lease })
     }
@@ -84,7 +87,14 @@ impl Content {
         self.client.clone().info(request(InfoRequest { digest: digest.to_owned() }, self.lease())).await.is_ok()
     }
 
-    fn message(&self, blob: &Blob, action: WriteAction, offset: i64, data: Vec<u8>, labels: HashMap<String, String>) -> WriteContentRequest {
+    fn message(
+        &self,
+        blob: &Blob,
+        action: WriteAction,
+        offset: i64,
+        data: Vec<u8>,
+        labels: HashMap<String, String>,
+    ) -> WriteContentRequest {
         WriteContentRequest {
             action: action.into(),
             r#ref: format!("{}-{}", self.lease, blob.digest),
@@ -98,7 +108,8 @@ impl Content {
 
     async fn write(&self, blob: &Blob, messages: tokio::sync::mpsc::Receiver<WriteContentRequest>) -> Result<()> {
         let done = async {
-            let mut answers = self.client.clone().write(request(ReceiverStream::new(messages), self.lease())).await?.into_inner();
+            let mut answers =
+                self.client.clone().write(request(ReceiverStream::new(messages), self.lease())).await?.into_inner();
             while answers.message().await?.is_some() {}
             Ok(())
         };

@@ -24,8 +24,8 @@ struct Entry {
 }
 
 pub(super) async fn store(archive: &Archive, content: &Content, name: Option<&str>) -> Result<Vec<(String, Blob)>> {
-    let entries: Vec<Entry> =
-        serde_json::from_slice(&archive.document(MANIFEST)?).map_err(|source| Error::Json { what: MANIFEST.to_owned(), source })?;
+    let entries: Vec<Entry> = serde_json::from_slice(&archive.document(MANIFEST)?)
+        .map_err(|source| Error::Json { what: MANIFEST.to_owned(), source })?;
     let mut images = Vec::new();
     for entry in entries {
         let names: Vec<String> = match (name, &entry.repo_tags) {
@@ -47,7 +47,11 @@ async fn image(archive: &Archive, content: &Content, entry: &Entry) -> Result<Bl
     for path in &entry.layers {
         let extent = archive.extent(path)?;
         let magic = archive.chunk(extent, 0, 4)?;
-        let blob = Blob { media_type: layer_media_type(&magic).to_owned(), digest: archive.digest(extent)?, size: extent.size };
+        let blob = Blob {
+            media_type: layer_media_type(&magic).to_owned(),
+            digest: archive.digest(extent)?,
+            size: extent.size,
+        };
         content.copy(archive, extent, &blob).await?;
         layers.push(blob);
     }

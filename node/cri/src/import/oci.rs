@@ -33,7 +33,8 @@ impl Descriptor {
     /// containerd writes the full name; others only the `ref.name`, which may be a full name or a tag.
     fn name(&self) -> Option<String> {
         let full = self.annotations.get("io.containerd.image.name");
-        let reference = self.annotations.get("org.opencontainers.image.ref.name").filter(|name| name.contains(['/', ':']));
+        let reference =
+            self.annotations.get("org.opencontainers.image.ref.name").filter(|name| name.contains(['/', ':']));
         full.or(reference).map(|name| normalize(name))
     }
 }
@@ -55,7 +56,8 @@ fn parse<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> 
 fn descriptors(document: &Value, key: &str, what: &str) -> Result<Vec<Descriptor>> {
     match document.get(key) {
         None | Some(Value::Null) => Ok(Vec::new()),
-        Some(list) => serde_json::from_value(list.clone()).map_err(|source| Error::Json { what: format!("{what}: {key}"), source }),
+        Some(list) => serde_json::from_value(list.clone())
+            .map_err(|source| Error::Json { what: format!("{what}: {key}"), source }),
     }
 }
 
@@ -72,9 +74,11 @@ async fn tree(archive: &Archive, content: &Content, descriptor: &Descriptor, dep
             keys.push(format!("m.{i}"));
         }
     }
-    let config: Option<Descriptor> = document.get("config").map(|c| parse(&path, c.to_string().as_bytes())).transpose()?;
+    let config: Option<Descriptor> =
+        document.get("config").map(|c| parse(&path, c.to_string().as_bytes())).transpose()?;
     let config = config.map(|c| ("config".to_owned(), c));
-    let layers = descriptors(&document, "layers", &path)?.into_iter().enumerate().map(|(i, layer)| (format!("l.{i}"), layer));
+    let layers =
+        descriptors(&document, "layers", &path)?.into_iter().enumerate().map(|(i, layer)| (format!("l.{i}"), layer));
     for (key, child) in config.into_iter().chain(layers) {
         let blob = child.blob();
         content.copy(archive, archive.extent(&child.path())?, &blob).await?;
