@@ -1,0 +1,40 @@
+//! Read-only configuration: frozen `.rodata` that the loader fills, so that the verifier removes
+//! what is off. Addresses and masks are in network order as the bytes of a `u32` on this machine
+//! (`u32::from_ne_bytes(addr)`).
+
+/// Version of every layout in this crate. A change is a new pin directory and a migration.
+pub const VERSION: u32 = 1;
+
+/// Name of each global, as `EbpfLoader::override_global` takes it.
+pub mod global {
+    pub const NODE_IP: &str = "NODE_IP";
+    pub const GATEWAY_IP: &str = "GATEWAY_IP";
+    pub const HAIRPIN_IP: &str = "HAIRPIN_IP";
+    pub const CLUSTER_ADDR: &str = "CLUSTER_ADDR";
+    pub const CLUSTER_MASK: &str = "CLUSTER_MASK";
+    pub const SERVICE_ADDR: &str = "SERVICE_ADDR";
+    pub const SERVICE_MASK: &str = "SERVICE_MASK";
+    pub const NODE_PREFIX_LEN: &str = "NODE_PREFIX_LEN";
+    pub const OVERLAY_IFINDEX: &str = "OVERLAY_IFINDEX";
+    pub const OVERLAY_VNI: &str = "OVERLAY_VNI";
+    pub const SNAT_PORT_MIN: &str = "SNAT_PORT_MIN";
+    pub const SNAT_PORT_MAX: &str = "SNAT_PORT_MAX";
+    pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";
+    pub const HASH_SEED: &str = "HASH_SEED";
+}
+
+/// Source address a pod sees when it reaches itself through a service. Link-local (RFC 3927), so
+/// it is nobody's address in a cluster.
+pub const HAIRPIN_IP: crate::Addr4 = [169, 254, 77, 77];
+
+/// Ports that masquerade takes: above Linux's default ephemeral range (32768-60999), so they never
+/// meet a socket of the node.
+pub const SNAT_PORTS: core::ops::RangeInclusive<u16> = 61_000..=65_535;
+
+/// Mark on packets whose tunnel key is already set. A packet that enters from a pod has no mark:
+/// veth scrubs it when namespaces differ (`skb_scrub_packet`).
+pub const MARK_TUNNEL: u32 = 0x7865_6263;
+
+/// Netns cookie (or client address) space tags for [`crate::AffinityKey::kind`].
+pub const CLIENT_NETNS: u8 = 1;
+pub const CLIENT_ADDR4: u8 = 2;

@@ -1,0 +1,152 @@
+//! Conntrack and NAT entries: a tuple and what it becomes.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    Addr4, Be16,
+    lb::{BackendId, ServiceId},
+};
+
+/// Both ports. ICMP echo carries its identifier in both.
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Ports {
+    pub src: Be16,
+    pub dst: Be16,
+}
+const _: () = assert!(size_of::<Ports>() == 4);
+
+/// Source and destination of one direction of a flow.
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Tuple4 {
+    pub src: Addr4,
+    pub dst: Addr4,
+    pub ports: Ports,
+}
+const _: () = assert!(size_of::<Tuple4>() == 12);
+
+impl Tuple4 {
+    /// The tuple of the answer.
+    #[inline(always)]
+    pub const fn reversed(self) -> Self {
+        Self {
+            src: self.dst,
+            dst: self.src,
+            ports: Ports {
+                src: self.ports.dst,
+                dst: self.ports.src,
+            },
+        }
+    }
+}
+
+/// Which translation an entry is for.
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Direction(pub u8);
+
+impl Direction {
+    /// `CT4`: client to service becomes client to backend.
+    pub const SERVICE: Self = Self(0);
+    /// `CT4`: backend to client becomes service to client.
+    pub const REPLY: Self = Self(1);
+    /// `CT4`: a flow that somebody outside the cluster opened to a pod; the key is the pod's answer,
+    /// which must not be masqueraded. `to` carries the tunnel endpoint it came from, if any, in `src`.
+    pub const INBOUND: Self = Self(2);
+    /// `NAT4`: pod to outside becomes node to outside.
+    pub const OUT: Self = Self(3);
+    /// `NAT4`: outside to node becomes outside to pod.
+    pub const IN: Self = Self(4);
+}
+
+/// Key of `CT4` and `NAT4`.
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct FlowKey4 {
+    pub tuple: Tuple4,
+    pub proto: u8,
+    pub direction: Direction,
+    pub pad: [u8; 2],
+}
+const _: () = assert!(size_of::<FlowKey4>() == 16);
+
+/// Where a flow is in its life; it decides how long an idle entry stays.
+#[derive(
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Debug,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct FlowState(pub u8);
+
+impl FlowState {
+    /// Packets in one direction only.
+    pub const OPENING: Self = Self(0);
+    /// Seen in the other direction too, or (TCP) a segment without SYN.
+    pub const OPEN: Self = Self(1);
+    /// TCP FIN or RST seen.
+    pub const CLOSING: Self = Self(2);
+}
+
+/// Value of `CT4` and `NAT4`. Written through the pointer, never replaced: replacing an entry of
+/// an LRU map can evict another.
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Flow4 {
+    /// What the packet's tuple becomes.
+    pub to: Tuple4,
+    pub state: FlowState,
+    pub pad: [u8; 3],
+    pub service: ServiceId,
+    pub backend: BackendId,
+    /// Boot-time clock.
+    pub seen_ns: u64,
+    pub packets: u64,
+    pub bytes: u64,
+}
+const _: () = assert!(size_of::<Flow4>() == 48);
+
+/// A datagram in fragments; the value is its [`Ports`].
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct FragmentKey4 {
+    pub src: Addr4,
+    pub dst: Addr4,
+    pub id: Be16,
+    pub proto: u8,
+    pub pad: u8,
+}
+const _: () = assert!(size_of::<FragmentKey4>() == 12);
+
+crate::pod!(
+    Ports,
+    Tuple4,
+    Direction,
+    FlowKey4,
+    FlowState,
+    Flow4,
+    FragmentKey4
+);

@@ -1,0 +1,40 @@
+//! Every limit of the datapath, in one place. Maps are not preallocated, so a limit costs memory
+//! only when it is used; the LRU maps, which the kernel preallocates, are budgeted below.
+
+/// Frontends: one per (address, port, protocol) that clients dial.
+pub const FRONTENDS_MAX: u32 = 262_144;
+/// Backends over all services, counting both generations while a service is being replaced.
+pub const BACKENDS_MAX: u32 = 1_048_576;
+/// Backends of one service port. Slots are `u16`.
+pub const SERVICE_BACKENDS_MAX: u16 = 32_768;
+/// Members of services with session affinity.
+pub const MEMBERS_MAX: u32 = 262_144;
+/// Clients with a remembered backend.
+pub const AFFINITIES_MAX: u32 = 65_536;
+/// Flows whose service address is translated packet by packet.
+pub const FLOWS_MAX: u32 = 131_072;
+/// Masqueraded flows take two entries each.
+pub const NAT_MAX: u32 = 131_072;
+/// Datagrams whose fragments are on their way.
+pub const FRAGMENTS_MAX: u32 = 8_192;
+/// Pods on this node.
+pub const PODS_MAX: u32 = 4_096;
+/// Single addresses and node prefixes of other nodes.
+pub const ENDPOINTS_MAX: u32 = 524_288;
+/// Prefixes of any other length.
+pub const PREFIXES_MAX: u32 = 65_536;
+/// Services one unconnected UDP socket can talk to at the same time and still see their addresses.
+pub const SOCKET_ORIGINS_MAX: usize = 8;
+/// Ports tried before a masqueraded flow is refused.
+pub const SNAT_TRIES_MAX: u32 = 32;
+
+/// What the kernel allocates up front for LRU maps: element header (72 bytes on 64-bit kernels:
+/// `struct htab_elem` and LRU node), key and value.
+const LRU_BYTES: u64 = (FLOWS_MAX as u64 + NAT_MAX as u64) * (72 + 16 + 48)
+    + AFFINITIES_MAX as u64 * (72 + 16 + 16)
+    + FRAGMENTS_MAX as u64 * (72 + 12 + 4);
+const _: () = assert!(
+    LRU_BYTES <= 64 << 20,
+    "LRU maps must fit the node's memory budget"
+);
+const _: () = assert!(SERVICE_BACKENDS_MAX as u32 * 2 <= BACKENDS_MAX);

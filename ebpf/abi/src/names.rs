@@ -1,0 +1,48 @@
+//! Names of maps, programs and pin directories.
+
+/// `BPF_OBJ_NAME_LEN` is 16 with its NUL; longer names are cut, and then collide.
+pub const NAME_MAX_BYTES: usize = 15;
+
+pub const LB4_FRONTENDS: &str = "xb_lb4_fe";
+pub const LB4_BACKENDS: &str = "xb_lb4_be";
+pub const LB4_MEMBERS: &str = "xb_lb4_member";
+pub const LB4_AFFINITY: &str = "xb_lb4_affinity";
+pub const SOCK4_ORIGINS: &str = "xb_sock4_origin";
+pub const CT4: &str = "xb_ct4";
+pub const NAT4: &str = "xb_nat4";
+pub const FRAGMENTS4: &str = "xb_frag4";
+pub const PODS4: &str = "xb_pods4";
+pub const IPCACHE4: &str = "xb_ipcache4";
+pub const PREFIXES4: &str = "xb_prefix4";
+pub const DROPS: &str = "xb_drops";
+pub const COUNTERS: &str = "xb_counters";
+pub const MAP_ERRORS: &str = "xb_map_errors";
+
+/// Every map that outlives an agent.
+pub const PINNED_MAPS: [&str; 14] = [
+    LB4_FRONTENDS,
+    LB4_BACKENDS,
+    LB4_MEMBERS,
+    LB4_AFFINITY,
+    SOCK4_ORIGINS,
+    CT4,
+    NAT4,
+    FRAGMENTS4,
+    PODS4,
+    IPCACHE4,
+    PREFIXES4,
+    DROPS,
+    COUNTERS,
+    MAP_ERRORS,
+];
+
+const _: () = {
+    let mut i = 0;
+    while i < PINNED_MAPS.len() {
+        assert!(
+            PINNED_MAPS[i].len() <= NAME_MAX_BYTES,
+            "a map name is too long"
+        );
+        i += 1;
+    }
+};

@@ -1,0 +1,136 @@
+//! Counters: every drop has a reason, every failed map operation an errno.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Per-CPU value of `DROPS` and `COUNTERS`.
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Traffic {
+    pub packets: u64,
+    pub bytes: u64,
+}
+const _: () = assert!(size_of::<Traffic>() == 16);
+
+crate::pod!(Traffic);
+
+/// Declares a dense enum that indexes a per-CPU array, with the label metrics and text use.
+macro_rules! index {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal => $label:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u32)]
+        pub enum $name { $($(#[$doc])* $variant = $value,)* }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            pub const fn index(self) -> u32 {
+                self as u32
+            }
+
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+        }
+
+        const _: () = {
+            let mut i = 0;
+            while i < $name::ALL.len() {
+                assert!($name::ALL[i] as usize == i, "indexes must be dense");
+                i += 1;
+            }
+        };
+    };
+}
+
+index! {
+    /// Why a packet was dropped or a connection refused.
+    DropReason {
+        /// A header is cut short or contradicts itself.
+        InvalidPacket = 0 => "invalid_packet",
+        /// A pod sent from an address that is not its own.
+        InvalidSource = 1 => "invalid_source",
+        /// An address of the service range that no Service has.
+        NoService = 2 => "no_service",
+        /// A Service without a usable backend.
+        NoBackend = 3 => "no_backend",
+        /// A pod address on no known node.
+        NoRemote = 4 => "no_remote",
+        /// The kernel refused the tunnel key.
+        TunnelKey = 5 => "tunnel_key",
+        /// An encapsulated packet of another network.
+        TunnelId = 6 => "tunnel_id",
+        /// Every port tried for masquerading is taken.
+        NoSnatPort = 7 => "no_snat_port",
+        /// A NAT or conntrack entry could not be written.
+        FlowInsert = 8 => "flow_insert",
+        /// A later fragment whose first fragment was not seen.
+        UnknownFragment = 9 => "unknown_fragment",
+        /// The kernel refused to change the packet.
+        PacketWrite = 10 => "packet_write",
+        /// A protocol that cannot be translated.
+        UnknownProtocol = 11 => "unknown_protocol",
+    }
+}
+
+index! {
+    /// Events that are not drops.
+    Counter {
+        /// Delivered to a pod on this node by `redirect_peer`.
+        ToPod = 0 => "to_pod",
+        /// Sent to another node through the overlay.
+        ToOverlay = 1 => "to_overlay",
+        /// Sent to another node by its route.
+        ToNode = 2 => "to_node",
+        /// Left to the host's network stack.
+        ToStack = 3 => "to_stack",
+        /// Not IPv4 and not ARP, left to the host's network stack.
+        NotIpv4 = 4 => "not_ipv4",
+        /// A socket was connected, or a datagram sent, to a backend.
+        SocketLb = 5 => "socket_lb",
+        /// A socket was refused: no backend.
+        SocketRefused = 6 => "socket_refused",
+        /// A flow was balanced packet by packet.
+        PacketLb = 7 => "packet_lb",
+        /// A flow was masqueraded.
+        Masquerade = 8 => "masquerade",
+        /// A port was taken and the next one tried.
+        SnatRetry = 9 => "snat_retry",
+        /// A packet to a masquerading port that belongs to no flow.
+        SnatMiss = 10 => "snat_miss",
+        /// A TCP segment without SYN that belongs to no known flow: flows are breaking.
+        FlowMiss = 11 => "flow_miss",
+        /// The frontend was replaced while it was read and looked up again.
+        FrontendRetry = 12 => "frontend_retry",
+        /// An ICMP error was translated.
+        IcmpError = 13 => "icmp_error",
+        /// One of a flow's two entries had been evicted and was written again.
+        HalfFlow = 14 => "half_flow",
+    }
+}
+
+index! {
+    /// Maps that programs write; with an errno it indexes `MAP_ERRORS`.
+    MapId {
+        Ct4 = 0 => "xb_ct4",
+        Nat4 = 1 => "xb_nat4",
+        Fragments4 = 2 => "xb_frag4",
+        Affinity = 3 => "xb_lb4_affinity",
+        Origins = 4 => "xb_sock4_origin",
+    }
+}
+
+/// Errnos of map operations fit (ENOENT 2 … EEXIST 17, ENOSPC 28).
+pub const ERRNOS: u32 = 64;
+pub const MAP_ERRORS_ENTRIES: u32 = 8 * ERRNOS;
+
+impl MapId {
+    /// Index in `MAP_ERRORS`. `error` is what the helper returned: a negative errno.
+    pub const fn error_index(self, error: i32) -> u32 {
+        self as u32 * ERRNOS + (error.unsigned_abs() & (ERRNOS - 1))
+    }
+}
+
+const _: () = assert!((MapId::ALL.len() as u32) * ERRNOS <= MAP_ERRORS_ENTRIES);
