@@ -8,6 +8,7 @@ mod docker;
 mod oci;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::{CreateImageRequest, Image, UpdateImageRequest};
@@ -16,6 +17,8 @@ use serde_json::Value;
 use tonic::transport::Channel;
 
 use self::archive::Archive;
+#[cfg(feature = "testing")]
+pub(crate) use self::archive::digest_of;
 use self::content::Content;
 use crate::{Error, Result, request};
 
@@ -68,6 +71,7 @@ pub async fn import(channel: Channel, source: Source, name: Option<&str>) -> Res
     if let Ok(images) = &images {
         for (name, blob) in images {
             register(channel.clone(), name, blob, &content).await?;
+            visible(channel.clone(), name).await?;
             imported.push(Imported { name: name.clone(), digest: blob.digest.clone() });
         }
     }
@@ -107,6 +111,18 @@ async fn register(channel: Channel, name: &str, blob: &Blob, content: &Content) 
         }
     }
     Ok(())
+}
+
+/// containerd's CRI plugin learns of a name through an event of its own: wait until it answers with the image.
+async fn visible(channel: Channel, name: &str) -> Result<()> {
+    let images = crate::ImageClient::new(channel);
+    for pause in [1_u64, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1000, 2000] {
+        if images.status(name).await?.is_some() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    Err(Error::Archive(format!("containerd has {name}, but its CRI plugin does not see it")))
 }
 
 /// `-` is standard input.

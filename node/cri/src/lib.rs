@@ -13,6 +13,8 @@ mod image;
 pub mod import;
 pub mod reference;
 mod runtime;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use channel::connect;
 pub use error::{Error, Result, chain};

@@ -55,6 +55,7 @@ impl Archive {
             Source::File(path) => File::open(&path).map_err(Error::io("open", &path))?,
             Source::Stream(mut stream) => spool(&mut stream)?,
         };
+        file.seek(SeekFrom::Start(0)).map_err(failed("read archive"))?;
         let mut magic = [0; 2];
         let read = file.read_at(&mut magic, 0).map_err(failed("read archive"))?;
         if read == magic.len() && magic == GZIP_MAGIC {
@@ -107,7 +108,7 @@ fn hex(hash: Sha256) -> String {
     hash.finalize().iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-pub(super) fn digest_of(bytes: &[u8]) -> String {
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
     hex(Sha256::new_with_prefix(bytes))
 }
 
