@@ -3,6 +3,8 @@
 mod images;
 mod setup;
 mod sh;
+mod test;
+mod tidy;
 mod up;
 
 use anyhow::Result;
@@ -21,6 +23,10 @@ enum Command {
     Setup,
     /// Build everything and start a three-node cluster on this machine
     Up(up::Up),
+    /// Run every test, as CI does
+    Test(test::Test),
+    /// Check crate edges and file sizes
+    Tidy,
     /// Build the demo image as a docker-archive and print its path
     Images,
 }
@@ -29,6 +35,8 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Setup => setup::run(),
         Command::Up(up) => up.run(),
+        Command::Test(test) => test.run(),
+        Command::Tidy => tidy::run(),
         Command::Images => images::demo().map(|path| println!("{}", path.display())),
     }
 }

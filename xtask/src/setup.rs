@@ -118,7 +118,6 @@ fn kubectl() -> Result<()> {
     Ok(())
 }
 
-#[expect(dead_code, reason = "the end-to-end tests take them from here")]
 /// The oldest and the newest kubectl at hand, for tests.
 pub fn kubectls() -> Vec<PathBuf> {
     let system = PathBuf::from("/usr/bin/kubectl");

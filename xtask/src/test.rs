@@ -1,0 +1,54 @@
+//! `cargo xtask test`: every rung of tests, stage by stage, each with its seconds.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::{setup, sh, tidy, up};
+
+#[derive(Args)]
+pub struct Test {
+    /// Run only the stages whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+}
+
+type Stage = (&'static str, fn() -> Result<()>);
+
+const STAGES: &[Stage] = &[
+    ("setup", setup::run),
+    ("format", || sh::run(sh::cargo().args(["fmt", "--all", "--check"]))),
+    ("tidy", tidy::run),
+    ("clippy", || {
+        sh::run(sh::cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    }),
+    ("release build", || up::release().map(drop)),
+    // The last stage: its closing lines are the closing lines of the run.
+    ("tests", tests),
+];
+
+impl Test {
+    /// # Errors
+    /// The first stage that fails.
+    pub fn run(&self) -> Result<()> {
+        let wanted = |name: &str| self.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+        for (name, stage) in STAGES.iter().filter(|(name, _)| wanted(name)) {
+            println!("=== {name}");
+            let start = Instant::now();
+            stage().with_context(|| format!("stage {name}"))?;
+            println!("=== {name}: {:.0} s", start.elapsed().as_secs_f64());
+        }
+        Ok(())
+    }
+}
+
+/// Unit, property, differential, topology and cluster tests, in one nextest run.
+fn tests() -> Result<()> {
+    sh::run(
+        sh::cargo()
+            .args(["nextest", "run", "--workspace", "--no-fail-fast"])
+            .env("XEBEC", sh::target_dir().join("release/xebec"))
+            .env("XEBEC_KUBECTL", std::env::join_paths(setup::kubectls())?),
+    )
+}
