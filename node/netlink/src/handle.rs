@@ -1,0 +1,59 @@
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::{Error, Netns, Result};
+
+/// A netlink socket of one namespace, for use from any thread of the runtime it was made in.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) rt: rtnetlink::Handle,
+    netns: Netns,
+    /// Reads and writes the socket; ends with the last clone of the handle.
+    _connection: Arc<JoinSet<()>>,
+}
+
+impl Handle {
+    /// Of the calling thread's namespace. Needs a tokio runtime.
+    pub fn current() -> Result<Self> {
+        let netns = Netns::current()?;
+        let socket = rtnetlink::new_connection();
+        Self::new(netns, socket)
+    }
+
+    /// Of `netns`, whatever namespace the caller is in. Needs a tokio runtime.
+    pub fn in_netns(netns: &Netns) -> Result<Self> {
+        let runtime = tokio::runtime::Handle::current();
+        let socket = netns.run(|| {
+            let _guard = runtime.enter();
+            rtnetlink::new_connection()
+        })?;
+        Self::new(netns.clone(), socket)
+    }
+
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// A path below `/proc/sys/net`, in this handle's namespace.
+    pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
+        self.netns.sysctl(name, value)
+    }
+
+    fn new<F, M>(netns: Netns, socket: std::io::Result<(F, rtnetlink::Handle, M)>) -> Result<Self>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (connection, rt, _) = socket.map_err(|source| Error::Open {
+            netns: netns.path().display().to_string(),
+            source,
+        })?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(connection);
+        Ok(Self {
+            rt,
+            netns,
+            _connection: Arc::new(tasks),
+        })
+    }
+}
