@@ -1,0 +1,107 @@
+//! The eBPF datapath of one node, from user space: loads and attaches the programs, and owns every
+//! write to their maps.
+//!
+//! Maps and links are pinned under `<bpffs>/xebec/<node>/v<schema>/`, so services, pods and
+//! masqueraded flows go on while no agent runs. [`Datapath::open`] adopts what is pinned: it
+//! opens the maps, rebuilds its id allocator from them, loads the programs against them, tests them,
+//! and replaces each attached program atomically through its link. It never deletes a service or a
+//! pod; the caller reads back what is programmed ([`Datapath::frontends`], [`Datapath::pods`],
+//! [`Datapath::remotes`]) and reconciles after its first full sync.
+//!
+//! All calls but [`Datapath::maintain`] are system calls of microseconds; they may be made from
+//! asynchronous code.
+#![allow(unsafe_code)] // bpf(2) for what aya does not have, in `sys` alone.
+
+mod clock;
+mod config;
+mod error;
+mod garbage;
+mod hook;
+mod link;
+mod object;
+mod pod;
+mod remote;
+mod service;
+mod stats;
+mod sys;
+mod table;
+#[doc(hidden)]
+pub mod testing;
+
+pub use config::{Config, Routing};
+pub use error::{Error, Result};
+pub use garbage::Collected;
+pub use hook::Hook;
+pub use pod::PodEndpoint;
+pub use service::{Backend, Frontend, FrontendKey, Programmed, Service};
+pub use stats::{Drops, MapErrors};
+pub use xebec_abi::{Counter, DropReason, ServiceId, Traffic};
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use crate::{object::Programs, pod::Pods, remote::Remotes, service::Services, stats::Statistics};
+
+/// The datapath of one node.
+#[derive(Debug)]
+pub struct Datapath {
+    config: Config,
+    directory: PathBuf,
+    programs: Programs,
+    services: Mutex<Services>,
+    pods: Mutex<Pods>,
+    remotes: Remotes,
+    statistics: Statistics,
+    garbage: garbage::Flows,
+}
+
+impl Datapath {
+    /// Loads the datapath, or takes over the one that is running.
+    ///
+    /// Call it in the node's network namespace and in the mount namespace of its bpffs.
+    pub fn open(config: Config) -> Result<Self> {
+        let directory = config.directory();
+        let links = directory.join(link::DIRECTORY);
+        fs::create_dir_all(&links).map_err(|source| Error::Directory { path: links.clone(), source })?;
+        object::require_bpffs(&config.bpffs)?;
+        let programs = Programs::load(&config, &directory)?;
+        programs.self_test()?;
+        let datapath = Self {
+            services: Mutex::new(Services::open(&directory)?),
+            pods: Mutex::new(Pods::open(&directory)?),
+            remotes: Remotes::open(&directory, &config)?,
+            statistics: Statistics::open(&directory)?,
+            garbage: garbage::Flows::open(&directory)?,
+            config,
+            directory,
+            programs,
+        };
+        datapath.attach_hooks()?;
+        Ok(datapath)
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Removes every program, link and map of a node's datapath. Traffic falls back to the host's
+    /// network stack.
+    pub fn remove(bpffs: &Path, node: &str) -> Result<()> {
+        let directory = config::node_directory(bpffs, node);
+        match fs::remove_dir_all(&directory) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::Directory { path: directory, source })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A poisoned lock means that another thread panicked between two writes to maps; each write left
+/// the maps consistent, so the state behind the lock is too.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

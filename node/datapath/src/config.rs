@@ -1,0 +1,54 @@
+use std::{
+    net::Ipv4Addr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+use ipnet::Ipv4Net;
+use xebec_abi::VERSION;
+
+/// What the datapath of a node needs to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    pub node_name: String,
+    /// A mounted bpf filesystem, such as `/sys/fs/bpf`.
+    pub bpffs: PathBuf,
+    /// Cgroup (unified hierarchy) of the node's pods.
+    pub cgroup_pods: PathBuf,
+    /// Cgroup (unified hierarchy) of the node's own processes; usually an ancestor of `cgroup_pods`.
+    pub cgroup_node: PathBuf,
+    pub node_ip: Ipv4Addr,
+    pub pod_cidr: Ipv4Net,
+    /// Pods of every node. Traffic from a pod to anywhere else is masqueraded.
+    pub cluster_cidr: Ipv4Net,
+    pub service_cidr: Ipv4Net,
+    pub routing: Routing,
+    /// Interfaces (by index) that lead to other nodes and outside.
+    pub uplinks: Vec<u32>,
+    /// The node's own address in `pod_cidr`.
+    pub gateway: Ipv4Addr,
+    /// Source ports for masquerading; must not overlap `ip_local_port_range`.
+    pub snat_ports: RangeInclusive<u16>,
+}
+
+impl Config {
+    /// The default range for [`Config::snat_ports`].
+    pub const SNAT_PORTS: RangeInclusive<u16> = xebec_abi::config::SNAT_PORTS;
+
+    pub(crate) fn directory(&self) -> PathBuf {
+        node_directory(&self.bpffs, &self.node_name).join(format!("v{VERSION}"))
+    }
+}
+
+/// How pods of other nodes are reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Routing {
+    /// Through a VXLAN device in collect-metadata mode.
+    Vxlan { ifindex: u32, vni: u32 },
+    /// The network routes pod addresses: the host's FIB knows the next hop.
+    Native,
+}
+
+pub(crate) fn node_directory(bpffs: &Path, node: &str) -> PathBuf {
+    bpffs.join("xebec").join(node)
+}

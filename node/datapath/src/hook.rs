@@ -1,0 +1,148 @@
+//! Where programs attach.
+
+use std::{fs::File, os::fd::AsRawFd, os::unix::fs::MetadataExt, path::Path};
+
+use nix::net::if_::if_indextoname;
+
+use crate::{
+    Config, Datapath, Routing,
+    error::{Error, Result},
+    link::{self, Target},
+    sys::AttachType,
+};
+
+/// One program and its attachment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Hook {
+    Sock4Connect,
+    Sock4Sendmsg,
+    Sock4Recvmsg,
+    Sock4Getpeername,
+    Sock6Connect,
+    Sock6Sendmsg,
+    Sock6Recvmsg,
+    Sock6Getpeername,
+    FromPod,
+    ToPod,
+    FromNetdev,
+    ToNetdev,
+    FromOverlay,
+    ToOverlay,
+}
+
+impl Hook {
+    pub const SOCKET: [Self; 8] = [
+        Self::Sock4Recvmsg,
+        Self::Sock4Getpeername,
+        Self::Sock6Recvmsg,
+        Self::Sock6Getpeername,
+        // Those that translate answers are in place before those that translate requests.
+        Self::Sock4Connect,
+        Self::Sock4Sendmsg,
+        Self::Sock6Connect,
+        Self::Sock6Sendmsg,
+    ];
+    pub const DEVICE: [Self; 6] =
+        [Self::FromPod, Self::ToPod, Self::FromNetdev, Self::ToNetdev, Self::FromOverlay, Self::ToOverlay];
+
+    /// The program, named by its attachment.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Sock4Connect => "sock4_connect",
+            Self::Sock4Sendmsg => "sock4_sendmsg",
+            Self::Sock4Recvmsg => "sock4_recvmsg",
+            Self::Sock4Getpeername => "sock4_getpeername",
+            Self::Sock6Connect => "sock6_connect",
+            Self::Sock6Sendmsg => "sock6_sendmsg",
+            Self::Sock6Recvmsg => "sock6_recvmsg",
+            Self::Sock6Getpeername => "sock6_getpeername",
+            Self::FromPod => "from_pod",
+            Self::ToPod => "to_pod",
+            Self::FromNetdev => "from_netdev",
+            Self::ToNetdev => "to_netdev",
+            Self::FromOverlay => "from_overlay",
+            Self::ToOverlay => "to_overlay",
+        }
+    }
+
+    pub(crate) const fn attach_type(self) -> AttachType {
+        match self {
+            Self::Sock4Connect => AttachType::Inet4Connect,
+            Self::Sock4Sendmsg => AttachType::Udp4Sendmsg,
+            Self::Sock4Recvmsg => AttachType::Udp4Recvmsg,
+            Self::Sock4Getpeername => AttachType::Inet4Getpeername,
+            Self::Sock6Connect => AttachType::Inet6Connect,
+            Self::Sock6Sendmsg => AttachType::Udp6Sendmsg,
+            Self::Sock6Recvmsg => AttachType::Udp6Recvmsg,
+            Self::Sock6Getpeername => AttachType::Inet6Getpeername,
+            Self::FromPod | Self::FromNetdev | Self::FromOverlay => AttachType::TcxIngress,
+            Self::ToPod | Self::ToNetdev | Self::ToOverlay => AttachType::TcxEgress,
+        }
+    }
+}
+
+impl Datapath {
+    /// Attaches to everything the configuration names and to the adopted pods. Pods come before the
+    /// devices that lead to them: a packet never meets half a path.
+    pub(crate) fn attach_hooks(&self) -> Result<()> {
+        self.adopt_pods()?;
+        if let Routing::Vxlan { ifindex, .. } = self.config.routing {
+            self.attach_device(Hook::FromOverlay, ifindex)?;
+            self.attach_device(Hook::ToOverlay, ifindex)?;
+        }
+        for ifindex in &self.config.uplinks {
+            self.attach_device(Hook::FromNetdev, *ifindex)?;
+            self.attach_device(Hook::ToNetdev, *ifindex)?;
+        }
+        for (name, path) in cgroups(&self.config) {
+            for hook in Hook::SOCKET {
+                self.attach_cgroup(hook, name, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn attach_device(&self, hook: Hook, ifindex: u32) -> Result<()> {
+        let name = interface(ifindex)?;
+        let target = Target::Device { ifindex, name: &name };
+        self.attach(hook, &name, &target)
+    }
+
+    /// A device that is gone took its links with it; then only the pin is left to remove.
+    pub(crate) fn detach_device(&self, hook: Hook, ifindex: u32) -> Result<()> {
+        link::detach_device(&self.directory.join(link::DIRECTORY), hook, ifindex)
+    }
+
+    fn attach_cgroup(&self, hook: Hook, name: &str, path: &Path) -> Result<()> {
+        let failed = |source| Error::Link {
+            operation: "attach",
+            program: hook.program(),
+            target: path.display().to_string(),
+            source,
+        };
+        let file = File::open(path).map_err(failed)?;
+        // A cgroup's id is its inode number (cgroup_id() in include/linux/cgroup.h).
+        let id = file.metadata().map_err(failed)?.ino();
+        let target = Target::Cgroup { id, fd: file.as_raw_fd().cast_unsigned(), path };
+        self.attach(hook, name, &target)
+    }
+
+    fn attach(&self, hook: Hook, name: &str, target: &Target<'_>) -> Result<()> {
+        let pin = self.directory.join(link::DIRECTORY).join(format!("{name}-{}", hook.program()));
+        self.programs.attach(hook, target, &pin)
+    }
+}
+
+/// The cgroups to attach to: the node's covers the pods' when it is an ancestor.
+fn cgroups(config: &Config) -> Vec<(&'static str, &Path)> {
+    let mut cgroups = vec![("cgroup", config.cgroup_node.as_path())];
+    if !config.cgroup_pods.starts_with(&config.cgroup_node) {
+        cgroups.push(("cgroup-pods", config.cgroup_pods.as_path()));
+    }
+    cgroups
+}
+
+fn interface(ifindex: u32) -> Result<String> {
+    let name = if_indextoname(ifindex).map_err(|errno| Error::Interface { ifindex, source: errno.into() })?;
+    Ok(name.to_string_lossy().into_owned())
+}

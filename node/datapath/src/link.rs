@@ -1,0 +1,99 @@
+//! Pinned links: they keep programs attached while no agent runs, and replace them atomically.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+};
+
+use crate::{
+    error::{Error, Result},
+    hook::Hook,
+    sys,
+};
+
+/// Directory of link pins inside the node's pin directory.
+pub const DIRECTORY: &str = "links";
+
+pub enum Target<'a> {
+    Device { ifindex: u32, name: &'a str },
+    Cgroup { id: u64, fd: u32, path: &'a Path },
+}
+
+impl Target<'_> {
+    fn matches(&self, info: &sys::LinkInfo) -> bool {
+        match self {
+            Self::Device { ifindex, .. } => info.ifindex() == *ifindex,
+            Self::Cgroup { id, .. } => info.cgroup_id() == *id,
+        }
+    }
+
+    fn raw(&self) -> u32 {
+        match self {
+            Self::Device { ifindex, .. } => *ifindex,
+            Self::Cgroup { fd, .. } => *fd,
+        }
+    }
+
+    fn label(&self) -> String {
+        match self {
+            Self::Device { name, .. } => (*name).to_owned(),
+            Self::Cgroup { path, .. } => path.display().to_string(),
+        }
+    }
+}
+
+/// Puts `program` on `target`: through the pinned link if it is still attached there, else by a
+/// new link that is pinned. The link outlives us.
+pub fn attach(hook: Hook, program: BorrowedFd<'_>, target: &Target<'_>, pin: &Path) -> Result<()> {
+    let failed =
+        |operation| move |source| Error::Link { operation, program: hook.program(), target: target.label(), source };
+    if replace(program, target, pin).map_err(failed("replace"))? {
+        return Ok(());
+    }
+    let link = sys::link_create(program, target.raw(), hook.attach_type()).map_err(failed("attach"))?;
+    sys::pin(link.as_fd(), pin).map_err(|source| Error::Pin { operation: "pin", path: pin.to_owned(), source })
+}
+
+/// False if there is no live link to this target under `pin`; a dead pin is removed.
+fn replace(program: BorrowedFd<'_>, target: &Target<'_>, pin: &Path) -> io::Result<bool> {
+    let link = match sys::open_pin(pin) {
+        Ok(link) => link,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let info = sys::link_info(link.as_fd())?;
+    if target.matches(&info) {
+        match sys::link_update(link.as_fd(), program) {
+            Ok(()) => return Ok(true),
+            // The device or cgroup went away since we looked.
+            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    fs::remove_file(pin)?;
+    Ok(false)
+}
+
+/// Removes the pins of `hook`'s links to a device, which detaches them; also when the device, and
+/// with it its name, is gone.
+pub fn detach_device(links: &Path, hook: Hook, ifindex: u32) -> Result<()> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Pin { operation: "remove", path, source }
+    };
+    let suffix = format!("-{}", hook.program());
+    for entry in fs::read_dir(links).map_err(failed(links))? {
+        let path = entry.map_err(failed(links))?.path();
+        if !path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&suffix)) {
+            continue;
+        }
+        let Ok(link) = sys::open_pin(&path) else { continue };
+        let Ok(info) = sys::link_info(link.as_fd()) else { continue };
+        // 0 is what a link says whose device is gone.
+        if info.ifindex() == ifindex || info.ifindex() == 0 {
+            fs::remove_file(&path).map_err(failed(&path))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,372 @@
+//! Services: frontends, backends, and the swap between generations of them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    net::Ipv4Addr,
+    path::Path,
+    time::Duration,
+};
+
+use xebec_abi::{
+    Backend4, BackendId, BackendKey, Be16, Frontend4, FrontendKey4, MemberKey4, ServiceId,
+    lb::{backend_flag, scope},
+    limits::SERVICE_BACKENDS_MAX,
+    names,
+};
+
+use crate::{
+    Datapath,
+    clock::boot_ns,
+    error::{Error, Result},
+    lock,
+    table::Table,
+};
+
+/// How long the backends of a replaced generation stay: far longer than any program runs.
+const GRACE_NS: u64 = 500_000_000;
+
+/// What clients dial.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FrontendKey {
+    pub addr: Ipv4Addr,
+    pub port: u16,
+    /// IP protocol number ([`xebec_abi::proto`]).
+    pub proto: u8,
+    /// [`xebec_abi::lb::scope`].
+    pub scope: u8,
+}
+
+impl FrontendKey {
+    pub fn cluster_ip(addr: Ipv4Addr, port: u16, proto: u8) -> Self {
+        Self { addr, port, proto, scope: scope::INTERNAL }
+    }
+}
+
+/// One address of a service port, with [`xebec_abi::lb::frontend_flag`]s.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Frontend {
+    pub key: FrontendKey,
+    pub flags: u16,
+}
+
+/// One address that serves a service port.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Backend {
+    pub addr: Ipv4Addr,
+    pub port: u16,
+    /// On this node.
+    pub local: bool,
+    /// Serves while it terminates.
+    pub terminating: bool,
+}
+
+/// One port of a Service.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Service {
+    /// Every address of the port; they share backends.
+    pub frontends: Vec<Frontend>,
+    pub backends: Vec<Backend>,
+    /// Session affinity by client IP, for this long after its last connection.
+    pub affinity: Option<Duration>,
+}
+
+/// A frontend as the kernel has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Programmed {
+    pub frontend: Frontend,
+    pub service: ServiceId,
+    pub affinity: Option<Duration>,
+    pub backends: Vec<Backend>,
+}
+
+impl Datapath {
+    /// Programs a service port, new or changed. For each frontend the change is one atomic write:
+    /// a client gets the old service or the new one, never a mixture.
+    pub fn put_service(&self, service: &Service) -> Result<ServiceId> {
+        let mut services = lock(&self.services);
+        let ids = services.put_all(std::slice::from_ref(service))?;
+        ids.into_iter().next().ok_or(Error::NoFrontend)
+    }
+
+    /// [`Datapath::put_service`] for many at once, with a few system calls for thousands.
+    pub fn put_services(&self, services: &[Service]) -> Result<Vec<ServiceId>> {
+        lock(&self.services).put_all(services)
+    }
+
+    /// Forgets an address; its service's backends go with its last one. False if it was not there.
+    pub fn remove_frontend(&self, key: &FrontendKey) -> Result<bool> {
+        lock(&self.services).remove(&key_of(key))
+    }
+
+    /// What is programmed, read from the kernel.
+    pub fn frontends(&self) -> Result<Vec<Programmed>> {
+        lock(&self.services).read_back()
+    }
+}
+
+/// The service maps, and what is allocated in them.
+#[derive(Debug)]
+pub(crate) struct Services {
+    frontends: Table<FrontendKey4, Frontend4>,
+    backends: Table<BackendKey, Backend4>,
+    members: Table<MemberKey4, u32>,
+    programmed: HashMap<FrontendKey4, Frontend4>,
+    /// Frontends of each service, and the generation they are at.
+    references: HashMap<ServiceId, Reference>,
+    next_id: u32,
+    retired: Vec<Retired>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reference {
+    frontends: u32,
+    generation: u16,
+}
+
+/// Backends that only readers of a replaced frontend value can still look up.
+#[derive(Debug)]
+struct Retired {
+    since_ns: u64,
+    keys: Vec<BackendKey>,
+}
+
+/// The writes of one call, in the order in which they are safe.
+#[derive(Default)]
+struct Writes {
+    members: Vec<MemberKey4>,
+    backends: (Vec<BackendKey>, Vec<Backend4>),
+    frontends: (Vec<FrontendKey4>, Vec<Frontend4>),
+    stale_members: Vec<MemberKey4>,
+    retired: Vec<BackendKey>,
+}
+
+impl Services {
+    /// Adopts what is pinned, and deletes the backends that a crash between two writes left behind.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let mut services = Self {
+            frontends: Table::open(directory, names::LB4_FRONTENDS)?,
+            backends: Table::open(directory, names::LB4_BACKENDS)?,
+            members: Table::open(directory, names::LB4_MEMBERS)?,
+            programmed: HashMap::new(),
+            references: HashMap::new(),
+            next_id: 1,
+            retired: Vec::new(),
+        };
+        for (key, value) in services.frontends.entries()? {
+            services.reference(key, value);
+            services.next_id = services.next_id.max(value.service.0 + 1);
+        }
+        let current: HashSet<(ServiceId, u16)> =
+            services.programmed.values().map(|value| (value.service, value.generation)).collect();
+        let orphans: Vec<_> = services
+            .backends
+            .entries()?
+            .into_iter()
+            .map(|(key, _)| key)
+            .filter(|key| !current.contains(&(key.service, key.generation)))
+            .collect();
+        services.backends.remove_all(&orphans)?;
+        Ok(services)
+    }
+
+    pub fn put_all(&mut self, services: &[Service]) -> Result<Vec<ServiceId>> {
+        self.delete_retired(boot_ns())?;
+        let mut writes = Writes::default();
+        let mut ids = Vec::with_capacity(services.len());
+        for service in services {
+            ids.push(self.plan(service, &mut writes)?);
+        }
+        self.members.put_all(&writes.members, &vec![0; writes.members.len()])?;
+        self.backends.put_all(&writes.backends.0, &writes.backends.1)?;
+        // The flip.
+        self.frontends.put_all(&writes.frontends.0, &writes.frontends.1)?;
+        for (key, value) in writes.frontends.0.into_iter().zip(writes.frontends.1) {
+            self.reference(key, value);
+        }
+        self.members.remove_all(&writes.stale_members)?;
+        if !writes.retired.is_empty() {
+            self.retired.push(Retired { since_ns: boot_ns(), keys: writes.retired });
+        }
+        Ok(ids)
+    }
+
+    fn plan(&mut self, service: &Service, writes: &mut Writes) -> Result<ServiceId> {
+        if service.frontends.is_empty() {
+            return Err(Error::NoFrontend);
+        }
+        let count = u16::try_from(service.backends.len())
+            .ok()
+            .filter(|count| *count <= SERVICE_BACKENDS_MAX)
+            .ok_or(Error::TooManyBackends { count: service.backends.len() })?;
+        let keys: Vec<_> = service.frontends.iter().map(|f| (key_of(&f.key), f.flags)).collect();
+        let old = keys.iter().find_map(|(key, _)| self.programmed.get(key)).copied();
+        let (id, generation) = match old {
+            Some(old) => (old.service, self.references[&old.service].generation.wrapping_add(1)),
+            None => (self.allocate(), 0),
+        };
+        let mut backends = service.backends.clone();
+        // Local backends take the first slots, so that "local only" is a smaller count.
+        backends.sort_by_key(|backend| !backend.local);
+        let local = backends.iter().filter(|backend| backend.local).count() as u16;
+        for (slot, backend) in (0..).zip(&backends) {
+            writes.backends.0.push(BackendKey { service: id, generation, slot });
+            writes.backends.1.push(backend4(backend));
+        }
+        let affinity_s =
+            service.affinity.map_or(0, |lifetime| u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX).max(1));
+        self.plan_members(id, old, affinity_s, &backends, writes)?;
+        for (key, flags) in &keys {
+            let value = Frontend4 { service: id, generation, backends: count, local, flags: *flags, affinity_s };
+            writes.frontends.0.push(*key);
+            writes.frontends.1.push(value);
+        }
+        if let Some(old) = old {
+            writes.retired.extend(slots(&old));
+        }
+        Ok(id)
+    }
+
+    /// Members are what a remembered backend is checked against, over all generations.
+    fn plan_members(
+        &self,
+        id: ServiceId,
+        old: Option<Frontend4>,
+        affinity_s: u32,
+        backends: &[Backend],
+        writes: &mut Writes,
+    ) -> Result<()> {
+        let new: HashSet<_> = if affinity_s == 0 {
+            HashSet::new()
+        } else {
+            backends.iter().map(|backend| member(id, &backend4(backend))).collect()
+        };
+        if let Some(old) = old.filter(|old| old.affinity_s != 0) {
+            for key in slots(&old) {
+                let Some(backend) = self.backends.get(&key)? else { continue };
+                let old = member(id, &backend);
+                if !new.contains(&old) {
+                    writes.stale_members.push(old);
+                }
+            }
+        }
+        writes.members.extend(new);
+        Ok(())
+    }
+
+    pub fn remove(&mut self, key: &FrontendKey4) -> Result<bool> {
+        self.delete_retired(boot_ns())?;
+        let Some(value) = self.programmed.get(key).copied() else { return Ok(false) };
+        self.frontends.remove(key)?;
+        self.programmed.remove(key);
+        if self.release(&value) {
+            let keys: Vec<_> = slots(&value).collect();
+            if value.affinity_s != 0 {
+                let mut members = Vec::new();
+                for key in &keys {
+                    members.extend(self.backends.get(key)?.map(|b| member(value.service, &b)));
+                }
+                self.members.remove_all(&members)?;
+            }
+            self.retired.push(Retired { since_ns: boot_ns(), keys });
+        }
+        Ok(true)
+    }
+
+    /// Deletes the backends whose grace period is over.
+    pub fn delete_retired(&mut self, now_ns: u64) -> Result<()> {
+        let over = |retired: &Retired| now_ns.saturating_sub(retired.since_ns) >= GRACE_NS;
+        let (over, waiting) = mem::take(&mut self.retired).into_iter().partition(over);
+        self.retired = waiting;
+        let over: Vec<Retired> = over;
+        let keys: Vec<_> = over.into_iter().flat_map(|retired| retired.keys).collect();
+        self.backends.remove_all(&keys)
+    }
+
+    pub fn read_back(&self) -> Result<Vec<Programmed>> {
+        let backends: HashMap<_, _> = self.backends.entries()?.into_iter().collect();
+        let frontends = self.frontends.entries()?;
+        Ok(frontends.iter().map(|(key, value)| programmed(key, value, &backends)).collect())
+    }
+
+    fn allocate(&mut self) -> ServiceId {
+        loop {
+            let id = ServiceId(self.next_id);
+            self.next_id = self.next_id.checked_add(1).unwrap_or(1);
+            if !self.references.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn reference(&mut self, key: FrontendKey4, value: Frontend4) {
+        let old = self.programmed.insert(key, value);
+        let reference =
+            self.references.entry(value.service).or_insert(Reference { frontends: 0, generation: value.generation });
+        reference.generation = value.generation;
+        reference.frontends += 1;
+        if let Some(old) = old {
+            self.release(&old);
+        }
+    }
+
+    /// True if that was the service's last frontend.
+    fn release(&mut self, value: &Frontend4) -> bool {
+        let Some(reference) = self.references.get_mut(&value.service) else { return false };
+        reference.frontends -= 1;
+        let last = reference.frontends == 0;
+        if last {
+            self.references.remove(&value.service);
+        }
+        last
+    }
+}
+
+fn key_of(key: &FrontendKey) -> FrontendKey4 {
+    FrontendKey4 { addr: key.addr.octets(), port: Be16::new(key.port), proto: key.proto, scope: key.scope }
+}
+
+fn backend4(backend: &Backend) -> Backend4 {
+    let local = if backend.local { backend_flag::LOCAL } else { 0 };
+    let terminating = if backend.terminating { backend_flag::TERMINATING } else { 0 };
+    Backend4 {
+        addr: backend.addr.octets(),
+        port: Be16::new(backend.port),
+        flags: local | terminating,
+        zone: 0,
+        id: backend_id(backend),
+    }
+}
+
+/// FNV-1a of its address: the same in every generation, on every node and after every restart.
+fn backend_id(backend: &Backend) -> BackendId {
+    let bytes = backend.addr.octets().into_iter().chain(backend.port.to_be_bytes());
+    BackendId(bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)))
+}
+
+fn member(service: ServiceId, backend: &Backend4) -> MemberKey4 {
+    MemberKey4 { service, addr: backend.addr, port: backend.port, pad: [0; 2] }
+}
+
+fn slots(value: &Frontend4) -> impl Iterator<Item = BackendKey> + use<> {
+    let Frontend4 { service, generation, backends, .. } = *value;
+    (0..backends).map(move |slot| BackendKey { service, generation, slot })
+}
+
+fn programmed(key: &FrontendKey4, value: &Frontend4, backends: &HashMap<BackendKey, Backend4>) -> Programmed {
+    let backend = |backend: &Backend4| Backend {
+        addr: backend.addr.into(),
+        port: backend.port.get(),
+        local: backend.flags & backend_flag::LOCAL != 0,
+        terminating: backend.flags & backend_flag::TERMINATING != 0,
+    };
+    Programmed {
+        frontend: Frontend {
+            key: FrontendKey { addr: key.addr.into(), port: key.port.get(), proto: key.proto, scope: key.scope },
+            flags: value.flags,
+        },
+        service: value.service,
+        affinity: (value.affinity_s != 0).then(|| Duration::from_secs(u64::from(value.affinity_s))),
+        backends: slots(value).filter_map(|slot| backends.get(&slot)).map(backend).collect(),
+    }
+}

@@ -1,0 +1,216 @@
+//! A pinned map with the types of its keys and values.
+
+use std::{
+    io,
+    marker::PhantomData,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::{
+    error::{Error, Result},
+    sys,
+};
+
+/// Entries per batch call: large enough that the syscall is free, small enough for a buffer.
+const BATCH: usize = 4096;
+
+pub trait Plain: FromBytes + IntoBytes + Immutable + Copy {}
+impl<T: FromBytes + IntoBytes + Immutable + Copy> Plain for T {}
+
+/// A hash map (or array) whose layout was compared with `K` and `V` when it was opened.
+#[derive(Debug)]
+pub struct Table<K, V> {
+    fd: OwnedFd,
+    name: &'static str,
+    limit: u32,
+    entry: PhantomData<fn(K) -> V>,
+}
+
+impl<K: Plain, V: Plain> Table<K, V> {
+    pub fn open(directory: &Path, name: &'static str) -> Result<Self> {
+        let failed = |source| Error::Map { operation: "open", map: name, source };
+        let fd = sys::open_pin(&directory.join(name)).map_err(failed)?;
+        let info = sys::map_info(fd.as_fd()).map_err(failed)?;
+        if info.key_size as usize != size_of::<K>() || info.value_size as usize != size_of::<V>() {
+            return Err(Error::Layout {
+                map: name,
+                key: info.key_size,
+                value: info.value_size,
+                expected_key: size_of::<K>(),
+                expected_value: size_of::<V>(),
+            });
+        }
+        Ok(Self { fd, name, limit: info.max_entries, entry: PhantomData })
+    }
+
+    pub fn get(&self, key: &K) -> Result<Option<V>> {
+        let mut value = V::new_zeroed();
+        let found = sys::lookup(self.fd.as_fd(), key.as_bytes(), bytes_mut(&mut value))
+            .map_err(|source| self.failed("look up in", source))?;
+        Ok(found.then_some(value))
+    }
+
+    /// Adds or replaces; a replaced value is read whole, before or after, never mixed.
+    pub fn put(&self, key: &K, value: &V) -> Result<()> {
+        sys::update(self.fd.as_fd(), key.as_bytes(), value.as_bytes()).map_err(|source| self.failed("write", source))
+    }
+
+    /// False if there was no such key.
+    pub fn remove(&self, key: &K) -> Result<bool> {
+        sys::delete(self.fd.as_fd(), key.as_bytes()).map_err(|source| self.failed("delete from", source))
+    }
+
+    /// Adds or replaces many entries, with one call for thousands.
+    pub fn put_all(&self, keys: &[K], values: &[V]) -> Result<()> {
+        assert_eq!(keys.len(), values.len(), "a value for every key");
+        for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
+            let count = keys.len() as u32;
+            match sys::update_batch(self.fd.as_fd(), slice_bytes(keys), slice_bytes(values), count) {
+                Ok(()) => {}
+                // Kernels before 5.6 have no batches, and LPM tries none before 5.16.
+                Err((_, error)) if unsupported(&error) => {
+                    for (key, value) in keys.iter().zip(values) {
+                        self.put(key, value)?;
+                    }
+                }
+                Err((_, source)) => return Err(self.failed("write", source)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes many keys; those that are not there are passed over.
+    pub fn remove_all(&self, keys: &[K]) -> Result<()> {
+        for chunk in keys.chunks(BATCH) {
+            let mut rest = chunk;
+            while !rest.is_empty() {
+                match sys::delete_batch(self.fd.as_fd(), slice_bytes(rest), rest.len() as u32) {
+                    Ok(()) => break,
+                    Err((done, error)) if error.raw_os_error() == Some(libc::ENOENT) => {
+                        rest = &rest[(done as usize + 1).min(rest.len())..];
+                    }
+                    Err((_, error)) if unsupported(&error) => {
+                        for key in rest {
+                            self.remove(key)?;
+                        }
+                        break;
+                    }
+                    Err((_, source)) => return Err(self.failed("delete from", source)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every entry. Entries that come and go meanwhile may or may not be among them.
+    pub fn entries(&self) -> Result<Vec<(K, V)>> {
+        match self.entries_by_batch(BATCH) {
+            Err(Error::Map { source, .. }) if unsupported(&source) => self.entries_by_key(),
+            entries => entries,
+        }
+    }
+
+    fn entries_by_batch(&self, mut size: usize) -> Result<Vec<(K, V)>> {
+        let mut entries = Vec::new();
+        let mut cursor = None;
+        loop {
+            let mut keys = vec![K::new_zeroed(); size];
+            let mut values = vec![V::new_zeroed(); size];
+            let before = cursor;
+            match sys::lookup_batch(
+                self.fd.as_fd(),
+                &mut cursor,
+                slice_bytes_mut(&mut keys),
+                slice_bytes_mut(&mut values),
+                size as u32,
+            ) {
+                Ok((count, more)) => {
+                    entries.extend(keys.into_iter().zip(values).take(count as usize));
+                    if !more {
+                        return Ok(entries);
+                    }
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                    cursor = before;
+                    size *= 2;
+                }
+                Err(source) => return Err(self.failed("read", source)),
+            }
+        }
+    }
+
+    fn entries_by_key(&self) -> Result<Vec<(K, V)>> {
+        let mut entries = Vec::new();
+        let mut last: Option<K> = None;
+        loop {
+            let mut next = K::new_zeroed();
+            let previous = last.as_ref().map(IntoBytes::as_bytes);
+            let found = sys::next_key(self.fd.as_fd(), previous, bytes_mut(&mut next))
+                .map_err(|source| self.failed("read", source))?;
+            if !found {
+                return Ok(entries);
+            }
+            if let Some(value) = self.get(&next)? {
+                entries.push((next, value));
+            }
+            last = Some(next);
+        }
+    }
+
+    fn failed(&self, operation: &'static str, source: io::Error) -> Error {
+        // A hash map that is full says E2BIG (kernel/bpf/hashtab.c), an LPM trie ENOSPC.
+        match source.raw_os_error() {
+            Some(libc::E2BIG | libc::ENOSPC) if operation == "write" => {
+                Error::Full { map: self.name, limit: self.limit }
+            }
+            _ => Error::Map { operation, map: self.name, source },
+        }
+    }
+}
+
+/// A per-CPU array summed over CPUs.
+#[derive(Debug)]
+pub struct PerCpu<V> {
+    fd: OwnedFd,
+    name: &'static str,
+    cpus: usize,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<V: Plain> PerCpu<V> {
+    pub fn open(directory: &Path, name: &'static str) -> Result<Self> {
+        let table: Table<u32, V> = Table::open(directory, name)?;
+        let cpus =
+            aya::util::nr_cpus().map_err(|(_, source)| Error::Map { operation: "count CPUs of", map: name, source })?;
+        assert_eq!(size_of::<V>() % 8, 0, "per-CPU values are spaced by eight bytes");
+        Ok(Self { fd: table.fd, name, cpus, value: PhantomData })
+    }
+
+    /// The value of every possible CPU.
+    pub fn get(&self, index: u32) -> Result<Vec<V>> {
+        let mut values = vec![V::new_zeroed(); self.cpus];
+        sys::lookup(self.fd.as_fd(), &index.to_ne_bytes(), slice_bytes_mut(&mut values))
+            .map_err(|source| Error::Map { operation: "read", map: self.name, source })?;
+        Ok(values)
+    }
+}
+
+/// EINVAL is what kernels without a command answer, ENOTSUPP (524) what maps without it do.
+fn unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | 524))
+}
+
+fn slice_bytes<T: Plain>(items: &[T]) -> &[u8] {
+    items.as_bytes()
+}
+
+fn bytes_mut<T: Plain>(item: &mut T) -> &mut [u8] {
+    item.as_mut_bytes()
+}
+
+fn slice_bytes_mut<T: Plain>(items: &mut [T]) -> &mut [u8] {
+    items.as_mut_bytes()
+}
