@@ -1,0 +1,99 @@
+//! Well-known names, as upstream's `k8s.io/api` spells them.
+
+/// Label keys.
+pub mod label {
+    pub const HOSTNAME: &str = "kubernetes.io/hostname";
+    pub const OS: &str = "kubernetes.io/os";
+    pub const ARCH: &str = "kubernetes.io/arch";
+    pub const TOPOLOGY_ZONE: &str = "topology.kubernetes.io/zone";
+    pub const TOPOLOGY_REGION: &str = "topology.kubernetes.io/region";
+    pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+    pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+    pub const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+    pub const HEADLESS_SERVICE: &str = "service.kubernetes.io/headless";
+    pub const ENDPOINTSLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+    pub const ENDPOINTSLICE_SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
+    pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+    pub const CONTROLLER_REVISION_HASH: &str = "controller-revision-hash";
+    pub const EXCLUDE_FROM_LOAD_BALANCERS: &str =
+        "node.kubernetes.io/exclude-from-external-load-balancers";
+}
+
+/// Annotation keys.
+pub mod annotation {
+    pub const REVISION: &str = "deployment.kubernetes.io/revision";
+    pub const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+    pub const DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";
+    pub const MAX_REPLICAS: &str = "deployment.kubernetes.io/max-replicas";
+    pub const DEPRECATED_ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
+    pub const POD_DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+    pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
+    pub const LAST_CHANGE_TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+    pub const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
+    pub const NODE_TTL: &str = "node.alpha.kubernetes.io/ttl";
+    pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+    pub const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+    pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+    pub const DESCRIPTION: &str = "kubernetes.io/description";
+}
+
+/// Taint keys and effects.
+pub mod taint {
+    pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
+    pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+    pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+    pub const MEMORY_PRESSURE: &str = "node.kubernetes.io/memory-pressure";
+    pub const DISK_PRESSURE: &str = "node.kubernetes.io/disk-pressure";
+    pub const PID_PRESSURE: &str = "node.kubernetes.io/pid-pressure";
+    pub const NETWORK_UNAVAILABLE: &str = "node.kubernetes.io/network-unavailable";
+    pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
+    pub const NO_SCHEDULE: &str = "NoSchedule";
+    pub const PREFER_NO_SCHEDULE: &str = "PreferNoSchedule";
+    pub const NO_EXECUTE: &str = "NoExecute";
+}
+
+/// Condition types and statuses.
+pub mod condition {
+    pub const TRUE: &str = "True";
+    pub const FALSE: &str = "False";
+    pub const UNKNOWN: &str = "Unknown";
+
+    pub const POD_SCHEDULED: &str = "PodScheduled";
+    pub const INITIALIZED: &str = "Initialized";
+    pub const CONTAINERS_READY: &str = "ContainersReady";
+    pub const READY: &str = "Ready";
+    pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
+
+    pub const MEMORY_PRESSURE: &str = "MemoryPressure";
+    pub const DISK_PRESSURE: &str = "DiskPressure";
+    pub const PID_PRESSURE: &str = "PIDPressure";
+    pub const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
+
+    pub const AVAILABLE: &str = "Available";
+    pub const PROGRESSING: &str = "Progressing";
+    pub const REPLICA_FAILURE: &str = "ReplicaFailure";
+}
+
+/// Finalizers.
+pub mod finalizer {
+    pub const FOREGROUND_DELETION: &str = "foregroundDeletion";
+    pub const ORPHAN: &str = "orphan";
+    pub const KUBERNETES: &str = "kubernetes";
+}
+
+/// Namespaces that exist in every cluster.
+pub mod namespace {
+    pub const DEFAULT: &str = "default";
+    pub const KUBE_SYSTEM: &str = "kube-system";
+    pub const KUBE_PUBLIC: &str = "kube-public";
+    pub const KUBE_NODE_LEASE: &str = "kube-node-lease";
+}
+
+/// Certificate signers.
+pub mod signer {
+    pub const KUBE_APISERVER_CLIENT: &str = "kubernetes.io/kube-apiserver-client";
+    pub const KUBE_APISERVER_CLIENT_KUBELET: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+    pub const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
+}
