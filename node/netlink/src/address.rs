@@ -8,14 +8,8 @@ use crate::{Error, Handle, Result};
 
 impl Handle {
     pub async fn addr_add(&self, index: u32, address: IpNet) -> Result<()> {
-        let request = self
-            .rt
-            .address()
-            .add(index, address.addr(), address.prefix_len());
-        request
-            .execute()
-            .await
-            .map_err(|e| Error::netlink("add address", about(index, address), e))
+        let request = self.rt.address().add(index, address.addr(), address.prefix_len());
+        request.execute().await.map_err(|e| Error::netlink("add address", about(index, address), e))
     }
 
     pub async fn ensure_addr(&self, index: u32, address: IpNet) -> Result<()> {
@@ -27,12 +21,7 @@ impl Handle {
 
     /// Exactly `addresses`; link-local IPv6 addresses, which the kernel makes, stay.
     pub async fn ensure_addrs(&self, index: u32, addresses: &[IpNet]) -> Result<()> {
-        for stale in self
-            .addr_list(index)
-            .await?
-            .into_iter()
-            .filter(|a| !addresses.contains(a) && !link_local(a))
-        {
+        for stale in self.addr_list(index).await?.into_iter().filter(|a| !addresses.contains(a) && !link_local(a)) {
             self.addr_del(index, stale).await?;
         }
         for address in addresses {
@@ -57,41 +46,26 @@ impl Handle {
     }
 
     pub async fn addr_list(&self, index: u32) -> Result<Vec<IpNet>> {
-        Ok(self
-            .addr_messages(index)
-            .await?
-            .iter()
-            .filter_map(network)
-            .collect())
+        Ok(self.addr_messages(index).await?.iter().filter_map(network).collect())
     }
 
     async fn addr_messages(&self, index: u32) -> Result<Vec<AddressMessage>> {
         let request = self.rt.address().get().set_link_index_filter(index);
-        request
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|e| Error::netlink("list addresses of link", index, e))
+        request.execute().try_collect().await.map_err(|e| Error::netlink("list addresses of link", index, e))
     }
 }
 
 /// `IFA_LOCAL` is the device's own address; on point-to-point links `IFA_ADDRESS` is the other end's (rtnetlink(7)).
 fn network(message: &AddressMessage) -> Option<IpNet> {
-    let local = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Local(ip) => Some(*ip),
-            _ => None,
-        });
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(ip) => Some(*ip),
+        _ => None,
+    });
     let address = || {
-        message
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                AddressAttribute::Address(ip) => Some(*ip),
-                _ => None,
-            })
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(ip) => Some(*ip),
+            _ => None,
+        })
     };
     IpNet::new(local.or_else(address)?, message.header.prefix_len).ok()
 }

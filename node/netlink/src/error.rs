@@ -37,30 +37,18 @@ pub enum Error {
     #[error("no link named {0}")]
     NoSuchLink(String),
     #[error("link {name} exists as {actual}, not as {wanted}: delete it or choose another name")]
-    OtherKind {
-        name: String,
-        actual: String,
-        wanted: &'static str,
-    },
+    OtherKind { name: String, actual: String, wanted: &'static str },
     #[error("invalid MAC address {0:?}")]
     InvalidMac(String),
 }
 
 impl Error {
-    pub(crate) fn netlink(
-        operation: &'static str,
-        object: impl ToString,
-        error: rtnetlink::Error,
-    ) -> Self {
+    pub(crate) fn netlink(operation: &'static str, object: impl ToString, error: rtnetlink::Error) -> Self {
         let source = match error {
             rtnetlink::Error::NetlinkError(message) => message.to_io(),
             other => io::Error::other(other),
         };
-        Self::Netlink {
-            operation,
-            object: object.to_string(),
-            source,
-        }
+        Self::Netlink { operation, object: object.to_string(), source }
     }
 
     /// The kernel's answer, when the kernel answered.
@@ -77,10 +65,12 @@ impl Error {
     /// The object is absent already: what a deletion wanted.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::NoSuchLink(_))
-            || matches!(
-                self.errno(),
-                Some(libc::ENOENT | libc::ENODEV | libc::ESRCH | libc::EADDRNOTAVAIL)
-            )
+            || matches!(self.errno(), Some(libc::ENOENT | libc::ENODEV | libc::ESRCH | libc::EADDRNOTAVAIL))
+    }
+
+    /// The kernel has no such driver or option.
+    pub fn is_unsupported(&self) -> bool {
+        self.errno() == Some(libc::EOPNOTSUPP)
     }
 
     pub fn is_exists(&self) -> bool {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::{Error, Netns, Result};
+use crate::{Error, Netns, Result, cookie};
 
 /// A netlink socket of one namespace, for use from any thread of the runtime it was made in.
 #[derive(Clone, Debug)]
@@ -31,6 +31,21 @@ impl Handle {
         Self::new(netns.clone(), socket)
     }
 
+    /// As [`Handle::in_netns`] and [`Netns::cookie`], at the price of one thread.
+    pub fn in_netns_with_cookie(netns: &Netns) -> Result<(Self, u64)> {
+        let runtime = tokio::runtime::Handle::current();
+        let (socket, cookie) = netns.run(|| {
+            let _guard = runtime.enter();
+            (rtnetlink::new_connection(), cookie::of_this_thread())
+        })?;
+        let cookie = cookie.map_err(|source| Error::Netns {
+            operation: "read the cookie of",
+            path: netns.path().to_owned(),
+            source,
+        })?;
+        Ok((Self::new(netns.clone(), socket)?, cookie))
+    }
+
     pub fn netns(&self) -> &Netns {
         &self.netns
     }
@@ -44,16 +59,10 @@ impl Handle {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (connection, rt, _) = socket.map_err(|source| Error::Open {
-            netns: netns.path().display().to_string(),
-            source,
-        })?;
+        let (connection, rt, _) =
+            socket.map_err(|source| Error::Open { netns: netns.path().display().to_string(), source })?;
         let mut tasks = JoinSet::new();
         tasks.spawn(connection);
-        Ok(Self {
-            rt,
-            netns,
-            _connection: Arc::new(tasks),
-        })
+        Ok(Self { rt, netns, _connection: Arc::new(tasks) })
     }
 }

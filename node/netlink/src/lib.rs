@@ -11,6 +11,7 @@ mod cookie;
 mod error;
 mod handle;
 mod link;
+mod loopback;
 mod mac;
 mod neighbour;
 mod netns;

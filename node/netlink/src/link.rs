@@ -29,57 +29,28 @@ pub struct Link {
 
 impl Handle {
     pub async fn links(&self) -> Result<Vec<Link>> {
-        let messages: Vec<LinkMessage> = self
-            .rt
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|e| Error::netlink("list", "links", e))?;
+        let messages: Vec<LinkMessage> =
+            self.rt.link().get().execute().try_collect().await.map_err(|e| Error::netlink("list", "links", e))?;
         Ok(messages.iter().map(Link::from).collect())
     }
 
     pub async fn link_by_name(&self, name: &str) -> Result<Option<Link>> {
-        found(
-            self.rt
-                .link()
-                .get()
-                .match_name(name)
-                .execute()
-                .try_next()
-                .await,
-            name,
-        )
+        found(self.rt.link().get().match_name(name).execute().try_next().await, name)
     }
 
     pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>> {
-        found(
-            self.rt
-                .link()
-                .get()
-                .match_index(index)
-                .execute()
-                .try_next()
-                .await,
-            &index.to_string(),
-        )
+        found(self.rt.link().get().match_index(index).execute().try_next().await, &index.to_string())
     }
 
     /// As [`Handle::link_by_name`], where absence is an error.
     pub async fn link(&self, name: &str) -> Result<Link> {
-        self.link_by_name(name)
-            .await?
-            .ok_or_else(|| Error::NoSuchLink(name.to_owned()))
+        self.link_by_name(name).await?.ok_or_else(|| Error::NoSuchLink(name.to_owned()))
     }
 
     /// One request: a veth comes into being with both ends named, addressed and in their namespaces.
     pub async fn link_add(&self, spec: &LinkSpec) -> Result<()> {
         let request = self.rt.link().add(spec.message());
-        request
-            .execute()
-            .await
-            .map_err(|e| Error::netlink("add link", spec, e))
+        request.execute().await.map_err(|e| Error::netlink("add link", spec, e))
     }
 
     pub async fn link_add_veth(&self, name: &str, peer: Peer) -> Result<()> {
@@ -109,16 +80,8 @@ impl Handle {
             Some(message) => {
                 let link = Link::from(&message);
                 if link.kind != spec.kind_name() {
-                    let actual = if link.kind.is_empty() {
-                        "a physical device".to_owned()
-                    } else {
-                        link.kind
-                    };
-                    return Err(Error::OtherKind {
-                        name: name.to_owned(),
-                        actual,
-                        wanted: spec.kind_name(),
-                    });
+                    let actual = if link.kind.is_empty() { "a physical device".to_owned() } else { link.kind };
+                    return Err(Error::OtherKind { name: name.to_owned(), actual, wanted: spec.kind_name() });
                 }
                 if spec.parameters_differ(&message) {
                     self.link_del(name).await?;
@@ -140,14 +103,7 @@ impl Handle {
     }
 
     pub async fn link_del_index(&self, index: u32) -> Result<()> {
-        match self
-            .rt
-            .link()
-            .del(index)
-            .execute()
-            .await
-            .map_err(|e| Error::netlink("delete link", index, e))
-        {
+        match self.rt.link().del(index).execute().await.map_err(|e| Error::netlink("delete link", index, e)) {
             Err(error) if error.is_absent() => Ok(()),
             outcome => outcome,
         }
@@ -162,17 +118,11 @@ impl Handle {
     }
 
     pub async fn link_set_mtu(&self, name: &str, mtu: u32) -> Result<()> {
-        self.change("set the MTU of link", name, named(name).mtu(mtu))
-            .await
+        self.change("set the MTU of link", name, named(name).mtu(mtu)).await
     }
 
     pub async fn link_set_mac(&self, name: &str, mac: MacAddr) -> Result<()> {
-        self.change(
-            "set the MAC address of link",
-            name,
-            named(name).address(mac.0.to_vec()),
-        )
-        .await
+        self.change("set the MAC address of link", name, named(name).address(mac.0.to_vec())).await
     }
 
     /// Makes the device a port of the bridge `master`, or of none.
@@ -181,54 +131,26 @@ impl Handle {
             Some(master) => self.link(master).await?.index,
             None => 0,
         };
-        self.change(
-            "set the master of link",
-            name,
-            named(name).controller(index),
-        )
-        .await
+        self.change("set the master of link", name, named(name).controller(index)).await
     }
 
     /// Moves the device to another namespace; its addresses and routes are lost, it is down there.
     pub async fn link_set_netns(&self, name: &str, netns: &Netns) -> Result<()> {
-        self.change("move link", name, named(name).setns_by_fd(netns.raw_fd()))
-            .await
+        self.change("move link", name, named(name).setns_by_fd(netns.raw_fd())).await
     }
 
     pub async fn link_set_name(&self, name: &str, new: &str) -> Result<()> {
         let index = self.link(name).await?.index;
-        self.change(
-            "rename link",
-            name,
-            LinkUnspec::new_with_index(index).name(new),
-        )
-        .await
+        self.change("rename link", name, LinkUnspec::new_with_index(index).name(new)).await
     }
 
-    async fn change(
-        &self,
-        operation: &'static str,
-        name: &str,
-        message: LinkMessageBuilder<LinkUnspec>,
-    ) -> Result<()> {
+    async fn change(&self, operation: &'static str, name: &str, message: LinkMessageBuilder<LinkUnspec>) -> Result<()> {
         let request = self.rt.link().change(message.build());
-        request
-            .execute()
-            .await
-            .map_err(|e| Error::netlink(operation, name, e))
+        request.execute().await.map_err(|e| Error::netlink(operation, name, e))
     }
 
     async fn raw_link(&self, name: &str) -> Result<Option<LinkMessage>> {
-        present(
-            self.rt
-                .link()
-                .get()
-                .match_name(name)
-                .execute()
-                .try_next()
-                .await,
-            name,
-        )
+        present(self.rt.link().get().match_name(name).execute().try_next().await, name)
     }
 }
 
@@ -242,16 +164,12 @@ impl From<&LinkMessage> for Link {
             up: message.header.flags.contains(LinkFlags::Up),
             master: None,
             link: None,
-            kind: kind(message)
-                .map(|kind| kind.to_string())
-                .unwrap_or_default(),
+            kind: kind(message).map(|kind| kind.to_string()).unwrap_or_default(),
         };
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
-                LinkAttribute::Address(mac) => {
-                    link.mac = mac.as_slice().try_into().ok().map(MacAddr)
-                }
+                LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok().map(MacAddr),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Controller(index) => link.master = Some(*index),
                 LinkAttribute::Link(index) => link.link = Some(*index),
@@ -270,30 +188,21 @@ fn kind(message: &LinkMessage) -> Option<&InfoKind> {
 }
 
 fn info(message: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
-    message
-        .attributes
-        .iter()
-        .flat_map(|attribute| match attribute {
-            LinkAttribute::LinkInfo(info) => info.as_slice(),
-            _ => &[],
-        })
+    message.attributes.iter().flat_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(info) => info.as_slice(),
+        _ => &[],
+    })
 }
 
 fn named(name: &str) -> LinkMessageBuilder<LinkUnspec> {
     LinkUnspec::new_with_name(name)
 }
 
-fn found(
-    answer: Result<Option<LinkMessage>, rtnetlink::Error>,
-    object: &str,
-) -> Result<Option<Link>> {
+fn found(answer: Result<Option<LinkMessage>, rtnetlink::Error>, object: &str) -> Result<Option<Link>> {
     Ok(present(answer, object)?.as_ref().map(Link::from))
 }
 
-fn present(
-    answer: Result<Option<LinkMessage>, rtnetlink::Error>,
-    object: &str,
-) -> Result<Option<LinkMessage>> {
+fn present(answer: Result<Option<LinkMessage>, rtnetlink::Error>, object: &str) -> Result<Option<LinkMessage>> {
     match answer.map_err(|e| Error::netlink("look up link", object, e)) {
         Err(error) if error.is_absent() => Ok(None),
         outcome => outcome,

@@ -33,22 +33,13 @@ impl FromStr for MacAddr {
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
-        let byte = |part| {
-            digits(part)
-                .then(|| u8::from_str_radix(part, 16).ok())
-                .flatten()
-        };
+        let byte = |part| digits(part).then(|| u8::from_str_radix(part, 16).ok()).flatten();
         let bytes: Option<Vec<u8>> = s.split(':').map(byte).collect();
-        bytes
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
-            .ok_or_else(|| Error::InvalidMac(s.to_owned()))
+        bytes.and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or_else(|| Error::InvalidMac(s.to_owned()))
     }
 }
 
 /// FNV-1a, 64 bits: stable across builds and machines, which `DefaultHasher` does not promise.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }

@@ -4,9 +4,7 @@ use std::net::IpAddr;
 
 use futures::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
-};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 
 use crate::{Error, Handle, MacAddr, Result};
 
@@ -21,14 +19,8 @@ impl Handle {
     /// Adds or replaces, permanently.
     pub async fn neigh_add(&self, neighbour: Neighbour) -> Result<()> {
         let request = self.rt.neighbours().add(neighbour.dev, neighbour.ip);
-        let request = request
-            .state(NeighbourState::Permanent)
-            .link_layer_address(&neighbour.mac.0)
-            .replace();
-        request
-            .execute()
-            .await
-            .map_err(|e| Error::netlink("add neighbour", about(neighbour.dev, neighbour.ip), e))
+        let request = request.state(NeighbourState::Permanent).link_layer_address(&neighbour.mac.0).replace();
+        request.execute().await.map_err(|e| Error::netlink("add neighbour", about(neighbour.dev, neighbour.ip), e))
     }
 
     /// Absent is success.
@@ -40,9 +32,7 @@ impl Handle {
             IpAddr::V6(ip) => (AddressFamily::Inet6, NeighbourAddress::Inet6(ip)),
         };
         message.header.family = family;
-        message
-            .attributes
-            .push(NeighbourAttribute::Destination(address));
+        message.attributes.push(NeighbourAttribute::Destination(address));
         match self.rt.neighbours().del(message).execute().await {
             Ok(()) => Ok(()),
             Err(e) => match Error::netlink("delete neighbour", about(dev, ip), e) {
@@ -70,28 +60,16 @@ fn parse(message: &NeighbourMessage) -> Option<Neighbour> {
     if message.header.state != NeighbourState::Permanent {
         return None;
     }
-    let ip = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
-            _ => None,
-        })?;
-    let mac = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NeighbourAttribute::LinkLayerAddress(mac) => {
-                mac.as_slice().try_into().ok().map(MacAddr)
-            }
-            _ => None,
-        })?;
-    Some(Neighbour {
-        dev: message.header.ifindex,
-        ip,
-        mac,
-    })
+    let ip = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    })?;
+    let mac = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(mac) => mac.as_slice().try_into().ok().map(MacAddr),
+        _ => None,
+    })?;
+    Some(Neighbour { dev: message.header.ifindex, ip, mac })
 }
 
 fn about(dev: u32, ip: IpAddr) -> String {

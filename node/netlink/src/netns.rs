@@ -36,27 +36,15 @@ impl Netns {
 
     /// As [`Netns::create`], pinned at any path whose folder exists or can be made.
     pub fn create_at(path: &Path) -> Result<Self> {
-        let at = |operation| {
-            move |source| Error::Netns {
-                operation,
-                path: path.to_owned(),
-                source,
-            }
-        };
+        let at = |operation| move |source| Error::Netns { operation, path: path.to_owned(), source };
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(at("create the folder of"))?;
         }
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(at("create"))?;
-        on_thread("netns-create", || pin_new(path))
-            .and_then(|done| done)
-            .map_err(|source| {
-                let _ = fs::remove_file(path);
-                at("create")(source)
-            })?;
+        OpenOptions::new().write(true).create_new(true).open(path).map_err(at("create"))?;
+        on_thread("netns-create", || pin_new(path)).and_then(|done| done).map_err(|source| {
+            let _ = fs::remove_file(path);
+            at("create")(source)
+        })?;
         Self::open(path)
     }
 
@@ -80,19 +68,12 @@ impl Netns {
     /// `path` is a file under `/run/netns`, `/proc/PID/ns/net`, or what containerd passes in `CNI_NETNS`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let open = |source| Error::Netns {
-            operation: "open",
-            path: path.to_owned(),
-            source,
-        };
+        let open = |source| Error::Netns { operation: "open", path: path.to_owned(), source };
         let file = File::open(path).map_err(open)?;
         if !is_nsfs(&file) {
             return Err(open(io::Error::other("the file is not a namespace")));
         }
-        Ok(Self {
-            path: path.to_owned(),
-            file: Arc::new(file),
-        })
+        Ok(Self { path: path.to_owned(), file: Arc::new(file) })
     }
 
     /// By name under `/run/netns`.
@@ -111,13 +92,7 @@ impl Netns {
     }
 
     pub fn delete_at(path: &Path) -> Result<()> {
-        let at = |operation| {
-            move |source| Error::Netns {
-                operation,
-                path: path.to_owned(),
-                source,
-            }
-        };
+        let at = |operation| move |source| Error::Netns { operation, path: path.to_owned(), source };
         match nix::mount::umount2(path, MntFlags::MNT_DETACH) {
             // EINVAL: the file is there, but nothing is mounted on it.
             Ok(()) | Err(nix::Error::EINVAL | nix::Error::ENOENT) => {}
@@ -135,23 +110,17 @@ impl Netns {
 
     /// The inode of the namespace: equal if and only if two values name the same namespace.
     pub fn inode(&self) -> Result<u64> {
-        self.file
-            .metadata()
-            .map(|meta| meta.ino())
-            .map_err(self.failed("stat"))
+        self.file.metadata().map(|meta| meta.ino()).map_err(self.failed("stat"))
     }
 
     /// The number by which BPF programs know this namespace.
     pub fn cookie(&self) -> Result<u64> {
-        self.run(cookie::of_this_thread)?
-            .map_err(self.failed("read the cookie of"))
+        self.run(cookie::of_this_thread)?.map_err(self.failed("read the cookie of"))
     }
 
     /// Runs `f` inside the namespace, on a thread of its own. A panic in `f` continues in the caller.
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
-        on_thread("netns", || self.enter().map(|()| f()))
-            .and_then(|done| done)
-            .map_err(self.failed("enter"))
+        on_thread("netns", || self.enter().map(|()| f())).and_then(|done| done).map_err(self.failed("enter"))
     }
 
     /// Runs a future inside the namespace, on a thread with a runtime of its own: sockets that it opens belong to the
@@ -163,9 +132,7 @@ impl Netns {
     {
         let (mut done, result) = tokio::sync::oneshot::channel();
         let thread = self.spawn("netns-async", move || -> io::Result<()> {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async move {
                 tokio::select! {
                     value = async { f().await } => { let _ = done.send(value); }
@@ -179,9 +146,7 @@ impl Netns {
             // The thread is at its end: it panicked or could not build a runtime.
             Err(_) => match thread.join() {
                 Ok(outcome) => {
-                    let source = outcome
-                        .err()
-                        .unwrap_or_else(|| io::Error::other("the future did not finish"));
+                    let source = outcome.err().unwrap_or_else(|| io::Error::other("the future did not finish"));
                     Err(self.failed("start a runtime in")(source))
                 }
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -227,32 +192,20 @@ impl Netns {
 
     fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> Error + use<> {
         let path = self.path.clone();
-        move |source| Error::Netns {
-            operation,
-            path,
-            source,
-        }
+        move |source| Error::Netns { operation, path, source }
     }
 }
 
 fn pin_new(path: &Path) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    nix::mount::mount(
-        Some(THIS_THREAD),
-        path,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )?;
+    nix::mount::mount(Some(THIS_THREAD), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     Ok(())
 }
 
 /// Runs `f` on a thread that dies afterwards, so that what it does to its own namespaces dies with it.
 fn on_thread<T: Send>(name: &str, f: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn_scoped(scope, f)?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, f)?;
         match thread.join() {
             Ok(value) => Ok(value),
             Err(panic) => std::panic::resume_unwind(panic),
@@ -265,6 +218,5 @@ fn is_pinned(path: &Path) -> bool {
 }
 
 fn is_nsfs(file: &File) -> bool {
-    nix::sys::statfs::fstatfs(file)
-        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
+    nix::sys::statfs::fstatfs(file).is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
 }

@@ -7,8 +7,7 @@ use futures::TryStreamExt;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
-    RouteProtocol, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteType,
 };
 
 use crate::{Error, Handle, Result};
@@ -40,16 +39,7 @@ pub enum RouteScope {
 impl Route {
     pub fn new(dst: IpNet) -> Self {
         let protocol = RouteProtocol::Static.into();
-        Self {
-            dst,
-            via: None,
-            dev: None,
-            src: None,
-            scope: RouteScope::Universe,
-            onlink: false,
-            mtu: None,
-            protocol,
-        }
+        Self { dst, via: None, dev: None, src: None, scope: RouteScope::Universe, onlink: false, mtu: None, protocol }
     }
 
     pub fn default4() -> Self {
@@ -61,45 +51,27 @@ impl Route {
     }
 
     pub fn via(self, via: IpAddr) -> Self {
-        Self {
-            via: Some(via),
-            ..self
-        }
+        Self { via: Some(via), ..self }
     }
 
     pub fn dev(self, index: u32) -> Self {
-        Self {
-            dev: Some(index),
-            ..self
-        }
+        Self { dev: Some(index), ..self }
     }
 
     pub fn src(self, src: IpAddr) -> Self {
-        Self {
-            src: Some(src),
-            ..self
-        }
+        Self { src: Some(src), ..self }
     }
 
     pub fn link_scope(self) -> Self {
-        Self {
-            scope: RouteScope::Link,
-            ..self
-        }
+        Self { scope: RouteScope::Link, ..self }
     }
 
     pub fn onlink(self) -> Self {
-        Self {
-            onlink: true,
-            ..self
-        }
+        Self { onlink: true, ..self }
     }
 
     pub fn mtu(self, mtu: u32) -> Self {
-        Self {
-            mtu: Some(mtu),
-            ..self
-        }
+        Self { mtu: Some(mtu), ..self }
     }
 
     pub fn protocol(self, protocol: u8) -> Self {
@@ -110,29 +82,19 @@ impl Route {
 impl Handle {
     pub async fn route_add(&self, route: &Route) -> Result<()> {
         let request = self.rt.route().add(route.message());
-        request
-            .execute()
-            .await
-            .map_err(|e| Error::netlink("add route", route, e))
+        request.execute().await.map_err(|e| Error::netlink("add route", route, e))
     }
 
     /// Adds, or replaces the route of the same destination.
     pub async fn route_replace(&self, route: &Route) -> Result<()> {
         let request = self.rt.route().add(route.message()).replace();
-        request
-            .execute()
-            .await
-            .map_err(|e| Error::netlink("replace route", route, e))
+        request.execute().await.map_err(|e| Error::netlink("replace route", route, e))
     }
 
     /// As [`Handle::route_replace`], without a write when the route is there: a replaced route drops cached
     /// destinations of live connections.
     pub async fn ensure_route(&self, route: &Route) -> Result<()> {
-        if self.route_list().await?.contains(route) {
-            Ok(())
-        } else {
-            self.route_replace(route).await
-        }
+        if self.route_list().await?.contains(route) { Ok(()) } else { self.route_replace(route).await }
     }
 
     /// Absent is success.
@@ -191,10 +153,7 @@ impl Route {
         attributes.extend(self.via.map(|ip| RouteAttribute::Gateway(ip.into())));
         attributes.extend(self.dev.map(RouteAttribute::Oif));
         attributes.extend(self.src.map(|ip| RouteAttribute::PrefSource(ip.into())));
-        attributes.extend(
-            self.mtu
-                .map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])),
-        );
+        attributes.extend(self.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
         message
     }
 }

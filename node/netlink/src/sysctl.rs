@@ -8,8 +8,7 @@ use crate::{Error, Netns, Result};
 impl Netns {
     /// `name` is the path below `/proc/sys/net`: `ipv4/ip_forward`, `ipv4/conf/eth0/rp_filter`.
     pub fn sysctl_get(&self, name: &str) -> Result<String> {
-        self.run(|| read(name))?
-            .map_err(|source| failed("read", name, source))
+        self.run(|| read(name))?.map_err(|source| failed("read", name, source))
     }
 
     /// Writes only what differs: `/proc/sys` is read-only in many containers where the values are right already.
@@ -19,11 +18,7 @@ impl Netns {
 
     /// Several at the price of one thread.
     pub fn sysctls(&self, values: &[(&str, &str)]) -> Result<()> {
-        self.run(|| {
-            values
-                .iter()
-                .try_for_each(|(name, value)| ensure(name, value))
-        })?
+        self.run(|| values.iter().try_for_each(|(name, value)| ensure(name, value)))?
     }
 }
 
@@ -43,9 +38,5 @@ fn path(name: &str) -> String {
 }
 
 fn failed(operation: &'static str, name: &str, source: io::Error) -> Error {
-    Error::Sysctl {
-        operation,
-        name: name.to_owned(),
-        source,
-    }
+    Error::Sysctl { operation, name: name.to_owned(), source }
 }

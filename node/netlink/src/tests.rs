@@ -1,4 +1,5 @@
 //! As root, in namespaces of their own.
+#![allow(clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,11 +15,7 @@ struct TestNetns {
 
 impl TestNetns {
     fn new() -> Self {
-        let name = format!(
-            "xbtest-nl-{}-{}",
-            std::process::id(),
-            COUNTER.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("xbtest-nl-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let netns = Netns::create(&name).expect("a network namespace (these tests need root)");
         Self { name, netns }
     }
@@ -45,34 +42,16 @@ fn ip(s: &str) -> IpAddr {
 #[tokio::test]
 async fn a_namespace_is_new_pinned_and_deleted_twice() {
     let test = TestNetns::new();
-    assert_ne!(
-        test.netns.inode().unwrap(),
-        Netns::current().unwrap().inode().unwrap()
-    );
-    assert_ne!(
-        test.netns.cookie().unwrap(),
-        Netns::current().unwrap().cookie().unwrap()
-    );
-    assert_eq!(
-        test.netns.inode().unwrap(),
-        Netns::named(&test.name).unwrap().inode().unwrap()
-    );
-    assert_eq!(
-        test.netns.inode().unwrap(),
-        Netns::ensure(&test.name).unwrap().inode().unwrap()
-    );
+    assert_ne!(test.netns.inode().unwrap(), Netns::current().unwrap().inode().unwrap());
+    assert_ne!(test.netns.cookie().unwrap(), Netns::current().unwrap().cookie().unwrap());
+    assert_eq!(test.netns.inode().unwrap(), Netns::named(&test.name).unwrap().inode().unwrap());
+    assert_eq!(test.netns.inode().unwrap(), Netns::ensure(&test.name).unwrap().inode().unwrap());
     let links = test.handle().links().await.unwrap();
-    assert!(
-        links.iter().any(|link| link.name == "lo" && !link.up),
-        "{links:?}"
-    );
+    assert!(links.iter().any(|link| link.name == "lo" && !link.up), "{links:?}");
     Netns::delete(&test.name).unwrap();
     Netns::delete(&test.name).unwrap();
     let error = Netns::named(&test.name).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("open network namespace /run/netns/{}", test.name)
-    );
+    assert_eq!(error.to_string(), format!("open network namespace /run/netns/{}", test.name));
 }
 
 #[tokio::test]
@@ -90,16 +69,10 @@ async fn one_request_makes_both_ends_of_a_veth() {
     let (a, b) = (TestNetns::new(), TestNetns::new());
     let (mac_a, mac_b) = (MacAddr::local(b"a"), MacAddr::local(b"b"));
     let peer = Peer::new("eth0").netns(&b.netns).mac(mac_b).mtu(1400);
-    a.handle()
-        .link_add(&LinkSpec::veth("port1", peer).mac(mac_a).mtu(1400).up())
-        .await
-        .unwrap();
+    a.handle().link_add(&LinkSpec::veth("port1", peer).mac(mac_a).mtu(1400).up()).await.unwrap();
     let near = a.handle().link("port1").await.unwrap();
     let far = b.handle().link("eth0").await.unwrap();
-    assert_eq!(
-        (near.mac, near.mtu, near.up, near.kind.as_str()),
-        (Some(mac_a), 1400, true, "veth")
-    );
+    assert_eq!((near.mac, near.mtu, near.up, near.kind.as_str()), (Some(mac_a), 1400, true, "veth"));
     assert_eq!((far.mac, far.mtu, far.up), (Some(mac_b), 1400, false));
     assert_eq!(near.link, Some(far.index));
     a.handle().link_del("port1").await.unwrap();
@@ -111,31 +84,16 @@ async fn one_request_makes_both_ends_of_a_veth() {
 async fn ensure_link_repairs_what_differs_and_refuses_another_kind() {
     let test = TestNetns::new();
     let handle = test.handle();
-    let bridge = handle
-        .ensure_link(&LinkSpec::bridge("br0").up())
-        .await
-        .unwrap();
-    let spec = LinkSpec::veth("d0", Peer::new("p0"))
-        .mtu(1300)
-        .master(bridge.index)
-        .up();
+    let bridge = handle.ensure_link(&LinkSpec::bridge("br0").up()).await.unwrap();
+    let spec = LinkSpec::veth("d0", Peer::new("p0")).mtu(1300).master(bridge.index).up();
     let first = handle.ensure_link(&spec).await.unwrap();
-    assert_eq!(
-        (first.mtu, first.up, first.master),
-        (1300, true, Some(bridge.index))
-    );
+    assert_eq!((first.mtu, first.up, first.master), (1300, true, Some(bridge.index)));
     handle.link_set_mtu("d0", 1200).await.unwrap();
     handle.link_set_down("d0").await.unwrap();
     handle.link_set_master("d0", None).await.unwrap();
     assert_eq!(handle.ensure_link(&spec).await.unwrap(), first);
-    let error = handle
-        .ensure_link(&LinkSpec::bridge("d0"))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "link d0 exists as veth, not as bridge: delete it or choose another name"
-    );
+    let error = handle.ensure_link(&LinkSpec::bridge("d0")).await.unwrap_err();
+    assert_eq!(error.to_string(), "link d0 exists as veth, not as bridge: delete it or choose another name");
 }
 
 #[tokio::test]
@@ -145,74 +103,41 @@ async fn a_vxlan_device_with_other_parameters_is_replaced() {
     let vni = LinkSpec::vxlan("vx0", Vxlan::Vni { vni: 7, port: 8472 });
     let first = handle.ensure_link(&vni).await.unwrap();
     assert_eq!(handle.ensure_link(&vni).await.unwrap().index, first.index);
-    let collect = LinkSpec::vxlan("vx0", Vxlan::CollectMetadata { port: 8472 })
-        .mtu(1450)
-        .up();
+    let collect = LinkSpec::vxlan("vx0", Vxlan::CollectMetadata { port: 8472 }).mtu(1450).up();
     let second = handle.ensure_link(&collect).await.unwrap();
     assert_ne!(second.index, first.index);
     assert_eq!((second.mtu, second.up), (1450, true));
-    assert_eq!(
-        handle.ensure_link(&collect).await.unwrap().index,
-        second.index
-    );
+    assert_eq!(handle.ensure_link(&collect).await.unwrap().index, second.index);
 }
 
 #[tokio::test]
 async fn links_move_and_are_renamed() {
     let (a, b) = (TestNetns::new(), TestNetns::new());
-    a.handle()
-        .link_add_veth("d0", Peer::new("p0"))
-        .await
-        .unwrap();
+    a.handle().link_add_veth("d0", Peer::new("p0")).await.unwrap();
     a.handle().link_set_name("d0", "d1").await.unwrap();
-    a.handle()
-        .link_set_mac("d1", MacAddr::local(b"x"))
-        .await
-        .unwrap();
+    a.handle().link_set_mac("d1", MacAddr::local(b"x")).await.unwrap();
     a.handle().link_set_netns("d1", &b.netns).await.unwrap();
     assert_eq!(a.handle().link_by_name("d1").await.unwrap(), None);
-    assert_eq!(
-        b.handle().link("d1").await.unwrap().mac,
-        Some(MacAddr::local(b"x"))
-    );
+    assert_eq!(b.handle().link("d1").await.unwrap().mac, Some(MacAddr::local(b"x")));
 }
 
 #[tokio::test]
 async fn addresses_routes_and_neighbours_read_back_as_written() {
     let test = TestNetns::new();
     let handle = test.handle();
-    let dev = handle
-        .ensure_link(&LinkSpec::bridge("d0").up())
-        .await
-        .unwrap()
-        .index;
+    let dev = handle.ensure_link(&LinkSpec::bridge("d0").up()).await.unwrap().index;
     handle.ensure_addr(dev, net("10.9.0.1/32")).await.unwrap();
     handle.ensure_addr(dev, net("10.9.0.1/32")).await.unwrap();
     handle.addr_add(dev, net("10.9.1.1/24")).await.unwrap();
-    handle
-        .ensure_addrs(dev, &[net("10.9.0.1/32"), net("10.9.2.1/24")])
-        .await
-        .unwrap();
-    let mut addresses: Vec<_> = handle
-        .addr_list(dev)
-        .await
-        .unwrap()
-        .into_iter()
-        .filter(|a| matches!(a, ipnet::IpNet::V4(_)))
-        .collect();
+    handle.ensure_addrs(dev, &[net("10.9.0.1/32"), net("10.9.2.1/24")]).await.unwrap();
+    let mut addresses: Vec<_> =
+        handle.addr_list(dev).await.unwrap().into_iter().filter(|a| matches!(a, ipnet::IpNet::V4(_))).collect();
     addresses.sort();
     assert_eq!(addresses, [net("10.9.0.1/32"), net("10.9.2.1/24")]);
 
     let routes = [
-        Route::new(net("10.244.1.0/24"))
-            .dev(dev)
-            .link_scope()
-            .src(ip("10.9.0.1"))
-            .protocol(120),
-        Route::new(net("10.244.2.0/24"))
-            .via(ip("10.9.2.7"))
-            .dev(dev)
-            .mtu(1300),
+        Route::new(net("10.244.1.0/24")).dev(dev).link_scope().src(ip("10.9.0.1")).protocol(120),
+        Route::new(net("10.244.2.0/24")).via(ip("10.9.2.7")).dev(dev).mtu(1300),
         Route::default4().via(ip("10.250.0.1")).dev(dev).onlink(),
     ];
     for route in &routes {
@@ -227,11 +152,7 @@ async fn addresses_routes_and_neighbours_read_back_as_written() {
     handle.route_del(&routes[1]).await.unwrap();
     assert!(!handle.route_list().await.unwrap().contains(&routes[1]));
 
-    let neighbour = Neighbour {
-        dev,
-        ip: ip("10.9.2.9"),
-        mac: MacAddr([2, 0, 0, 0, 0, 9]),
-    };
+    let neighbour = Neighbour { dev, ip: ip("10.9.2.9"), mac: MacAddr([2, 0, 0, 0, 0, 9]) };
     handle.neigh_add(neighbour).await.unwrap();
     handle.neigh_add(neighbour).await.unwrap();
     assert!(handle.neigh_list().await.unwrap().contains(&neighbour));
@@ -251,15 +172,9 @@ async fn errors_name_the_operation_and_the_object() {
     let error = handle.link_add_bridge("d0").await.unwrap_err();
     assert_eq!(error.to_string(), "add link d0 (bridge)");
     assert!(error.is_exists());
-    let error = handle
-        .route_add(&Route::new(net("10.1.0.0/16")).via(ip("10.0.0.1")))
-        .await
-        .unwrap_err();
+    let error = handle.route_add(&Route::new(net("10.1.0.0/16")).via(ip("10.0.0.1"))).await.unwrap_err();
     assert_eq!(error.to_string(), "add route 10.1.0.0/16 via 10.0.0.1");
-    assert_eq!(
-        handle.link("nope").await.unwrap_err().to_string(),
-        "no link named nope"
-    );
+    assert_eq!(handle.link("nope").await.unwrap_err().to_string(), "no link named nope");
 }
 
 #[tokio::test]
@@ -284,9 +199,7 @@ async fn threads_and_runtimes_run_inside() {
     let address = test
         .netns
         .run_async(|| async {
-            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-                .await
-                .unwrap();
+            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             let address = listener.local_addr().unwrap();
             let _client = tokio::net::TcpStream::connect(address).await.unwrap();
             address
@@ -295,22 +208,25 @@ async fn threads_and_runtimes_run_inside() {
         .unwrap();
     // The port was free again and only ever open inside.
     assert!(TcpStream::connect(address).is_err());
-    let listener = test
-        .netns
-        .run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .unwrap()
-        .unwrap();
+    let listener = test.netns.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap().unwrap();
     let address = listener.local_addr().unwrap();
-    assert!(
-        TcpStream::connect(address).is_err(),
-        "a socket stays in the namespace where it was made"
-    );
-    test.netns
-        .run(|| TcpStream::connect(address))
-        .unwrap()
-        .unwrap();
+    assert!(TcpStream::connect(address).is_err(), "a socket stays in the namespace where it was made");
+    test.netns.run(|| TcpStream::connect(address)).unwrap().unwrap();
     let thread = test.netns.spawn("inside", here).unwrap();
     assert_eq!(thread.join().unwrap(), inside);
+}
+
+#[test]
+fn loopback_comes_up_without_a_runtime() {
+    let test = TestNetns::new();
+    let dial = || {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        socket.connect((Ipv4Addr::LOCALHOST, 9)).is_ok()
+    };
+    assert!(!test.netns.run(dial).unwrap());
+    test.netns.loopback_up().unwrap();
+    test.netns.loopback_up().unwrap();
+    assert!(test.netns.run(dial).unwrap());
 }
 
 #[test]
@@ -318,13 +234,7 @@ fn mac_addresses_parse_and_print() {
     let mac: MacAddr = "02:00:5e:10:00:ff".parse().unwrap();
     assert_eq!(mac, MacAddr([2, 0, 0x5e, 0x10, 0, 0xff]));
     assert_eq!(mac.to_string(), "02:00:5e:10:00:ff");
-    for wrong in [
-        "",
-        "02:00:5e:10:00",
-        "02:00:5e:10:00:ff:00",
-        "2:0:5e:10:0:ff",
-        "02:00:5e:10:00:+f",
-    ] {
+    for wrong in ["", "02:00:5e:10:00", "02:00:5e:10:00:ff:00", "2:0:5e:10:0:ff", "02:00:5e:10:00:+f"] {
         assert!(wrong.parse::<MacAddr>().is_err(), "{wrong}");
     }
     let local = MacAddr::local(b"pod");

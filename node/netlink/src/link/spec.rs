@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkInfo, LinkMessage,
-};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, InfoVxlan, LinkInfo, LinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::{Link, info};
@@ -46,32 +44,20 @@ pub enum Vxlan {
 
 impl Peer {
     pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            ..Self::default()
-        }
+        Self { name: name.to_owned(), ..Self::default() }
     }
 
     pub fn mac(self, mac: MacAddr) -> Self {
-        Self {
-            mac: Some(mac),
-            ..self
-        }
+        Self { mac: Some(mac), ..self }
     }
 
     pub fn mtu(self, mtu: u32) -> Self {
-        Self {
-            mtu: Some(mtu),
-            ..self
-        }
+        Self { mtu: Some(mtu), ..self }
     }
 
     /// Where the device is born; without it, in the namespace of the handle.
     pub fn netns(self, netns: &Netns) -> Self {
-        Self {
-            netns: Some(netns.clone()),
-            ..self
-        }
+        Self { netns: Some(netns.clone()), ..self }
     }
 
     fn builder(&self) -> LinkMessageBuilder<LinkUnspec> {
@@ -91,12 +77,7 @@ impl Peer {
 
 impl LinkSpec {
     pub fn new(name: &str, kind: LinkKind) -> Self {
-        Self {
-            end: Peer::new(name),
-            kind,
-            master: None,
-            up: false,
-        }
+        Self { end: Peer::new(name), kind, master: None, up: false }
     }
 
     pub fn veth(name: &str, peer: Peer) -> Self {
@@ -116,24 +97,15 @@ impl LinkSpec {
     }
 
     pub fn mac(self, mac: MacAddr) -> Self {
-        Self {
-            end: self.end.mac(mac),
-            ..self
-        }
+        Self { end: self.end.mac(mac), ..self }
     }
 
     pub fn mtu(self, mtu: u32) -> Self {
-        Self {
-            end: self.end.mtu(mtu),
-            ..self
-        }
+        Self { end: self.end.mtu(mtu), ..self }
     }
 
     pub fn netns(self, netns: &Netns) -> Self {
-        Self {
-            end: self.end.netns(netns),
-            ..self
-        }
+        Self { end: self.end.netns(netns), ..self }
     }
 
     pub fn up(self) -> Self {
@@ -142,10 +114,7 @@ impl LinkSpec {
 
     /// Index of the bridge that the device becomes a port of.
     pub fn master(self, index: u32) -> Self {
-        Self {
-            master: Some(index),
-            ..self
-        }
+        Self { master: Some(index), ..self }
     }
 
     pub fn name(&self) -> &str {
@@ -163,10 +132,7 @@ impl LinkSpec {
 
     pub(super) fn message(&self) -> LinkMessage {
         let (kind, data) = match &self.kind {
-            LinkKind::Veth(peer) => (
-                InfoKind::Veth,
-                Some(InfoData::Veth(InfoVeth::Peer(peer.builder().build()))),
-            ),
+            LinkKind::Veth(peer) => (InfoKind::Veth, Some(InfoData::Veth(InfoVeth::Peer(peer.builder().build())))),
             LinkKind::Bridge => (InfoKind::Bridge, None),
             LinkKind::Dummy => (InfoKind::Dummy, None),
             LinkKind::Vxlan(vxlan) => (InfoKind::Vxlan, Some(InfoData::Vxlan(vxlan.attributes()))),
@@ -181,11 +147,7 @@ impl LinkSpec {
         let mut message = builder.build();
         let mut link_info = vec![LinkInfo::Kind(kind)];
         link_info.extend(data.map(LinkInfo::Data));
-        message
-            .attributes
-            .push(rtnetlink::packet_route::link::LinkAttribute::LinkInfo(
-                link_info,
-            ));
+        message.attributes.push(rtnetlink::packet_route::link::LinkAttribute::LinkInfo(link_info));
         message
     }
 
@@ -223,9 +185,7 @@ impl LinkSpec {
         };
         let has = |attribute: InfoVxlan| data.contains(&attribute);
         match wanted {
-            Vxlan::CollectMetadata { port } => {
-                !has(InfoVxlan::CollectMetadata(true)) || !has(InfoVxlan::Port(port))
-            }
+            Vxlan::CollectMetadata { port } => !has(InfoVxlan::CollectMetadata(true)) || !has(InfoVxlan::Port(port)),
             Vxlan::Vni { vni, port } => !has(InfoVxlan::Id(vni)) || !has(InfoVxlan::Port(port)),
         }
     }
@@ -235,11 +195,7 @@ impl Vxlan {
     fn attributes(self) -> Vec<InfoVxlan> {
         match self {
             Self::CollectMetadata { port } => {
-                vec![
-                    InfoVxlan::CollectMetadata(true),
-                    InfoVxlan::Learning(false),
-                    InfoVxlan::Port(port),
-                ]
+                vec![InfoVxlan::CollectMetadata(true), InfoVxlan::Learning(false), InfoVxlan::Port(port)]
             }
             Self::Vni { vni, port } => vec![InfoVxlan::Id(vni), InfoVxlan::Port(port)],
         }

@@ -1,0 +1,206 @@
+//! Attach and detach of pods: address, devices, datapath, in that order and back.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use xebec_netlink::Netns;
+
+use crate::ipam::{Ipam, Record};
+use crate::names::is_host_device;
+use crate::{EndpointInfo, Error, Node, PodRequest, Result, host_device, pod};
+
+/// The datapath, as this crate sees it. Both must be idempotent.
+#[async_trait]
+pub trait Endpoints: Send + Sync + 'static {
+    /// Returns once packets from and to the pod are handled.
+    async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+    async fn detach(&self, ip: Ipv4Addr) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// What an attached pod got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    pub endpoint: EndpointInfo,
+    pub gateway: Ipv4Addr,
+    pub mtu: u32,
+}
+
+/// Requests of one container wait for each other; those of different ones rarely.
+const SHARDS: usize = 64;
+
+pub struct PodNetwork {
+    node: Node,
+    endpoints: Arc<dyn Endpoints>,
+    ipam: Mutex<Ipam>,
+    /// When each address was given out by this process; older ones have no entry.
+    since: Mutex<HashMap<Ipv4Addr, Instant>>,
+    shards: [tokio::sync::Mutex<()>; SHARDS],
+}
+
+impl PodNetwork {
+    /// Opens the address records in `state_dir` and attaches the pods that still exist to the datapath again.
+    /// Records without a device stay until [`PodNetwork::collect_garbage`] or the runtime's DEL.
+    pub async fn open(node: Node, state_dir: &Path, endpoints: Arc<dyn Endpoints>) -> Result<Self> {
+        let ipam = Ipam::open(&state_dir.join("addresses"), node.pod_cidr)?;
+        let shards = std::array::from_fn(|_| tokio::sync::Mutex::new(()));
+        let network = Self { node, endpoints, ipam: Mutex::new(ipam), since: Mutex::new(HashMap::new()), shards };
+        network.attach_existing().await?;
+        Ok(network)
+    }
+
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The pods of this node, by address.
+    pub fn records(&self) -> Vec<Record> {
+        self.ipam().records().cloned().collect()
+    }
+
+    /// Gives the pod its network. A repeated request, which a runtime makes after a crash, keeps the address.
+    pub async fn add(&self, request: &PodRequest) -> Result<Attachment> {
+        let _turn = self.turn(&request.container).await;
+        let known = self.ipam().find(&request.container, &request.ifname).cloned();
+        let record = match known {
+            Some(record) => {
+                self.disconnect(&record).await?;
+                record
+            }
+            None => self.allocate(request)?,
+        };
+        match self.connect(&record).await {
+            Ok(endpoint) => {
+                tracing::info!(namespace = record.namespace, name = record.name, ip = %record.ip,
+                    ifindex = endpoint.host_ifindex, "pod attached");
+                Ok(Attachment { endpoint, gateway: self.node.gateway, mtu: self.node.pod_mtu })
+            }
+            Err(error) => {
+                if let Err(undo) = self.remove(&record).await {
+                    tracing::warn!(
+                        pod = label(&record),
+                        error = crate::error::chain(&undo),
+                        "half-made pod not removed"
+                    );
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the pod's network away. Unknown containers are success: the runtime repeats DEL.
+    pub async fn del(&self, container: &str, ifname: &str) -> Result<()> {
+        let _turn = self.turn(container).await;
+        let record = self.ipam().find(container, ifname).cloned();
+        match record {
+            Some(record) => {
+                self.remove(&record).await?;
+                tracing::info!(namespace = record.namespace, name = record.name, ip = %record.ip, "pod detached");
+                Ok(())
+            }
+            None => Ok(self.node.handle.link_del(&host_device(container, ifname)).await?),
+        }
+    }
+
+    /// Whether the pod's network is as ADD left it.
+    pub async fn check(&self, container: &str, ifname: &str) -> Result<()> {
+        let record = self.ipam().find(container, ifname).cloned();
+        let Some(record) = record else {
+            return Err(Error::NotAttached { container: container.to_owned(), ifname: ifname.to_owned() });
+        };
+        match pod::fault(&self.node, &record).await? {
+            Some(what) => Err(Error::Check { what, pod: label(&record) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the pods that are not in `live`, the sandboxes that the runtime listed at `listed_at`, and host devices
+    /// without a record. Returns how many.
+    pub async fn collect_garbage(&self, live: &HashSet<String>, listed_at: Instant) -> Result<usize> {
+        let links = self.node.handle.links().await?;
+        let records = self.records();
+        let mut collected = 0;
+        for record in records.iter().filter(|record| !live.contains(&record.container)) {
+            let newer = self.since().get(&record.ip).is_some_and(|since| *since >= listed_at);
+            if !newer {
+                self.del(&record.container, &record.ifname).await?;
+                collected += 1;
+            }
+        }
+        // The record of a pod is there before its device: a device that was listed before the records were read and
+        // has none belongs to nobody.
+        let known: HashSet<String> = records.iter().map(|r| host_device(&r.container, &r.ifname)).collect();
+        for link in links.iter().filter(|link| is_host_device(&link.name) && !known.contains(&link.name)) {
+            self.node.handle.link_del_index(link.index).await?;
+            collected += 1;
+        }
+        Ok(collected)
+    }
+
+    async fn attach_existing(&self) -> Result<()> {
+        for record in self.records() {
+            let name = host_device(&record.container, &record.ifname);
+            let Some(link) = self.node.handle.link_by_name(&name).await? else { continue };
+            let Ok(cookie) = Netns::open(&record.netns).and_then(|netns| netns.cookie()) else { continue };
+            self.attach(&record, &EndpointInfo::new(&record, link.index, cookie)).await?;
+        }
+        Ok(())
+    }
+
+    async fn connect(&self, record: &Record) -> Result<EndpointInfo> {
+        let made = pod::create(&self.node, record).await;
+        let endpoint = made.map_err(|source| Error::Pod { pod: label(record), source })?;
+        self.attach(record, &endpoint).await?;
+        Ok(endpoint)
+    }
+
+    /// The datapath forgets the pod before its devices go, and the devices before its address is free.
+    async fn disconnect(&self, record: &Record) -> Result<()> {
+        let detached = self.endpoints.detach(record.ip).await;
+        detached.map_err(|source| Error::Datapath { operation: "detach", pod: label(record), source })?;
+        let deleted = pod::delete(&self.node, record).await;
+        deleted.map_err(|source| Error::Pod { pod: label(record), source })
+    }
+
+    async fn remove(&self, record: &Record) -> Result<()> {
+        self.disconnect(record).await?;
+        self.since().remove(&record.ip);
+        self.ipam().release(record.ip, Instant::now())
+    }
+
+    async fn attach(&self, record: &Record, endpoint: &EndpointInfo) -> Result<()> {
+        let attached = self.endpoints.attach(endpoint).await;
+        attached.map_err(|source| Error::Datapath { operation: "attach", pod: label(record), source })
+    }
+
+    fn allocate(&self, request: &PodRequest) -> Result<Record> {
+        let now = Instant::now();
+        let PodRequest { container, ifname, netns, namespace, name, uid } = request.clone();
+        let wanted = Record { ip: Ipv4Addr::UNSPECIFIED, container, ifname, netns, namespace, name, uid };
+        let record = self.ipam().allocate(wanted, now)?;
+        self.since().insert(record.ip, now);
+        Ok(record)
+    }
+
+    async fn turn(&self, container: &str) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        container.hash(&mut hasher);
+        self.shards[hasher.finish() as usize % SHARDS].lock().await
+    }
+
+    fn ipam(&self) -> std::sync::MutexGuard<'_, Ipam> {
+        self.ipam.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn since(&self) -> std::sync::MutexGuard<'_, HashMap<Ipv4Addr, Instant>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn label(record: &Record) -> String {
+    format!("{}/{}", record.namespace, record.name)
+}

@@ -1,0 +1,149 @@
+//! One pod's devices.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use xebec_netlink::{Handle, Link, LinkSpec, MacAddr, Neighbour, Netns, Peer, Result, Route};
+
+use crate::ipam::Record;
+use crate::{Node, ROUTE_PROTOCOL, host_device};
+
+/// What the container runtime asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRequest {
+    /// The sandbox's id.
+    pub container: String,
+    pub ifname: String,
+    pub netns: PathBuf,
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+/// What the datapath must know of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointInfo {
+    pub ip: Ipv4Addr,
+    pub host_ifindex: u32,
+    pub host_device: String,
+    pub pod_mac: MacAddr,
+    pub host_mac: MacAddr,
+    pub netns_cookie: u64,
+    pub container: String,
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+impl EndpointInfo {
+    pub(crate) fn new(record: &Record, host_ifindex: u32, netns_cookie: u64) -> Self {
+        let host_device = host_device(&record.container, &record.ifname);
+        Self {
+            ip: record.ip,
+            host_ifindex,
+            pod_mac: pod_mac(&host_device),
+            host_mac: host_mac(&host_device),
+            host_device,
+            netns_cookie,
+            container: record.container.clone(),
+            namespace: record.namespace.clone(),
+            name: record.name.clone(),
+            uid: record.uid.clone(),
+        }
+    }
+}
+
+/// Makes the pod's devices and routes.
+///
+/// Netlink round trips: one for the pair, one wave for both ends' indices, one wave for the rest.
+pub async fn create(node: &Node, record: &Record) -> Result<EndpointInfo> {
+    let netns = Netns::open(&record.netns)?;
+    let (pod, cookie) = Handle::in_netns_with_cookie(&netns)?;
+    let name = host_device(&record.container, &record.ifname);
+    // A pair of that name can only be what a crash in the middle of an earlier request left.
+    let peer = Peer::new(&name).mac(host_mac(&name)).mtu(node.pod_mtu).netns(node.handle.netns());
+    let spec = LinkSpec::veth(&record.ifname, peer).mac(pod_mac(&name)).mtu(node.pod_mtu).up();
+    match pod.link_add(&spec).await {
+        Err(error) if error.is_exists() => {
+            node.handle.link_del(&name).await?;
+            pod.link_add(&spec).await?;
+        }
+        outcome => outcome?,
+    }
+    let (inside, outside) = tokio::try_join!(pod.link(&record.ifname), node.handle.link(&name))?;
+    tokio::try_join!(configure_pod(node, &pod, &inside, record, &name), configure_host(node, &outside, record, &name))?;
+    Ok(EndpointInfo::new(record, outside.index, cookie))
+}
+
+/// Deletes both ends, and with them the pod's routes and neighbours. Absent is success.
+pub async fn delete(node: &Node, record: &Record) -> Result<()> {
+    node.handle.link_del(&host_device(&record.container, &record.ifname)).await
+}
+
+/// The first thing of the pod that is not as [`create`] left it.
+pub async fn fault(node: &Node, record: &Record) -> Result<Option<&'static str>> {
+    let name = host_device(&record.container, &record.ifname);
+    let Some(outside) = node.handle.link_by_name(&name).await? else { return Ok(Some("the host device")) };
+    if !outside.up {
+        return Ok(Some("the state of the host device"));
+    }
+    if !node.handle.route_list().await?.contains(&host_route(record, outside.index)) {
+        return Ok(Some("the host route"));
+    }
+    let pod = Handle::in_netns(&Netns::open(&record.netns)?)?;
+    let Some(inside) = pod.link_by_name(&record.ifname).await? else { return Ok(Some("the pod's device")) };
+    if !pod.addr_list(inside.index).await?.contains(&host_net(record.ip)) {
+        return Ok(Some("the address"));
+    }
+    if !pod.route_list().await?.contains(&default_route(node, inside.index)) {
+        return Ok(Some("the default route"));
+    }
+    Ok(None)
+}
+
+async fn configure_pod(node: &Node, pod: &Handle, inside: &Link, record: &Record, host_name: &str) -> Result<()> {
+    let gateway = Neighbour { dev: inside.index, ip: node.gateway.into(), mac: host_mac(host_name) };
+    let route = default_route(node, inside.index);
+    // One socket: the kernel takes the requests in this order, so the address is there when the route needs it.
+    tokio::try_join!(
+        biased;
+        pod.link_set_up("lo"),
+        pod.addr_add(inside.index, host_net(record.ip)),
+        pod.neigh_add(gateway),
+        pod.route_add(&route),
+    )?;
+    Ok(())
+}
+
+async fn configure_host(node: &Node, outside: &Link, record: &Record, name: &str) -> Result<()> {
+    let neighbour = Neighbour { dev: outside.index, ip: record.ip.into(), mac: pod_mac(name) };
+    let route = host_route(record, outside.index);
+    tokio::try_join!(
+        biased;
+        node.handle.link_set_up(name),
+        node.handle.neigh_add(neighbour),
+        node.handle.route_replace(&route),
+    )?;
+    Ok(())
+}
+
+fn default_route(node: &Node, dev: u32) -> Route {
+    Route::default4().via(node.gateway.into()).dev(dev).onlink()
+}
+
+fn host_route(record: &Record, dev: u32) -> Route {
+    Route::new(host_net(record.ip)).dev(dev).link_scope().protocol(ROUTE_PROTOCOL)
+}
+
+fn host_net(ip: Ipv4Addr) -> IpNet {
+    IpNet::from(IpAddr::V4(ip))
+}
+
+fn pod_mac(host_name: &str) -> MacAddr {
+    MacAddr::local(format!("pod {host_name}").as_bytes())
+}
+
+fn host_mac(host_name: &str) -> MacAddr {
+    MacAddr::local(format!("host {host_name}").as_bytes())
+}

@@ -1,0 +1,313 @@
+//! A node and its pods in network namespaces, as root. Traffic goes through the kernel's own forwarding: no datapath.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
+
+use super::*;
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+pub struct TestNetns {
+    pub name: String,
+    pub netns: Netns,
+}
+
+impl TestNetns {
+    pub fn new(role: &str) -> Self {
+        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("xbtest-pn-{}-{count}-{role}", std::process::id());
+        let netns = Netns::create(&name).expect("a network namespace (these tests need root)");
+        netns.loopback_up().unwrap();
+        Self { name, netns }
+    }
+}
+
+impl Drop for TestNetns {
+    fn drop(&mut self) {
+        Netns::delete(&self.name).unwrap();
+    }
+}
+
+/// What the datapath would know.
+#[derive(Default)]
+pub struct FakeDatapath {
+    pub pods: Mutex<BTreeSet<Ipv4Addr>>,
+    pub broken: AtomicBool,
+}
+
+#[async_trait]
+impl Endpoints for FakeDatapath {
+    async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err("map full".into());
+        }
+        self.pods.lock().unwrap().insert(endpoint.ip);
+        Ok(())
+    }
+
+    async fn detach(&self, ip: Ipv4Addr) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.pods.lock().unwrap().remove(&ip);
+        Ok(())
+    }
+}
+
+pub struct TestNode {
+    pub netns: TestNetns,
+    pub dir: tempfile::TempDir,
+    pub datapath: Arc<FakeDatapath>,
+    pub config: Config,
+}
+
+impl TestNode {
+    /// Two nodes whose uplinks are the ends of one cable.
+    pub async fn pair(routing: Routing) -> [Self; 2] {
+        let nodes = [1, 2].map(|n| {
+            let netns = TestNetns::new(&format!("n{n}"));
+            let dir = tempfile::tempdir().unwrap();
+            let config = Config {
+                netns: netns.netns.clone(),
+                state_dir: dir.path().to_owned(),
+                node_ip: Ipv4Addr::new(172, 30, 0, 10 + n),
+                pod_cidr: format!("10.244.{n}.0/24").parse().unwrap(),
+                routing,
+            };
+            Self { netns, dir, datapath: Arc::default(), config }
+        });
+        let handles = [0, 1].map(|i| Handle::in_netns(&nodes[i].netns.netns).unwrap());
+        let peer = Peer::new("eth0").netns(&nodes[1].netns.netns);
+        handles[0].link_add(&LinkSpec::veth("eth0", peer).up()).await.unwrap();
+        handles[1].link_set_up("eth0").await.unwrap();
+        for (node, handle) in nodes.iter().zip(&handles) {
+            let address = ipnet::IpNet::new(IpAddr::V4(node.config.node_ip), 24).unwrap();
+            handle.addr_add(handle.link("eth0").await.unwrap().index, address).await.unwrap();
+        }
+        nodes
+    }
+
+    pub async fn open(&self) -> PodNetwork {
+        let node = Node::prepare(&self.config).await.unwrap();
+        PodNetwork::open(node, &self.config.state_dir, self.datapath.clone()).await.unwrap()
+    }
+}
+
+pub fn request(container: &str, netns: &TestNetns) -> PodRequest {
+    PodRequest {
+        container: container.to_owned(),
+        ifname: "eth0".to_owned(),
+        netns: netns.netns.path().to_owned(),
+        namespace: "default".to_owned(),
+        name: container.to_owned(),
+        uid: "uid".to_owned(),
+    }
+}
+
+/// A datagram from one namespace to an address in another, and the source address it arrived with.
+#[track_caller]
+fn reaches(from: &Netns, to: &Netns, ip: Ipv4Addr) -> Option<IpAddr> {
+    let server = to.run(|| UdpSocket::bind((ip, 0)).unwrap()).unwrap();
+    server.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let client = from.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap()).unwrap();
+    client.send_to(b"hello", (ip, server.local_addr().unwrap().port())).unwrap();
+    let mut buffer = [0; 16];
+    server.recv_from(&mut buffer).ok().map(|(_, from)| from.ip())
+}
+
+const VXLAN: Routing = Routing::Vxlan { port: VXLAN_PORT };
+
+#[tokio::test]
+async fn pods_of_a_node_and_the_node_reach_each_other() {
+    let [node, _other] = TestNode::pair(VXLAN).await;
+    let network = node.open().await;
+    let (a, b) = (TestNetns::new("a"), TestNetns::new("b"));
+    let first = network.add(&request("a", &a)).await.unwrap();
+    let second = network.add(&request("b", &b)).await.unwrap();
+    assert_eq!(first.mtu, 1450);
+    assert_eq!(first.gateway, Ipv4Addr::new(10, 244, 1, 1));
+    assert_eq!(first.endpoint.netns_cookie, a.netns.cookie().unwrap());
+    assert_eq!(*node.datapath.pods.lock().unwrap(), BTreeSet::from([first.endpoint.ip, second.endpoint.ip]));
+
+    assert_eq!(reaches(&a.netns, &b.netns, second.endpoint.ip), Some(first.endpoint.ip.into()));
+    assert!(reaches(&node.netns.netns, &b.netns, second.endpoint.ip).is_some());
+    assert_eq!(reaches(&b.netns, &node.netns.netns, first.gateway), Some(second.endpoint.ip.into()));
+    network.check("a", "eth0").await.unwrap();
+
+    network.del("a", "eth0").await.unwrap();
+    network.del("a", "eth0").await.unwrap();
+    assert_eq!(*node.datapath.pods.lock().unwrap(), BTreeSet::from([second.endpoint.ip]));
+    assert_eq!(network.check("a", "eth0").await.unwrap_err().to_string(), "container a has no eth0");
+    assert_eq!(Handle::in_netns(&a.netns).unwrap().link_by_name("eth0").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn native_routes_reach_pods_of_other_nodes() {
+    let nodes = TestNode::pair(Routing::Native).await;
+    let (left, right) = (nodes[0].open().await, nodes[1].open().await);
+    let remotes: Vec<Remote> =
+        nodes.iter().map(|node| Remote { pod_cidr: node.config.pod_cidr, node_ip: node.config.node_ip }).collect();
+    left.node().ensure_remotes(&remotes).await.unwrap();
+    right.node().ensure_remotes(&remotes).await.unwrap();
+    left.node().ensure_remotes(&remotes).await.unwrap();
+    let (a, b) = (TestNetns::new("a"), TestNetns::new("b"));
+    let first = left.add(&request("a", &a)).await.unwrap();
+    let second = right.add(&request("b", &b)).await.unwrap();
+    assert_eq!(first.mtu, 1500);
+    assert_eq!(reaches(&a.netns, &b.netns, second.endpoint.ip), Some(first.endpoint.ip.into()));
+    // The node itself is seen by its address in the pod network.
+    assert_eq!(reaches(&nodes[0].netns.netns, &b.netns, second.endpoint.ip), Some(first.gateway.into()));
+    left.node().ensure_remotes(&[]).await.unwrap();
+    let routes = left.node().handle.route_list().await.unwrap();
+    assert!(!routes.iter().any(|route| route.dst == "10.244.2.0/24".parse().unwrap()), "{routes:?}");
+}
+
+#[tokio::test]
+async fn overlay_routes_lead_to_the_vxlan_device_of_the_other_node() {
+    let nodes = TestNode::pair(VXLAN).await;
+    let network = nodes[0].open().await;
+    let far = Remote { pod_cidr: nodes[1].config.pod_cidr, node_ip: nodes[1].config.node_ip };
+    network.node().ensure_remotes(&[far]).await.unwrap();
+    let node = network.node();
+    let vxlan = node.vxlan.as_ref().unwrap();
+    assert_eq!((vxlan.mtu, vxlan.up), (1450, true));
+    let other = nodes[1].open().await;
+    let neighbours = node.handle.neigh_list().await.unwrap();
+    assert!(neighbours.iter().any(|n| n.dev == vxlan.index
+        && n.ip == IpAddr::V4(other.node().gateway)
+        && Some(n.mac) == other.node().vxlan.as_ref().unwrap().mac));
+    // A second run changes nothing: the same devices, addresses and routes.
+    let (routes, again) = (node.handle.route_list().await.unwrap(), nodes[0].open().await);
+    assert_eq!(again.node().vxlan, node.vxlan);
+    assert_eq!(again.node().host, node.host);
+    again.node().ensure_remotes(&[far]).await.unwrap();
+    assert_eq!(again.node().handle.route_list().await.unwrap(), routes);
+
+    Node::remove(&nodes[0].netns.netns).await.unwrap();
+    let left: Vec<String> = node.handle.links().await.unwrap().into_iter().map(|link| link.name).collect();
+    assert!(!left.iter().any(|name| name.starts_with("xb")), "{left:?}");
+    assert!(node.handle.route_list().await.unwrap().iter().all(|route| route.protocol != ROUTE_PROTOCOL));
+}
+
+#[tokio::test]
+async fn a_restart_attaches_pods_again_and_collects_what_is_gone() {
+    let [node, _other] = TestNode::pair(VXLAN).await;
+    let (a, b) = (TestNetns::new("a"), TestNetns::new("b"));
+    let network = node.open().await;
+    let kept = network.add(&request("a", &a)).await.unwrap().endpoint;
+    network.add(&request("b", &b)).await.unwrap();
+    drop(network);
+    // A device whose record was never written, and one that is not ours.
+    let handle = Handle::in_netns(&node.netns.netns).unwrap();
+    handle.link_add_bridge("xb0123456789ab").await.unwrap();
+    handle.link_add_bridge("xbridge").await.unwrap();
+    node.datapath.pods.lock().unwrap().clear();
+
+    let network = node.open().await;
+    assert_eq!(node.datapath.pods.lock().unwrap().len(), 2);
+    let listed_at = Instant::now();
+    let c = TestNetns::new("c");
+    let newer = network.add(&request("c", &c)).await.unwrap().endpoint;
+    let live = HashSet::from(["a".to_owned()]);
+    assert_eq!(network.collect_garbage(&live, listed_at).await.unwrap(), 2);
+    assert_eq!(network.collect_garbage(&live, listed_at).await.unwrap(), 0);
+    assert_eq!(*node.datapath.pods.lock().unwrap(), BTreeSet::from([kept.ip, newer.ip]));
+    assert!(handle.link_by_name("xbridge").await.unwrap().is_some());
+    assert!(handle.link_by_name("xb0123456789ab").await.unwrap().is_none());
+    network.check("a", "eth0").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_attachment_leaves_nothing_and_a_repeated_one_keeps_the_address() {
+    let [node, _other] = TestNode::pair(VXLAN).await;
+    let network = node.open().await;
+    let a = TestNetns::new("a");
+    node.datapath.broken.store(true, Ordering::Relaxed);
+    let error = network.add(&request("a", &a)).await.unwrap_err();
+    assert_eq!(error::chain(&error), "attach pod default/a in the datapath: map full");
+    assert_eq!(network.records(), []);
+    assert_eq!(Handle::in_netns(&a.netns).unwrap().link_by_name("eth0").await.unwrap(), None);
+    node.datapath.broken.store(false, Ordering::Relaxed);
+
+    let first = network.add(&request("a", &a)).await.unwrap().endpoint;
+    let again = network.add(&request("a", &a)).await.unwrap().endpoint;
+    assert_eq!(first.ip, again.ip);
+    network.check("a", "eth0").await.unwrap();
+
+    let gone = PodRequest { netns: "/run/netns/xbtest-gone".into(), ..request("z", &a) };
+    let error = network.add(&gone).await.unwrap_err();
+    assert!(
+        error::chain(&error).starts_with(
+            "set up the network of pod default/z: open network namespace /run/netns/xbtest-gone: No such file"
+        ),
+        "{}",
+        error::chain(&error)
+    );
+    assert_eq!(network.records().len(), 1);
+
+    // The pod's namespace is gone with everything in it: DEL still succeeds.
+    drop(a);
+    network.del("a", "eth0").await.unwrap();
+    assert_eq!(network.records(), []);
+}
+
+#[tokio::test]
+async fn check_names_what_is_missing() {
+    let [node, _other] = TestNode::pair(VXLAN).await;
+    let network = node.open().await;
+    let a = TestNetns::new("a");
+    network.add(&request("a", &a)).await.unwrap();
+    let inside = Handle::in_netns(&a.netns).unwrap();
+    inside.link_set_down("eth0").await.unwrap();
+    let error = network.check("a", "eth0").await.unwrap_err();
+    assert_eq!(error.to_string(), "the default route of pod default/a is gone or differs");
+    inside.link_del("eth0").await.unwrap();
+    let error = network.check("a", "eth0").await.unwrap_err();
+    assert_eq!(error.to_string(), "the host device of pod default/a is gone or differs");
+}
+
+#[test]
+fn device_names_are_stable_short_and_recognised() {
+    let name = host_device("0123456789abcdef", "eth0");
+    assert_eq!(name, host_device("0123456789abcdef", "eth0"));
+    assert_ne!(name, host_device("0123456789abcdef", "eth1"));
+    assert!(name.len() <= 15 && names::is_host_device(&name), "{name}");
+    for other in [HOST_DEVICE, VXLAN_DEVICE, "xb", "xbridge", "xb0123456789AB", "eth0"] {
+        assert!(!names::is_host_device(other), "{other}");
+    }
+}
+
+#[test]
+fn the_pod_mtu_leaves_room_for_the_overlay() {
+    assert_eq!(pod_mtu(VXLAN, 1500), 1450);
+    assert_eq!(pod_mtu(VXLAN, 9000), 8950);
+    assert_eq!(pod_mtu(Routing::Native, 1500), 1500);
+}
+
+/// Prints what the CNI part of a pod's start and end costs (`--no-capture`); asserts nothing about time.
+#[tokio::test]
+async fn pods_come_and_go_in_a_row() {
+    let [node, _other] = TestNode::pair(VXLAN).await;
+    let network = node.open().await;
+    let pods: Vec<TestNetns> = (0..40).map(|_| TestNetns::new("p")).collect();
+    let (mut adds, mut dels) = (Vec::new(), Vec::new());
+    for (i, pod) in pods.iter().enumerate() {
+        let started = Instant::now();
+        network.add(&request(&format!("c{i}"), pod)).await.unwrap();
+        adds.push(started.elapsed());
+    }
+    for i in 0..pods.len() {
+        let started = Instant::now();
+        network.del(&format!("c{i}"), "eth0").await.unwrap();
+        dels.push(started.elapsed());
+    }
+    adds.sort();
+    dels.sort();
+    println!("ADD p50 {:?} p95 {:?}, DEL p50 {:?} p95 {:?}", adds[20], adds[38], dels[20], dels[38]);
+    assert_eq!(network.records(), []);
+}
