@@ -1,0 +1,92 @@
+//! Keeps the cache in step with the store.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use tokio::time::{self, Instant};
+
+use super::Shared;
+use crate::{Change, Entry, Error, Event, EventStream, ListOptions, PREFIX, Result, chain};
+
+const PAGE: usize = 2_000;
+const RETRY: Duration = Duration::from_millis(100);
+const TRIM_EVERY: Duration = Duration::from_secs(30);
+
+/// Replaces the cache's content by the store's.
+pub async fn load(shared: &Shared) -> Result<()> {
+    let mut options = ListOptions { limit: PAGE, ..ListOptions::default() };
+    let mut list = shared.store.list(PREFIX, options.clone()).await?;
+    let revision = list.revision;
+    let known: Vec<_> = {
+        let mut resources = shared.resources.write();
+        resources.loaded = revision;
+        resources.by_name.values().cloned().collect()
+    };
+    known.iter().for_each(|resource| resource.reset(revision));
+    options.revision = Some(revision);
+    loop {
+        let same = |a: &Entry, b: &Entry| super::resource_of(&a.key) == super::resource_of(&b.key);
+        for entries in list.entries.chunk_by(same) {
+            let resource = shared.resource_or_new(super::resource_of(&entries[0].key));
+            resource.load(entries.iter().map(|entry| shared.object(entry)));
+        }
+        if !list.more {
+            break;
+        }
+        options.start_after = list.entries.last().map(|entry| entry.key.to_string());
+        list = shared.store.list(PREFIX, options.clone()).await?;
+    }
+    shared.applied.send_replace(revision);
+    Ok(())
+}
+
+/// Applies the store's events for ever.
+pub async fn follow(shared: Arc<Shared>) {
+    loop {
+        let after = *shared.applied.borrow();
+        let result = match shared.store.watch(PREFIX, after).await {
+            Ok(events) => apply_all(&shared, events).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = result else { continue };
+        tracing::warn!(error = chain(&error), %after, "watch cache lost the store");
+        if matches!(error, Error::Compacted { .. } | Error::Future { .. }) {
+            if let Err(error) = load(&shared).await {
+                tracing::warn!(error = chain(&error), "watch cache cannot load");
+            }
+        }
+        time::sleep(RETRY).await;
+    }
+}
+
+async fn apply_all(shared: &Shared, mut events: EventStream) -> Result<()> {
+    let mut trim = time::interval(TRIM_EVERY);
+    loop {
+        tokio::select! {
+            batch = events.next() => match batch {
+                Some(batch) => apply(shared, batch?),
+                None => return Ok(()),
+            },
+            now = trim.tick() => {
+                let resources: Vec<_> = shared.resources.read().by_name.values().cloned().collect();
+                resources.iter().for_each(|resource| resource.trim(now));
+            }
+        }
+    }
+}
+
+fn apply(shared: &Shared, batch: Vec<Event>) {
+    let now = Instant::now();
+    let Some(revision) = batch.last().map(|event| event.revision) else { return };
+    for Event { key, revision, change } in batch {
+        let resource = shared.resource_or_new(super::resource_of(&key));
+        match change {
+            Change::Put { value, create_revision } => {
+                let entry = Entry { key, value, create_revision, mod_revision: revision };
+                resource.put(shared.object(&entry), now);
+            }
+            Change::Delete => resource.remove(&key, revision, now),
+        }
+    }
+    shared.applied.send_replace(revision);
+}
