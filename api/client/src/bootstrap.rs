@@ -78,10 +78,7 @@ pub enum JoinError {
 /// Joins, or joins again with what is on disk. A server that cannot be reached yet is tried until
 /// it answers; a token that it refuses is an error at once.
 pub async fn join(options: &Join) -> Result<Joined, JoinError> {
-    let file_error = |source| JoinError::File {
-        path: options.dir.clone(),
-        source,
-    };
+    let file_error = |source| JoinError::File { path: options.dir.clone(), source };
     fs::create_dir_all(&options.dir).map_err(file_error)?;
     let ca_pem = trusted_ca(options).await?;
     let path = options.dir.join(CLIENT_FILE);
@@ -125,10 +122,7 @@ impl Joined {
         let client = csr::Request::client(&self.node_name);
         let server = csr::Request::serving(&self.node_name, addresses);
         let both = async {
-            tokio::join!(
-                self.renew(&self.identity, &client, CLIENT_FILE),
-                self.renew(serving, &server, SERVING_FILE),
-            )
+            tokio::join!(self.renew(&self.identity, &client, CLIENT_FILE), self.renew(serving, &server, SERVING_FILE),)
         };
         tokio::select! { () = stop.cancelled() => {} _ = both => {} }
     }
@@ -155,12 +149,7 @@ impl Joined {
         }
     }
 
-    async fn renew_once(
-        &self,
-        identity: &Identity,
-        request: &csr::Request,
-        path: &Path,
-    ) -> Result<(), JoinError> {
+    async fn renew_once(&self, identity: &Identity, request: &csr::Request, path: &Path) -> Result<(), JoinError> {
         identity.replace(&csr::obtain(&self.client, request).await?)?;
         Ok(identity.save(path)?)
     }
@@ -174,22 +163,15 @@ async fn trusted_ca(options: &Join) -> Result<String, JoinError> {
     let ca_pem = match (&options.ca_file, stored, pin) {
         (Some(path), stored, _) => {
             let read = fs::read_to_string(path);
-            let given = read.map_err(|source| JoinError::File {
-                path: path.clone(),
-                source,
-            })?;
+            let given = read.map_err(|source| JoinError::File { path: path.clone(), source })?;
             if stored.is_some_and(|stored| stored.trim() != given.trim()) {
-                return Err(JoinError::OtherCluster {
-                    dir: options.dir.clone(),
-                });
+                return Err(JoinError::OtherCluster { dir: options.dir.clone() });
             }
             given
         }
         (None, Some(stored), pin) => {
             if pin.is_some_and(|pin| server_ca::matching(&stored, pin).is_none()) {
-                return Err(JoinError::OtherCluster {
-                    dir: options.dir.clone(),
-                });
+                return Err(JoinError::OtherCluster { dir: options.dir.clone() });
             }
             return Ok(stored);
         }
@@ -198,10 +180,7 @@ async fn trusted_ca(options: &Join) -> Result<String, JoinError> {
         (None, None, None) => return Err(JoinError::NoCa),
     };
     let write = fs::write(&stored_path, &ca_pem);
-    write.map_err(|source| JoinError::File {
-        path: stored_path,
-        source,
-    })?;
+    write.map_err(|source| JoinError::File { path: stored_path, source })?;
     Ok(ca_pem)
 }
 
@@ -223,11 +202,8 @@ async fn fetch_ca(servers: &[String], pin: &[u8; 32]) -> Result<String, JoinErro
 
 async fn first_identity(options: &Join, ca_pem: &str, path: &Path) -> Result<Identity, JoinError> {
     let token = options.token.as_ref().ok_or(JoinError::NoToken)?;
-    let connection = Connection {
-        servers: options.servers.clone(),
-        ca_pem: ca_pem.into(),
-        auth: Auth::Token(token.bearer()),
-    };
+    let connection =
+        Connection { servers: options.servers.clone(), ca_pem: ca_pem.into(), auth: Auth::Token(token.bearer()) };
     let client = connection.client()?;
     let request = csr::Request::client(&options.node_name);
     let mut backoff = Backoff::reconnect();
@@ -251,9 +227,6 @@ fn read_optional(path: &Path) -> Result<Option<String>, JoinError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(JoinError::File {
-            path: path.into(),
-            source,
-        }),
+        Err(source) => Err(JoinError::File { path: path.into(), source }),
     }
 }

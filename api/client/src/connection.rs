@@ -75,11 +75,7 @@ impl Connection {
     /// Makes a client; connections are opened when needed and again when they break. Needs a tokio
     /// runtime.
     pub fn client(&self) -> Result<Client, ConnectError> {
-        let servers = self
-            .servers
-            .iter()
-            .map(|s| server(s))
-            .collect::<Result<Vec<_>, _>>()?;
+        let servers = self.servers.iter().map(|s| server(s)).collect::<Result<Vec<_>, _>>()?;
         if servers.is_empty() {
             return Err(ConnectError::NoServer);
         }
@@ -90,12 +86,8 @@ impl Connection {
             }
             Auth::Anonymous | Auth::Certificate(_) => None,
         };
-        let service = Failover {
-            http: http_client(self.tls()?),
-            servers: servers.into(),
-            current: Arc::default(),
-            token,
-        };
+        let service =
+            Failover { http: http_client(self.tls()?), servers: servers.into(), current: Arc::default(), token };
         Ok(Client::new(service, xebec_types::namespace::DEFAULT))
     }
 
@@ -112,9 +104,7 @@ impl Connection {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots);
         Ok(match &self.auth {
-            Auth::Certificate(identity) => {
-                config.with_client_cert_resolver(Arc::clone(identity) as _)
-            }
+            Auth::Certificate(identity) => config.with_client_cert_resolver(Arc::clone(identity) as _),
             Auth::Anonymous | Auth::Token(_) => config.with_no_client_auth(),
         })
     }
@@ -122,20 +112,12 @@ impl Connection {
 
 /// A client for a kubeconfig's current context.
 pub async fn from_kubeconfig(path: &Path) -> Result<Client, ConnectError> {
-    let failed = |source| ConnectError::Kubeconfig {
-        path: path.into(),
-        source,
-    };
+    let failed = |source| ConnectError::Kubeconfig { path: path.into(), source };
     let file = kube::config::Kubeconfig::read_from(path).map_err(failed)?;
     let options = kube::config::KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(file, &options)
-        .await
-        .map_err(failed)?;
+    let config = kube::Config::from_custom_kubeconfig(file, &options).await.map_err(failed)?;
     install_crypto();
-    Client::try_from(config).map_err(|source| ConnectError::Client {
-        path: path.into(),
-        source,
-    })
+    Client::try_from(config).map_err(|source| ConnectError::Client { path: path.into(), source })
 }
 
 /// Makes ring the process's TLS provider, for libraries that ask for the default one.
@@ -159,11 +141,7 @@ fn http_client(tls: ClientConfig) -> Http {
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(Duration::from_secs(5)));
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_only()
-        .enable_http2()
-        .wrap_connector(tcp);
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http2().wrap_connector(tcp);
     legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .http2_only(true)
@@ -197,9 +175,7 @@ impl tower::Service<Request<Body>> for Failover {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if let Some(token) = &self.token {
-            request
-                .headers_mut()
-                .insert(header::AUTHORIZATION, token.clone());
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
         }
         Box::pin(self.clone().send(request))
     }

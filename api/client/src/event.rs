@@ -67,10 +67,7 @@ impl EventRecorder {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(reports));
-        Self {
-            queue,
-            _writer: Arc::new(tasks),
-        }
+        Self { queue, _writer: Arc::new(tasks) }
     }
 
     /// An event about a typed object.
@@ -85,41 +82,19 @@ impl EventRecorder {
     }
 
     /// An event about whatever `object` refers to.
-    pub fn record_ref(
-        &self,
-        object: ObjectReference,
-        kind: EventType,
-        reason: &str,
-        message: impl Into<String>,
-    ) {
+    pub fn record_ref(&self, object: ObjectReference, kind: EventType, reason: &str, message: impl Into<String>) {
         let (reason, message) = (reason.to_string(), message.into());
-        let report = Report {
-            object,
-            kind,
-            reason,
-            message,
-            at: time::now(),
-        };
+        let report = Report { object, kind, reason, message, at: time::now() };
         if let Err(dropped) = self.queue.try_send(report) {
             tracing::debug!(%dropped, "event dropped");
         }
     }
 
-    pub fn normal<K: Resource<DynamicType = ()>>(
-        &self,
-        object: &K,
-        reason: &str,
-        message: impl Into<String>,
-    ) {
+    pub fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, message: impl Into<String>) {
         self.record(object, EventType::Normal, reason, message);
     }
 
-    pub fn warning<K: Resource<DynamicType = ()>>(
-        &self,
-        object: &K,
-        reason: &str,
-        message: impl Into<String>,
-    ) {
+    pub fn warning<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, message: impl Into<String>) {
         self.record(object, EventType::Warning, reason, message);
     }
 }
@@ -182,29 +157,15 @@ impl Writer {
         Ok(())
     }
 
-    async fn count(
-        &mut self,
-        report: &Report,
-        known: Known,
-        message: String,
-    ) -> Result<(), crate::Error> {
+    async fn count(&mut self, report: &Report, known: Known, message: String) -> Result<(), crate::Error> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), event_namespace(report));
         let count = known.count + 1;
         let patch = json!({
             "count": count, "message": message, "lastTimestamp": time::time(report.at),
         });
-        match api
-            .patch(&known.name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-        {
+        match api.patch(&known.name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(_) => {
-                self.correlator.wrote(
-                    report,
-                    Known {
-                        name: known.name,
-                        count,
-                    },
-                );
+                self.correlator.wrote(report, Known { name: known.name, count });
                 Ok(())
             }
             // Events expire after an hour.

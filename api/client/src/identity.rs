@@ -57,9 +57,7 @@ pub enum IdentityError {
 impl Identity {
     /// From PEM that holds the certificate chain and the key.
     pub fn from_pem(pem: &str) -> Result<Self, IdentityError> {
-        Ok(Self {
-            current: RwLock::new(Arc::new(Certificate::parse(pem)?)),
-        })
+        Ok(Self { current: RwLock::new(Arc::new(Certificate::parse(pem)?)) })
     }
 
     /// From a file that [`save`](Self::save) wrote; `None` if there is none.
@@ -67,10 +65,7 @@ impl Identity {
         match fs::read_to_string(path) {
             Ok(pem) => Self::from_pem(&pem).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(IdentityError::Read {
-                path: path.into(),
-                source,
-            }),
+            Err(source) => Err(IdentityError::Read { path: path.into(), source }),
         }
     }
 
@@ -85,10 +80,7 @@ impl Identity {
             file.sync_all()?;
             fs::rename(&partial, path)
         };
-        write().map_err(|source| IdentityError::Write {
-            path: path.into(),
-            source,
-        })
+        write().map_err(|source| IdentityError::Write { path: path.into(), source })
     }
 
     /// Presents another certificate from the next handshake on.
@@ -141,20 +133,14 @@ impl Certificate {
             .map_err(IdentityError::Pem)?;
         let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(IdentityError::Pem)?;
         let leaf = chain.first().ok_or(IdentityError::NoCertificate)?;
-        let (_, parsed) =
-            x509_parser::parse_x509_certificate(leaf).map_err(|_| IdentityError::Malformed)?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|_| IdentityError::Malformed)?;
         let seconds = |at: x509_parser::time::ASN1Time| {
             Timestamp::from_second(at.timestamp()).map_err(|_| IdentityError::Malformed)
         };
         let not_before = seconds(parsed.validity().not_before)?;
         let not_after = seconds(parsed.validity().not_after)?;
         let key = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
-        Ok(Self {
-            pem: pem.into(),
-            key: Arc::new(key),
-            not_before,
-            not_after,
-        })
+        Ok(Self { pem: pem.into(), key: Arc::new(key), not_before, not_after })
     }
 }
 
@@ -184,14 +170,7 @@ fn addresses(der: &[u8]) -> Option<Vec<IpAddr>> {
         },
         _ => None,
     };
-    Some(
-        names
-            .value
-            .general_names
-            .iter()
-            .filter_map(address)
-            .collect(),
-    )
+    Some(names.value.general_names.iter().filter_map(address).collect())
 }
 
 #[cfg(test)]

@@ -23,15 +23,9 @@ use tokio::task::JoinSet;
 use xebec_types::ObjectMeta;
 
 /// What an informer can hold.
-pub trait Object:
-    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
-{
-}
+pub trait Object: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
 
-impl<K> Object for K where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
-{
-}
+impl<K> Object for K where K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
 
 /// The name of an object; the namespace is empty for cluster-scoped kinds.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -43,18 +37,12 @@ pub struct Key {
 impl Key {
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 
     #[must_use]
     pub fn of(meta: &ObjectMeta) -> Self {
-        Self::new(
-            xebec_types::object::namespace(meta),
-            xebec_types::object::name(meta),
-        )
+        Self::new(xebec_types::object::namespace(meta), xebec_types::object::name(meta))
     }
 }
 
@@ -83,8 +71,7 @@ impl<K: Resource> Change<K> {
 
     #[must_use]
     pub fn key(&self) -> Key {
-        self.object()
-            .map_or_else(|| Key::new("", ""), |o| Key::of(o.meta()))
+        self.object().map_or_else(|| Key::new("", ""), |o| Key::of(o.meta()))
     }
 
     #[must_use]
@@ -103,18 +90,12 @@ pub struct Selection {
 impl Selection {
     #[must_use]
     pub fn fields(fields: &str) -> Self {
-        Self {
-            fields: fields.into(),
-            ..Self::default()
-        }
+        Self { fields: fields.into(), ..Self::default() }
     }
 
     #[must_use]
     pub fn labels(labels: &str) -> Self {
-        Self {
-            labels: labels.into(),
-            ..Self::default()
-        }
+        Self { labels: labels.into(), ..Self::default() }
     }
 
     #[must_use]
@@ -136,11 +117,7 @@ struct Hub {
 impl Informers {
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self(Arc::new(Hub {
-            client,
-            informers: Mutex::default(),
-            tasks: Mutex::new(JoinSet::new()),
-        }))
+        Self(Arc::new(Hub { client, informers: Mutex::default(), tasks: Mutex::new(JoinSet::new()) }))
     }
 
     #[must_use]
@@ -166,12 +143,7 @@ impl Informers {
             return informer;
         }
         let (synced, synced_rx) = watch::channel(false);
-        let informer = Arc::new(Informer {
-            store: RwLock::default(),
-            dispatch: Mutex::default(),
-            synced,
-            synced_rx,
-        });
+        let informer = Arc::new(Informer { store: RwLock::default(), dispatch: Mutex::default(), synced, synced_rx });
         informers.insert(id, Arc::clone(&informer) as Arc<dyn Any + Send + Sync>);
         let (client, selection) = (self.0.client.clone(), selection.clone());
         lock(&self.0.tasks).spawn(run(client, selection, Arc::clone(&informer)));
@@ -229,15 +201,8 @@ impl<K: Object> Informer<K> {
     }
 
     /// Files objects under the values that `values` gives them. Adding an index twice keeps the first.
-    pub fn add_index(
-        &self,
-        name: &'static str,
-        values: impl Fn(&K) -> Vec<String> + Send + Sync + 'static,
-    ) {
-        self.store
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add_index(name, Box::new(values));
+    pub fn add_index(&self, name: &'static str, values: impl Fn(&K) -> Vec<String> + Send + Sync + 'static) {
+        self.store.write().unwrap_or_else(PoisonError::into_inner).add_index(name, Box::new(values));
     }
 
     /// Read access without copying. Do not hold it while calling other informers' writers; it cannot
@@ -259,10 +224,7 @@ impl<K: Object> Informer<K> {
             store.iter().cloned().collect()
         };
         for object in present {
-            handler(&Change {
-                old: None,
-                new: Some(object),
-            });
+            handler(&Change { old: None, new: Some(object) });
         }
     }
 
@@ -395,9 +357,7 @@ async fn watch_kind<K: Object>(api: Api<K>, config: watcher::Config, informer: &
                 backoff.reset();
                 informer.commit(|store| store.remove(&slim(object)).into_iter().collect());
             }
-            Err(watcher::Error::WatchStartFailed(kube::Error::Api(status)))
-                if streaming && status.code == 422 =>
-            {
+            Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if streaming && status.code == 422 => {
                 return;
             }
             Err(error) => {

@@ -104,16 +104,11 @@ impl Elector {
                 () = leading.cancelled() => return,
                 () = tokio::time::sleep(self.timing.retry_period) => {}
             }
-            let held =
-                tokio::time::timeout(self.timing.renew_deadline, self.try_hold(observed)).await;
+            let held = tokio::time::timeout(self.timing.renew_deadline, self.try_hold(observed)).await;
             if held == Ok(true) {
                 renewed = Instant::now();
             } else if renewed.elapsed() >= self.timing.renew_deadline {
-                tracing::warn!(
-                    lease = self.name,
-                    identity = self.identity,
-                    "no longer leading"
-                );
+                tracing::warn!(lease = self.name, identity = self.identity, "no longer leading");
                 return;
             }
         }
@@ -123,11 +118,7 @@ impl Elector {
         match self.bid(observed).await {
             Ok(held) => held,
             Err(error) => {
-                tracing::debug!(
-                    lease = self.name,
-                    error = chain(&error),
-                    "lease not written"
-                );
+                tracing::debug!(lease = self.name, error = chain(&error), "lease not written");
                 false
             }
         }
@@ -152,35 +143,21 @@ impl Elector {
         };
         let spec = lease.spec.clone().unwrap_or_default();
         if observed.as_ref().is_none_or(|o| o.spec != spec) {
-            *observed = Some(Observed {
-                spec: spec.clone(),
-                at: Instant::now(),
-            });
+            *observed = Some(Observed { spec: spec.clone(), at: Instant::now() });
         }
         let age = observed.as_ref().map_or(Duration::ZERO, |o| o.at.elapsed());
-        let Bid::Write {
-            transitions,
-            acquired,
-        } = decide(&spec, age, &self.identity)
-        else {
+        let Bid::Write { transitions, acquired } = decide(&spec, age, &self.identity) else {
             return Ok(false);
         };
         lease.spec = Some(self.spec(Some(&spec), transitions, acquired));
-        let written = api
-            .replace(&self.name, &PostParams::default(), &lease)
-            .await?;
-        *observed = written.spec.map(|spec| Observed {
-            spec,
-            at: Instant::now(),
-        });
+        let written = api.replace(&self.name, &PostParams::default(), &lease).await?;
+        *observed = written.spec.map(|spec| Observed { spec, at: Instant::now() });
         Ok(true)
     }
 
     fn spec(&self, old: Option<&LeaseSpec>, transitions: i32, acquired: bool) -> LeaseSpec {
         let now = time::micro_time(time::now());
-        let since = old
-            .and_then(|o| o.acquire_time.clone())
-            .filter(|_| !acquired);
+        let since = old.and_then(|o| o.acquire_time.clone()).filter(|_| !acquired);
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(self.timing.lease_duration.as_secs()).ok(),
@@ -204,15 +181,8 @@ impl Elector {
         }
         spec.holder_identity = Some(String::new());
         spec.lease_duration_seconds = Some(1);
-        if let Err(error) = api
-            .replace(&self.name, &PostParams::default(), &lease)
-            .await
-        {
-            tracing::debug!(
-                lease = self.name,
-                error = chain(&error),
-                "lease not released"
-            );
+        if let Err(error) = api.replace(&self.name, &PostParams::default(), &lease).await {
+            tracing::debug!(lease = self.name, error = chain(&error), "lease not released");
         }
     }
 }
@@ -222,23 +192,13 @@ fn decide(spec: &LeaseSpec, age: Duration, identity: &str) -> Bid {
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
     let transitions = spec.lease_transitions.unwrap_or_default();
     if holder == identity {
-        return Bid::Write {
-            transitions,
-            acquired: false,
-        };
+        return Bid::Write { transitions, acquired: false };
     }
-    let seconds = spec
-        .lease_duration_seconds
-        .unwrap_or_default()
-        .max(0)
-        .unsigned_abs();
+    let seconds = spec.lease_duration_seconds.unwrap_or_default().max(0).unsigned_abs();
     if !holder.is_empty() && age < Duration::from_secs(seconds.into()) {
         return Bid::Wait;
     }
-    Bid::Write {
-        transitions: transitions + 1,
-        acquired: true,
-    }
+    Bid::Write { transitions: transitions + 1, acquired: true }
 }
 
 #[cfg(test)]

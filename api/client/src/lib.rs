@@ -16,9 +16,7 @@ pub mod workqueue;
 pub use connection::{ConnectError, Connection};
 pub use event::{EventRecorder, EventType};
 pub use informer::{Change, Informer, Informers, Key, Snapshot, Subscription};
-pub use kube::api::{
-    DeleteParams, ListParams, ObjectList, Patch, PatchParams, PostParams, PropagationPolicy,
-};
+pub use kube::api::{DeleteParams, ListParams, ObjectList, Patch, PatchParams, PostParams, PropagationPolicy};
 pub use kube::{self, Api, Client, Error, Resource, ResourceExt};
 pub use workqueue::{Outcome, Workqueue};
 
@@ -44,8 +42,5 @@ pub fn is_conflict(error: &Error) -> bool {
 #[must_use]
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&e| e.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

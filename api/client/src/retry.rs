@@ -13,11 +13,7 @@ pub struct Backoff {
 impl Backoff {
     #[must_use]
     pub fn new(first: Duration, cap: Duration) -> Self {
-        Self {
-            first,
-            cap,
-            failures: 0,
-        }
+        Self { first, cap, failures: 0 }
     }
 
     /// For a connection to the API server. It is usually back within a second of a restart, so the
@@ -43,7 +39,5 @@ impl Backoff {
 #[must_use]
 pub fn exponential(first: Duration, cap: Duration, failures: u32) -> Duration {
     let factor = 1u32.checked_shl(failures).unwrap_or(u32::MAX);
-    first
-        .checked_mul(factor)
-        .map_or(cap, |delay| delay.min(cap))
+    first.checked_mul(factor).map_or(cap, |delay| delay.min(cap))
 }

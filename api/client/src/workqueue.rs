@@ -75,10 +75,7 @@ impl<T: Clone + Eq + Hash> Workqueue<T> {
             earliest: HashMap::new(),
             serial: 0,
         };
-        Self(Arc::new(Shared {
-            state: Mutex::new(state),
-            wake: Notify::new(),
-        }))
+        Self(Arc::new(Shared { state: Mutex::new(state), wake: Notify::new() }))
     }
 
     pub fn add(&self, item: T) {
@@ -113,11 +110,7 @@ impl<T: Clone + Eq + Hash> Workqueue<T> {
 
     #[must_use]
     pub fn failures(&self, item: &T) -> u32 {
-        lock(&self.0.state)
-            .failures
-            .get(item)
-            .copied()
-            .unwrap_or_default()
+        lock(&self.0.state).failures.get(item).copied().unwrap_or_default()
     }
 
     #[must_use]
@@ -161,12 +154,8 @@ impl<T: Clone + Eq + Hash> Workqueue<T> {
     }
 
     /// Works on up to `workers` items at a time until `stop`, on the calling task.
-    pub async fn run<F>(
-        &self,
-        workers: usize,
-        stop: &CancellationToken,
-        mut reconcile: impl FnMut(T) -> F,
-    ) where
+    pub async fn run<F>(&self, workers: usize, stop: &CancellationToken, mut reconcile: impl FnMut(T) -> F)
+    where
         F: Future<Output = Outcome>,
     {
         let mut working = FuturesUnordered::new();

@@ -15,8 +15,7 @@ pub mod label {
     pub const ENDPOINTSLICE_SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
     pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
     pub const CONTROLLER_REVISION_HASH: &str = "controller-revision-hash";
-    pub const EXCLUDE_FROM_LOAD_BALANCERS: &str =
-        "node.kubernetes.io/exclude-from-external-load-balancers";
+    pub const EXCLUDE_FROM_LOAD_BALANCERS: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 }
 
 /// Annotation keys.

@@ -58,24 +58,13 @@ pub fn is_being_deleted(meta: &ObjectMeta) -> bool {
 pub fn selects(selector: &LabelSelector, labels: Option<&BTreeMap<String, String>>) -> bool {
     let empty = BTreeMap::new();
     let labels = labels.unwrap_or(&empty);
-    selector
-        .match_labels
-        .iter()
-        .flatten()
-        .all(|(k, v)| labels.get(k) == Some(v))
-        && selector
-            .match_expressions
-            .iter()
-            .flatten()
-            .all(|r| requirement(r, labels))
+    selector.match_labels.iter().flatten().all(|(k, v)| labels.get(k) == Some(v))
+        && selector.match_expressions.iter().flatten().all(|r| requirement(r, labels))
 }
 
 /// Whether a map selector (Services) selects these labels. An empty one selects nothing.
 #[must_use]
-pub fn map_selects(
-    selector: &BTreeMap<String, String>,
-    labels: Option<&BTreeMap<String, String>>,
-) -> bool {
+pub fn map_selects(selector: &BTreeMap<String, String>, labels: Option<&BTreeMap<String, String>>) -> bool {
     let Some(labels) = labels else { return false };
     !selector.is_empty() && selector.iter().all(|(k, v)| labels.get(k) == Some(v))
 }

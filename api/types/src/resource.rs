@@ -18,9 +18,7 @@ pub fn value(quantity: &Quantity) -> Option<i64> {
 }
 
 fn scaled(text: &str, scale: i128) -> Option<i64> {
-    let digits = text
-        .find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-'))
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-')).unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);
     let (negative, number) = match number.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -33,12 +31,8 @@ fn scaled(text: &str, scale: i128) -> Option<i64> {
     let mantissa: i128 = format!("{whole}{fraction}").parse().ok()?;
     let (multiplier, divisor) = factor(suffix)?;
     let numerator = mantissa.checked_mul(multiplier)?.checked_mul(scale)?;
-    let denominator = 10i128
-        .checked_pow(fraction.len().try_into().ok()?)?
-        .checked_mul(divisor)?;
-    let rounded_up = numerator
-        .checked_add(denominator - 1)?
-        .checked_div(denominator)?;
+    let denominator = 10i128.checked_pow(fraction.len().try_into().ok()?)?.checked_mul(divisor)?;
+    let rounded_up = numerator.checked_add(denominator - 1)?.checked_div(denominator)?;
     i64::try_from(if negative { -rounded_up } else { rounded_up }).ok()
 }
 

@@ -96,10 +96,7 @@ impl Request {
 pub(super) async fn obtain(client: &Client, request: &Request) -> Result<String, CsrError> {
     let key = KeyPair::generate()?;
     let csr = CertificateSigningRequest {
-        metadata: ObjectMeta {
-            generate_name: Some("csr-".into()),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { generate_name: Some("csr-".into()), ..ObjectMeta::default() },
         spec: CertificateSigningRequestSpec {
             request: ByteString(request.der(&key)?.into_bytes()),
             signer_name: request.signer.into(),
@@ -113,11 +110,7 @@ pub(super) async fn obtain(client: &Client, request: &Request) -> Result<String,
     let name = created.metadata.name.unwrap_or_default();
     let certificate = issued(&api, &name).await?;
     let certificate = String::from_utf8(certificate).map_err(|_| CsrError::NotText)?;
-    Ok(format!(
-        "{}\n{}",
-        certificate.trim_end(),
-        key.serialize_pem()
-    ))
+    Ok(format!("{}\n{}", certificate.trim_end(), key.serialize_pem()))
 }
 
 async fn issued(api: &Api<CertificateSigningRequest>, name: &str) -> Result<Vec<u8>, CsrError> {
@@ -132,16 +125,10 @@ async fn issued(api: &Api<CertificateSigningRequest>, name: &str) -> Result<Vec<
             Err(_) if Instant::now() < give_up => continue,
             Err(error) => return Err(error.into()),
         };
-        let refusal = status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|c| c.type_ == "Denied" || c.type_ == "Failed");
+        let refusal = status.conditions.iter().flatten().find(|c| c.type_ == "Denied" || c.type_ == "Failed");
         if let Some(refusal) = refusal {
             let message = refusal.message.clone().or_else(|| refusal.reason.clone());
-            return Err(CsrError::Denied {
-                message: message.unwrap_or_default(),
-            });
+            return Err(CsrError::Denied { message: message.unwrap_or_default() });
         }
         if let Some(certificate) = status.certificate.filter(|c| !c.0.is_empty()) {
             return Ok(certificate.0);

@@ -47,24 +47,14 @@ impl ServerCaError {
 pub(super) async fn fetch(server: &str) -> Result<String, ServerCaError> {
     let invalid = || ServerCaError::Url(server.into());
     let uri: Uri = server.parse().map_err(|_| invalid())?;
-    let host = uri
-        .host()
-        .filter(|_| uri.scheme_str() == Some("https"))
-        .ok_or_else(invalid)?;
+    let host = uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or_else(invalid)?;
     let port = uri.port_u16().unwrap_or(443);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(bare.to_string()).map_err(|_| invalid())?;
-    let timed_out = || ServerCaError::TimedOut {
-        server: server.into(),
-    };
+    let timed_out = || ServerCaError::TimedOut { server: server.into() };
     let connect = handshake(bare, port, name);
-    let stream = tokio::time::timeout(TIMEOUT, connect)
-        .await
-        .map_err(|_| timed_out())??;
-    let stream = stream.map_err(|source| ServerCaError::Connect {
-        server: server.into(),
-        source,
-    })?;
+    let stream = tokio::time::timeout(TIMEOUT, connect).await.map_err(|_| timed_out())??;
+    let stream = stream.map_err(|source| ServerCaError::Connect { server: server.into(), source })?;
     let presented = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let mut pem: String = presented.iter().map(|der| to_pem(der)).collect();
     let served = tokio::time::timeout(TIMEOUT, cacerts(stream, host)).await;
@@ -90,23 +80,13 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 fn to_pem(der: &[u8]) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<&str> = (0..text.len())
-        .step_by(64)
-        .map(|i| &text[i..text.len().min(i + 64)])
-        .collect();
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    )
+    let lines: Vec<&str> = (0..text.len()).step_by(64).map(|i| &text[i..text.len().min(i + 64)]).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 type Tls = tokio_rustls::client::TlsStream<TcpStream>;
 
-async fn handshake(
-    host: &str,
-    port: u16,
-    name: ServerName<'static>,
-) -> Result<io::Result<Tls>, rustls::Error> {
+async fn handshake(host: &str, port: u16, name: ServerName<'static>) -> Result<io::Result<Tls>, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(AnyServer(Arc::clone(&provider)));
     let config = ClientConfig::builder_with_provider(provider)
@@ -122,24 +102,12 @@ async fn handshake(
 }
 
 async fn cacerts(stream: Tls, host: &str) -> Option<String> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .ok()?;
-    let request = Request::get("/cacerts")
-        .header("host", host)
-        .body(Empty::<Bytes>::new())
-        .ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let request = Request::get("/cacerts").header("host", host).body(Empty::<Bytes>::new()).ok()?;
     let ask = async {
         let response = sender.send_request(request).await.ok()?;
-        let body = response
-            .status()
-            .is_success()
-            .then(|| response.into_body())?;
-        let bytes = Limited::new(body, MOST_BYTES)
-            .collect()
-            .await
-            .ok()?
-            .to_bytes();
+        let body = response.status().is_success().then(|| response.into_body())?;
+        let bytes = Limited::new(body, MOST_BYTES).collect().await.ok()?.to_bytes();
         String::from_utf8(bytes.into()).ok()
     };
     let mut ask = std::pin::pin!(ask);

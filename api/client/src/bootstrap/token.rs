@@ -11,9 +11,7 @@ pub struct Token {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a token looks like <id>.<secret>@sha256:<hex>: 6 and 16 characters of a-z0-9, 64 hex digits"
-)]
+#[error("a token looks like <id>.<secret>@sha256:<hex>: 6 and 16 characters of a-z0-9, 64 hex digits")]
 pub struct InvalidToken;
 
 impl Token {
@@ -21,11 +19,7 @@ impl Token {
     #[must_use]
     pub fn with_ca(id: &str, secret: &str, ca_der: &[u8]) -> Self {
         let ca_hash = Some(super::server_ca::sha256(ca_der));
-        Self {
-            id: id.into(),
-            secret: secret.into(),
-            ca_hash,
-        }
+        Self { id: id.into(), secret: secret.into(), ca_hash }
     }
 
     #[must_use]
@@ -70,11 +64,7 @@ impl FromStr for Token {
             Some(hash) => Some(unhex(hash.strip_prefix("sha256:").ok_or(InvalidToken)?)?),
             None => None,
         };
-        Ok(Self {
-            id: id.into(),
-            secret: secret.into(),
-            ca_hash,
-        })
+        Ok(Self { id: id.into(), secret: secret.into(), ca_hash })
     }
 }
 
@@ -86,10 +76,7 @@ impl fmt::Debug for Token {
 }
 
 fn is_word(text: &str, length: usize) -> bool {
-    text.len() == length
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    text.len() == length && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 fn hex(bytes: &[u8]) -> String {

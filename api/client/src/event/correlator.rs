@@ -74,10 +74,7 @@ impl Correlator {
             report.message.clone()
         };
         match self.written.get(&equal_key(report, combined)) {
-            Some((known, _)) => Verdict::Count {
-                known: known.clone(),
-                message,
-            },
+            Some((known, _)) => Verdict::Count { known: known.clone(), message },
             None => Verdict::Create { message },
         }
     }
@@ -86,16 +83,12 @@ impl Correlator {
     pub(super) fn wrote(&mut self, report: &Report, known: Known) {
         let combined = self.is_combined(report);
         forget_oldest(&mut self.written, |(_, at)| *at);
-        self.written
-            .insert(equal_key(report, combined), (known, report.at));
+        self.written.insert(equal_key(report, combined), (known, report.at));
     }
 
     fn take_token(&mut self, report: &Report) -> bool {
         forget_oldest(&mut self.buckets, |(_, at)| *at);
-        let (tokens, last) = self
-            .buckets
-            .entry(object_key(report))
-            .or_insert((BURST, report.at));
+        let (tokens, last) = self.buckets.entry(object_key(report)).or_insert((BURST, report.at));
         let refill = time::since(*last, report.at).as_secs_f64() * REFILL_PER_SECOND;
         *tokens = (*tokens + refill).min(BURST);
         *last = report.at;
@@ -108,14 +101,8 @@ impl Correlator {
 
     fn note_similar(&mut self, report: &Report) -> bool {
         forget_oldest(&mut self.similar, |s| s.last);
-        let fresh = || Similar {
-            messages: HashSet::new(),
-            last: report.at,
-        };
-        let similar = self
-            .similar
-            .entry(similar_key(report))
-            .or_insert_with(fresh);
+        let fresh = || Similar { messages: HashSet::new(), last: report.at };
+        let similar = self.similar.entry(similar_key(report)).or_insert_with(fresh);
         if time::since(similar.last, report.at) > COMBINE_INTERVAL {
             similar.messages.clear();
         }
@@ -132,10 +119,7 @@ impl Correlator {
     }
 }
 
-fn forget_oldest<K: Clone + Eq + std::hash::Hash, V>(
-    map: &mut HashMap<K, V>,
-    at: impl Fn(&V) -> Timestamp,
-) {
+fn forget_oldest<K: Clone + Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, at: impl Fn(&V) -> Timestamp) {
     if map.len() < REMEMBERED {
         return;
     }
@@ -167,10 +151,7 @@ fn similar_key(report: &Report) -> SimilarKey {
 
 fn equal_key(report: &Report, combined: bool) -> EqualKey {
     let message = (!combined).then(|| report.message.clone());
-    EqualKey {
-        similar: similar_key(report),
-        message,
-    }
+    EqualKey { similar: similar_key(report), message }
 }
 
 #[cfg(test)]

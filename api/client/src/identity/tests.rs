@@ -4,16 +4,10 @@ use rcgen::{CertificateParams, KeyPair, SanType};
 fn pem(name: &str) -> String {
     let key = KeyPair::generate().expect("key");
     let mut params = CertificateParams::new(vec![name.to_string()]).expect("name");
-    params
-        .subject_alt_names
-        .push(SanType::IpAddress([10, 0, 0, 7].into()));
+    params.subject_alt_names.push(SanType::IpAddress([10, 0, 0, 7].into()));
     params.not_before = rcgen::date_time_ymd(2030, 1, 1);
     params.not_after = rcgen::date_time_ymd(2030, 1, 31);
-    format!(
-        "{}{}",
-        params.self_signed(&key).expect("sign").pem(),
-        key.serialize_pem()
-    )
+    format!("{}{}", params.self_signed(&key).expect("sign").pem(), key.serialize_pem())
 }
 
 #[test]
@@ -35,10 +29,7 @@ fn a_key_is_readable_by_its_owner_only_and_survives_disk() {
     assert!(Identity::load(&path).expect("absent").is_none());
     let identity = Identity::from_pem(&pem("n1")).expect("valid");
     identity.save(&path).expect("save");
-    assert_eq!(
-        fs::metadata(&path).expect("stat").permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(fs::metadata(&path).expect("stat").permissions().mode() & 0o777, 0o600);
     let loaded = Identity::load(&path).expect("load").expect("present");
     assert_eq!(loaded.pem(), identity.pem());
 }

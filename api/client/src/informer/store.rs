@@ -22,12 +22,7 @@ struct Index<K> {
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self {
-            namespaces: BTreeMap::new(),
-            indexes: Vec::new(),
-            len: 0,
-            handlers: Vec::new(),
-        }
+        Self { namespaces: BTreeMap::new(), indexes: Vec::new(), len: 0, handlers: Vec::new() }
     }
 }
 
@@ -41,10 +36,7 @@ impl<K: Object> Store<K> {
     }
 
     pub(crate) fn namespace(&self, namespace: &str) -> impl Iterator<Item = &Arc<K>> {
-        self.namespaces
-            .get(namespace)
-            .into_iter()
-            .flat_map(BTreeMap::values)
+        self.namespaces.get(namespace).into_iter().flat_map(BTreeMap::values)
     }
 
     pub(crate) fn by_index(&self, name: &str, value: &str) -> impl Iterator<Item = &Arc<K>> {
@@ -62,11 +54,7 @@ impl<K: Object> Store<K> {
         if self.indexes.iter().any(|index| index.name == name) {
             return;
         }
-        let mut index = Index {
-            name,
-            values,
-            keys: HashMap::new(),
-        };
+        let mut index = Index { name, values, keys: HashMap::new() };
         self.iter().for_each(|object| index.insert(object));
         self.indexes.push(index);
     }
@@ -76,10 +64,7 @@ impl<K: Object> Store<K> {
         let meta = new.meta();
         let objects = match self.namespaces.get_mut(object::namespace(meta)) {
             Some(objects) => objects,
-            None => self
-                .namespaces
-                .entry(object::namespace(meta).into())
-                .or_default(),
+            None => self.namespaces.entry(object::namespace(meta).into()).or_default(),
         };
         let old = objects.insert(object::name(meta).into(), Arc::clone(&new));
         self.len += usize::from(old.is_none());
@@ -89,10 +74,7 @@ impl<K: Object> Store<K> {
             }
             index.insert(&new);
         }
-        Change {
-            old,
-            new: Some(new),
-        }
+        Change { old, new: Some(new) }
     }
 
     pub(crate) fn remove(&mut self, gone: &K) -> Option<Change<K>> {
@@ -125,20 +107,14 @@ impl<K: Object> Store<K> {
         for index in &mut self.indexes {
             index.remove(&old);
         }
-        Some(Change {
-            old: Some(old),
-            new: None,
-        })
+        Some(Change { old: Some(old), new: None })
     }
 }
 
 impl<K: Object> Index<K> {
     fn insert(&mut self, object: &K) {
         for value in (self.values)(object) {
-            self.keys
-                .entry(value.into())
-                .or_default()
-                .insert(Key::of(object.meta()));
+            self.keys.entry(value.into()).or_default().insert(Key::of(object.meta()));
         }
     }
 

@@ -12,61 +12,27 @@ fn object(namespace: &str, name: &str, version: &str) -> ConfigMap {
 
 fn informer() -> Informer<ConfigMap> {
     let (synced, synced_rx) = watch::channel(false);
-    let informer = Informer {
-        store: RwLock::default(),
-        dispatch: Mutex::default(),
-        synced,
-        synced_rx,
-    };
-    informer.add_index("app", |o| {
-        o.metadata
-            .labels
-            .iter()
-            .flat_map(|l| l.values().cloned())
-            .collect()
-    });
+    let informer = Informer { store: RwLock::default(), dispatch: Mutex::default(), synced, synced_rx };
+    informer.add_index("app", |o: &ConfigMap| o.metadata.labels.iter().flat_map(|l| l.values().cloned()).collect());
     informer
 }
 
 fn names(objects: &[Arc<ConfigMap>]) -> Vec<String> {
-    objects
-        .iter()
-        .map(|o| Key::of(&o.metadata).to_string())
-        .collect()
+    objects.iter().map(|o| Key::of(&o.metadata).to_string()).collect()
 }
 
 #[test]
 fn a_relist_reports_only_what_differs() {
     let informer = informer();
-    informer.commit(|s| {
-        s.replace(vec![
-            object("a", "x", "1"),
-            object("a", "y", "1"),
-            object("b", "x", "1"),
-        ])
-    });
+    informer.commit(|s| s.replace(vec![object("a", "x", "1"), object("a", "y", "1"), object("b", "x", "1")]));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
     informer.on_change(move |change| {
         lock(&sink).push((change.key().to_string(), change.is_deletion()));
     });
-    assert_eq!(
-        std::mem::take(&mut *lock(&seen)).len(),
-        3,
-        "present objects come first"
-    );
-    informer.commit(|s| {
-        s.replace(vec![
-            object("a", "x", "1"),
-            object("a", "y", "2"),
-            object("c", "z", "3"),
-        ])
-    });
-    let expected = [
-        ("b/x".to_string(), true),
-        ("a/y".into(), false),
-        ("c/z".into(), false),
-    ];
+    assert_eq!(std::mem::take(&mut *lock(&seen)).len(), 3, "present objects come first");
+    informer.commit(|s| s.replace(vec![object("a", "x", "1"), object("a", "y", "2"), object("c", "z", "3")]));
+    let expected = [("b/x".to_string(), true), ("a/y".into(), false), ("c/z".into(), false)];
     assert_eq!(*lock(&seen), expected);
     assert_eq!(names(&informer.list()), ["a/x", "a/y", "c/z"]);
     assert_eq!(names(&informer.list_namespace("a")), ["a/x", "a/y"]);
@@ -81,11 +47,6 @@ async fn a_subscription_names_each_key_once() {
     let mut subscription = informer.subscribe();
     informer.apply(object("a", "x", "2"));
     informer.apply(object("a", "y", "3"));
-    let keys: Vec<String> = subscription
-        .changed()
-        .await
-        .iter()
-        .map(Key::to_string)
-        .collect();
+    let keys: Vec<String> = subscription.changed().await.iter().map(Key::to_string).collect();
     assert_eq!(keys, ["a/x", "a/y"]);
 }

@@ -70,18 +70,10 @@ async fn run_works_in_parallel_and_retries() {
                 if total == 11 {
                     stop.cancel();
                 }
-                if item == 3 && total <= 10 {
-                    Outcome::Retry
-                } else {
-                    Outcome::Done
-                }
+                if item == 3 && total <= 10 { Outcome::Retry } else { Outcome::Done }
             }
         })
         .await;
-    assert_eq!(
-        start.elapsed().as_secs(),
-        2,
-        "ten at once, then the one that failed"
-    );
+    assert_eq!(start.elapsed().as_secs(), 2, "ten at once, then the one that failed");
     assert_eq!(lock(&tries)[&3], 2);
 }

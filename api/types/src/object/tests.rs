@@ -10,15 +10,8 @@ fn check(operator: &str, values: &[&str], labels: &[(&str, &str)], expected: boo
         }]),
         ..LabelSelector::default()
     };
-    let labels = labels
-        .iter()
-        .map(|(k, v)| ((*k).into(), (*v).into()))
-        .collect();
-    assert_eq!(
-        selects(&selector, Some(&labels)),
-        expected,
-        "{operator} {values:?} on {labels:?}"
-    );
+    let labels = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    assert_eq!(selects(&selector, Some(&labels)), expected, "{operator} {values:?} on {labels:?}");
 }
 
 #[test]

@@ -3,10 +3,7 @@ use xebec_types::core::ObjectReference;
 
 fn report(pod: &str, message: &str, second: i64) -> Report {
     Report {
-        object: ObjectReference {
-            name: Some(pod.into()),
-            ..ObjectReference::default()
-        },
+        object: ObjectReference { name: Some(pod.into()), ..ObjectReference::default() },
         kind: EventType::Warning,
         reason: "BackOff".into(),
         message: message.into(),
@@ -15,38 +12,19 @@ fn report(pod: &str, message: &str, second: i64) -> Report {
 }
 
 fn known(name: &str, count: i32) -> Known {
-    Known {
-        name: name.into(),
-        count,
-    }
+    Known { name: name.into(), count }
 }
 
 #[test]
 fn an_equal_event_is_counted() {
     let mut correlator = Correlator::default();
     let first = report("p", "restarting", 0);
-    assert_eq!(
-        correlator.correlate(&first),
-        Verdict::Create {
-            message: "restarting".into()
-        }
-    );
+    assert_eq!(correlator.correlate(&first), Verdict::Create { message: "restarting".into() });
     correlator.wrote(&first, known("p.1", 1));
     let verdict = correlator.correlate(&report("p", "restarting", 5));
-    assert_eq!(
-        verdict,
-        Verdict::Count {
-            known: known("p.1", 1),
-            message: "restarting".into()
-        }
-    );
+    assert_eq!(verdict, Verdict::Count { known: known("p.1", 1), message: "restarting".into() });
     let other = correlator.correlate(&report("q", "restarting", 5));
-    assert_eq!(
-        other,
-        Verdict::Create {
-            message: "restarting".into()
-        }
-    );
+    assert_eq!(other, Verdict::Create { message: "restarting".into() });
 }
 
 #[test]
@@ -54,12 +32,7 @@ fn the_tenth_similar_event_is_combined() {
     let mut correlator = Correlator::default();
     for n in 0..9 {
         let verdict = correlator.correlate(&report("p", &format!("m{n}"), n));
-        assert_eq!(
-            verdict,
-            Verdict::Create {
-                message: format!("m{n}")
-            }
-        );
+        assert_eq!(verdict, Verdict::Create { message: format!("m{n}") });
     }
     let tenth = report("p", "m9", 9);
     let message = "(combined from similar events): m9".to_string();
@@ -67,13 +40,7 @@ fn the_tenth_similar_event_is_combined() {
     correlator.wrote(&tenth, known("p.9", 1));
     let message = "(combined from similar events): m10".to_string();
     let verdict = correlator.correlate(&report("p", "m10", 10));
-    assert_eq!(
-        verdict,
-        Verdict::Count {
-            known: known("p.9", 1),
-            message
-        }
-    );
+    assert_eq!(verdict, Verdict::Count { known: known("p.9", 1), message });
 }
 
 #[test]

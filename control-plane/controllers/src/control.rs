@@ -1,0 +1,208 @@
+//! What controllers that own objects share: owner references, adoption, expectations, batches.
+
+use futures::StreamExt;
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use xebec_client::{Api, Client, Error, Patch, PatchParams, Resource};
+use xebec_types::core::{Pod, PodTemplateSpec};
+use xebec_types::{ObjectMeta, OwnerReference, object};
+
+/// A controller that has not seen its own writes by then acts on what it sees: client-go's
+/// `ExpectationsTimeout`.
+const EXPECTATIONS_TIMEOUT: Duration = Duration::from_secs(300);
+/// Requests that one batch keeps in flight.
+const IN_FLIGHT: usize = 64;
+
+/// The reference that makes `owner` the controller of what carries it.
+pub(crate) fn controller_ref<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
+    OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: object::name(owner.meta()).into(),
+        uid: object::uid(owner.meta()).into(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// The pod that a workload makes from its template.
+pub(crate) fn pod_from_template(template: &PodTemplateSpec, owner_name: &str, owner: OwnerReference) -> Pod {
+    let meta = template.metadata.clone().unwrap_or_default();
+    Pod {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{owner_name}-")),
+            labels: meta.labels,
+            annotations: meta.annotations,
+            finalizers: meta.finalizers,
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: template.spec.clone(),
+        status: None,
+    }
+}
+
+/// What a controller should do about an object that could be its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Claim {
+    Own,
+    Adopt,
+    Release,
+    Ignore,
+}
+
+/// Ownership follows the selector: matching orphans are adopted, owned strays are let go. Nothing
+/// changes hands while the owner is being deleted.
+pub(crate) fn claim(meta: &ObjectMeta, owner: &ObjectMeta, selected: bool) -> Claim {
+    let deleting = object::is_being_deleted(owner);
+    match object::controller_of(meta) {
+        Some(r) if r.uid != object::uid(owner) => Claim::Ignore,
+        Some(_) if selected => Claim::Own,
+        Some(_) if deleting => Claim::Ignore,
+        Some(_) => Claim::Release,
+        None if !selected || deleting || object::is_being_deleted(meta) => Claim::Ignore,
+        None => Claim::Adopt,
+    }
+}
+
+/// Writes the owner references of an object, unless it changed since it was read.
+pub(crate) async fn write_owners<K>(client: &Client, object: &K, owners: Vec<OwnerReference>) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = xebec_client::kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let meta = object.meta();
+    let patch = serde_json::json!({"metadata": {
+        "uid": meta.uid,
+        "resourceVersion": meta.resource_version,
+        "ownerReferences": owners,
+    }});
+    let api: Api<K> = Api::namespaced(client.clone(), object::namespace(meta));
+    api.patch(object::name(meta), &PatchParams::default(), &Patch::Merge(patch)).await?;
+    Ok(())
+}
+
+pub(crate) async fn adopt<K, O>(client: &Client, object: &K, owner: &O) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = xebec_client::kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+    O: Resource<DynamicType = ()>,
+{
+    let mut owners = object.meta().owner_references.clone().unwrap_or_default();
+    owners.retain(|o| o.uid != object::uid(owner.meta()));
+    owners.push(controller_ref(owner));
+    write_owners(client, object, owners).await
+}
+
+pub(crate) async fn release<K>(client: &Client, object: &K, owner_uid: &str) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = xebec_client::kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let mut owners = object.meta().owner_references.clone().unwrap_or_default();
+    owners.retain(|o| o.uid != owner_uid);
+    match write_owners(client, object, owners).await {
+        // Gone, or changed: the next event brings the truth.
+        Err(error) if xebec_client::is_not_found(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// Writes whose effect the informers have not shown yet, for each owner. A controller that created
+/// ten pods must not look at a store that shows four and create six more.
+#[derive(Default)]
+pub(crate) struct Expectations(Mutex<HashMap<String, Expected>>);
+
+struct Expected {
+    creations: i64,
+    deletions: HashSet<String>,
+    since: Instant,
+}
+
+impl Expectations {
+    pub(crate) fn expect_creations(&self, owner: &str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.with(owner, |e| e.creations += count);
+    }
+
+    pub(crate) fn expect_deletions<'a>(&self, owner: &str, uids: impl Iterator<Item = &'a str>) {
+        self.with(owner, |e| e.deletions.extend(uids.map(String::from)));
+    }
+
+    /// A creation was seen, or will never be.
+    pub(crate) fn creation_observed(&self, owner: &str) {
+        if let Some(expected) = self.lock().get_mut(owner) {
+            expected.creations -= 1;
+        }
+    }
+
+    pub(crate) fn deletion_observed(&self, owner: &str, uid: &str) {
+        if let Some(expected) = self.lock().get_mut(owner) {
+            expected.deletions.remove(uid);
+        }
+    }
+
+    pub(crate) fn satisfied(&self, owner: &str) -> bool {
+        let mut all = self.lock();
+        let Some(expected) = all.get(owner) else { return true };
+        let seen = expected.creations <= 0 && expected.deletions.is_empty();
+        let satisfied = seen || expected.since.elapsed() >= EXPECTATIONS_TIMEOUT;
+        if satisfied {
+            all.remove(owner);
+        }
+        satisfied
+    }
+
+    pub(crate) fn forget(&self, owner: &str) {
+        self.lock().remove(owner);
+    }
+
+    fn with(&self, owner: &str, change: impl FnOnce(&mut Expected)) {
+        let mut all = self.lock();
+        let fresh = || Expected { creations: 0, deletions: HashSet::new(), since: Instant::now() };
+        let expected = all.entry(owner.into()).or_insert_with(fresh);
+        expected.since = Instant::now();
+        change(expected);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Expected>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Does `count` equal things in batches of 1, 2, 4, … so that a server that refuses one (quota,
+/// admission) is not asked a thousand times. Returns how many succeeded and the first error;
+/// what follows a failed batch is not attempted.
+pub(crate) async fn slow_start<F>(count: usize, mut work: impl FnMut() -> F) -> (usize, Result<(), Error>)
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    let (mut done, mut attempted, mut batch) = (0, 0, 1);
+    while attempted < count {
+        let size = batch.min(count - attempted);
+        let results = in_parallel((0..size).map(|_| work())).await;
+        attempted += size;
+        done += results.iter().filter(|r| r.is_ok()).count();
+        if let Some(error) = results.into_iter().find_map(Result::err) {
+            return (done, Err(error));
+        }
+        batch *= 2;
+    }
+    (done, Ok(()))
+}
+
+pub(crate) async fn in_parallel<F: Future>(work: impl Iterator<Item = F>) -> Vec<F::Output> {
+    futures::stream::iter(work).buffer_unordered(IN_FLIGHT).collect().await
+}
+
+#[cfg(test)]
+mod tests;
