@@ -169,7 +169,8 @@ impl Controller {
         if !victims.is_empty() {
             self.expectations.expect_deletions(uid, uids);
         }
-        let deletions = control::in_parallel(victims.iter().map(|pod| self.delete(set, pod))).await;
+        let work = victims.to_vec().into_iter().map(|pod| async move { self.delete(set, &pod).await });
+        let deletions = control::in_parallel(work).await;
         let failed = deletions.into_iter().find_map(Result::err);
         failed.map_or(Ok(()), |error| Err(("FailedDelete", error)))
     }
