@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{setup, sh, tidy, up};
+use crate::{images, setup, sh, tidy, up};
 
 #[derive(Args)]
 pub struct Test {
@@ -49,6 +49,8 @@ fn tests() -> Result<()> {
         sh::cargo()
             .args(["nextest", "run", "--workspace", "--no-fail-fast"])
             .env("XEBEC", sh::target_dir().join("release/xebec"))
+            .env("XEBEC_DEMO_IMAGE", images::demo()?)
+            .env("XEBEC_DEMO", sh::target_dir().join("release/demo"))
             .env("XEBEC_KUBECTL", std::env::join_paths(setup::kubectls())?),
     )
 }

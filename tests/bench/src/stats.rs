@@ -1,0 +1,18 @@
+//! Percentiles of samples.
+
+use std::time::Duration;
+
+/// Sorts and picks: `percentile(&mut samples, 0.99)`.
+pub fn percentile(samples: &mut [Duration], fraction: f64) -> Duration {
+    samples.sort_unstable();
+    let last = samples.len().saturating_sub(1);
+    samples.get((last as f64 * fraction).round() as usize).copied().unwrap_or_default()
+}
+
+pub fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+pub fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

@@ -1,0 +1,8 @@
+//! Whole clusters on this machine: real etcd, containerd, kubectl and kernel.
+
+mod bad_input;
+mod faults;
+mod kubectl;
+mod lifecycle;
+mod network;
+mod node;
