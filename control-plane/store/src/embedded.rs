@@ -1,38 +1,246 @@
-//! The store of a single server: a log of writes on disk, an index of it in memory.
+//! The store of a single server: a log of writes on disk and an index of it in memory.
+//!
+//! Invariants:
+//! - A write is acknowledged after `fdatasync` of the batch that holds it, and visible to readers no earlier.
+//! - Values live on the disk only (the page cache holds the recent ones); memory holds where they are.
+//! - Segments after the base are complete: a watch may start at any revision that has not been compacted.
 
-use std::path::Path;
+mod compact;
+mod file;
+mod follow;
+mod index;
+mod record;
+mod recover;
+mod ring;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    fs::{File, TryLockError},
+    ops::Bound,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinSet, spawn_blocking},
+};
 
-use crate::{Entry, EventStream, List, ListOptions, Outcome, Result, Revision, Store, Txn};
+pub use file::Usage;
+
+use crate::{Entry, Error, EventStream, List, ListOptions, Op, Outcome, Result, Revision, Store, Txn};
+use file::{Files, io_error};
+use index::{Index, Version};
+use ring::Ring;
+use writer::Request;
+
+/// As etcd's default limit of a request, so that objects fit both stores.
+pub const VALUE_BYTES_MAX: usize = 3 << 19;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A segment that has reached this size is followed by a fresh one.
+    pub segment_bytes: u64,
+    /// How long superseded versions stay readable; as upstream's `--etcd-compaction-interval`.
+    pub history_age: Duration,
+    /// How large the log may become before history younger than that is given up.
+    pub history_bytes: u64,
+    /// Without it an acknowledged write survives the death of the process, not that of the machine.
+    pub sync: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 16 << 20, history_age: Duration::from_secs(300), history_bytes: 128 << 20, sync: true }
+    }
+}
 
 /// See the module.
-pub struct Embedded {}
+pub struct Embedded {
+    shared: Arc<Shared>,
+    requests: Option<mpsc::UnboundedSender<Request>>,
+    writer: Option<JoinHandle<()>>,
+    _tasks: JoinSet<()>,
+}
 
-/// Opens or creates the store in `dir`. Fails with [`crate::Error::Locked`] while another process has it open.
+struct Shared {
+    dir: PathBuf,
+    options: Options,
+    /// Locked before `files` where both are needed.
+    index: RwLock<Index>,
+    files: RwLock<Files>,
+    ring: Mutex<Ring>,
+    revision: watch::Sender<Revision>,
+    closing: AtomicBool,
+    _lock: File,
+}
+
+/// Opens or creates the store in `dir`. Fails with [`Error::Locked`] while another process has it open.
 pub async fn open(dir: impl AsRef<Path>) -> Result<Embedded> {
-    let _dir = dir.as_ref();
-    Err(crate::Error::Closed)
+    open_with(dir, Options::default()).await
+}
+
+pub async fn open_with(dir: impl AsRef<Path>, options: Options) -> Result<Embedded> {
+    let dir = dir.as_ref().to_owned();
+    let shared = spawn_blocking(move || Shared::open(dir, options)).await.map_err(|_| Error::Closed)??;
+    let shared = Arc::new(shared);
+    let (requests, queue) = mpsc::unbounded_channel();
+    let on_thread = shared.clone();
+    let writer = std::thread::Builder::new()
+        .name("store-writer".to_owned())
+        .spawn(move || writer::run(&on_thread, queue))
+        .map_err(io_error("start the writer of", &shared.dir))?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(compact::run(shared.clone()));
+    Ok(Embedded { shared, requests: Some(requests), writer: Some(writer), _tasks: tasks })
+}
+
+impl Embedded {
+    pub fn usage(&self) -> Usage {
+        let files = self.shared.files.read();
+        Usage {
+            base: files.base.as_ref().map_or(0, |base| base.length()),
+            segments: files.segments.iter().map(|segment| segment.file.length()).sum(),
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
+        drop(self.requests.take());
+        if let Some(writer) = self.writer.take() {
+            let _panicked = writer.join();
+        }
+    }
 }
 
 #[async_trait]
 impl Store for Embedded {
-    async fn get(&self, _key: &str) -> Result<Option<Entry>> {
-        Err(crate::Error::Closed)
+    async fn get(&self, key: &str) -> Result<Option<Entry>> {
+        let found = self.shared.index.read().get(key).map(|(key, version)| (key.clone(), version));
+        found.map(|(key, version)| self.shared.entry(key, version)).transpose()
     }
-    async fn list(&self, _prefix: &str, _options: ListOptions) -> Result<List> {
-        Err(crate::Error::Closed)
+
+    async fn list(&self, prefix: &str, options: ListOptions) -> Result<List> {
+        let (shared, prefix) = (self.shared.clone(), prefix.to_owned());
+        spawn_blocking(move || shared.list(&prefix, &options)).await.map_err(|_| Error::Closed)?
     }
-    async fn txn(&self, _txn: Txn) -> Result<Outcome> {
-        Err(crate::Error::Closed)
+
+    async fn txn(&self, txn: Txn) -> Result<Outcome> {
+        if let Op::Put(value) = &txn.op {
+            if value.len() > VALUE_BYTES_MAX {
+                return Err(Error::TooLarge { key: txn.key, size: value.len(), limit: VALUE_BYTES_MAX });
+            }
+        }
+        let (reply, outcome) = oneshot::channel();
+        let requests = self.requests.as_ref().ok_or(Error::Closed)?;
+        requests.send(Request { txn, reply }).map_err(|_| Error::Closed)?;
+        outcome.await.map_err(|_| Error::Closed)?
     }
-    async fn watch(&self, _prefix: &str, _after: Revision) -> Result<EventStream> {
-        Err(crate::Error::Closed)
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<EventStream> {
+        let compacted = self.shared.index.read().compacted;
+        if after < compacted {
+            return Err(Error::Compacted { requested: after, compacted });
+        }
+        Ok(follow::follow(self.shared.clone(), prefix, after))
     }
-    async fn compact(&self, _revision: Revision) -> Result<()> {
-        Err(crate::Error::Closed)
+
+    async fn compact(&self, revision: Revision) -> Result<()> {
+        let mut index = self.shared.index.write();
+        if revision > index.revision {
+            return Err(Error::Future { requested: revision, current: index.revision });
+        }
+        index.compact(revision);
+        Ok(())
     }
+
     async fn current_revision(&self) -> Result<Revision> {
-        Err(crate::Error::Closed)
+        Ok(self.shared.index.read().revision)
+    }
+}
+
+impl Shared {
+    fn open(dir: PathBuf, options: Options) -> Result<Self> {
+        std::fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
+        let lock_path = dir.join("lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.map_err(io_error("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Locked { path: dir }),
+            Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path)(error)),
+        }
+        let (index, files) = recover::recover(&dir)?;
+        let revision = index.revision;
+        Ok(Self {
+            dir,
+            options,
+            index: RwLock::new(index),
+            files: RwLock::new(files),
+            ring: Mutex::new(Ring::new(revision)),
+            revision: watch::Sender::new(revision),
+            closing: AtomicBool::new(false),
+            _lock: lock,
+        })
+    }
+
+    fn list(&self, prefix: &str, options: &ListOptions) -> Result<List> {
+        let (found, revision, remaining) = {
+            let index = self.index.read();
+            let revision = options.revision.unwrap_or(index.revision);
+            if revision > index.revision {
+                return Err(Error::Future { requested: revision, current: index.revision });
+            }
+            if revision < index.compacted {
+                return Err(Error::Compacted { requested: revision, compacted: index.compacted });
+            }
+            let start = match options.start_after.as_deref() {
+                Some(key) if key >= prefix => Bound::Excluded(key),
+                _ => Bound::Included(prefix),
+            };
+            let mut matching = index.range_at(start, revision).take_while(|(key, _)| key.starts_with(prefix));
+            let limit = if options.limit == 0 { usize::MAX } else { options.limit };
+            let found: Vec<_> = matching.by_ref().take(limit).map(|(key, version)| (key.clone(), version)).collect();
+            (found, revision, matching.count() as u64)
+        };
+        let entries = found.into_iter().map(|(key, version)| self.entry(key, version)).collect::<Result<_>>()?;
+        Ok(List { entries, revision, more: remaining > 0, remaining })
+    }
+
+    /// Reads a version that the index had a moment ago.
+    fn entry(&self, key: Arc<str>, version: Version) -> Result<Entry> {
+        let value = match self.value(version) {
+            // Compaction has moved it meanwhile.
+            Err(Error::Closed) => self.moved(&key, version)?,
+            other => other?,
+        };
+        Ok(Entry { key, value, create_revision: version.create, mod_revision: version.revision })
+    }
+
+    fn moved(&self, key: &str, version: Version) -> Result<Bytes> {
+        let index = self.index.read();
+        let found = index.range_at(Bound::Included(key), version.revision).next();
+        match found.filter(|(found, moved)| ***found == *key && moved.revision == version.revision) {
+            Some((_, moved)) => self.value(moved),
+            None => Err(Error::Compacted { requested: version.revision, compacted: index.compacted }),
+        }
+    }
+
+    fn value(&self, version: Version) -> Result<Bytes> {
+        let location = version.location.ok_or(Error::Closed)?;
+        let file = self.files.read().open.get(&location.file).cloned().ok_or(Error::Closed)?;
+        file.read(location.offset, location.length as usize)
     }
 }

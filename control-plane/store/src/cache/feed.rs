@@ -26,7 +26,7 @@ pub async fn load(shared: &Shared) -> Result<()> {
     options.revision = Some(revision);
     loop {
         let same = |a: &Entry, b: &Entry| super::resource_of(&a.key) == super::resource_of(&b.key);
-        for entries in list.entries.chunk_by(same) {
+        for entries in list.entries.chunk_by(same).filter(|entries| is_object(&entries[0].key)) {
             let resource = shared.resource_or_new(super::resource_of(&entries[0].key));
             resource.load(entries.iter().map(|entry| shared.object(entry)));
         }
@@ -78,7 +78,7 @@ async fn apply_all(shared: &Shared, mut events: EventStream) -> Result<()> {
 fn apply(shared: &Shared, batch: Vec<Event>) {
     let now = Instant::now();
     let Some(revision) = batch.last().map(|event| event.revision) else { return };
-    for Event { key, revision, change } in batch {
+    for Event { key, revision, change } in batch.into_iter().filter(|event| is_object(&event.key)) {
         let resource = shared.resource_or_new(super::resource_of(&key));
         match change {
             Change::Put { value, create_revision } => {
@@ -89,4 +89,9 @@ fn apply(shared: &Shared, batch: Vec<Event>) {
         }
     }
     shared.applied.send_replace(revision);
+}
+
+/// Stores keep marks of their own below the prefix, outside of any resource.
+fn is_object(key: &str) -> bool {
+    super::resource_of(key).contains('/')
 }
