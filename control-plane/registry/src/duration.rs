@@ -12,6 +12,12 @@ pub fn parse(timestamp: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(timestamp, &Rfc3339).ok()
 }
 
+/// RFC 3339 in UTC, to the second, as `metav1.Time`.
+pub fn format(when: OffsetDateTime) -> String {
+    let when = when.to_offset(time::UtcOffset::UTC).replace_nanosecond(0).unwrap_or(when);
+    when.format(&Rfc3339).unwrap_or_default()
+}
+
 /// `HumanDuration`: at most two units, three significant digits or so.
 pub fn human(duration: time::Duration) -> String {
     const MINUTE: i64 = 60;

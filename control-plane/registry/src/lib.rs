@@ -6,6 +6,8 @@
 pub mod duration;
 pub mod errors;
 pub mod meta;
+pub mod names;
+pub mod pod;
 pub mod strategy;
 pub mod value;
 
@@ -15,6 +17,7 @@ use xebec_machinery::GroupResource;
 /// The strategy of a resource; one without behaviour of its own gets the generic one.
 pub fn strategy(resource: &GroupResource) -> &'static dyn Strategy {
     match (&*resource.group, &*resource.resource) {
+        ("", "pods") => &pod::Pod,
         _ => &strategy::Generic,
     }
 }

@@ -6,9 +6,10 @@ use xebec_machinery::validation;
 
 use crate::errors::Errors;
 use crate::strategy::Scope;
-use crate::value::{at, boolean, entries, integer, is_set, items, keep, same, string, strings};
+use crate::value::{at, boolean, entries, integer, is_set, items, keep, string, strings};
 
-pub const CREATED_AT: &str = "CreationTimestamp is the time at which the server created this object, in RFC3339 form and UTC.";
+pub const CREATED_AT: &str =
+    "CreationTimestamp is the time at which the server created this object, in RFC3339 form and UTC.";
 
 const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
 const ORPHAN: &str = "orphan";
@@ -59,11 +60,14 @@ pub fn validate(object: &Value, scope: Scope, name_errors: impl Fn(&str, bool) -
 pub fn validate_update(new: &Value, old: &Value, _scope: Scope, errors: &mut Errors) {
     let path = Path::new("metadata");
     if is_set(old, "metadata.deletionTimestamp") {
-        let extra: Vec<&str> =
-            strings(new, "metadata.finalizers").filter(|f| !strings(old, "metadata.finalizers").any(|o| o == *f)).collect();
+        let extra: Vec<&str> = strings(new, "metadata.finalizers")
+            .filter(|f| !strings(old, "metadata.finalizers").any(|o| o == *f))
+            .collect();
         if !extra.is_empty() {
             let list = extra.iter().map(|f| format!("{f:?}")).collect::<Vec<_>>().join(", ");
-            let detail = format!("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{list}}}");
+            let detail = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{list}}}"
+            );
             errors.forbidden(&path.child("finalizers"), detail);
         }
     }
@@ -85,7 +89,9 @@ pub fn validate_update(new: &Value, old: &Value, _scope: Scope, errors: &mut Err
 
 /// What a status update may not change: labels and most other metadata stay as stored (`ResetObjectMetaForStatus`).
 pub fn keep_for_status(new: &mut Value, old: &Value) {
-    for field in ["deletionTimestamp", "generation", "selfLink", "labels", "annotations", "finalizers", "ownerReferences"] {
+    for field in
+        ["deletionTimestamp", "generation", "selfLink", "labels", "annotations", "finalizers", "ownerReferences"]
+    {
         keep(new, old, &format!("metadata.{field}"));
     }
 }
@@ -113,7 +119,10 @@ pub fn label_selector(selector: &Value, path: &Path, errors: &mut Errors) {
                 errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
             }
             "Exists" | "DoesNotExist" if !values.is_empty() => {
-                errors.forbidden(&path.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+                errors.forbidden(
+                    &path.child("values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                );
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             operator => errors.invalid(&path.child("operator"), operator, "not a valid selector operator"),
@@ -121,7 +130,11 @@ pub fn label_selector(selector: &Value, path: &Path, errors: &mut Errors) {
         let key = string(requirement, "key");
         errors.invalid_each(&path.child("key"), &json!(key), validation::qualified_name(key));
         for (index, value) in values.iter().enumerate() {
-            errors.invalid_each(&path.child("values").index(index), value, validation::label_value(value.as_str().unwrap_or("")));
+            errors.invalid_each(
+                &path.child("values").index(index),
+                value,
+                validation::label_value(value.as_str().unwrap_or("")),
+            );
         }
     }
 }
@@ -197,7 +210,8 @@ pub fn controller(object: &Value) -> Option<&Value> {
 
 /// Labels as kubectl prints a selector: `a=b,c=d` or `<none>`.
 pub fn format_labels(labels: &Value) -> String {
-    let pairs: Vec<String> = entries(&json!({"l": labels}), "l").map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or(""))).collect();
+    let pairs: Vec<String> =
+        entries(&json!({"l": labels}), "l").map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or(""))).collect();
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
 }
 
@@ -227,4 +241,3 @@ pub fn format_selector(selector: &Value) -> String {
     terms.sort();
     terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
-

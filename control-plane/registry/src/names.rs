@@ -103,7 +103,10 @@ pub fn path_segment_errors(name: &str, prefix: bool) -> Vec<String> {
 
 /// A percentage such as `25%`, as a number.
 pub fn percent(text: &str) -> Option<i64> {
-    text.strip_suffix('%').filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
+    text.strip_suffix('%')
+        .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))?
+        .parse()
+        .ok()
 }
 
 /// `ValidateTaintEffect` and its like: the supported effects.

@@ -18,6 +18,13 @@ pub struct Context {
     pub now: OffsetDateTime,
 }
 
+impl Context {
+    /// The time as API objects carry it, to the second.
+    pub fn now_rfc3339(&self) -> String {
+        duration::format(self.now)
+    }
+}
+
 /// `authentication.k8s.io` UserInfo.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct UserInfo {
@@ -80,7 +87,10 @@ impl Column {
         priority: 0,
     };
 
-    pub const AGE: Self = Self::string("Age", "CreationTimestamp is the time at which the server created this object, in RFC3339 form and UTC.");
+    pub const AGE: Self = Self::string(
+        "Age",
+        "CreationTimestamp is the time at which the server created this object, in RFC3339 form and UTC.",
+    );
 }
 
 /// One kind's behaviour. The pipeline calls, for a create: `default`, (mutating admission), `prepare_for_create`, `validate`; for an update: `default`, (admission),

@@ -33,7 +33,8 @@ pub fn affinity(affinity: &Value, path: &Path, errors: &mut Errors) {
 pub fn tolerations(tolerations: &[Value], path: &Path, errors: &mut Errors) {
     for (index, toleration) in tolerations.iter().enumerate() {
         let path = path.index(index);
-        let (key, operator, value) = (string(toleration, "key"), string(toleration, "operator"), string(toleration, "value"));
+        let (key, operator, value) =
+            (string(toleration, "key"), string(toleration, "operator"), string(toleration, "value"));
         let effect = string(toleration, "effect");
         if !key.is_empty() {
             label_name(&path.child("key"), key, errors);
@@ -52,7 +53,11 @@ pub fn tolerations(tolerations: &[Value], path: &Path, errors: &mut Errors) {
                 }
             }
             "Exists" if !value.is_empty() => {
-                errors.invalid(&path.child("operator"), toleration.clone(), "value must be empty when `operator` is 'Exists'");
+                errors.invalid(
+                    &path.child("operator"),
+                    toleration.clone(),
+                    "value must be empty when `operator` is 'Exists'",
+                );
             }
             "Exists" => {}
             other => errors.not_supported(&path.child("operator"), other, &["Equal", "Exists"]),
@@ -140,7 +145,8 @@ fn requirement_values(requirement: &Value, path: &Path, errors: &mut Errors) {
             errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
         }
         "Exists" | "DoesNotExist" if !values.is_empty() => {
-            errors.forbidden(&path.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+            errors
+                .forbidden(&path.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         }
         "Gt" | "Lt" if values.len() != 1 => {
             errors.required(&path.child("values"), "must be specified single value when `operator` is 'Lt' or 'Gt'");

@@ -34,7 +34,8 @@ pub fn apply(pod: &mut Value, binding: &Value, now_rfc3339: &str) -> Result<(), 
         return Err(format!("pod {name} has non-empty .spec.schedulingGates"));
     }
     for map in ["annotations", "labels"] {
-        let found: Vec<(String, Value)> = entries(at(binding, "metadata"), map).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let found: Vec<(String, Value)> =
+            entries(at(binding, "metadata"), map).map(|(k, v)| (k.clone(), v.clone())).collect();
         if !found.is_empty() {
             object_mut(pod, &format!("metadata.{map}")).extend(found);
         }

@@ -80,7 +80,11 @@ fn common(container: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
     ports(container, path, errors);
     env::validate(container, path, errors);
     volume::mounts(container, items(spec, "volumes"), path, errors);
-    errors.one_of(&path.child("imagePullPolicy"), string(container, "imagePullPolicy"), &["Always", "IfNotPresent", "Never"]);
+    errors.one_of(
+        &path.child("imagePullPolicy"),
+        string(container, "imagePullPolicy"),
+        &["Always", "IfNotPresent", "Never"],
+    );
     resources::validate(at(container, "resources"), &path.child("resources"), errors);
     security::container(at(container, "securityContext"), &path.child("securityContext"), errors);
 }

@@ -93,7 +93,9 @@ fn container(container: &mut Value) {
 }
 
 fn probe(probe: &mut Value) {
-    for (field, value) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)] {
+    for (field, value) in
+        [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+    {
         if probe[field].as_i64().unwrap_or(0) == 0 {
             probe[field] = json!(value);
         }

@@ -20,11 +20,18 @@ pub const ENV_FIELDS: &[&str] = &[
     "status.podIP",
     "status.podIPs",
 ];
-pub const VOLUME_FIELDS: &[&str] = &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+pub const VOLUME_FIELDS: &[&str] =
+    &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 /// `ConvertDownwardAPIFieldLabel` also knows these.
 const OTHER_FIELDS: &[&str] = &["spec.restartPolicy", "spec.schedulerName", "status.phase", "spec.host"];
-const RESOURCES: &[&str] =
-    &["limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"];
+const RESOURCES: &[&str] = &[
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+];
 const CPU_DIVISORS: &[&str] = &["1m", "1"];
 const BYTE_DIVISORS: &[&str] = &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 
@@ -67,7 +74,11 @@ pub fn field_ref(selector: &Value, supported: &[&str], path: &Path, errors: &mut
         Some((map, _)) if known(map) => errors.invalid(path, map, "does not support subscript"),
         None if supported.contains(&field) => {}
         None if known(field) => errors.not_supported(&path.child("fieldPath"), field, supported),
-        _ => errors.invalid(&path.child("fieldPath"), field, format!("error converting fieldPath: field label not supported: {field}")),
+        _ => errors.invalid(
+            &path.child("fieldPath"),
+            field,
+            format!("error converting fieldPath: field label not supported: {field}"),
+        ),
     }
 }
 
@@ -93,7 +104,11 @@ pub fn resource_field_ref(selector: &Value, of_volume: bool, path: &Path, errors
         _ => return,
     };
     if divisor != "0" && !allowed.contains(&divisor.as_str()) {
-        errors.invalid(&path.child("divisor"), resource, format!("only divisor's values {listed} are supported with the {kind} resource"));
+        errors.invalid(
+            &path.child("divisor"),
+            resource,
+            format!("only divisor's values {listed} are supported with the {kind} resource"),
+        );
     }
 }
 
@@ -117,7 +132,11 @@ fn value_from(env: &Value, path: &Path, errors: &mut Errors) {
         }
     }
     if sources == 0 {
-        errors.invalid(path, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`");
+        errors.invalid(
+            path,
+            "",
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+        );
     } else if !string(env, "value").is_empty() {
         errors.invalid(path, "", "may not be specified when `value` is not empty");
     } else if sources > 1 {

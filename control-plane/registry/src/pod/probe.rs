@@ -83,6 +83,10 @@ fn http_get(action: &Value, path: &Path, errors: &mut Errors) {
 fn sleep(action: &Value, grace_seconds: i64, path: &Path, errors: &mut Errors) {
     let seconds = integer(action, "seconds").unwrap_or(0);
     if seconds < 0 || seconds > grace_seconds {
-        errors.invalid(path, seconds, format!("must be non-negative and less than terminationGracePeriodSeconds ({grace_seconds})"));
+        errors.invalid(
+            path,
+            seconds,
+            format!("must be non-negative and less than terminationGracePeriodSeconds ({grace_seconds})"),
+        );
     }
 }

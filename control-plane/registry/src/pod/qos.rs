@@ -54,8 +54,14 @@ mod tests {
         check(json!([{"resources": {"requests": {"cpu": "0"}}}]), "BestEffort");
         check(json!([{"resources": {"requests": {"cpu": "1"}}}]), "Burstable");
         check(json!([{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]), "Guaranteed");
-        check(json!([{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1024Mi"}}}]), "Guaranteed");
-        check(json!([{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}}}]), "Burstable");
+        check(
+            json!([{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m", "memory": "1024Mi"}}}]),
+            "Guaranteed",
+        );
+        check(
+            json!([{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}}}]),
+            "Burstable",
+        );
         check(json!([{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}, {"name": "b"}]), "Burstable");
     }
 }

@@ -10,8 +10,16 @@ use crate::names::NOT_NEGATIVE;
 use crate::value::{at, entries};
 
 const CONTAINER: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-const INTEGERS: [&str; 8] =
-    ["pods", "services", "replicationcontrollers", "resourcequotas", "secrets", "configmaps", "persistentvolumeclaims", "services.nodeports"];
+const INTEGERS: [&str; 8] = [
+    "pods",
+    "services",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "services.nodeports",
+];
 
 /// A quantity, which JSON may carry as a string or a number.
 pub fn quantity(value: &Value) -> Option<Quantity> {
@@ -45,9 +53,15 @@ pub fn validate(resources: &Value, path: &Path, errors: &mut Errors) {
                 errors.invalid(&requests_path, asked.to_string(), format!("must be equal to {name} limit of {limit}"));
             }
             Some(limit) if asked > limit => {
-                errors.invalid(&requests_path, asked.to_string(), format!("must be less than or equal to {name} limit of {limit}"));
+                errors.invalid(
+                    &requests_path,
+                    asked.to_string(),
+                    format!("must be less than or equal to {name} limit of {limit}"),
+                );
             }
-            None if !may_overcommit(name) => errors.required(&limits_path, "Limit must be set for non overcommitable resources"),
+            None if !may_overcommit(name) => {
+                errors.required(&limits_path, "Limit must be set for non overcommitable resources")
+            }
             _ => {}
         }
     }
@@ -70,7 +84,9 @@ pub fn amount(name: &str, value: &Value, path: &Path, errors: &mut Errors) {
 
 /// A resource outside the kubernetes.io domains (`IsExtendedResourceName`).
 pub fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.") && validation::qualified_name(&format!("requests.{name}")).is_empty()
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && validation::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
 fn container_name(name: &str, path: &Path, errors: &mut Errors) {

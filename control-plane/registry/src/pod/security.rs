@@ -24,10 +24,18 @@ pub fn container(context: &Value, path: &Path, errors: &mut Errors) {
     }
     if at(context, "allowPrivilegeEscalation").as_bool() == Some(false) {
         if boolean(context, "privileged") {
-            errors.invalid(path, context.clone(), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
+            errors.invalid(
+                path,
+                context.clone(),
+                "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
+            );
         }
         if strings(context, "capabilities.add").any(|capability| capability == "CAP_SYS_ADMIN") {
-            errors.invalid(path, context.clone(), "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
+            errors.invalid(
+                path,
+                context.clone(),
+                "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN",
+            );
         }
     }
 }
@@ -37,7 +45,11 @@ pub fn pod(spec: &Value, path: &Path, errors: &mut Errors) {
     let context = at(spec, "securityContext");
     let path = path.child("securityContext");
     if boolean(spec, "hostPID") && boolean(spec, "shareProcessNamespace") {
-        errors.invalid(&path.child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled");
+        errors.invalid(
+            &path.child("shareProcessNamespace"),
+            true,
+            "ShareProcessNamespace and HostPID cannot both be enabled",
+        );
     }
     for field in ["fsGroup", "runAsUser", "runAsGroup"] {
         id(context, field, &path, errors);
@@ -76,7 +88,11 @@ fn profiles(context: &Value, path: &Path, errors: &mut Errors) {
             ("", _) => errors.required(&path.child("type"), format!("type is required when {field} is set")),
             (kind, local) => {
                 if let Some(local) = local {
-                    errors.invalid(&path.child("localhostProfile"), local, format!("can only be set when {word} type is Localhost"));
+                    errors.invalid(
+                        &path.child("localhostProfile"),
+                        local,
+                        format!("can only be set when {word} type is Localhost"),
+                    );
                 }
                 if !SECCOMP.contains(&kind) {
                     errors.not_supported(&path.child("type"), kind, SECCOMP);
@@ -99,7 +115,9 @@ fn sysctls(context: &Value, host_network: bool, host_ipc: bool, path: &Path, err
             errors.invalid(&path, name, format!("must have at most 253 characters and match regex {FORM}"));
         } else if host_network && name.replace('/', ".").starts_with("net.") {
             errors.invalid(&path, name, "may not be specified when 'hostNetwork' is true");
-        } else if host_ipc && (name.starts_with("kernel.shm") || name.starts_with("kernel.msg") || name.starts_with("fs.mqueue.")) {
+        } else if host_ipc
+            && (name.starts_with("kernel.shm") || name.starts_with("kernel.msg") || name.starts_with("fs.mqueue."))
+        {
             errors.invalid(&path, name, "may not be specified when 'hostIPC' is true");
         }
         if seen.contains(&name) {

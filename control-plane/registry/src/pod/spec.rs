@@ -28,7 +28,11 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
     affinity::affinity(at(spec, "affinity"), &path.child("affinity"), errors);
     dns_config(spec, &path.child("dnsConfig"), errors);
     gates(spec, path, errors);
-    affinity::topology_spread(items(spec, "topologySpreadConstraints"), &path.child("topologySpreadConstraints"), errors);
+    affinity::topology_spread(
+        items(spec, "topologySpreadConstraints"),
+        &path.child("topologySpreadConstraints"),
+        errors,
+    );
     identity(spec, path, errors);
     affinity::tolerations(items(spec, "tolerations"), &path.child("tolerations"), errors);
     host_aliases(spec, &path.child("hostAliases"), errors);
@@ -79,7 +83,10 @@ fn dns_config(spec: &Value, path: &Path, errors: &mut Errors) {
             return;
         }
         if servers.is_empty() {
-            errors.required(&path.child("nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None");
+            errors.required(
+                &path.child("nameservers"),
+                "must provide at least one DNS nameserver when `dnsPolicy` is None",
+            );
         }
     }
     if servers.len() > NAMESERVERS_MAX {
@@ -91,10 +98,15 @@ fn dns_config(spec: &Value, path: &Path, errors: &mut Errors) {
     }
     let searches: Vec<&str> = strings(config, "searches").collect();
     if searches.len() > SEARCHES_MAX {
-        errors.invalid(&path.child("searches"), json!(searches), format!("must not have more than {SEARCHES_MAX} search paths"));
+        errors.invalid(
+            &path.child("searches"),
+            json!(searches),
+            format!("must not have more than {SEARCHES_MAX} search paths"),
+        );
     }
     if searches.join(" ").len() > SEARCH_CHARS_MAX {
-        let detail = format!("must not have more than {SEARCH_CHARS_MAX} characters (including spaces) in the search list");
+        let detail =
+            format!("must not have more than {SEARCH_CHARS_MAX} characters (including spaces) in the search list");
         errors.invalid(&path.child("searches"), json!(searches), detail);
     }
     for (index, search) in searches.iter().enumerate().filter(|(_, search)| **search != ".") {

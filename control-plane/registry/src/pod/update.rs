@@ -64,7 +64,11 @@ pub fn validate_status(new: &Value, old: &Value, errors: &mut Errors) {
     for (index, ip) in items(new, "status.podIPs").iter().enumerate() {
         let ip = string(ip, "ip");
         if !is_ip(ip) {
-            errors.invalid(&path.child("podIPs").index(index), ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+            errors.invalid(
+                &path.child("podIPs").index(index),
+                ip,
+                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            );
         }
     }
 }
@@ -75,7 +79,9 @@ fn deadline(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
         (Some(new), _) if !(0..=i64::from(i32::MAX)).contains(&new) => {
             errors.invalid(path, new, "must be between 0 and 2147483647, inclusive");
         }
-        (Some(new), Some(old)) if old < new => errors.invalid(path, new, "must be less than or equal to previous value"),
+        (Some(new), Some(old)) if old < new => {
+            errors.invalid(path, new, "must be less than or equal to previous value")
+        }
         (None, Some(_)) => errors.invalid(path, Value::Null, "must not update from a positive integer to nil value"),
         _ => {}
     }
@@ -95,7 +101,8 @@ fn tolerations(new: &[Value], old: &[Value], path: &Path, errors: &mut Errors) {
 
 fn scheduling_gates(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     let old: Vec<&str> = items(old, "schedulingGates").iter().map(|gate| string(gate, "name")).collect();
-    for gate in items(new, "schedulingGates").iter().map(|gate| string(gate, "name")).filter(|gate| !old.contains(gate)) {
+    for gate in items(new, "schedulingGates").iter().map(|gate| string(gate, "name")).filter(|gate| !old.contains(gate))
+    {
         errors.forbidden(path, format!("only deletion is allowed, but found new scheduling gate '{gate}'"));
     }
 }
@@ -120,10 +127,14 @@ fn transitions(new: &Value, old: &Value, kind: &str, policy: &str, path: &Path, 
         }
         // A sidecar restarts whatever the pod's policy is.
         let name = string(before, "name");
-        if items(old, "spec.initContainers").iter().any(|c| string(c, "name") == name && string(c, "restartPolicy") == "Always") {
+        if items(old, "spec.initContainers")
+            .iter()
+            .any(|c| string(c, "name") == name && string(c, "restartPolicy") == "Always")
+        {
             continue;
         }
-        let after = items(at(new, "status"), kind).iter().enumerate().find(|(_, status)| string(status, "name") == name);
+        let after =
+            items(at(new, "status"), kind).iter().enumerate().find(|(_, status)| string(status, "name") == name);
         if let Some((index, _)) = after.filter(|(_, status)| !is_set(status, "state.terminated")) {
             errors.forbidden(&path.index(index).child("state"), "may not be transitioned to non-terminated state");
         }
@@ -151,7 +162,6 @@ fn differences(new: &Value, old: &Value, at_path: &str, lines: &mut Vec<String>)
             }
         }
         _ => {
-
             lines.push(format!("- {at_path}: {old}"));
             lines.push(format!("+ {at_path}: {new}"));
         }

@@ -9,7 +9,8 @@ use crate::names::{label, reference_name};
 use crate::value::{at, boolean, integer, is_set, items, string};
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
-const HOST_PATH_TYPES: &[&str] = &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+const HOST_PATH_TYPES: &[&str] =
+    &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 const TOKEN_SECONDS_MIN: i64 = 600;
 const TOKEN_SECONDS_MAX: i64 = 1 << 32;
 
@@ -90,7 +91,8 @@ fn propagation(mount: &Value, privileged: bool, path: &Path, errors: &mut Errors
 
 /// `validateVolumeSource`: exactly one, and that one valid.
 fn source(volume: &Value, path: &Path, errors: &mut Errors) {
-    let sources = volume.as_object().into_iter().flatten().filter(|(field, value)| *field != "name" && !value.is_null());
+    let sources =
+        volume.as_object().into_iter().flatten().filter(|(field, value)| *field != "name" && !value.is_null());
     let mut found = 0;
     for (kind, source) in sources {
         let path = path.child(kind);
@@ -117,7 +119,9 @@ fn source(volume: &Value, path: &Path, errors: &mut Errors) {
                 downward_files(source, &path, errors);
             }
             "projected" => projected(source, &path, errors),
-            "persistentVolumeClaim" if string(source, "claimName").is_empty() => errors.required(&path.child("claimName"), ""),
+            "persistentVolumeClaim" if string(source, "claimName").is_empty() => {
+                errors.required(&path.child("claimName"), "")
+            }
             _ => {}
         }
     }
@@ -165,10 +169,16 @@ fn downward_files(source: &Value, path: &Path, errors: &mut Errors) {
             (true, both) => {
                 field_ref(at(item, "fieldRef"), VOLUME_FIELDS, &path.child("fieldRef"), errors);
                 if both {
-                    errors.invalid(&path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously");
+                    errors.invalid(
+                        &path,
+                        "resource",
+                        "fieldRef and resourceFieldRef can not be specified simultaneously",
+                    );
                 }
             }
-            (false, true) => resource_field_ref(at(item, "resourceFieldRef"), true, &path.child("resourceFieldRef"), errors),
+            (false, true) => {
+                resource_field_ref(at(item, "resourceFieldRef"), true, &path.child("resourceFieldRef"), errors)
+            }
             (false, false) => errors.required(&path, "one of fieldRef and resourceFieldRef is required"),
         }
         mode(item, "mode", &path, errors);
@@ -218,9 +228,17 @@ fn projected(source: &Value, path: &Path, errors: &mut Errors) {
 fn token(source: &Value, path: &Path, errors: &mut Errors) {
     if let Some(seconds) = integer(source, "expirationSeconds") {
         if seconds < TOKEN_SECONDS_MIN {
-            errors.invalid(&path.child("expirationSeconds"), seconds, "may not specify a duration less than 10 minutes");
+            errors.invalid(
+                &path.child("expirationSeconds"),
+                seconds,
+                "may not specify a duration less than 10 minutes",
+            );
         } else if seconds > TOKEN_SECONDS_MAX {
-            errors.invalid(&path.child("expirationSeconds"), seconds, "may not specify a duration larger than 2^32 seconds");
+            errors.invalid(
+                &path.child("expirationSeconds"),
+                seconds,
+                "may not specify a duration larger than 2^32 seconds",
+            );
         }
     }
     file_path(source, path, errors);
