@@ -1,5 +1,6 @@
 //! Everything around the product: set-up of a machine, builds, a demo cluster, tests, benchmarks.
 
+mod codegen;
 mod images;
 mod setup;
 mod sh;
@@ -25,6 +26,12 @@ enum Command {
     Up(up::Up),
     /// Run every test, as CI does
     Test(test::Test),
+    /// Write the API table from the public definitions of Kubernetes
+    Codegen {
+        /// Only compare with what is committed
+        #[arg(long)]
+        check: bool,
+    },
     /// Check crate edges and file sizes
     Tidy,
     /// Build the demo image as a docker-archive and print its path
@@ -36,6 +43,7 @@ fn main() -> Result<()> {
         Command::Setup => setup::run(),
         Command::Up(up) => up.run(),
         Command::Test(test) => test.run(),
+        Command::Codegen { check } => codegen::run(check),
         Command::Tidy => tidy::run(),
         Command::Images => images::demo().map(|path| println!("{}", path.display())),
     }

@@ -20,11 +20,7 @@ impl Path {
 
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() {
-            Self::new(name)
-        } else {
-            Self(format!("{}.{name}", self.0))
-        }
+        if self.0.is_empty() { Self::new(name) } else { Self(format!("{}.{name}", self.0)) }
     }
 
     #[must_use]
@@ -109,12 +105,7 @@ pub struct Error {
 
 impl Error {
     fn new(kind: ErrorKind, path: &Path, value: Option<Value>, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            field: path.to_string(),
-            value,
-            detail: detail.into(),
-        }
+        Self { kind, field: path.to_string(), value, detail: detail.into() }
     }
 
     pub fn required(path: &Path, detail: impl Into<String>) -> Self {
@@ -147,31 +138,17 @@ impl Error {
 
     pub fn not_supported(path: &Path, value: impl Into<Value>, supported: &[&str]) -> Self {
         let quoted: Vec<_> = supported.iter().map(|s| format!("{s:?}")).collect();
-        let detail = if quoted.is_empty() {
-            String::new()
-        } else {
-            format!("supported values: {}", quoted.join(", "))
-        };
+        let detail = if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) };
         Self::new(ErrorKind::NotSupported, path, Some(value.into()), detail)
     }
 
     pub fn too_long(path: &Path, max_bytes: usize) -> Self {
-        Self::new(
-            ErrorKind::TooLong,
-            path,
-            None,
-            format!("may not be more than {max_bytes} bytes"),
-        )
+        Self::new(ErrorKind::TooLong, path, None, format!("may not be more than {max_bytes} bytes"))
     }
 
     pub fn too_many(path: &Path, actual: usize, max: usize) -> Self {
         let unit = if max == 1 { "item" } else { "items" };
-        Self::new(
-            ErrorKind::TooMany,
-            path,
-            Some(actual.into()),
-            format!("must have at most {max} {unit}"),
-        )
+        Self::new(ErrorKind::TooMany, path, Some(actual.into()), format!("must have at most {max} {unit}"))
     }
 
     /// The error without the field: the message of a `metav1.StatusCause`.
@@ -179,14 +156,7 @@ impl Error {
         use std::fmt::Write;
         let mut body = self.kind.to_string();
         match (&self.value, self.kind) {
-            (None, _)
-            | (
-                _,
-                ErrorKind::Required
-                | ErrorKind::Forbidden
-                | ErrorKind::TooLong
-                | ErrorKind::Internal,
-            ) => {}
+            (None, _) | (_, ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::Internal) => {}
             (Some(Value::Null), _) => body.push_str(": \"null\""),
             // `Value` displays as compact JSON: strings quoted, numbers bare.
             (Some(value), _) => _ = write!(body, ": {value}"),

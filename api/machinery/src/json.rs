@@ -15,13 +15,8 @@ pub fn parse_strict(bytes: &[u8]) -> Result<(Value, Vec<String>), SyntaxError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let mut duplicates = Vec::new();
     let mut path = String::new();
-    let seed = Strict {
-        path: &mut path,
-        duplicates: &mut duplicates,
-    };
-    let value = seed
-        .deserialize(&mut deserializer)
-        .map_err(|e| SyntaxError(e.to_string()))?;
+    let seed = Strict { path: &mut path, duplicates: &mut duplicates };
+    let value = seed.deserialize(&mut deserializer).map_err(|e| SyntaxError(e.to_string()))?;
     deserializer.end().map_err(|e| SyntaxError(e.to_string()))?;
     Ok((value, duplicates))
 }
@@ -34,10 +29,7 @@ pub(crate) struct Strict<'a> {
 
 impl Strict<'_> {
     fn reborrow(&mut self) -> Strict<'_> {
-        Strict {
-            path: self.path,
-            duplicates: self.duplicates,
-        }
+        Strict { path: self.path, duplicates: self.duplicates }
     }
 }
 
@@ -69,9 +61,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_f64<E: de::Error>(self, v: f64) -> Result<Value, E> {
-        Number::from_f64(v)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("a number must be finite"))
+        Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom("a number must be finite"))
     }
 
     fn visit_str<E>(self, v: &str) -> Result<Value, E> {
@@ -94,10 +84,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         deserializer.deserialize_any(self)
     }
 
-    fn visit_newtype_struct<D: de::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Value, D::Error> {
+    fn visit_newtype_struct<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 

@@ -15,8 +15,6 @@ pub mod time;
 pub mod validation;
 pub mod yaml;
 
-pub use gvk::{
-    GroupKind, GroupResource, GroupVersion, GroupVersionKind, GroupVersionResource, ResourceVersion,
-};
+pub use gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, GroupVersionResource, ResourceVersion};
 pub use quantity::Quantity;
 pub use status::Status;

@@ -15,16 +15,12 @@ pub fn ensure_map<'a>(value: &'a mut Value, key: &str) -> &'a mut Map<String, Va
     if !value.is_object() {
         *value = Value::Object(Map::new());
     }
-    let Value::Object(map) = value else {
-        unreachable!("made a map above")
-    };
+    let Value::Object(map) = value else { unreachable!("made a map above") };
     let child = map.entry(key).or_insert_with(|| Value::Object(Map::new()));
     if !child.is_object() {
         *child = Value::Object(Map::new());
     }
-    let Value::Object(child) = child else {
-        unreachable!("made a map above")
-    };
+    let Value::Object(child) = child else { unreachable!("made a map above") };
     child
 }
 
@@ -78,11 +74,7 @@ pub fn resource_version(object: &Value) -> &str {
 }
 
 pub fn generation(object: &Value) -> i64 {
-    object
-        .get("metadata")
-        .and_then(|m| m.get("generation"))
-        .and_then(Value::as_i64)
-        .unwrap_or_default()
+    object.get("metadata").and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or_default()
 }
 
 pub fn creation_timestamp(object: &Value) -> Option<&str> {
@@ -94,10 +86,7 @@ pub fn deletion_timestamp(object: &Value) -> Option<&str> {
 }
 
 pub fn deletion_grace_period_seconds(object: &Value) -> Option<i64> {
-    object
-        .get("metadata")?
-        .get("deletionGracePeriodSeconds")?
-        .as_i64()
+    object.get("metadata")?.get("deletionGracePeriodSeconds")?.as_i64()
 }
 
 pub fn set_name(object: &mut Value, name: &str) {
@@ -133,13 +122,8 @@ pub fn set_generation(object: &mut Value, generation: i64) {
 }
 
 fn strings<'a>(object: &'a Value, key: &str) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-    let map = object
-        .get("metadata")
-        .and_then(|m| m.get(key))
-        .and_then(Value::as_object);
-    map.into_iter()
-        .flatten()
-        .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)))
+    let map = object.get("metadata").and_then(|m| m.get(key)).and_then(Value::as_object);
+    map.into_iter().flatten().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)))
 }
 
 fn string_in<'a>(object: &'a Value, map: &str, key: &str) -> Option<&'a str> {
@@ -155,10 +139,7 @@ pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 }
 
 pub fn set_label(object: &mut Value, key: &str, value: &str) {
-    let meta = object.as_object_mut().map(|o| {
-        o.entry("metadata")
-            .or_insert_with(|| Value::Object(Map::new()))
-    });
+    let meta = object.as_object_mut().map(|o| o.entry("metadata").or_insert_with(|| Value::Object(Map::new())));
     if let Some(meta) = meta {
         ensure_map(meta, "labels").insert(key.to_owned(), value.into());
     }
@@ -173,20 +154,14 @@ pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 }
 
 pub fn set_annotation(object: &mut Value, key: &str, value: &str) {
-    let meta = object.as_object_mut().map(|o| {
-        o.entry("metadata")
-            .or_insert_with(|| Value::Object(Map::new()))
-    });
+    let meta = object.as_object_mut().map(|o| o.entry("metadata").or_insert_with(|| Value::Object(Map::new())));
     if let Some(meta) = meta {
         ensure_map(meta, "annotations").insert(key.to_owned(), value.into());
     }
 }
 
 pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
-    let list = object
-        .get("metadata")
-        .and_then(|m| m.get("finalizers"))
-        .and_then(Value::as_array);
+    let list = object.get("metadata").and_then(|m| m.get("finalizers")).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str)
 }
 
@@ -211,10 +186,7 @@ pub struct OwnerReference<'a> {
 }
 
 pub fn owner_references(object: &Value) -> impl Iterator<Item = OwnerReference<'_>> {
-    let list = object
-        .get("metadata")
-        .and_then(|m| m.get("ownerReferences"))
-        .and_then(Value::as_array);
+    let list = object.get("metadata").and_then(|m| m.get("ownerReferences")).and_then(Value::as_array);
     let flag = |owner: &Value, key| owner.get(key).and_then(Value::as_bool).unwrap_or_default();
     list.into_iter().flatten().map(move |owner| OwnerReference {
         api_version: str_of(owner, "apiVersion"),

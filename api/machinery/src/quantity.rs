@@ -28,9 +28,7 @@ pub struct Quantity {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    #[error(
-        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-    )]
+    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
     Format,
     #[error("unable to parse quantity's suffix")]
     Suffix,
@@ -38,24 +36,15 @@ pub enum ParseError {
 
 impl Quantity {
     pub fn from_value(value: i64) -> Self {
-        Self {
-            nanos: i128::from(value) * NANO,
-            format: Format::DecimalSi,
-        }
+        Self { nanos: i128::from(value) * NANO, format: Format::DecimalSi }
     }
 
     pub fn from_milli(milli: i64) -> Self {
-        Self {
-            nanos: i128::from(milli) * (NANO / 1000),
-            format: Format::DecimalSi,
-        }
+        Self { nanos: i128::from(milli) * (NANO / 1000), format: Format::DecimalSi }
     }
 
     pub fn from_bytes(bytes: i64) -> Self {
-        Self {
-            nanos: i128::from(bytes) * NANO,
-            format: Format::BinarySi,
-        }
+        Self { nanos: i128::from(bytes) * NANO, format: Format::BinarySi }
     }
 
     #[must_use]
@@ -87,15 +76,8 @@ impl Quantity {
     }
 
     fn map(self, other: Self, f: impl FnOnce(i128, i128) -> i128) -> Self {
-        let format = if self.is_zero() {
-            other.format
-        } else {
-            self.format
-        };
-        Self {
-            nanos: f(self.nanos, other.nanos).clamp(-MAX, MAX),
-            format,
-        }
+        let format = if self.is_zero() { other.format } else { self.format };
+        Self { nanos: f(self.nanos, other.nanos).clamp(-MAX, MAX), format }
     }
 }
 
@@ -128,10 +110,7 @@ fn suffix(text: &str) -> Result<(u32, i32, Format), ParseError> {
         "Ei" => binary(60),
         _ => {
             let exponent = text.strip_prefix(['e', 'E']).ok_or(ParseError::Suffix)?;
-            exponent
-                .parse()
-                .map(|e| (10, e, Format::DecimalExponent))
-                .map_err(|_| ParseError::Suffix)
+            exponent.parse().map(|e| (10, e, Format::DecimalExponent)).map_err(|_| ParseError::Suffix)
         }
     }
 }
@@ -141,26 +120,18 @@ impl FromStr for Quantity {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-        let end = unsigned
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(unsigned.len());
+        let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, unit) = unsigned.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if whole.len() + fraction.len() == 0 || fraction.contains('.') {
             return Err(ParseError::Format);
         }
-        if !unit
-            .bytes()
-            .all(|b| b.is_ascii_digit() || b"eEinumkKMGTP+-".contains(&b))
-        {
+        if !unit.bytes().all(|b| b.is_ascii_digit() || b"eEinumkKMGTP+-".contains(&b)) {
             return Err(ParseError::Format);
         }
         let (base, exponent, format) = suffix(unit)?;
         let nanos = nanos(whole, fraction, base, exponent);
-        Ok(Self {
-            nanos: if text.starts_with('-') { -nanos } else { nanos },
-            format,
-        })
+        Ok(Self { nanos: if text.starts_with('-') { -nanos } else { nanos }, format })
     }
 }
 
@@ -171,10 +142,7 @@ fn nanos(whole: &str, fraction: &str, base: u32, exponent: i32) -> i128 {
     let rest = fraction[kept.len()..].bytes().any(|b| b != b'0');
     let mut digits: i128 = 0;
     for b in whole.bytes().chain(kept.bytes()) {
-        match digits
-            .checked_mul(10)
-            .and_then(|d| d.checked_add(i128::from(b - b'0')))
-        {
+        match digits.checked_mul(10).and_then(|d| d.checked_add(i128::from(b - b'0'))) {
             Some(more) => digits = more,
             None => return MAX,
         }
@@ -183,31 +151,21 @@ fn nanos(whole: &str, fraction: &str, base: u32, exponent: i32) -> i128 {
         return i128::from(rest);
     }
     let places = i32::try_from(kept.len()).unwrap_or(27);
-    let (shift, twos) = if base == 10 {
-        (exponent.saturating_add(9 - places), 0)
-    } else {
-        (9 - places, exponent.unsigned_abs())
-    };
+    let (shift, twos) =
+        if base == 10 { (exponent.saturating_add(9 - places), 0) } else { (9 - places, exponent.unsigned_abs()) };
     let Some(mut scaled) = 1i128.checked_shl(twos).and_then(|p| digits.checked_mul(p)) else {
         return MAX;
     };
     if shift >= 0 {
-        match 10i128
-            .checked_pow(shift.unsigned_abs())
-            .and_then(|p| scaled.checked_mul(p))
-        {
+        match 10i128.checked_pow(shift.unsigned_abs()).and_then(|p| scaled.checked_mul(p)) {
             Some(exact) => scaled = exact,
             None => return MAX,
         }
     } else {
         // 10^38 is the largest power that fits: below that everything rounds up to one nano.
-        scaled = 10i128
-            .checked_pow(shift.unsigned_abs())
-            .map_or(1, |p| div_away(scaled, p));
+        scaled = 10i128.checked_pow(shift.unsigned_abs()).map_or(1, |p| div_away(scaled, p));
     }
-    scaled
-        .saturating_add(i128::from(rest && shift <= 0))
-        .min(MAX)
+    scaled.saturating_add(i128::from(rest && shift <= 0)).min(MAX)
 }
 
 impl fmt::Display for Quantity {
@@ -222,11 +180,7 @@ impl fmt::Display for Quantity {
                 number /= 1024;
                 power += 1;
             }
-            return write!(
-                f,
-                "{number}{}",
-                ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][power]
-            );
+            return write!(f, "{number}{}", ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][power]);
         }
         let mut number = self.nanos;
         let mut power = 0;
@@ -237,16 +191,8 @@ impl fmt::Display for Quantity {
         match (self.format, power) {
             (Format::DecimalExponent, 3) => write!(f, "{number}"),
             // A usize below ten: the difference fits.
-            (Format::DecimalExponent, _) => write!(
-                f,
-                "{number}e{}",
-                3 * (i64::try_from(power).unwrap_or(0) - 3)
-            ),
-            _ => write!(
-                f,
-                "{number}{}",
-                ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"][power]
-            ),
+            (Format::DecimalExponent, _) => write!(f, "{number}e{}", 3 * (i64::try_from(power).unwrap_or(0) - 3)),
+            _ => write!(f, "{number}{}", ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"][power]),
         }
     }
 }
@@ -303,10 +249,7 @@ impl Neg for Quantity {
     type Output = Self;
 
     fn neg(self) -> Self {
-        Self {
-            nanos: -self.nanos,
-            ..self
-        }
+        Self { nanos: -self.nanos, ..self }
     }
 }
 

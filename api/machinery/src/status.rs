@@ -92,12 +92,7 @@ pub struct Details {
 impl Details {
     /// Details that name an object of a resource.
     pub fn of(resource: &GroupResource, name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            group: resource.group.clone(),
-            kind: resource.resource.clone(),
-            ..Self::default()
-        }
+        Self { name: name.into(), group: resource.group.clone(), kind: resource.resource.clone(), ..Self::default() }
     }
 }
 
@@ -112,20 +107,12 @@ pub struct Status {
 
 impl Status {
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason,
-            message: message.into(),
-            details: None,
-        }
+        Self { code, reason, message: message.into(), details: None }
     }
 
     #[must_use]
     pub fn with_details(self, details: Details) -> Self {
-        Self {
-            details: Some(Box::new(details)),
-            ..self
-        }
+        Self { details: Some(Box::new(details)), ..self }
     }
 
     #[must_use]
@@ -135,12 +122,7 @@ impl Status {
     }
 
     pub fn success(details: Option<Details>) -> Self {
-        Self {
-            code: 200,
-            reason: Reason::Unknown,
-            message: String::new(),
-            details: details.map(Box::new),
-        }
+        Self { code: 200, reason: Reason::Unknown, message: String::new(), details: details.map(Box::new) }
     }
 
     pub fn is_success(&self) -> bool {
@@ -148,38 +130,22 @@ impl Status {
     }
 
     pub fn not_found(resource: &GroupResource, name: &str) -> Self {
-        Self::new(
-            404,
-            Reason::NotFound,
-            format!("{resource} {name:?} not found"),
-        )
-        .with_details(Details::of(resource, name))
+        Self::new(404, Reason::NotFound, format!("{resource} {name:?} not found"))
+            .with_details(Details::of(resource, name))
     }
 
     /// No such path: what a client sees when it asks for a resource that is not served.
     pub fn not_found_path() -> Self {
-        Self::new(
-            404,
-            Reason::NotFound,
-            "the server could not find the requested resource",
-        )
-        .with_details(Details::default())
+        Self::new(404, Reason::NotFound, "the server could not find the requested resource")
+            .with_details(Details::default())
     }
 
     pub fn already_exists(resource: &GroupResource, name: &str) -> Self {
-        Self::new(
-            409,
-            Reason::AlreadyExists,
-            format!("{resource} {name:?} already exists"),
-        )
-        .with_details(Details::of(resource, name))
+        Self::new(409, Reason::AlreadyExists, format!("{resource} {name:?} already exists"))
+            .with_details(Details::of(resource, name))
     }
 
-    pub fn generate_name_conflict(
-        resource: &GroupResource,
-        name: &str,
-        retry_after_seconds: u32,
-    ) -> Self {
+    pub fn generate_name_conflict(resource: &GroupResource, name: &str, retry_after_seconds: u32) -> Self {
         let message = format!(
             "{resource} {name:?} already exists, the server was not able to generate a unique name for the object"
         );
@@ -189,12 +155,8 @@ impl Status {
     }
 
     pub fn conflict(resource: &GroupResource, name: &str, message: impl fmt::Display) -> Self {
-        Self::new(
-            409,
-            Reason::Conflict,
-            format!("Operation cannot be fulfilled on {resource} {name:?}: {message}"),
-        )
-        .with_details(Details::of(resource, name))
+        Self::new(409, Reason::Conflict, format!("Operation cannot be fulfilled on {resource} {name:?}: {message}"))
+            .with_details(Details::of(resource, name))
     }
 
     /// A conflict of an update with a newer version of the object.
@@ -208,10 +170,7 @@ impl Status {
 
     /// A server-side apply that met fields owned by others.
     pub fn apply_conflict(causes: Vec<Cause>, message: impl Into<String>) -> Self {
-        Self::new(409, Reason::Conflict, message).with_details(Details {
-            causes,
-            ..Details::default()
-        })
+        Self::new(409, Reason::Conflict, message).with_details(Details { causes, ..Details::default() })
     }
 
     pub fn invalid(kind: &GroupKind, name: &str, errors: Vec<field::Error>) -> Self {
@@ -251,9 +210,7 @@ impl Status {
     }
 
     pub fn unauthorized(message: impl Into<String>) -> Self {
-        let message = Some(message.into())
-            .filter(|m| !m.is_empty())
-            .unwrap_or_else(|| "not authorized".into());
+        let message = Some(message.into()).filter(|m| !m.is_empty()).unwrap_or_else(|| "not authorized".into());
         Self::new(401, Reason::Unauthorized, message)
     }
 
@@ -267,11 +224,7 @@ impl Status {
     }
 
     pub fn request_entity_too_large(message: impl fmt::Display) -> Self {
-        Self::new(
-            413,
-            Reason::RequestEntityTooLarge,
-            format!("Request entity is too large: {message}"),
-        )
+        Self::new(413, Reason::RequestEntityTooLarge, format!("Request entity is too large: {message}"))
     }
 
     pub fn unsupported_media_type(accepted: &[&str]) -> Self {
@@ -283,10 +236,7 @@ impl Status {
     }
 
     pub fn not_acceptable(accepted: &[&str]) -> Self {
-        let message = format!(
-            "only the following media types are accepted: {}",
-            accepted.join(", ")
-        );
+        let message = format!("only the following media types are accepted: {}", accepted.join(", "));
         Self::new(406, Reason::NotAcceptable, message)
     }
 
@@ -300,26 +250,12 @@ impl Status {
     }
 
     pub fn internal(message: impl fmt::Display) -> Self {
-        let cause = Cause {
-            message: message.to_string(),
-            ..Cause::default()
-        };
-        Self::new(
-            500,
-            Reason::InternalError,
-            format!("Internal error occurred: {message}"),
-        )
-        .with_details(Details {
-            causes: vec![cause],
-            ..Details::default()
-        })
+        let cause = Cause { message: message.to_string(), ..Cause::default() };
+        Self::new(500, Reason::InternalError, format!("Internal error occurred: {message}"))
+            .with_details(Details { causes: vec![cause], ..Details::default() })
     }
 
-    pub fn server_timeout(
-        resource: &GroupResource,
-        operation: &str,
-        retry_after_seconds: u32,
-    ) -> Self {
+    pub fn server_timeout(resource: &GroupResource, operation: &str, retry_after_seconds: u32) -> Self {
         let message = format!(
             "The {operation} operation against {resource} could not be completed at this time, please try again."
         );
@@ -329,8 +265,7 @@ impl Status {
     }
 
     pub fn timeout(message: impl fmt::Display, retry_after_seconds: u32) -> Self {
-        Self::new(504, Reason::Timeout, format!("Timeout: {message}"))
-            .retry_after(retry_after_seconds)
+        Self::new(504, Reason::Timeout, format!("Timeout: {message}")).retry_after(retry_after_seconds)
     }
 
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
@@ -344,11 +279,7 @@ impl Status {
 
 impl From<field::Error> for Cause {
     fn from(error: field::Error) -> Self {
-        Self {
-            reason: error.kind.reason().into(),
-            message: error.body(),
-            field: error.field,
-        }
+        Self { reason: error.kind.reason().into(), message: error.body(), field: error.field }
     }
 }
 
@@ -366,14 +297,7 @@ impl Serialize for Status {
         map.serialize_entry("kind", "Status")?;
         map.serialize_entry("apiVersion", "v1")?;
         map.serialize_entry("metadata", &serde_json::Map::new())?;
-        map.serialize_entry(
-            "status",
-            if self.is_success() {
-                "Success"
-            } else {
-                "Failure"
-            },
-        )?;
+        map.serialize_entry("status", if self.is_success() { "Success" } else { "Failure" })?;
         if !self.message.is_empty() {
             map.serialize_entry("message", &self.message)?;
         }

@@ -13,10 +13,7 @@ pub struct SyntaxError(String);
 pub fn parse(bytes: &[u8]) -> Result<(Value, Vec<String>), SyntaxError> {
     let mut duplicates = Vec::new();
     let mut path = String::new();
-    let seed = Strict {
-        path: &mut path,
-        duplicates: &mut duplicates,
-    };
+    let seed = Strict { path: &mut path, duplicates: &mut duplicates };
     let value = seed
         .deserialize(serde_yaml_ng::Deserializer::from_slice(bytes))
         .map_err(|e| SyntaxError(format!("error converting YAML to JSON: yaml: {e}")))?;
@@ -35,21 +32,9 @@ mod tests {
             let (got, found) = parse(text.as_bytes()).expect("valid YAML");
             assert_eq!((got, found.len()), (value, duplicates), "{text}");
         };
-        check(
-            "a: 1\nb: [x, 'y', \"z\"]\n",
-            json!({"a": 1, "b": ["x", "y", "z"]}),
-            0,
-        );
-        check(
-            "1: one\ntrue: yes it is\n",
-            json!({"1": "one", "true": "yes it is"}),
-            0,
-        );
-        check(
-            "a: &x {b: 1}\nc: *x\n",
-            json!({"a": {"b": 1}, "c": {"b": 1}}),
-            0,
-        );
+        check("a: 1\nb: [x, 'y', \"z\"]\n", json!({"a": 1, "b": ["x", "y", "z"]}), 0);
+        check("1: one\ntrue: yes it is\n", json!({"1": "one", "true": "yes it is"}), 0);
+        check("a: &x {b: 1}\nc: *x\n", json!({"a": {"b": 1}, "c": {"b": 1}}), 0);
         check("a: 1\na: 2\n", json!({"a": 2}), 1);
         check("{\"a\": null}", json!({"a": null}), 0);
         check("a: |\n  x\n  y\n", json!({"a": "x\ny\n"}), 0);

@@ -6,22 +6,10 @@ fn names_are_displayed_as_upstream_does() {
     check(GroupVersion::new("", "v1").to_string(), "v1");
     check(GroupVersion::new("apps", "v1").to_string(), "apps/v1");
     check(GroupResource::new("", "pods").to_string(), "pods");
-    check(
-        GroupResource::new("apps", "deployments").to_string(),
-        "deployments.apps",
-    );
-    check(
-        GroupKind::new("apps", "Deployment").to_string(),
-        "Deployment.apps",
-    );
-    check(
-        GroupVersionKind::new("", "v1", "Pod").to_string(),
-        "/v1, Kind=Pod",
-    );
-    check(
-        GroupVersionResource::new("apps", "v1", "deployments").to_string(),
-        "apps/v1, Resource=deployments",
-    );
+    check(GroupResource::new("apps", "deployments").to_string(), "deployments.apps");
+    check(GroupKind::new("apps", "Deployment").to_string(), "Deployment.apps");
+    check(GroupVersionKind::new("", "v1", "Pod").to_string(), "/v1, Kind=Pod");
+    check(GroupVersionResource::new("apps", "v1", "deployments").to_string(), "apps/v1, Resource=deployments");
 }
 
 #[test]

@@ -9,21 +9,9 @@ fn duplicate_fields_are_named_by_their_path() {
         assert_eq!(got, value, "{text}");
         assert_eq!(found, duplicates, "{text}");
     };
-    check(
-        r#"{"a":{"b":1,"b":2}}"#,
-        json!({"a": {"b": 2}}),
-        &["duplicate field \"a.b\""],
-    );
-    check(
-        r#"{"a":[{},{"b":1,"b":2}]}"#,
-        json!({"a": [{}, {"b": 2}]}),
-        &["duplicate field \"a[1].b\""],
-    );
-    check(
-        r#"{"a":1,"a":1,"a":1}"#,
-        json!({"a": 1}),
-        &["duplicate field \"a\""],
-    );
+    check(r#"{"a":{"b":1,"b":2}}"#, json!({"a": {"b": 2}}), &["duplicate field \"a.b\""]);
+    check(r#"{"a":[{},{"b":1,"b":2}]}"#, json!({"a": [{}, {"b": 2}]}), &["duplicate field \"a[1].b\""]);
+    check(r#"{"a":1,"a":1,"a":1}"#, json!({"a": 1}), &["duplicate field \"a\""]);
     check(
         r#"{"a":-1,"b":1.5,"c":null,"d":18446744073709551615}"#,
         json!({"a": -1, "b": 1.5, "c": null, "d": u64::MAX}),

@@ -9,8 +9,8 @@ const OPERATIONS_MAX: usize = 10_000;
 
 /// Applies the operations in order; if one fails, `target` is unchanged.
 pub fn apply(target: &mut Value, patch: &[u8]) -> Result<(), Status> {
-    let patch: json_patch::Patch = serde_json::from_slice(patch)
-        .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+    let patch: json_patch::Patch =
+        serde_json::from_slice(patch).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
     if patch.len() > OPERATIONS_MAX {
         let count = patch.len();
         return Err(Status::request_entity_too_large(format!(

@@ -36,27 +36,11 @@ mod tests {
             assert_eq!(target, want);
         };
         check(json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"}));
-        check(
-            json!({"a": "b", "b": "c"}),
-            json!({"a": null}),
-            json!({"b": "c"}),
-        );
+        check(json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"}));
         check(json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"}));
-        check(
-            json!({"a": {"b": "c"}}),
-            json!({"a": {"b": "d", "c": null}}),
-            json!({"a": {"b": "d"}}),
-        );
-        check(
-            json!({"a": [{"b": "c"}]}),
-            json!({"a": [1]}),
-            json!({"a": [1]}),
-        );
+        check(json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}}));
+        check(json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]}));
         check(json!(["a"]), json!({"a": {"b": null}}), json!({"a": {}}));
-        check(
-            json!({"e": null}),
-            json!({"a": 1}),
-            json!({"e": null, "a": 1}),
-        );
+        check(json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1}));
     }
 }

@@ -52,22 +52,14 @@ fn the_canonical_form_is_upstreams() {
 
 #[test]
 fn what_is_no_quantity_is_refused() {
-    for text in [
-        "", "+", "a", "1 ", "1.2.3", "1mi", "1KiB", "Ki", "1e", "1ee3", "--1", "1_000", "0x1", "1i",
-    ] {
+    for text in ["", "+", "a", "1 ", "1.2.3", "1mi", "1KiB", "Ki", "1e", "1ee3", "--1", "1_000", "0x1", "1i"] {
         assert!(text.parse::<Quantity>().is_err(), "{text}");
     }
 }
 
 #[test]
 fn values_round_up() {
-    let check = |text: &str, value, milli| {
-        assert_eq!(
-            (q(text).value(), q(text).as_milli()),
-            (value, milli),
-            "{text}"
-        )
-    };
+    let check = |text: &str, value, milli| assert_eq!((q(text).value(), q(text).as_milli()), (value, milli), "{text}");
     check("100m", 1, 100);
     check("1.0001", 2, 1001);
     check("-100m", -1, -100);

@@ -22,17 +22,9 @@ impl FieldSelector {
     pub fn parse(text: &str) -> Result<Self, InvalidSelector> {
         let mut requirements = Vec::new();
         for term in split_terms(text).into_iter().filter(|t| !t.is_empty()) {
-            let invalid = || {
-                InvalidSelector(format!(
-                    "invalid selector: '{text}'; can't understand '{term}'"
-                ))
-            };
+            let invalid = || InvalidSelector(format!("invalid selector: '{text}'; can't understand '{term}'"));
             let (field, equals, value) = split_term(term).ok_or_else(invalid)?;
-            requirements.push(FieldRequirement {
-                field: field.to_owned(),
-                equals,
-                value: unescape(value)?,
-            });
+            requirements.push(FieldRequirement { field: field.to_owned(), equals, value: unescape(value)? });
         }
         Ok(Self { requirements })
     }
@@ -43,17 +35,12 @@ impl FieldSelector {
 
     /// `get` answers what a field is; an absent field is `""`.
     pub fn matches<'a>(&self, get: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.requirements
-            .iter()
-            .all(|r| (get(&r.field).unwrap_or_default() == r.value) == r.equals)
+        self.requirements.iter().all(|r| (get(&r.field).unwrap_or_default() == r.value) == r.equals)
     }
 
     /// The value a field must have, if the selector demands one.
     pub fn required(&self, field: &str) -> Option<&str> {
-        self.requirements
-            .iter()
-            .find(|r| r.equals && r.field == field)
-            .map(|r| r.value.as_str())
+        self.requirements.iter().find(|r| r.equals && r.field == field).map(|r| r.value.as_str())
     }
 }
 
@@ -92,20 +79,14 @@ fn unescape(value: &str) -> Result<String, InvalidSelector> {
             '\\' => match chars.next() {
                 Some(c @ ('\\' | ',' | '=')) => out.push(c),
                 Some(c) => {
-                    return Err(InvalidSelector(format!(
-                        "invalid field selector: invalid escape sequence: \\{c}"
-                    )));
+                    return Err(InvalidSelector(format!("invalid field selector: invalid escape sequence: \\{c}")));
                 }
                 None => {
-                    return Err(InvalidSelector(
-                        "invalid field selector: invalid escape sequence: \\".into(),
-                    ));
+                    return Err(InvalidSelector("invalid field selector: invalid escape sequence: \\".into()));
                 }
             },
             ',' | '=' => {
-                return Err(InvalidSelector(format!(
-                    "invalid field selector: unescaped character in value: {c}"
-                )));
+                return Err(InvalidSelector(format!("invalid field selector: unescaped character in value: {c}")));
             }
             c => out.push(c),
         }

@@ -61,47 +61,23 @@ impl LabelSelector {
             return Ok(Self::Nothing);
         };
         let mut requirements = Vec::new();
-        for (key, value) in selector
-            .get("matchLabels")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
+        for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
             let values = vec![value.as_str().unwrap_or_default().to_owned()];
             requirements.push(Requirement::new(key.clone(), Operator::In, values)?);
         }
-        for expression in selector
-            .get("matchExpressions")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let text = |name: &str| {
-                expression
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-            };
+        for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+            let text = |name: &str| expression.get(name).and_then(Value::as_str).unwrap_or_default();
             let operator = match text("operator") {
                 "In" => Operator::In,
                 "NotIn" => Operator::NotIn,
                 "Exists" => Operator::Exists,
                 "DoesNotExist" => Operator::DoesNotExist,
                 other => {
-                    return Err(InvalidSelector(format!(
-                        "{other:?} is not a valid label selector operator"
-                    )));
+                    return Err(InvalidSelector(format!("{other:?} is not a valid label selector operator")));
                 }
             };
-            let values = expression
-                .get("values")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten();
-            let values = values
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect();
+            let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
+            let values = values.filter_map(Value::as_str).map(str::to_owned).collect();
             requirements.push(Requirement::new(text("key").to_owned(), operator, values)?);
         }
         Ok(Self::new(requirements))
@@ -137,29 +113,14 @@ impl LabelSelector {
 
 impl Requirement {
     /// Checks what apimachinery's `labels.NewRequirement` checks.
-    pub fn new(
-        key: String,
-        operator: Operator,
-        mut values: Vec<String>,
-    ) -> Result<Self, InvalidSelector> {
+    pub fn new(key: String, operator: Operator, mut values: Vec<String>) -> Result<Self, InvalidSelector> {
         let fail = |path: &str, value: &str, detail: &str| {
-            Err(InvalidSelector(format!(
-                "{path}: Invalid value: {value:?}: {detail}"
-            )))
+            Err(InvalidSelector(format!("{path}: Invalid value: {value:?}: {detail}")))
         };
         if let Some(message) = validation::qualified_name(&key).first() {
             return fail("key", &key, message);
         }
-        let list = || {
-            format!(
-                "[{}]",
-                values
-                    .iter()
-                    .map(|v| format!("{v:?}"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            )
-        };
+        let list = || format!("[{}]", values.iter().map(|v| format!("{v:?}")).collect::<Vec<_>>().join(", "));
         let wrong = match operator {
             Operator::In | Operator::NotIn if values.is_empty() => {
                 Some("for 'in', 'notin' operators, values set can't be empty")
@@ -174,19 +135,12 @@ impl Requirement {
                 Some("for 'Gt', 'Lt' operators, exactly one value is required")
             }
             Operator::GreaterThan | Operator::LessThan if values[0].parse::<i64>().is_err() => {
-                return fail(
-                    "values[0]",
-                    &values[0],
-                    "for 'Gt', 'Lt' operators, the value must be an integer",
-                );
+                return fail("values[0]", &values[0], "for 'Gt', 'Lt' operators, the value must be an integer");
             }
             _ => None,
         };
         if let Some(detail) = wrong {
-            return Err(InvalidSelector(format!(
-                "values: Invalid value: {}: {detail}",
-                list()
-            )));
+            return Err(InvalidSelector(format!("values: Invalid value: {}: {detail}", list())));
         }
         for (i, value) in values.iter().enumerate() {
             if let Some(message) = validation::label_value(value).first() {
@@ -195,21 +149,15 @@ impl Requirement {
         }
         values.sort_unstable();
         values.dedup();
-        Ok(Self {
-            key,
-            operator,
-            values,
-        })
+        Ok(Self { key, operator, values })
     }
 
     pub fn matches(&self, label: Option<&str>) -> bool {
         let listed = |label: &str| self.values.iter().any(|v| v == label);
-        let compare =
-            |label: &str, ok: fn(&i64, &i64) -> bool| match (label.parse(), self.values[0].parse())
-            {
-                (Ok(have), Ok(want)) => ok(&have, &want),
-                _ => false,
-            };
+        let compare = |label: &str, ok: fn(&i64, &i64) -> bool| match (label.parse(), self.values[0].parse()) {
+            (Ok(have), Ok(want)) => ok(&have, &want),
+            _ => false,
+        };
         match self.operator {
             Operator::In | Operator::Equals => label.is_some_and(listed),
             Operator::NotIn | Operator::NotEquals => !label.is_some_and(listed),
@@ -236,11 +184,7 @@ impl fmt::Display for LabelSelector {
 
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            key,
-            operator,
-            values,
-        } = self;
+        let Self { key, operator, values } = self;
         let values = values.join(",");
         match operator {
             Operator::Equals => write!(f, "{key}={values}"),
@@ -266,9 +210,7 @@ const SPECIAL: [char; 7] = ['=', '!', '(', ')', ',', '>', '<'];
 impl<'a> Parser<'a> {
     fn fail<T>(&self, expected: &str) -> Result<T, InvalidSelector> {
         let found = self.rest.split_whitespace().next().unwrap_or_default();
-        Err(InvalidSelector(format!(
-            "unable to parse requirement: found '{found}', expected: {expected}"
-        )))
+        Err(InvalidSelector(format!("unable to parse requirement: found '{found}', expected: {expected}")))
     }
 
     fn eat(&mut self, token: &str) -> bool {
@@ -283,10 +225,7 @@ impl<'a> Parser<'a> {
     /// The next word; empty if a special character or the end comes first.
     fn word(&mut self) -> &'a str {
         self.rest = self.rest.trim_start();
-        let end = self
-            .rest
-            .find(|c: char| c.is_whitespace() || SPECIAL.contains(&c))
-            .unwrap_or(self.rest.len());
+        let end = self.rest.find(|c: char| c.is_whitespace() || SPECIAL.contains(&c)).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         word

@@ -10,30 +10,12 @@ fn pods() -> GroupResource {
 #[test]
 fn messages_are_worded_as_upstream() {
     let check = |status: Status, code, reason, message: &str| {
-        assert_eq!(
-            (status.code, status.reason.as_str(), status.message.as_str()),
-            (code, reason, message)
-        );
+        assert_eq!((status.code, status.reason.as_str(), status.message.as_str()), (code, reason, message));
     };
     let deployments = GroupResource::new("apps", "deployments");
-    check(
-        Status::not_found(&pods(), "a"),
-        404,
-        "NotFound",
-        "pods \"a\" not found",
-    );
-    check(
-        Status::already_exists(&deployments, "a"),
-        409,
-        "AlreadyExists",
-        "deployments.apps \"a\" already exists",
-    );
-    check(
-        Status::forbidden(&pods(), "", "no"),
-        403,
-        "Forbidden",
-        "pods is forbidden: no",
-    );
+    check(Status::not_found(&pods(), "a"), 404, "NotFound", "pods \"a\" not found");
+    check(Status::already_exists(&deployments, "a"), 409, "AlreadyExists", "deployments.apps \"a\" already exists");
+    check(Status::forbidden(&pods(), "", "no"), 403, "Forbidden", "pods is forbidden: no");
     check(
         Status::modified(&pods(), "a"),
         409,
@@ -51,10 +33,8 @@ fn messages_are_worded_as_upstream() {
 #[test]
 fn invalid_lists_every_error_as_a_cause() {
     let name = Path::new("metadata").child("name");
-    let errors = vec![
-        field::Error::required(&name, "name or generateName is required"),
-        field::Error::forbidden(&name, "no"),
-    ];
+    let errors =
+        vec![field::Error::required(&name, "name or generateName is required"), field::Error::forbidden(&name, "no")];
     let status = Status::invalid(&GroupKind::new("apps", "Deployment"), "x", errors);
     assert_eq!(
         status.message,
@@ -72,10 +52,7 @@ fn invalid_lists_every_error_as_a_cause() {
 
 #[test]
 fn success_carries_details_only() {
-    let details = Details {
-        uid: "u".into(),
-        ..Details::of(&pods(), "a")
-    };
+    let details = Details { uid: "u".into(), ..Details::of(&pods(), "a") };
     assert_eq!(
         to_value(Status::success(Some(details))).expect("serialisable"),
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": {"name": "a", "kind": "pods", "uid": "u"}})

@@ -13,64 +13,25 @@ fn check(validate: fn(&str) -> Messages, good: &[&str], bad: &[&str]) {
 #[test]
 fn names() {
     let long = "a".repeat(64);
-    check(
-        dns1123_label,
-        &["a", "a-b", "1a"],
-        &["", "A", "-a", "a-", "a.b", "a_b", &long],
-    );
-    check(
-        dns1123_subdomain,
-        &["a", "a.b", "1-a.b", &long],
-        &["", "a..b", ".a", "a.", "A.b", &"a".repeat(254)],
-    );
+    check(dns1123_label, &["a", "a-b", "1a"], &["", "A", "-a", "a-", "a.b", "a_b", &long]);
+    check(dns1123_subdomain, &["a", "a.b", "1-a.b", &long], &["", "a..b", ".a", "a.", "A.b", &"a".repeat(254)]);
     check(dns1035_label, &["a", "a-1"], &["", "1a", "a.b", "a-"]);
-    check(
-        wildcard_dns1123_subdomain,
-        &["*.a", "*.a.b"],
-        &["*", "a.b", "*.*.a"],
-    );
-    check(
-        qualified_name,
-        &["a", "A_b.c", "x.y/A"],
-        &["", "/a", "x/", "a/b/c", "X/a", "-a", &long],
-    );
-    check(
-        label_value,
-        &["", "a", "A.b_c-1"],
-        &["-", "a b", "a/b", &long],
-    );
-    check(
-        port_name,
-        &["http", "a-1"],
-        &["", "HTTP", "1", "a--b", "-a", "a-", "abcdefghijklmnop"],
-    );
-    check(
-        path_segment_name,
-        &["system:a", ""],
-        &[".", "..", "a/b", "a%b"],
-    );
+    check(wildcard_dns1123_subdomain, &["*.a", "*.a.b"], &["*", "a.b", "*.*.a"]);
+    check(qualified_name, &["a", "A_b.c", "x.y/A"], &["", "/a", "x/", "a/b/c", "X/a", "-a", &long]);
+    check(label_value, &["", "a", "A.b_c-1"], &["-", "a b", "a/b", &long]);
+    check(port_name, &["http", "a-1"], &["", "HTTP", "1", "a--b", "-a", "a-", "abcdefghijklmnop"]);
+    check(path_segment_name, &["system:a", ""], &[".", "..", "a/b", "a%b"]);
 }
 
 #[test]
 fn values() {
     check(ip, &["1.2.3.4", "::1"], &["", "1.2.3", "01.2.3.4", "a"]);
-    check(
-        cidr,
-        &["1.2.3.0/24", "::/0", "1.2.3.4/8"],
-        &["1.2.3.4", "1.2.3.0/33", "1.2.3.0/08", "/8", "1.2.3.0/+8"],
-    );
+    check(cidr, &["1.2.3.0/24", "::/0", "1.2.3.4/8"], &["1.2.3.4", "1.2.3.0/33", "1.2.3.0/08", "/8", "1.2.3.0/+8"]);
     check(percent, &["0%", "100%"], &["", "%", "1", "-1%", "1.5%"]);
     check(env_var_name, &["A", "a b", "1"], &["", "a=b", "\u{e9}"]);
-    check(
-        config_map_key,
-        &["a", ".a", "A_b-c"],
-        &["", ".", "..", "..a", "a/b"],
-    );
+    check(config_map_key, &["a", ".a", "A_b-c"], &["", ".", "..", "..a", "a/b"]);
     assert!(
-        port_num(1).is_empty()
-            && port_num(65535).is_empty()
-            && !port_num(0).is_empty()
-            && !port_num(65536).is_empty()
+        port_num(1).is_empty() && port_num(65535).is_empty() && !port_num(0).is_empty() && !port_num(65536).is_empty()
     );
 }
 
