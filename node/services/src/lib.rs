@@ -1,0 +1,27 @@
+//! Services and EndpointSlices as load-balancing tables.
+//!
+//! Pure: [`compile`] turns one Service and its slices into [`ServicePort`]s, [`diff`] turns what is programmed into what
+//! should be, [`Table`] does the same incrementally. Only [`run`] touches anything, through a [`Sink`].
+//!
+//! Words: a *frontend* is what clients dial, a *backend* is what serves them, a *service port* is one port of a Service
+//! under one traffic policy, with the frontends that share its backends.
+
+mod compile;
+mod controller;
+mod diff;
+mod metrics;
+mod model;
+mod table;
+
+pub use compile::{compile, compile_all};
+pub use controller::{Config, Sink, SinkError, run};
+pub use diff::diff;
+pub use metrics::Metrics;
+pub use model::{
+    Backend, Change, Frontend, FrontendKey, FrontendKind, PortId, Programmed, Protocol, ServiceKey, ServicePort,
+    TrafficPolicy,
+};
+pub use table::Table;
+
+#[cfg(test)]
+mod tests;
