@@ -34,11 +34,11 @@ pub fn compile(service: &Service, slices: &[&EndpointSlice], node: &str) -> Vec<
         };
         for addr in &addresses {
             let key_of = |port| FrontendKey { addr: *addr, port, protocol };
-            let candidates = candidates(spec, port, protocol, slices, node, addr.is_ipv6());
+            let candidates = candidates(spec, port, protocol, slices, node, addr.is_ipv6(), policy);
             ports.push(ServicePort {
                 id: PortId { service: key.clone(), port: port_name(port), protocol, policy },
                 frontends: vec![Frontend { key: key_of(number), kind: FrontendKind::ClusterIp }],
-                backends: select(candidates, policy),
+                backends: select(&candidates),
                 affinity: affinity(spec),
             });
         }
@@ -77,8 +77,13 @@ pub fn service_of(slice: &EndpointSlice) -> Option<ServiceKey> {
 struct Candidate {
     backend: Backend,
     ready: bool,
-    /// Would be used while it terminates.
     serving: bool,
+}
+
+impl Candidate {
+    fn last_resort(&self) -> bool {
+        self.serving && self.backend.terminating
+    }
 }
 
 /// The endpoints of one port, one per address, best state first where slices disagree.
@@ -89,17 +94,19 @@ fn candidates(
     slices: &[&EndpointSlice],
     node: &str,
     ipv6: bool,
+    policy: TrafficPolicy,
 ) -> Vec<Candidate> {
     let publish_not_ready = spec.publish_not_ready_addresses == Some(true);
     let mut found: BTreeMap<(IpAddr, u16), Candidate> = BTreeMap::new();
     for slice in slices {
         let Some(number) = slice_port(slice, port, protocol) else { continue };
-        for endpoint in &slice.endpoints {
+        for endpoint in slice.endpoints.iter().flatten() {
             let Some(candidate) = candidate(endpoint, number, node, publish_not_ready) else { continue };
-            if candidate.backend.addr.is_ipv6() != ipv6 {
+            let eligible = policy == TrafficPolicy::Cluster || candidate.backend.local;
+            if candidate.backend.addr.is_ipv6() != ipv6 || !eligible {
                 continue;
             }
-            let rank = |c: &Candidate| (c.ready, !c.backend.terminating, c.serving, c.backend.local);
+            let rank = |c: &Candidate| (c.ready, c.last_resort(), c.backend.local);
             let slot = found.entry((candidate.backend.addr, number)).or_insert(candidate);
             if rank(&candidate) > rank(slot) {
                 *slot = candidate;
@@ -109,17 +116,14 @@ fn candidates(
     found.into_values().collect()
 }
 
-/// The ready ones or, if there are none, those that serve while they terminate. Under the policy Local only this
-/// node's count, and fall back by themselves (upstream's CategorizeEndpoints, KEP-1669).
-fn select(candidates: Vec<Candidate>, policy: TrafficPolicy) -> Vec<Backend> {
-    let eligible = |c: &&Candidate| policy == TrafficPolicy::Cluster || c.backend.local;
-    let ready = candidates.iter().filter(eligible).filter(|c| c.ready);
-    let mut backends: Vec<Backend> = ready.map(|c| c.backend).collect();
-    if backends.is_empty() {
-        let last = candidates.iter().filter(eligible).filter(|c| c.serving && c.backend.terminating);
-        backends = last.map(|c| c.backend).collect();
+/// The ready ones or, if there are none, those that serve while they terminate (upstream's CategorizeEndpoints,
+/// KEP-1669). Under the policy Local the candidates are this node's, which therefore fall back by themselves.
+fn select(candidates: &[Candidate]) -> Vec<Backend> {
+    let ready: Vec<Backend> = candidates.iter().filter(|c| c.ready).map(|c| c.backend).collect();
+    if !ready.is_empty() {
+        return ready;
     }
-    backends
+    candidates.iter().filter(|c| c.last_resort()).map(|c| c.backend).collect()
 }
 
 /// Conditions that are absent mean ready, serving as ready, and not terminating (discovery/v1 EndpointConditions).

@@ -74,9 +74,10 @@ struct Controller {
 
 impl Controller {
     async fn run(mut self) {
+        // Before the subscription: handlers run in order, so a key that it yields has its owners noted.
+        let slice_owners = SliceOwners::follow(&self.slices);
         let mut changed_services = self.services.subscribe();
         let mut changed_slices = self.slices.subscribe();
-        let slice_owners = SliceOwners::follow(&self.slices);
         tokio::join!(self.services.synced(), self.slices.synced());
         let mut failed = self.start().await;
         let mut retry = RETRY_FIRST;
@@ -134,8 +135,12 @@ impl Controller {
         let changes = self.table.replace_all(compiled);
         let count = changes.len();
         let failed = self.apply(changes, arrived).await;
-        tracing::info!(services = services.len(), changes = count, micros = arrived.elapsed().as_micros() as u64,
-            "services synced");
+        tracing::info!(
+            services = services.len(),
+            changes = count,
+            micros = arrived.elapsed().as_micros() as u64,
+            "services synced"
+        );
         failed
     }
 
@@ -148,8 +153,7 @@ impl Controller {
     fn compile(&self, service: &Service) -> Vec<ServicePort> {
         let key = Key::of(&service.metadata);
         let slices = self.slices.read();
-        let slices: Vec<&EndpointSlice> =
-            slices.by_index(BY_SERVICE, &key.to_string()).map(|slice| &**slice).collect();
+        let slices: Vec<&EndpointSlice> = slices.by_index(BY_SERVICE, &key.to_string()).map(|slice| &**slice).collect();
         compile(service, &slices, &self.config.node_name)
     }
 
