@@ -1,5 +1,6 @@
 //! Everything around the product: set-up of a machine, builds, a demo cluster, tests, benchmarks.
 
+mod bench;
 mod codegen;
 mod images;
 mod setup;
@@ -32,6 +33,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Measure xebec beside its peers
+    Bench(bench::Bench),
     /// Check crate edges and file sizes
     Tidy,
     /// Build the demo image as a docker-archive and print its path
@@ -44,6 +47,7 @@ fn main() -> Result<()> {
         Command::Up(up) => up.run(),
         Command::Test(test) => test.run(),
         Command::Codegen { check } => codegen::run(check),
+        Command::Bench(bench) => bench.run(),
         Command::Tidy => tidy::run(),
         Command::Images => images::demo().map(|path| println!("{}", path.display())),
     }

@@ -1,6 +1,7 @@
 //! Benchmarks: every figure beside a peer or a physical limit in the same run, because machines differ
 //! and are noisy. Nothing is asserted; `cargo xtask bench` renders what this prints.
 
+mod api;
 mod figure;
 mod netns;
 mod packet_filter;
@@ -45,6 +46,9 @@ fn main() -> Result<()> {
     }
     if wanted("pods") {
         pods::run(&mut report, cli.smoke)?;
+    }
+    if wanted("api") {
+        api::run(&mut report, &cli.xebec, cli.smoke)?;
     }
     println!("{}", report.to_json()?);
     Ok(())

@@ -1,0 +1,224 @@
+//! The control plane: start, memory, creates and lists, on the embedded store and on etcd beside it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use xebec_client::{Api, Client, PostParams};
+use xebec_types::ObjectMeta;
+use xebec_types::core::ConfigMap;
+
+use crate::figure::Report;
+use crate::stats::{millis, percentile};
+
+const CONNECTIONS: usize = 8;
+
+pub fn run(report: &mut Report, xebec: &Path, smoke: bool) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let objects = if smoke { 200 } else { 10_000 };
+    let embedded = runtime.block_on(measure(xebec, None, objects))?;
+    let etcd = Etcd::start()?;
+    let on_etcd = runtime.block_on(measure(xebec, Some(&etcd.url), objects))?;
+    for (name, unit, own, peer) in embedded.zip(&on_etcd) {
+        report.add(name, unit, own, Some(("on etcd", peer)));
+    }
+    Ok(())
+}
+
+/// One run against one store.
+struct Measured {
+    ready: Duration,
+    idle_kib: u64,
+    loaded_kib: u64,
+    creates_per_s: f64,
+    create_p50: Duration,
+    create_p99: Duration,
+    list: Duration,
+    objects: usize,
+}
+
+impl Measured {
+    fn zip(&self, other: &Self) -> Vec<(&'static str, &'static str, f64, f64)> {
+        let pick = |f: fn(&Self) -> f64| (f(self), f(other));
+        let rows: [(&str, &str, fn(&Self) -> f64); 7] = [
+            ("start_to_readyz", "ms", |m| millis(m.ready)),
+            ("server_idle_rss", "MiB", |m| m.idle_kib as f64 / 1024.0),
+            ("creates", "/s", |m| m.creates_per_s),
+            ("create_p50", "ms", |m| millis(m.create_p50)),
+            ("create_p99", "ms", |m| millis(m.create_p99)),
+            ("list_all", "ms", |m| millis(m.list)),
+            ("rss_per_1k_object", "KiB", |m| m.loaded_kib.saturating_sub(m.idle_kib) as f64 / m.objects as f64),
+        ];
+        rows.into_iter()
+            .map(|(name, unit, f)| {
+                let (own, peer) = pick(f);
+                (name, unit, own, peer)
+            })
+            .collect()
+    }
+}
+
+async fn measure(xebec: &Path, etcd: Option<&str>, objects: usize) -> Result<Measured> {
+    let start = Instant::now();
+    let server = Server::start(xebec, etcd)?;
+    let client = server.client().await?;
+    let ready = start.elapsed();
+    // Idle is after the controllers have made what every cluster has.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let idle_kib = server.rss_kib()?;
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(server.client().await?);
+    }
+    let start = Instant::now();
+    let share = objects / CONNECTIONS;
+    let workers = clients.into_iter().enumerate().map(|(n, client)| tokio::spawn(create(client, n, share)));
+    let mut times = Vec::new();
+    for worker in workers.collect::<Vec<_>>() {
+        times.extend(worker.await??);
+    }
+    let created = start.elapsed();
+    let list = list(&client).await?;
+    Ok(Measured {
+        ready,
+        idle_kib,
+        loaded_kib: server.rss_kib()?,
+        creates_per_s: times.len() as f64 / created.as_secs_f64(),
+        create_p50: percentile(&mut times, 0.5),
+        create_p99: percentile(&mut times, 0.99),
+        list,
+        objects: times.len(),
+    })
+}
+
+/// Creates `count` ConfigMaps of 1 KB, one after the other.
+async fn create(client: Client, worker: usize, count: usize) -> Result<Vec<Duration>> {
+    let api = Api::<ConfigMap>::namespaced(client, "default");
+    let mut times = Vec::with_capacity(count);
+    for n in 0..count {
+        let object = ConfigMap {
+            metadata: ObjectMeta { name: Some(format!("bench-{worker}-{n}")), ..ObjectMeta::default() },
+            data: Some([("payload".to_owned(), "x".repeat(700))].into()),
+            ..ConfigMap::default()
+        };
+        let start = Instant::now();
+        api.create(&PostParams::default(), &object).await?;
+        times.push(start.elapsed());
+    }
+    Ok(times)
+}
+
+/// The best of five full lists, as bytes: the client's own decoding is not what is measured.
+async fn list(client: &Client) -> Result<Duration> {
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        let request = http::Request::get("/api/v1/namespaces/default/configmaps").body(Vec::new())?;
+        let start = Instant::now();
+        let text = client.request_text(request).await?;
+        best = best.min(start.elapsed());
+        if text.len() < 1000 {
+            bail!("a short list: {text}");
+        }
+    }
+    Ok(best)
+}
+
+/// `xebec server` alone, on a free port of 127.0.0.1.
+struct Server {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(xebec: &Path, etcd: Option<&str>) -> Result<Self> {
+        let dir = tempfile::tempdir_in("/var/tmp")?;
+        let port = free_port()?.to_string();
+        let mut command = Command::new(xebec);
+        command.arg("server").arg("--data-dir").arg(dir.path());
+        command.args(["--bind-address", "127.0.0.1", "--secure-port", &port]);
+        command.arg("--write-kubeconfig").arg(kubeconfig(&dir));
+        if let Some(etcd) = etcd {
+            command.args(["--etcd-servers", etcd]);
+        }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start xebec server")?;
+        Ok(Self { child, dir })
+    }
+
+    /// A client with a connection of its own, once the server is ready.
+    async fn client(&self) -> Result<Client> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Ok(client) = xebec_client::connection::from_kubeconfig(&kubeconfig(&self.dir)).await
+                && client.request_text(http::Request::get("/readyz").body(Vec::new())?).await.is_ok()
+            {
+                return Ok(client);
+            }
+            if Instant::now() > deadline {
+                bail!("xebec server is not ready after 20 s");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn rss_kib(&self) -> Result<u64> {
+        rss_kib(self.child.id())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+fn kubeconfig(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("kubeconfig")
+}
+
+struct Etcd {
+    child: Child,
+    url: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Etcd {
+    fn start() -> Result<Self> {
+        let dir = tempfile::tempdir_in("/var/tmp")?;
+        let (url, peer) = (format!("http://127.0.0.1:{}", free_port()?), format!("http://127.0.0.1:{}", free_port()?));
+        let child = Command::new("etcd")
+            .arg("--data-dir")
+            .arg(dir.path())
+            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("start etcd")?;
+        Ok(Self { child, url, _dir: dir })
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+fn end(child: &mut Child) {
+    // Both only fail when the process has ended already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Resident memory of a process (proc_pid_status(5), VmRSS).
+pub fn rss_kib(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
