@@ -83,7 +83,8 @@ impl Chain {
     }
 
     pub async fn admit(&self, attributes: &mut Attributes<'_>, reader: &dyn Reader) -> Result<(), Status> {
-        for plugin in self.0.iter().filter(|p| p.handles(attributes.operation)) {
+        let operation = attributes.operation;
+        for plugin in self.0.iter().filter(|p| p.handles(operation)) {
             plugin.admit(attributes, reader).await?;
         }
         Ok(())
