@@ -8,9 +8,7 @@ use crate::{
 };
 
 /// Both ports. ICMP echo carries its identifier in both.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Ports {
     pub src: Be16,
@@ -19,9 +17,7 @@ pub struct Ports {
 const _: () = assert!(size_of::<Ports>() == 4);
 
 /// Source and destination of one direction of a flow.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Tuple4 {
     pub src: Addr4,
@@ -34,21 +30,12 @@ impl Tuple4 {
     /// The tuple of the answer.
     #[inline(always)]
     pub const fn reversed(self) -> Self {
-        Self {
-            src: self.dst,
-            dst: self.src,
-            ports: Ports {
-                src: self.ports.dst,
-                dst: self.ports.src,
-            },
-        }
+        Self { src: self.dst, dst: self.src, ports: Ports { src: self.ports.dst, dst: self.ports.src } }
     }
 }
 
 /// Which translation an entry is for.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub struct Direction(pub u8);
 
@@ -67,9 +54,7 @@ impl Direction {
 }
 
 /// Key of `CT4` and `NAT4`.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowKey4 {
     pub tuple: Tuple4,
@@ -79,21 +64,24 @@ pub struct FlowKey4 {
 }
 const _: () = assert!(size_of::<FlowKey4>() == 16);
 
+impl FlowKey4 {
+    /// The key of the entry for the other direction, if flows of this direction come in pairs: an
+    /// answer's tuple is what the request became, reversed.
+    pub fn partner(&self, flow: &Flow4) -> Option<Self> {
+        let direction = match self.direction {
+            Direction::SERVICE => Direction::REPLY,
+            Direction::REPLY => Direction::SERVICE,
+            Direction::OUT => Direction::IN,
+            Direction::IN => Direction::OUT,
+            _ => return None,
+        };
+        Some(Self { tuple: flow.to.reversed(), proto: self.proto, direction, pad: [0; 2] })
+    }
+}
+
 /// Where a flow is in its life; it decides how long an idle entry stays.
 #[derive(
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Debug,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
+    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(transparent)]
 pub struct FlowState(pub u8);
@@ -109,9 +97,7 @@ impl FlowState {
 
 /// Value of `CT4` and `NAT4`. Written through the pointer, never replaced: replacing an entry of
 /// an LRU map can evict another.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Flow4 {
     /// What the packet's tuple becomes.
@@ -128,9 +114,7 @@ pub struct Flow4 {
 const _: () = assert!(size_of::<Flow4>() == 48);
 
 /// A datagram in fragments; the value is its [`Ports`].
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FragmentKey4 {
     pub src: Addr4,
@@ -141,12 +125,4 @@ pub struct FragmentKey4 {
 }
 const _: () = assert!(size_of::<FragmentKey4>() == 12);
 
-crate::pod!(
-    Ports,
-    Tuple4,
-    Direction,
-    FlowKey4,
-    FlowState,
-    Flow4,
-    FragmentKey4
-);
+crate::pod!(Ports, Tuple4, Direction, FlowKey4, FlowState, Flow4, FragmentKey4);

@@ -13,38 +13,14 @@ use crate::{Addr4, Be16, limits::SOCKET_ORIGINS_MAX};
 
 /// One port of a Service: it has its own backends. Dense, allocated by the agent.
 #[derive(
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Debug,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
+    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(transparent)]
 pub struct ServiceId(pub u32);
 
 /// One backend address of a service port.
 #[derive(
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Debug,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
+    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(transparent)]
 pub struct BackendId(pub u32);
@@ -57,19 +33,7 @@ impl fmt::Display for ServiceId {
 
 /// What clients dial.
 #[derive(
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Debug,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
+    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct FrontendKey4 {
@@ -90,9 +54,7 @@ pub mod scope {
 }
 
 /// The service behind a frontend.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Frontend4 {
     pub service: ServiceId,
@@ -120,19 +82,7 @@ pub mod frontend_flag {
 
 /// Where a backend's address is.
 #[derive(
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Debug,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
+    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct BackendKey {
@@ -143,9 +93,7 @@ pub struct BackendKey {
 const _: () = assert!(size_of::<BackendKey>() == 8);
 
 /// A backend's address, inline: no second lookup.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Backend4 {
     pub addr: Addr4,
@@ -168,9 +116,7 @@ pub mod backend_flag {
 
 /// A backend that a service with session affinity has. The value is the generation that wrote it:
 /// members are added before the frontend is replaced and stale ones removed after it.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct MemberKey4 {
     pub service: ServiceId,
@@ -181,9 +127,7 @@ pub struct MemberKey4 {
 const _: () = assert!(size_of::<MemberKey4>() == 12);
 
 /// A client of a service with session affinity.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct AffinityKey {
     /// A network namespace's cookie (a pod has one address, so this is its `ClientIP`), or the
@@ -197,9 +141,7 @@ pub struct AffinityKey {
 const _: () = assert!(size_of::<AffinityKey>() == 16);
 
 /// The backend a client is bound to.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Affinity4 {
     /// Boot-time clock of the last use.
@@ -211,9 +153,7 @@ pub struct Affinity4 {
 const _: () = assert!(size_of::<Affinity4>() == 16);
 
 /// The address a socket dialled and the backend it got.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Origin4 {
     pub addr: Addr4,
@@ -225,9 +165,7 @@ pub struct Origin4 {
 const _: () = assert!(size_of::<Origin4>() == 16);
 
 /// Socket storage: freed with its socket, so it never runs full and never forgets.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Origins4 {
     /// Set by `connect`; `backend_addr` 0.0.0.0 means none.

@@ -33,8 +33,5 @@ pub const SNAT_TRIES_MAX: u32 = 32;
 const LRU_BYTES: u64 = (FLOWS_MAX as u64 + NAT_MAX as u64) * (72 + 16 + 48)
     + AFFINITIES_MAX as u64 * (72 + 16 + 16)
     + FRAGMENTS_MAX as u64 * (72 + 12 + 4);
-const _: () = assert!(
-    LRU_BYTES <= 64 << 20,
-    "LRU maps must fit the node's memory budget"
-);
+const _: () = assert!(LRU_BYTES <= 64 << 20, "LRU maps must fit the node's memory budget");
 const _: () = assert!(SERVICE_BACKENDS_MAX as u32 * 2 <= BACKENDS_MAX);

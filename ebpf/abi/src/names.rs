@@ -39,10 +39,7 @@ pub const PINNED_MAPS: [&str; 14] = [
 const _: () = {
     let mut i = 0;
     while i < PINNED_MAPS.len() {
-        assert!(
-            PINNED_MAPS[i].len() <= NAME_MAX_BYTES,
-            "a map name is too long"
-        );
+        assert!(PINNED_MAPS[i].len() <= NAME_MAX_BYTES, "a map name is too long");
         i += 1;
     }
 };

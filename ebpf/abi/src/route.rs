@@ -5,9 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::Addr4;
 
 /// A pod on this node; the key is its address.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Pod4 {
     /// Host side of its veth pair.
@@ -22,9 +20,7 @@ pub struct Pod4 {
 const _: () = assert!(size_of::<Pod4>() == 32);
 
 /// A prefix of other nodes' pods.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PrefixKey4 {
     pub addr: Addr4,
@@ -34,9 +30,7 @@ pub struct PrefixKey4 {
 const _: () = assert!(size_of::<PrefixKey4>() == 8);
 
 /// What is known about an address elsewhere.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Endpoint4 {
     /// Address of the node it is on.

@@ -1,8 +1,11 @@
 //! The object without a node, for tests and benchmarks of programs by `BPF_PROG_TEST_RUN`.
 
-use aya::{Ebpf, programs::SchedClassifier};
+use std::net::Ipv4Addr;
 
-use crate::{Config, Result, object};
+use aya::{Ebpf, programs::SchedClassifier};
+use ipnet::Ipv4Net;
+
+use crate::{Config, Result, Routing, object};
 
 /// Loads every program with maps of its own, pinned nowhere and attached to nothing.
 pub fn load(config: &Config) -> Result<Ebpf> {
@@ -11,4 +14,23 @@ pub fn load(config: &Config) -> Result<Ebpf> {
 
 pub fn classifier<'a>(ebpf: &'a Ebpf, program: &'static str) -> Result<&'a SchedClassifier> {
     object::classifier(ebpf, program)
+}
+
+/// A node with an overlay.
+pub fn config() -> Config {
+    let cidr = |addr: [u8; 4], len| Ipv4Net::new_assert(addr.into(), len);
+    Config {
+        node_name: "test".into(),
+        bpffs: "/sys/fs/bpf".into(),
+        cgroup_pods: "/sys/fs/cgroup".into(),
+        cgroup_node: "/sys/fs/cgroup".into(),
+        node_ip: Ipv4Addr::new(172, 30, 0, 11),
+        pod_cidr: cidr([10, 244, 1, 0], 24),
+        cluster_cidr: cidr([10, 244, 0, 0], 16),
+        service_cidr: cidr([10, 96, 0, 0], 12),
+        routing: Routing::Vxlan { ifindex: 1, vni: 7 },
+        uplinks: Vec::new(),
+        gateway: Ipv4Addr::new(10, 244, 1, 1),
+        snat_ports: Config::SNAT_PORTS,
+    }
 }

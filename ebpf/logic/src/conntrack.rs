@@ -1,0 +1,115 @@
+//! Flows: what a packet does to the entry it belongs to.
+
+use xebec_abi::{
+    BackendId, Direction, Flow4, FlowKey4, FlowState, ServiceId, Tuple4, proto,
+};
+
+use crate::{
+    Packet, Tables,
+    header::{Ipv4, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Transport},
+};
+
+/// A packet, as its flow sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Touch {
+    pub now_ns: u64,
+    pub bytes: u64,
+    pub proto: u8,
+    pub tcp_flags: u8,
+    /// An error quotes the flow; it neither opens nor closes it.
+    pub quoted: bool,
+}
+
+impl Touch {
+    #[inline(always)]
+    pub fn new(packet: &impl Packet, tables: &impl Tables, ip: &Ipv4, transport: &Transport) -> Self {
+        Self {
+            now_ns: tables.now_ns(),
+            bytes: packet.bytes(),
+            proto: ip.proto,
+            tcp_flags: transport.flags,
+            quoted: false,
+        }
+    }
+
+    /// An ICMP error about a packet with the header `quoted`.
+    #[inline(always)]
+    pub fn error(packet: &impl Packet, tables: &impl Tables, quoted: &Ipv4) -> Self {
+        Self {
+            now_ns: tables.now_ns(),
+            bytes: packet.bytes(),
+            proto: quoted.proto,
+            tcp_flags: 0,
+            quoted: true,
+        }
+    }
+
+    /// Does this packet open a TCP connection?
+    #[inline(always)]
+    pub fn opens(&self) -> bool {
+        self.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
+    }
+}
+
+/// What a packet learns from its flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Touched {
+    /// What its tuple becomes.
+    pub to: Tuple4,
+    /// Packets of the flow, this one counted.
+    pub packets: u32,
+}
+
+/// The flow after one more packet.
+#[inline(always)]
+pub fn touch(flow: &mut Flow4, touch: &Touch) -> Touched {
+    flow.state = next(flow.state, touch);
+    flow.seen_ns = touch.now_ns;
+    flow.packets = flow.packets.wrapping_add(1);
+    flow.bytes = flow.bytes.wrapping_add(touch.bytes);
+    Touched { to: flow.to, packets: flow.packets as u32 }
+}
+
+/// TCP: SYN opens (again, when a port is reused), any other segment shows an open connection, FIN
+/// and RST close. Others are open from their second packet on.
+#[inline(always)]
+pub fn next(state: FlowState, touch: &Touch) -> FlowState {
+    if touch.quoted {
+        return state;
+    }
+    if touch.proto != proto::TCP {
+        return FlowState::OPEN;
+    }
+    if touch.tcp_flags & (TCP_FIN | TCP_RST) != 0 {
+        FlowState::CLOSING
+    } else if touch.opens() {
+        FlowState::OPENING
+    } else if state == FlowState::CLOSING {
+        state
+    } else {
+        FlowState::OPEN
+    }
+}
+
+/// A flow at its first packet.
+#[inline(always)]
+pub fn first(to: Tuple4, service: ServiceId, backend: BackendId, touch: &Touch) -> Flow4 {
+    Flow4 {
+        to,
+        state: FlowState::OPENING,
+        pad: [0; 3],
+        service,
+        backend,
+        seen_ns: touch.now_ns,
+        packets: 1,
+        bytes: touch.bytes,
+    }
+}
+
+#[inline(always)]
+pub fn key(tuple: Tuple4, proto: u8, direction: Direction) -> FlowKey4 {
+    FlowKey4 { tuple, proto, direction, pad: [0; 2] }
+}
+
+#[cfg(test)]
+mod tests;

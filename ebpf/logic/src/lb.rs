@@ -1,0 +1,169 @@
+//! Chooses a backend for a new connection.
+
+use xebec_abi::{
+    Affinity4, AffinityKey, Backend4, BackendKey, Be16, Counter, Frontend4, FrontendKey4,
+    MemberKey4, Tuple4,
+    config::{CLIENT_ADDR4, CLIENT_NETNS},
+    lb::frontend_flag,
+};
+
+use crate::Tables;
+
+/// Who asks, for session affinity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Client {
+    /// A network namespace of this node, by cookie.
+    Netns(u64),
+    /// An address elsewhere.
+    Addr([u8; 4]),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Selection {
+    /// Nobody's frontend.
+    NotAService,
+    NoBackend,
+    Backend(Frontend4, Backend4),
+}
+
+/// `pick` is a random number, or a hash for decisions that must repeat.
+#[inline(always)]
+pub fn select<T: Tables>(tables: &T, key: &FrontendKey4, client: Client, pick: u32) -> Selection {
+    let Some(frontend) = tables.frontend(key) else { return Selection::NotAService };
+    match backend(tables, &frontend, client, pick) {
+        Ok(Some(backend)) => return Selection::Backend(frontend, backend),
+        Ok(None) => return Selection::NoBackend,
+        Err(Replaced) => tables.count(Counter::FrontendRetry, 0),
+    }
+    // The frontend was replaced, and its old backends deleted, since it was read.
+    let Some(frontend) = tables.frontend(key) else { return Selection::NotAService };
+    match backend(tables, &frontend, client, pick) {
+        Ok(Some(backend)) => Selection::Backend(frontend, backend),
+        _ => Selection::NoBackend,
+    }
+}
+
+/// A frontend's backends are gone: the value that was read is old.
+struct Replaced;
+
+#[inline(always)]
+fn backend<T: Tables>(
+    tables: &T,
+    frontend: &Frontend4,
+    client: Client,
+    pick: u32,
+) -> Result<Option<Backend4>, Replaced> {
+    let local_only = frontend.flags & frontend_flag::LOCAL_ONLY != 0;
+    let count = if local_only { frontend.local } else { frontend.backends };
+    if count == 0 {
+        return Ok(None);
+    }
+    if frontend.affinity_s == 0 {
+        return slot(tables, frontend, count, pick).map(Some);
+    }
+    let key = affinity_key(frontend, client);
+    let now_ns = tables.now_ns();
+    if let Some(backend) = remembered(tables, frontend, &key, now_ns) {
+        return Ok(Some(backend));
+    }
+    let backend = slot(tables, frontend, count, pick)?;
+    remember(tables, &key, &backend, now_ns);
+    Ok(Some(backend))
+}
+
+#[inline(always)]
+fn slot<T: Tables>(
+    tables: &T,
+    frontend: &Frontend4,
+    count: u16,
+    pick: u32,
+) -> Result<Backend4, Replaced> {
+    let key = BackendKey {
+        service: frontend.service,
+        generation: frontend.generation,
+        slot: scale(pick, u32::from(count)) as u16,
+    };
+    tables.backend(&key).ok_or(Replaced)
+}
+
+/// The backend a client is bound to, if the service still has it.
+#[inline(always)]
+fn remembered<T: Tables>(
+    tables: &T,
+    frontend: &Frontend4,
+    key: &AffinityKey,
+    now_ns: u64,
+) -> Option<Backend4> {
+    let affinity = tables.affinity(key)?;
+    let lifetime_ns = u64::from(frontend.affinity_s) * 1_000_000_000;
+    if now_ns.wrapping_sub(affinity.used_ns) > lifetime_ns {
+        return None;
+    }
+    let member = MemberKey4 {
+        service: frontend.service,
+        addr: affinity.addr,
+        port: affinity.port,
+        pad: [0; 2],
+    };
+    if !tables.is_member(&member) {
+        return None;
+    }
+    let backend = Backend4 { addr: affinity.addr, port: affinity.port, ..Backend4::default() };
+    remember(tables, key, &backend, now_ns);
+    Some(backend)
+}
+
+#[inline(always)]
+fn remember<T: Tables>(tables: &T, key: &AffinityKey, backend: &Backend4, now_ns: u64) {
+    let value =
+        Affinity4 { used_ns: now_ns, addr: backend.addr, port: backend.port, pad: [0; 2] };
+    tables.put_affinity(key, &value);
+}
+
+#[inline(always)]
+fn affinity_key(frontend: &Frontend4, client: Client) -> AffinityKey {
+    let (client, kind) = match client {
+        Client::Netns(cookie) => (cookie, CLIENT_NETNS),
+        Client::Addr(addr) => (u64::from(u32::from_ne_bytes(addr)), CLIENT_ADDR4),
+    };
+    AffinityKey { client, service: frontend.service, kind, pad: [0; 3] }
+}
+
+/// Scales a uniform `u32` to `0..count` without division (Lemire 2019, "Fast Random Integer
+/// Generation in an Interval"); the bias is below one in a thousand for `count` up to 2^22.
+#[inline(always)]
+pub const fn scale(uniform: u32, count: u32) -> u32 {
+    ((uniform as u64 * count as u64) >> 32) as u32
+}
+
+/// A hash of a flow that spreads evenly in its upper bits.
+#[inline(always)]
+pub fn hash(tuple: &Tuple4, proto: u8, seed: u32) -> u32 {
+    let ports = word(tuple.ports.src, tuple.ports.dst);
+    let mut h = seed ^ u32::from(proto);
+    h = mix(h, u32::from_ne_bytes(tuple.src));
+    h = mix(h, u32::from_ne_bytes(tuple.dst));
+    h = mix(h, ports);
+    // The finaliser of MurmurHash3.
+    h ^= h >> 16;
+    h = h.wrapping_mul(0x85eb_ca6b);
+    h ^= h >> 13;
+    h = h.wrapping_mul(0xc2b2_ae35);
+    h ^ (h >> 16)
+}
+
+#[inline(always)]
+const fn mix(h: u32, word: u32) -> u32 {
+    let k = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+    (h ^ k).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
+}
+
+/// Both ports as they lie in the packet, as one word of this machine.
+#[inline(always)]
+pub fn word(src: Be16, dst: Be16) -> u32 {
+    let ([a, b], [c, d]) = (src.bytes(), dst.bytes());
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+/// Which checksum a change of bytes belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Csum {
+    /// Bytes of the pseudo-header: addresses, under TCP and UDP.
+    Pseudo,
+    /// Bytes that the checksum covers directly: ports, identifiers.
+    Data,
+}
+
+/// A packet from its Ethernet header on.
+pub trait Packet {
+    /// Bytes on the wire, for counters.
+    fn bytes(&self) -> u64;
+
+    /// Makes the first `bytes` readable and writable; false if the packet is shorter.
+    fn pull(&mut self, bytes: u32) -> bool;
+
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    #[must_use]
+    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()>;
+
+    /// Adds `diff` (see [`crate::csum::diff`]) to the transport checksum at `offset`. The device
+    /// may not have computed the checksum yet, so only the kernel knows what is to change.
+    /// `optional` is UDP's rule (RFC 768): zero means no checksum, and stays.
+    #[must_use]
+    fn add_csum(&mut self, offset: usize, diff: u32, csum: Csum, optional: bool) -> Option<()>;
+}

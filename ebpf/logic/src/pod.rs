@@ -1,0 +1,107 @@
+//! The host side of a pod's veth pair.
+
+use xebec_abi::{Counter, Direction, DropReason};
+
+use crate::{
+    FlowMap, Packet, Tables, Verdict,
+    conntrack::{Touch, key},
+    deliver,
+    header::{self, Frame, Ipv4, Transport},
+    nat, service,
+};
+
+/// What a pod sends. `ifindex` is the device it came from.
+#[inline(always)]
+pub fn from_pod<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ifindex: u32,
+) -> Result<Verdict, DropReason> {
+    let mut ip = match header::frame(packet)? {
+        Frame::Ipv4(ip) => ip,
+        Frame::Arp => return Ok(Verdict::PASS),
+        Frame::Other => {
+            tables.count(Counter::NotIpv4, packet.bytes());
+            return Ok(Verdict::PASS);
+        }
+    };
+    let netns = match tables.pod(ip.src) {
+        Some(pod) if pod.ifindex == ifindex => pod.netns_cookie,
+        _ => return Err(DropReason::InvalidSource),
+    };
+    let mut transport = header::transport(packet, tables, &ip)?;
+    if tables.in_services(ip.dst) {
+        service::forward(packet, tables, &mut ip, &mut transport, netns)?;
+    }
+    route(packet, tables, &mut ip, &mut transport)
+}
+
+#[inline(always)]
+fn route<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ip: &mut Ipv4,
+    transport: &mut Transport,
+) -> Result<Verdict, DropReason> {
+    let hairpin = ip.dst == tables.hairpin_ip();
+    if !tables.in_cluster(ip.dst) && !hairpin {
+        return leave(packet, tables, ip, transport);
+    }
+    // A pod that answers the hairpin address answers itself.
+    let dst = if hairpin { ip.src } else { ip.dst };
+    if let Some(pod) = tables.pod(dst) {
+        deliver::reverse(packet, tables, ip, transport)?;
+        return deliver::to_pod(packet, tables, ip, &pod);
+    }
+    if ip.ttl <= 1 || ip.dst == tables.gateway_ip() {
+        tables.count(Counter::ToStack, packet.bytes());
+        return Ok(Verdict::PASS);
+    }
+    let Some(remote) = tables.remote(ip.dst) else {
+        // The stack answers "no route to host".
+        tables.count(Counter::ToStack, packet.bytes());
+        return Ok(Verdict::PASS);
+    };
+    if !tables.overlay() {
+        return Ok(Verdict::ROUTE);
+    }
+    nat::decrement_ttl(packet, ip)?;
+    tables.count(Counter::ToOverlay, packet.bytes());
+    Ok(Verdict::overlay(remote.node))
+}
+
+/// To a node or outside: the host's stack routes. An answer to a node that came through the overlay
+/// goes back through it.
+#[inline(always)]
+fn leave<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ip: &mut Ipv4,
+    transport: &Transport,
+) -> Result<Verdict, DropReason> {
+    if tables.overlay() && transport.kind.has_flow() && ip.dst != tables.node_ip() && ip.ttl > 1 {
+        let touch = Touch::new(packet, tables, ip, transport);
+        let inbound = key(ip.tuple(transport.ports), ip.proto, Direction::INBOUND);
+        if let Some(flow) = tables.touch(FlowMap::Conntrack, &inbound, &touch)
+            && flow.to.src != [0; 4]
+        {
+            nat::decrement_ttl(packet, ip)?;
+            tables.count(Counter::ToOverlay, packet.bytes());
+            return Ok(Verdict::overlay(flow.to.src));
+        }
+    }
+    tables.count(Counter::ToStack, packet.bytes());
+    Ok(Verdict::PASS)
+}
+
+/// What the host's stack sends to a pod.
+#[inline(always)]
+pub fn to_pod<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
+    let Frame::Ipv4(mut ip) = header::frame(packet)? else { return Ok(Verdict::PASS) };
+    let mut transport = header::transport(packet, tables, &ip)?;
+    deliver::reverse(packet, tables, &mut ip, &mut transport)?;
+    Ok(Verdict::PASS)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! The socket hooks: a connection to a service is made to one of its backends, at no cost per
+//! packet, and the application sees the service's address.
+
+use xebec_abi::{
+    Addr4, Be16, Counter, FrontendKey4, Origin4, Origins4, lb::scope, limits::SOCKET_ORIGINS_MAX,
+    proto,
+};
+
+use crate::{
+    Tables,
+    lb::{Client, Selection, select},
+};
+
+/// An address as a socket call names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address {
+    pub addr: Addr4,
+    pub port: Be16,
+}
+
+/// What becomes of a `connect` or `sendmsg`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Translation {
+    /// Not to a service.
+    Unchanged,
+    /// To a service without a backend: ECONNREFUSED, at once, as when kube-proxy rejects.
+    Refused,
+    /// Go to `backend_addr` and `backend_port`.
+    Backend(Origin4),
+}
+
+/// Where a socket that dials `to` goes. `netns` is the cookie of its network namespace.
+#[inline(always)]
+pub fn translate<T: Tables>(tables: &T, to: Address, proto: u8, netns: u64) -> Translation {
+    if proto != proto::TCP && proto != proto::UDP {
+        return Translation::Unchanged;
+    }
+    let key = FrontendKey4 { addr: to.addr, port: to.port, proto, scope: scope::INTERNAL };
+    match select(tables, &key, Client::Netns(netns), tables.random()) {
+        Selection::NotAService => Translation::Unchanged,
+        Selection::NoBackend => {
+            tables.count(Counter::SocketRefused, 0);
+            Translation::Refused
+        }
+        Selection::Backend(frontend, backend) => {
+            tables.count(Counter::SocketLb, 0);
+            Translation::Backend(Origin4 {
+                addr: to.addr,
+                port: to.port,
+                backend_port: backend.port,
+                backend_addr: backend.addr,
+                service: frontend.service,
+            })
+        }
+    }
+}
+
+/// The service address of the socket's peer, if the socket was connected to a service.
+#[inline(always)]
+pub fn peer(origins: &Origins4, peer: Address) -> Option<Address> {
+    origin(&origins.peer, peer)
+}
+
+/// The service address of whoever sent a datagram, if the socket dialled a service there.
+#[inline(always)]
+pub fn sender(origins: &Origins4, from: Address) -> Option<Address> {
+    if let Some(service) = origin(&origins.peer, from) {
+        return Some(service);
+    }
+    let mut slot = 0;
+    while slot < SOCKET_ORIGINS_MAX {
+        if let Some(service) = origin(&origins.sent[slot], from) {
+            return Some(service);
+        }
+        slot += 1;
+    }
+    None
+}
+
+/// Remembers where an unconnected socket sent a datagram, in the oldest slot.
+#[inline(always)]
+pub fn remember(origins: &mut Origins4, sent: Origin4) {
+    let from = Address { addr: sent.backend_addr, port: sent.backend_port };
+    let mut slot = 0;
+    while slot < SOCKET_ORIGINS_MAX {
+        let known = &mut origins.sent[slot];
+        if known.backend_addr == from.addr && known.backend_port == from.port {
+            *known = sent;
+            return;
+        }
+        slot += 1;
+    }
+    let next = origins.next as usize & (SOCKET_ORIGINS_MAX - 1);
+    origins.sent[next] = sent;
+    origins.next = origins.next.wrapping_add(1);
+}
+
+const _: () = assert!(SOCKET_ORIGINS_MAX.is_power_of_two());
+
+#[inline(always)]
+fn origin(origin: &Origin4, at: Address) -> Option<Address> {
+    let same = origin.backend_addr == at.addr && origin.backend_port == at.port;
+    (same && origin.service.0 != 0).then_some(Address { addr: origin.addr, port: origin.port })
+}
+
+#[cfg(test)]
+mod tests;

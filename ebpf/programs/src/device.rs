@@ -1,0 +1,180 @@
+//! Programs on network devices. Each is: decide, then act on the verdict in one place.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{
+        BPF_F_ZERO_CSUM_TX, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup, bpf_redir_neigh,
+        bpf_tunnel_key,
+    },
+    helpers::{
+        bpf_fib_lookup as fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type,
+        bpf_skb_get_tunnel_key, bpf_skb_set_tunnel_key,
+    },
+    macros::classifier,
+    programs::TcContext,
+};
+use xebec_abi::{Addr4, Counter, DropReason, config::MARK_TUNNEL};
+use xebec_logic::{
+    Action, Settings, Tables, Verdict,
+    header::{self, Frame},
+    nat, netdev,
+    overlay::{self, Tunnel},
+    pod,
+};
+
+use crate::{
+    config::overlay_ifindex,
+    map::{Maps, count_drop},
+    skb::Skb,
+};
+
+/// `TCX_NEXT`, and `TC_ACT_UNSPEC` for clsact: on to the next program, then on the packet's way.
+const NEXT: i32 = -1;
+/// `TCX_DROP`, `TC_ACT_SHOT`.
+const SHOT: i32 = 2;
+const AF_INET: u8 = 2;
+const PACKET_HOST: u32 = 0;
+
+#[classifier]
+pub fn from_pod(ctx: TcContext) -> i32 {
+    let ifindex = ifindex(&ctx);
+    let decision = pod::from_pod(&mut Skb::new(&ctx), &Maps, ifindex);
+    act(&ctx, decision)
+}
+
+#[classifier]
+pub fn to_pod(ctx: TcContext) -> i32 {
+    let decision = pod::to_pod(&mut Skb::new(&ctx), &Maps);
+    act(&ctx, decision)
+}
+
+#[classifier]
+pub fn from_netdev(ctx: TcContext) -> i32 {
+    let decision = netdev::from_netdev(&mut Skb::new(&ctx), &Maps);
+    act(&ctx, decision)
+}
+
+#[classifier]
+pub fn to_netdev(ctx: TcContext) -> i32 {
+    let decision = netdev::to_netdev(&mut Skb::new(&ctx), &Maps);
+    act(&ctx, decision)
+}
+
+#[classifier]
+pub fn from_overlay(ctx: TcContext) -> i32 {
+    // The inner destination MAC is whatever the sender's pod used: without this the stack would
+    // take the packet for another host's.
+    // SAFETY: the context is the kernel's.
+    unsafe { bpf_skb_change_type(ctx.skb.skb, PACKET_HOST) };
+    let tunnel = tunnel(&ctx);
+    let decision = overlay::from_overlay(&mut Skb::new(&ctx), &Maps, tunnel);
+    act(&ctx, decision)
+}
+
+#[classifier]
+pub fn to_overlay(ctx: TcContext) -> i32 {
+    // SAFETY: the context is the kernel's.
+    if unsafe { (*ctx.skb.skb).mark } == MARK_TUNNEL {
+        // From `from_pod`, with its key. The mark must not choose a route for the outer packet.
+        // SAFETY: as above.
+        unsafe { (*ctx.skb.skb).mark = 0 };
+        return NEXT;
+    }
+    let decision = overlay::to_overlay(&mut Skb::new(&ctx), &Maps);
+    act(&ctx, decision)
+}
+
+#[inline(always)]
+fn act(ctx: &TcContext, decision: Result<Verdict, DropReason>) -> i32 {
+    match decision.and_then(|verdict| perform(ctx, verdict)) {
+        Ok(action) => action,
+        Err(reason) => {
+            count_drop(reason, u64::from(ctx.len()));
+            SHOT
+        }
+    }
+}
+
+#[inline(always)]
+fn perform(ctx: &TcContext, verdict: Verdict) -> Result<i32, DropReason> {
+    match verdict.action {
+        Action::Pass => Ok(NEXT),
+        // SAFETY: the helper notes where the packet goes after the program.
+        Action::Pod => Ok(unsafe { bpf_redirect_peer(verdict.to, 0) } as i32),
+        Action::Overlay => {
+            set_tunnel_key(ctx, verdict.node())?;
+            // SAFETY: the context is the kernel's.
+            unsafe { (*ctx.skb.skb).mark = MARK_TUNNEL };
+            // SAFETY: the helper notes where the packet goes after the program.
+            Ok(unsafe { bpf_redirect(overlay_ifindex(), 0) } as i32)
+        }
+        Action::Encapsulate => set_tunnel_key(ctx, verdict.node()).map(|()| NEXT),
+        Action::Route => route(ctx),
+    }
+}
+
+#[inline(always)]
+fn ifindex(ctx: &TcContext) -> u32 {
+    // SAFETY: the context is the kernel's.
+    unsafe { (*ctx.skb.skb).ifindex }
+}
+
+#[inline(always)]
+fn set_tunnel_key(ctx: &TcContext, node: Addr4) -> Result<(), DropReason> {
+    // SAFETY: zeroes are a value of this C structure.
+    let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
+    key.tunnel_id = Maps.overlay_vni();
+    // The kernel takes the address in host order (include/uapi/linux/bpf.h).
+    key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(node);
+    key.tunnel_ttl = 64;
+    // SAFETY: the key lives on our stack and has the size that is passed.
+    let result = unsafe {
+        bpf_skb_set_tunnel_key(ctx.skb.skb, &mut key, size_of::<bpf_tunnel_key>() as u32, BPF_F_ZERO_CSUM_TX.into())
+    };
+    if result == 0 { Ok(()) } else { Err(DropReason::TunnelKey) }
+}
+
+#[inline(always)]
+fn tunnel(ctx: &TcContext) -> Option<Tunnel> {
+    // SAFETY: zeroes are a value of this C structure.
+    let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
+    // SAFETY: the key lives on our stack and has the size that is passed.
+    let result = unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, &mut key, size_of::<bpf_tunnel_key>() as u32, 0) };
+    if result != 0 {
+        return None;
+    }
+    // SAFETY: the helper filled the structure; the union holds an address either way.
+    let remote = unsafe { key.__bindgen_anon_1.remote_ipv4 };
+    Some(Tunnel { vni: key.tunnel_id, node: remote.to_be_bytes() })
+}
+
+/// Past the host's stack to the next hop that its routes name. Whatever the FIB cannot say (no
+/// route, a packet too big, a blackhole) is for the stack, which answers with an ICMP error.
+#[inline(always)]
+fn route(ctx: &TcContext) -> Result<i32, DropReason> {
+    let mut skb = Skb::new(ctx);
+    let Frame::Ipv4(mut ip) = header::frame(&skb)? else { return Ok(NEXT) };
+    // SAFETY: zeroes are a value of this C structure.
+    let mut fib: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+    fib.family = AF_INET;
+    fib.l4_protocol = ip.proto;
+    fib.ifindex = ifindex(ctx);
+    fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(ip.src);
+    fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(ip.dst);
+    // SAFETY: the parameters live on our stack and have the size that is passed.
+    let result = unsafe { fib_lookup(ctx.as_ptr(), &mut fib, size_of::<bpf_fib_lookup>() as i32, 0) };
+    if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) && result != i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) {
+        Maps.count(Counter::ToStack, u64::from(ctx.len()));
+        return Ok(NEXT);
+    }
+    nat::decrement_ttl(&mut skb, &mut ip)?;
+    Maps.count(Counter::ToNode, u64::from(ctx.len()));
+    // SAFETY: zeroes are a value of this C structure.
+    let mut next_hop: bpf_redir_neigh = unsafe { core::mem::zeroed() };
+    next_hop.nh_family = AF_INET.into();
+    // SAFETY: after a lookup the union holds the next hop's address.
+    next_hop.__bindgen_anon_1.ipv4_nh = unsafe { fib.__bindgen_anon_4.ipv4_dst };
+    // SAFETY: the parameters live on our stack and have the size that is passed.
+    let action = unsafe { bpf_redirect_neigh(fib.ifindex, &mut next_hop, size_of::<bpf_redir_neigh>() as i32, 0) };
+    Ok(action as i32)
+}

@@ -1,0 +1,100 @@
+//! A packet in a socket buffer.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    helpers::{bpf_l4_csum_replace, bpf_skb_pull_data},
+    programs::TcContext,
+};
+use xebec_logic::{Csum, Packet};
+
+/// Ethernet, IPv4 and TCP headers without options.
+const HEADERS_BYTES: u32 = 14 + 20 + 20;
+const IPV4_END: usize = 14 + 20;
+
+pub struct Skb<'a> {
+    ctx: &'a TcContext,
+}
+
+impl<'a> Skb<'a> {
+    /// Makes the headers readable: they may lie outside the linear part of the buffer.
+    #[inline(always)]
+    pub fn new(ctx: &'a TcContext) -> Self {
+        let mut skb = Self { ctx };
+        if ctx.data() + HEADERS_BYTES as usize > ctx.data_end() {
+            skb.pull_up_to(HEADERS_BYTES);
+        }
+        skb
+    }
+
+    #[inline(always)]
+    fn pull_up_to(&mut self, bytes: u32) {
+        let len = self.ctx.len();
+        let bytes = if len < bytes { len } else { bytes };
+        // SAFETY: the context is the kernel's. A failure leaves the buffer as it was; loads beyond
+        // its linear part then fail.
+        unsafe { bpf_skb_pull_data(self.ctx.skb.skb, bytes) };
+    }
+}
+
+/// An offset that the verifier sees is below 512. LLVM knows the bounds of offsets and would remove a
+/// plain mask, but the verifier forgets them when they go through the stack.
+#[inline(always)]
+fn bounded(mut offset: usize) -> usize {
+    // Those of Ethernet and IPv4 headers are constants.
+    if offset >= IPV4_END {
+        // SAFETY: one register is masked.
+        unsafe { core::arch::asm!("{0} &= 511", inout(reg) offset, options(pure, nomem)) };
+    }
+    offset
+}
+
+impl Packet for Skb<'_> {
+    #[inline(always)]
+    fn bytes(&self) -> u64 {
+        u64::from(self.ctx.len())
+    }
+
+    #[inline(always)]
+    fn pull(&mut self, bytes: u32) -> bool {
+        if self.ctx.data() + bytes as usize <= self.ctx.data_end() {
+            return true;
+        }
+        // SAFETY: as above.
+        self.ctx.len() >= bytes && unsafe { bpf_skb_pull_data(self.ctx.skb.skb, bytes) } == 0
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let start = self.ctx.data() + bounded(offset);
+        if start + N > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: the comparison above proves that the range is inside the packet's linear part;
+        // an array of bytes needs no alignment and accepts any bytes.
+        Some(unsafe { *(start as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()> {
+        let start = self.ctx.data() + bounded(offset);
+        if start + N > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: as in `load`. The verifier makes the buffer private to us before the program
+        // runs, because the program writes to it.
+        unsafe { *(start as *mut [u8; N]) = bytes };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn add_csum(&mut self, offset: usize, diff: u32, csum: Csum, optional: bool) -> Option<()> {
+        let pseudo = if csum == Csum::Pseudo { BPF_F_PSEUDO_HDR } else { 0 };
+        let zero = if optional { BPF_F_MARK_MANGLED_0 } else { 0 };
+        // SAFETY: the context is the kernel's. Size 0 in the flags says that `to` is a difference.
+        // The call may move the packet; nothing here keeps a pointer to it.
+        let result = unsafe {
+            bpf_l4_csum_replace(self.ctx.skb.skb, offset as u32, 0, u64::from(diff), u64::from(pseudo | zero))
+        };
+        (result == 0).then_some(())
+    }
+}

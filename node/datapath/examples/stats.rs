@@ -1,0 +1,24 @@
+//! Prints the verified instructions of every program on the running kernel, as TOML, for
+//! `cargo xtask bpf stats`. Needs root.
+
+use aya::programs::Program;
+use xebec_datapath::testing;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let ebpf = testing::load(&testing::config())?;
+    let mut counts: Vec<(String, u32)> = Vec::new();
+    for (name, program) in ebpf.programs() {
+        let info = match program {
+            Program::SchedClassifier(program) => program.info()?,
+            Program::CgroupSockAddr(program) => program.info()?,
+            other => return Err(format!("{name}: unexpected type {other:?}").into()),
+        };
+        let count = info.verified_instruction_count();
+        counts.push((name.to_owned(), count.ok_or("kernel before 5.16 does not count")?));
+    }
+    counts.sort();
+    for (name, count) in counts {
+        println!("{name} = {count}");
+    }
+    Ok(())
+}
