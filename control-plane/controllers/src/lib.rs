@@ -5,7 +5,11 @@
 
 mod control;
 pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
 pub mod replicaset;
+pub mod root_ca_cert_publisher;
+pub mod serviceaccount;
 
 use ipnet::Ipv4Net;
 use std::future::Future;
@@ -93,6 +97,10 @@ macro_rules! controllers {
 const ALL: &[(&str, Start)] = controllers! {
     "deployment" => deployment,
     "replicaset" => replicaset,
+    "endpointslice" => endpointslice,
+    "endpoints" => endpoints,
+    "serviceaccount" => serviceaccount,
+    "root-ca-certificate-publisher" => root_ca_cert_publisher,
 };
 
 /// The names that `--controllers` takes.

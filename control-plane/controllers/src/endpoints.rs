@@ -1,0 +1,108 @@
+//! Keeps the older Endpoints in step with pods, as upstream's `endpoint` controller. Nothing of ours
+//! reads them; clients still do.
+
+mod step;
+
+use crate::{Context, endpointslice};
+use std::sync::Arc;
+use std::time::Duration;
+pub use step::step;
+use tokio_util::sync::CancellationToken;
+use xebec_client::{
+    Api, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, chain, is_already_exists,
+    is_not_found,
+};
+use xebec_types::core::{Endpoints, Pod, Service};
+
+const WORKERS: usize = 2;
+/// Pod events within this time make one sync; slices are what must be fast.
+const GATHER: Duration = Duration::from_millis(100);
+
+pub(crate) async fn run(context: Context, stop: CancellationToken) {
+    let controller = Controller {
+        services: context.informers.informer(),
+        pods: context.informers.informer(),
+        endpoints: context.informers.informer(),
+        recorder: context.recorder("endpoint-controller"),
+        queue: Workqueue::new(),
+        context,
+    };
+    controller.watch();
+    let Controller { services, pods, endpoints, .. } = &controller;
+    tokio::join!(services.synced(), pods.synced(), endpoints.synced());
+    let sync = |key: Key| {
+        let controller = &controller;
+        async move { controller.reconcile(&key).await }
+    };
+    controller.queue.run(WORKERS, &stop, sync).await;
+}
+
+struct Controller {
+    context: Context,
+    services: Arc<Informer<Service>>,
+    pods: Arc<Informer<Pod>>,
+    endpoints: Arc<Informer<Endpoints>>,
+    recorder: EventRecorder,
+    queue: Workqueue<Key>,
+}
+
+impl Controller {
+    fn watch(&self) {
+        let queue = self.queue.clone();
+        self.services.on_change(move |change| queue.add(change.key()));
+        let queue = self.queue.clone();
+        self.endpoints.on_change(move |change| queue.add_after(change.key(), GATHER));
+        let (queue, services) = (self.queue.clone(), Arc::clone(&self.services));
+        self.pods.on_change(move |change| {
+            let affected = endpointslice::affected(&services, change);
+            affected.into_iter().for_each(|key| queue.add_after(key, GATHER));
+        });
+    }
+
+    async fn reconcile(&self, key: &Key) -> Outcome {
+        match self.sync(key).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => {
+                tracing::debug!(service = %key, error = chain(&error), "sync failed");
+                Outcome::Retry
+            }
+        }
+    }
+
+    async fn sync(&self, key: &Key) -> Result<(), Error> {
+        let api: Api<Endpoints> = Api::namespaced(self.context.client.clone(), &key.namespace);
+        let known = self.endpoints.get_key(key);
+        let Some(service) = self.services.get_key(key) else {
+            return self.remove(&api, key, known.as_deref()).await;
+        };
+        let pods = endpointslice::selected(&self.pods, &service);
+        let Some(desired) = step(&service, &pods, known.as_deref()) else { return Ok(()) };
+        let written = match &known {
+            Some(_) => api.replace(&key.name, &PostParams::default(), &desired).await,
+            None => api.create(&PostParams::default(), &desired).await,
+        };
+        match written {
+            Ok(_) => Ok(()),
+            Err(Error::Api(status)) if crate::replicaset::is_terminating_namespace(&status) => Ok(()),
+            Err(error) => {
+                if !is_already_exists(&error) && !xebec_client::is_conflict(&error) {
+                    let message = crate::replicaset::message(&error);
+                    let message = format!("Failed to update endpoint {key}: {message}");
+                    self.recorder.warning(&*service, "FailedToUpdateEndpoint", message);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Endpoints live and die with their Service, unless somebody else made them.
+    async fn remove(&self, api: &Api<Endpoints>, key: &Key, known: Option<&Endpoints>) -> Result<(), Error> {
+        if !known.is_some_and(|e| step::is_ours(&e.metadata)) {
+            return Ok(());
+        }
+        match api.delete(&key.name, &DeleteParams::default()).await {
+            Err(error) if !is_not_found(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Keeps EndpointSlices in step with pods, as upstream's `endpointslice` controller.
+//!
+//! This is the first hop of withdrawal: a pod that is deleted, or stops being ready, leaves its
+//! slices with the next sync, which starts at once.
+
+pub(crate) mod endpoint;
+mod step;
+
+use crate::{Context, control};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+pub use step::{MANAGED_BY, Plan, step};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use xebec_client::{
+    Api, Change, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, chain, is_not_found,
+};
+use xebec_types::core::{Node, Pod, Service};
+use xebec_types::discovery::EndpointSlice;
+use xebec_types::{label, object};
+
+const WORKERS: usize = 5;
+/// Slices by `namespace/service`.
+pub(crate) const BY_SERVICE: &str = "service";
+/// How long to wait for the informer to show our own writes before acting on what it shows.
+const STALE_FOR_MOST: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+pub(crate) async fn run(context: Context, stop: CancellationToken) {
+    let controller = Controller {
+        services: context.informers.informer(),
+        pods: context.informers.informer(),
+        nodes: context.informers.informer(),
+        slices: context.informers.informer(),
+        recorder: context.recorder("endpoint-slice-controller"),
+        written: Arc::default(),
+        queue: Workqueue::new(),
+        context,
+    };
+    controller.watch();
+    let Controller { services, pods, nodes, slices, .. } = &controller;
+    tokio::join!(services.synced(), pods.synced(), nodes.synced(), slices.synced());
+    let sync = |key: Key| {
+        let controller = &controller;
+        async move { controller.reconcile(&key).await }
+    };
+    controller.queue.run(WORKERS, &stop, sync).await;
+}
+
+struct Controller {
+    context: Context,
+    services: Arc<Informer<Service>>,
+    pods: Arc<Informer<Pod>>,
+    nodes: Arc<Informer<Node>>,
+    slices: Arc<Informer<EndpointSlice>>,
+    recorder: EventRecorder,
+    written: Arc<Written>,
+    queue: Workqueue<Key>,
+}
+
+impl Controller {
+    fn watch(&self) {
+        self.slices.add_index(BY_SERVICE, |slice| service_of(slice).into_iter().collect());
+        let queue = self.queue.clone();
+        self.services.on_change(move |change| queue.add(change.key()));
+        let (queue, written) = (self.queue.clone(), Arc::clone(&self.written));
+        self.slices.on_change(move |change| {
+            written.observe(change);
+            for slice in [&change.old, &change.new].into_iter().flatten() {
+                if let (true, Some(service)) = (is_ours(slice), service_key(slice)) {
+                    queue.add(service);
+                }
+            }
+        });
+        let (queue, services) = (self.queue.clone(), Arc::clone(&self.services));
+        self.pods.on_change(move |change| {
+            affected(&services, change).into_iter().for_each(|key| queue.add(key));
+        });
+        // A node that changes its zone changes the endpoints on it.
+        let (queue, services) = (self.queue.clone(), Arc::clone(&self.services));
+        self.nodes.on_change(move |change| {
+            let zone = |node: &Option<Arc<Node>>| {
+                let node = node.as_ref()?;
+                object::label(&node.metadata, label::TOPOLOGY_ZONE).map(String::from)
+            };
+            if zone(&change.old) != zone(&change.new) {
+                services.read().iter().for_each(|s| queue.add(Key::of(&s.metadata)));
+            }
+        });
+    }
+
+    async fn reconcile(&self, key: &Key) -> Outcome {
+        if self.written.is_waiting(key) {
+            return Outcome::After(LOOK_AGAIN);
+        }
+        // Slices of a Service that is gone are the garbage collector's.
+        let Some(service) = self.services.get_key(key) else { return Outcome::Done };
+        let plan = self.plan(&service);
+        match self.apply(key, plan).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => {
+                tracing::debug!(service = %key, error = chain(&error), "sync failed");
+                if !xebec_client::is_conflict(&error) {
+                    let message = format!(
+                        "Error updating Endpoint Slices for Service {key}: {}",
+                        crate::replicaset::message(&error)
+                    );
+                    self.recorder.warning(&*service, "FailedToUpdateEndpointSlices", message);
+                }
+                Outcome::Retry
+            }
+        }
+    }
+
+    fn plan(&self, service: &Service) -> Plan {
+        let namespace = object::namespace(&service.metadata);
+        let pods = selected(&self.pods, service);
+        let index = format!("{namespace}/{}", object::name(&service.metadata));
+        let mut slices = self.slices.by_index(BY_SERVICE, &index);
+        slices.retain(|slice| is_ours(slice) && !object::is_being_deleted(&slice.metadata));
+        if object::is_being_deleted(&service.metadata) || (slices.is_empty() && unselective(service)) {
+            return Plan::default();
+        }
+        step(service, &pods, &slices, |node| {
+            let node = self.nodes.get("", node)?;
+            object::label(&node.metadata, label::TOPOLOGY_ZONE).map(String::from)
+        })
+    }
+
+    async fn apply(&self, service: &Key, plan: Plan) -> Result<(), Error> {
+        let api: Api<EndpointSlice> = Api::namespaced(self.context.client.clone(), &service.namespace);
+        let api = &api;
+        // Withdrawals first, and all of them at once.
+        let updates = plan.update.into_iter().map(|slice| async move {
+            let name = object::name(&slice.metadata).to_string();
+            let updated = api.replace(&name, &PostParams::default(), &slice).await?;
+            self.written.wrote(service, &updated, &self.slices);
+            Ok(())
+        });
+        let mut results: Vec<Result<(), Error>> = control::in_parallel(updates).await;
+        let creates = plan.create.into_iter().map(|slice| async move {
+            match api.create(&PostParams::default(), &slice).await {
+                Ok(created) => self.written.wrote(service, &created, &self.slices),
+                Err(Error::Api(status)) if crate::replicaset::is_terminating_namespace(&status) => {}
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        });
+        results.extend(control::in_parallel(creates).await);
+        let deletes = plan.delete.into_iter().map(|slice| async move {
+            match api.delete(object::name(&slice.metadata), &DeleteParams::default()).await {
+                Err(error) if !is_not_found(&error) => Err(error),
+                _ => Ok(()),
+            }
+        });
+        results.extend(control::in_parallel(deletes).await);
+        results.into_iter().collect()
+    }
+}
+
+/// The pods that a Service selects.
+pub(crate) fn selected(pods: &Informer<Pod>, service: &Service) -> Vec<Arc<Pod>> {
+    let Some(selector) = service.spec.as_ref().and_then(|s| s.selector.as_ref()) else {
+        return Vec::new();
+    };
+    let snapshot = pods.read();
+    let in_namespace = snapshot.namespace(object::namespace(&service.metadata));
+    in_namespace.filter(|p| object::map_selects(selector, p.metadata.labels.as_ref())).cloned().collect()
+}
+
+/// The Services whose endpoints a pod's change can change.
+pub(crate) fn affected(services: &Informer<Service>, change: &Change<Pod>) -> Vec<Key> {
+    if let (Some(old), Some(new)) = (&change.old, &change.new)
+        && !endpoint::differs(old, new)
+    {
+        return Vec::new();
+    }
+    let Some(pod) = change.object() else { return Vec::new() };
+    let selects = |service: &&Arc<Service>| {
+        let selector = service.spec.as_ref().and_then(|s| s.selector.as_ref());
+        selector.is_some_and(|selector| {
+            let pods = [&change.old, &change.new].into_iter().flatten();
+            pods.into_iter().any(|p| object::map_selects(selector, p.metadata.labels.as_ref()))
+        })
+    };
+    let snapshot = services.read();
+    let in_namespace = snapshot.namespace(object::namespace(&pod.metadata));
+    in_namespace.filter(selects).map(|s| Key::of(&s.metadata)).collect()
+}
+
+fn unselective(service: &Service) -> bool {
+    !service.spec.as_ref().is_some_and(endpoint::has_endpoints)
+}
+
+fn is_ours(slice: &EndpointSlice) -> bool {
+    object::label(&slice.metadata, label::ENDPOINTSLICE_MANAGED_BY) == Some(MANAGED_BY)
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<String> {
+    service_key(slice).map(|key| format!("{}/{}", key.namespace, key.name))
+}
+
+fn service_key(slice: &EndpointSlice) -> Option<Key> {
+    let service = object::label(&slice.metadata, label::SERVICE_NAME)?;
+    Some(Key::new(object::namespace(&slice.metadata), service))
+}
+
+/// Our writes that the informer has not shown yet. Acting on a store without them would make a
+/// second slice for the same endpoints.
+#[derive(Default)]
+struct Written(Mutex<HashMap<Key, HashMap<String, (u64, Instant)>>>);
+
+impl Written {
+    fn wrote(&self, service: &Key, slice: &EndpointSlice, shown: &Informer<EndpointSlice>) {
+        let name = object::name(&slice.metadata);
+        let version = version(slice);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The event may have been faster than the answer.
+        if shown.get(&service.namespace, name).is_some_and(|s| self::version(&s) >= version) {
+            return;
+        }
+        let writes = all.entry(service.clone()).or_default();
+        writes.insert(name.into(), (version, Instant::now()));
+    }
+
+    fn observe(&self, change: &Change<EndpointSlice>) {
+        let Some(slice) = change.object() else { return };
+        let Some(service) = service_key(slice) else { return };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(writes) = all.get_mut(&service) else { return };
+        let name = object::name(&slice.metadata);
+        let seen = writes.get(name).is_some_and(|(v, _)| change.is_deletion() || version(slice) >= *v);
+        if seen {
+            writes.remove(name);
+        }
+        if writes.is_empty() {
+            all.remove(&service);
+        }
+    }
+
+    fn is_waiting(&self, service: &Key) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(writes) = all.get_mut(service) else { return false };
+        writes.retain(|_, (_, at)| at.elapsed() < STALE_FOR_MOST);
+        !writes.is_empty()
+    }
+}
+
+fn version(slice: &EndpointSlice) -> u64 {
+    let version = slice.metadata.resource_version.as_deref();
+    version.and_then(|v| v.parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,155 @@
+//! From a Service and a pod to an endpoint.
+
+use std::net::IpAddr;
+use xebec_types::core::{ObjectReference, Pod, Service, ServicePort, ServiceSpec};
+use xebec_types::discovery::{Endpoint, EndpointConditions, EndpointPort};
+use xebec_types::{IntOrString, object, pod};
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        }
+    }
+
+    fn has(self, address: IpAddr) -> bool {
+        address.is_ipv4() == (self == Self::Ipv4)
+    }
+}
+
+/// The families in which a Service has endpoints.
+pub fn families(spec: &ServiceSpec) -> Vec<Family> {
+    let named = spec.ip_families.iter().flatten();
+    let families: Vec<_> = named.map(|family| if family == "IPv6" { Family::Ipv6 } else { Family::Ipv4 }).collect();
+    if families.is_empty() { vec![Family::Ipv4] } else { families }
+}
+
+/// A Service whose endpoints are other people's business has no selector, or is a DNS alias.
+pub fn has_endpoints(spec: &ServiceSpec) -> bool {
+    spec.type_.as_deref() != Some("ExternalName") && spec.selector.is_some()
+}
+
+pub fn is_headless(spec: &ServiceSpec) -> bool {
+    spec.cluster_ip.as_deref() == Some("None")
+}
+
+pub fn publishes_not_ready(spec: &ServiceSpec) -> bool {
+    spec.publish_not_ready_addresses.unwrap_or_default()
+}
+
+/// The pod's addresses of a family.
+pub fn addresses(pod: &Pod, family: Family) -> Vec<String> {
+    let Some(status) = &pod.status else { return Vec::new() };
+    let many = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
+    let mut all: Vec<&str> = many.collect();
+    if all.is_empty() {
+        all.extend(status.pod_ip.as_deref());
+    }
+    let in_family = |ip: &&str| ip.parse().is_ok_and(|ip| family.has(ip));
+    all.into_iter().filter(in_family).map(String::from).collect()
+}
+
+/// `None` if the pod has no address or will never run again. `zone` is its node's.
+pub fn endpoint(
+    service: &Service,
+    spec: &ServiceSpec,
+    pod: &Pod,
+    family: Family,
+    zone: Option<String>,
+) -> Option<Endpoint> {
+    let addresses = addresses(pod, family);
+    if pod::is_terminal(pod) || addresses.is_empty() {
+        return None;
+    }
+    let serving = pod::is_ready(pod);
+    let terminating = pod::is_terminating(pod);
+    Some(Endpoint {
+        addresses,
+        conditions: Some(EndpointConditions {
+            ready: Some(publishes_not_ready(spec) || (serving && !terminating)),
+            serving: Some(serving),
+            terminating: Some(terminating),
+        }),
+        hostname: hostname(service, pod),
+        node_name: Some(pod::node_name(pod).to_string()).filter(|n| !n.is_empty()),
+        target_ref: Some(target_ref(pod)),
+        zone,
+        ..Endpoint::default()
+    })
+}
+
+pub fn target_ref(pod: &Pod) -> ObjectReference {
+    ObjectReference {
+        kind: Some("Pod".into()),
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        ..ObjectReference::default()
+    }
+}
+
+/// A pod that names itself within the Service's subdomain gets a DNS name of its own.
+pub fn hostname(service: &Service, pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let ours = spec.subdomain.as_deref() == Some(object::name(&service.metadata));
+    spec.hostname.clone().filter(|hostname| ours && !hostname.is_empty())
+}
+
+/// The Service's ports as this pod serves them; a named port that the pod lacks is left out.
+pub fn ports(spec: &ServiceSpec, pod: &Pod) -> Vec<EndpointPort> {
+    let served = |port: &ServicePort| {
+        Some(EndpointPort {
+            name: Some(port.name.clone().unwrap_or_default()),
+            port: Some(target_port(port, pod)?),
+            protocol: Some(protocol(port).into()),
+            app_protocol: port.app_protocol.clone(),
+        })
+    };
+    spec.ports.iter().flatten().filter_map(served).collect()
+}
+
+fn protocol(port: &ServicePort) -> &str {
+    port.protocol.as_deref().filter(|p| !p.is_empty()).unwrap_or("TCP")
+}
+
+fn target_port(port: &ServicePort, pod: &Pod) -> Option<i32> {
+    let name = match &port.target_port {
+        None | Some(IntOrString::Int(0)) => return Some(port.port),
+        Some(IntOrString::Int(number)) => return Some(*number),
+        Some(IntOrString::String(name)) => name,
+    };
+    let spec = pod.spec.as_ref()?;
+    // Sidecars are init containers that keep running.
+    let sidecars = spec.init_containers.iter().flatten();
+    let sidecars = sidecars.filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let named = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
+    let wanted = protocol(port);
+    named
+        .filter(|p| p.name.as_deref() == Some(name))
+        .find(|p| p.protocol.as_deref().unwrap_or("TCP") == wanted)
+        .map(|p| p.container_port)
+}
+
+/// Whether a change of the pod can change endpoints.
+pub fn differs(old: &Pod, new: &Pod) -> bool {
+    let view = |pod: &Pod| {
+        let status = pod.status.as_ref();
+        (
+            pod::is_ready(pod),
+            pod::is_terminating(pod),
+            pod::is_terminal(pod),
+            status.and_then(|s| s.pod_ip.clone()),
+            status.and_then(|s| s.pod_ips.clone()),
+            pod::node_name(pod).to_string(),
+        )
+    };
+    let hostname = |pod: &Pod| pod.spec.as_ref().and_then(|s| s.hostname.clone());
+    view(old) != view(new) || old.metadata.labels != new.metadata.labels || hostname(old) != hostname(new)
+}
