@@ -7,9 +7,13 @@ mod control;
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod nodeipam;
+pub mod nodelifecycle;
+pub mod podgc;
 pub mod replicaset;
 pub mod root_ca_cert_publisher;
 pub mod serviceaccount;
+pub mod tainteviction;
 
 use ipnet::Ipv4Net;
 use std::future::Future;
@@ -101,6 +105,10 @@ const ALL: &[(&str, Start)] = controllers! {
     "endpoints" => endpoints,
     "serviceaccount" => serviceaccount,
     "root-ca-certificate-publisher" => root_ca_cert_publisher,
+    "nodeipam" => nodeipam,
+    "node-lifecycle" => nodelifecycle,
+    "taint-eviction-controller" => tainteviction,
+    "podgc" => podgc,
 };
 
 /// The names that `--controllers` takes.
