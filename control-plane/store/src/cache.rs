@@ -12,8 +12,6 @@ mod object;
 mod pairs;
 mod resource;
 mod splice;
-#[cfg(test)]
-mod tests;
 mod watcher;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

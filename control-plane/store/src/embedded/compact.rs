@@ -69,20 +69,24 @@ impl Shared {
     }
 
     /// Rewrites when compacted segments are larger than what is live, so that each byte is copied about once per byte written.
-    pub(super) fn rewrite_if_worth_it(&self) -> Result<()> {
-        let compacted = self.index.read().compacted;
-        let (segments, base) = {
-            let files = self.files.read();
-            let whole = files.segments.windows(2).take_while(|pair| pair[1].first.0 - 1 <= compacted.0).count();
-            (files.segments[..=whole.min(files.segments.len().saturating_sub(1))].to_vec(), files.base.clone())
-        };
-        let Some((next, dead)) = segments.split_last().filter(|(_, dead)| !dead.is_empty()) else { return Ok(()) };
-        let bytes: u64 = dead.iter().map(|segment| segment.file.length()).sum();
-        let live = base.as_ref().map_or(0, |base| base.length());
-        if bytes < live.max(self.options.segment_bytes) {
+    fn rewrite_if_worth_it(&self) -> Result<()> {
+        let _one_at_a_time = self.compacting.lock();
+        if self.closing.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.rewrite(Revision(next.first.0 - 1), dead)
+        let compacted = self.index.read().compacted;
+        let (dead, next, base) = {
+            let files = self.files.read();
+            let dead = files.segments.windows(2).take_while(|pair| pair[1].first.0 - 1 <= compacted.0).count();
+            let Some(next) = files.segments.get(dead) else { return Ok(()) };
+            (files.segments[..dead].to_vec(), next.first, files.base.clone())
+        };
+        let bytes: u64 = dead.iter().map(|segment| segment.file.length()).sum();
+        let live = base.as_ref().map_or(0, |base| base.length());
+        if dead.is_empty() || bytes < live.max(self.options.segment_bytes) {
+            return Ok(());
+        }
+        self.rewrite(Revision(next.0 - 1), &dead)
     }
 
     /// Replaces the base and `dead` segments by a new base: the state at `revision`, their last.

@@ -1,6 +1,6 @@
 //! Watches: from memory while they keep up, from the log's files when they start in the past.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -48,6 +48,9 @@ impl Follower {
             self.after = self.after.max(reached);
             if !events.is_empty() {
                 return Ok(Some(events));
+            }
+            if self.shared.closing.load(Ordering::Relaxed) {
+                return Ok(None);
             }
             if !progressed && self.committed.changed().await.is_err() {
                 return Ok(None);

@@ -52,7 +52,7 @@ impl Failure {
 
     /// The error of writing a value of this size.
     pub fn about_value(self, key: &str, size: usize) -> Error {
-        if self.says("request is too large") || self.says("trying to send message larger than max") {
+        if self.says("request is too large") || self.says("message larger than max") {
             return Error::TooLarge { key: key.to_owned(), size, limit: crate::embedded::VALUE_BYTES_MAX };
         }
         self.into()

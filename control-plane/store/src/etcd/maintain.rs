@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use etcd_client::{AlarmAction, AlarmType, Client, ConnectOptions, GetOptions};
+use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Client, ConnectOptions, GetOptions};
 use tokio::{sync::Notify, time};
 
 use super::{NUDGE, Options, revision};
@@ -67,8 +67,18 @@ async fn make_space(client: &Client, endpoints: &[String], options: &ConnectOpti
             tracing::warn!(%error, %endpoint, "etcd member cannot be defragmented");
         }
     }
-    let mut client = client.maintenance_client();
-    if let Err(error) = client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, None).await {
+    if let Err(error) = lift_alarms(client).await {
         tracing::warn!(%error, "etcd alarm cannot be lifted");
     }
+}
+
+async fn lift_alarms(client: &Client) -> Result<(), etcd_client::Error> {
+    let members = client.cluster_client().member_list().await?;
+    let mut maintenance = client.maintenance_client();
+    for member in members.members() {
+        let mut options = AlarmOptions::new();
+        options.with_member(member.id());
+        maintenance.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(options)).await?;
+    }
+    Ok(())
 }
