@@ -3,8 +3,11 @@
 //! The structure of types is generated (`cargo xtask codegen`, [`table`]); what no definition says is written by hand ([`resource`]). Everything that must
 //! know a type is driven by this table: strict decoding, defaults, protobuf, patches, OpenAPI.
 
+pub mod decode;
+pub mod default;
 mod resource;
 mod table;
+mod view;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -13,6 +16,7 @@ use xebec_machinery::{GroupVersion, GroupVersionKind};
 
 pub use resource::{Resource, Subresource};
 pub use table::{DefId, Definition, Field, ListType, Type};
+pub use view::View;
 
 /// The table, parsed and indexed.
 pub struct Schema {

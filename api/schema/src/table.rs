@@ -3,7 +3,7 @@
 //! ```text
 //! package io.k8s.api.core.v1
 //! def PodSpec [atomic] [gvk=group/version/Kind]
-//!  volumes [.Volume 1 [required] [map=name | set] [atomic] [merge=name] [retain-keys]
+//!  volumes [.Volume 1 [required] [map=name | set] [atomic] [merge=name] [retain-keys] [default=TCP]
 //! ```
 //! A field is its name, the code of its type (see [`Parser::ty`]; `[` list of, `{` map of, `.X` a definition of the same package, otherwise a full name) and
 //! its protobuf field number; `2.1` is field 1 of the message in field 2, where Go embeds a struct.
@@ -80,6 +80,8 @@ pub struct Field {
     pub patch_merge_key: Option<Str>,
     /// Strategic merge: a patch may say which keys stay.
     pub retain_keys: bool,
+    /// What the field is when it is absent. Defaults that depend on the rest of the object are the registry's.
+    pub default: Option<Str>,
 }
 
 /// A type with fields.
@@ -179,6 +181,7 @@ impl Parser {
             atomic: false,
             patch_merge_key: None,
             retain_keys: false,
+            default: None,
         };
         for word in words {
             match word.split_once('=').unwrap_or((word, "")) {
@@ -187,6 +190,7 @@ impl Parser {
                 ("set", _) => field.list_type = ListType::Set,
                 ("retain-keys", _) => field.retain_keys = true,
                 ("map", keys) => field.list_type = ListType::Map(Vec::leak(keys.split(',').collect())),
+                ("default", value) => field.default = Some(value),
                 ("merge", key) => field.patch_merge_key = Some(key),
                 _ => {}
             }

@@ -129,6 +129,9 @@ impl Writer<'_> {
                 self.out.push_str(" required");
             }
             self.attributes(property);
+            if let Some((.., value)) = DEFAULTS.iter().find(|(def, of, _)| (*def, *of) == (full, field)) {
+                _ = write!(self.out, " default={value}");
+            }
             self.out.push('\n');
         }
     }
@@ -214,6 +217,10 @@ fn find(message: &Message, name: &str, messages: &Messages, depth: usize) -> Opt
         Some((format!("{}.{path}", outer.tag), wrapped))
     })
 }
+
+/// Defaults that upstream declares on the type; the definitions shipped do not carry them.
+const DEFAULTS: [(&str, &str, &str); 2] =
+    [("io.k8s.api.core.v1.ContainerPort", "protocol", "TCP"), ("io.k8s.api.core.v1.ServicePort", "protocol", "TCP")];
 
 /// Fields that exist in protobuf only: the structs that Go embeds without a JSON name.
 const EMBEDDED: [&str; 9] = [
