@@ -1,0 +1,42 @@
+//! The kubelet: pods of one node, from the API to containerd and back.
+//!
+//! Parts carry upstream's names: pod workers, PLEG, status manager, probe manager, image manager. Decisions are pure (`actions`, `status`, `qos`,
+//! `sandbox`, `container`); workers apply them.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod actions;
+mod backoff;
+mod cgroup;
+pub mod config;
+mod container;
+mod env;
+mod field;
+mod gc;
+mod images;
+mod kubelet;
+mod lifecycle;
+mod logs;
+pub mod machine;
+mod node;
+mod objects;
+mod observed;
+mod pleg;
+pub mod pod;
+mod probe;
+mod qos;
+mod recorder;
+pub mod runtime;
+mod sandbox;
+mod server;
+mod status;
+mod status_manager;
+#[cfg(test)]
+mod testing;
+mod tls;
+mod volume;
+mod worker;
+
+pub use config::{Config, Tls, Withdraw};
+pub use kubelet::{RunError, run, run_with};
+pub use pod::PodRef;

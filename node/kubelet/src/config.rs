@@ -1,0 +1,119 @@
+//! What a kubelet is told by the agent.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use xebec_types::core::Taint;
+
+use crate::pod::PodRef;
+
+/// Upstream's option names where upstream has one.
+#[derive(Clone)]
+pub struct Config {
+    pub node_name: String,
+    pub node_ip: IpAddr,
+    /// containerd's socket.
+    pub container_runtime_endpoint: PathBuf,
+    /// Pod directories, volumes, logs: everything a kubelet keeps on disk.
+    pub root_dir: PathBuf,
+    /// Of the form `/xebec/<node>/kubepods`, below every cgroup hierarchy's root.
+    pub cgroup_root: String,
+    pub cluster_dns: Vec<IpAddr>,
+    pub cluster_domain: String,
+    /// The resolver file of pods with `dnsPolicy: Default`.
+    pub resolv_conf: PathBuf,
+    /// Where the server listens; port 0 takes any, and the Node says which.
+    pub address: IpAddr,
+    pub port: u16,
+    pub max_pods: u32,
+    pub node_labels: BTreeMap<String, String>,
+    pub register_with_taints: Vec<Taint>,
+    /// Subtracted from capacity to give allocatable: `cpu`, `memory`.
+    pub reserved_milli_cpu: i64,
+    pub reserved_memory_bytes: i64,
+    /// A share of the machine: several nodes may live on one. `None` is all of it.
+    pub capacity_milli_cpu: Option<i64>,
+    pub capacity_memory_bytes: Option<i64>,
+    pub tls: Tls,
+    /// True once pods can have addresses; the node is NotReady until then.
+    pub network_ready: watch::Receiver<bool>,
+    /// Asked before a pod's containers get SIGTERM.
+    pub withdraw: Option<Arc<dyn Withdraw>>,
+    /// The longest the kubelet waits for `withdraw`.
+    pub withdraw_timeout: Duration,
+}
+
+/// The server's side of TLS.
+#[derive(Clone)]
+pub struct Tls {
+    /// Answers with the current serving certificate, so that rotation needs no restart.
+    pub cert_resolver: Arc<dyn rustls::server::ResolvesServerCert>,
+    /// Client certificates must be signed by one of these (PEM).
+    pub client_ca_pem: Vec<u8>,
+}
+
+/// Takes a pod out of every node's load balancing before it is told to stop.
+///
+/// Called once per pod, after its deletion was seen and before preStop hooks and SIGTERM. The kubelet goes on when it returns, or after
+/// `Config::withdraw_timeout`.
+#[async_trait]
+pub trait Withdraw: Send + Sync + 'static {
+    async fn withdraw(&self, pod: &PodRef, ips: &[IpAddr]);
+}
+
+impl Config {
+    /// A kubelet with upstream's defaults.
+    pub fn new(
+        node_name: &str,
+        node_ip: IpAddr,
+        root_dir: PathBuf,
+        tls: Tls,
+        network_ready: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            node_name: node_name.to_owned(),
+            node_ip,
+            container_runtime_endpoint: "/run/containerd/containerd.sock".into(),
+            root_dir,
+            cgroup_root: format!("/xebec/{node_name}/kubepods"),
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".to_owned(),
+            resolv_conf: "/etc/resolv.conf".into(),
+            address: node_ip,
+            port: 10250,
+            max_pods: 110,
+            node_labels: BTreeMap::new(),
+            register_with_taints: Vec::new(),
+            reserved_milli_cpu: 0,
+            reserved_memory_bytes: 0,
+            capacity_milli_cpu: None,
+            capacity_memory_bytes: None,
+            tls,
+            network_ready,
+            withdraw: None,
+            withdraw_timeout: Duration::from_secs(2),
+        }
+    }
+
+    pub fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.root_dir.join("pods").join(uid)
+    }
+
+    pub fn pods_dir(&self) -> PathBuf {
+        self.root_dir.join("pods")
+    }
+
+    /// The logs of one pod, named as upstream names `/var/log/pods`.
+    pub fn log_dir(&self, pod: &PodRef) -> PathBuf {
+        self.logs_dir().join(format!("{}_{}_{}", pod.namespace, pod.name, pod.uid))
+    }
+
+    pub fn logs_dir(&self) -> PathBuf {
+        self.root_dir.join("logs")
+    }
+}

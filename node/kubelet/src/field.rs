@@ -1,0 +1,74 @@
+//! The downward API: fields of a pod and resources of a container as text.
+
+use std::collections::BTreeMap;
+
+use xebec_types::core::{Container, Pod};
+use xebec_types::{Quantity, object, resource};
+
+use crate::env::Facts;
+use crate::pod;
+use crate::qos::Amount;
+
+/// `fieldPath` of an env variable or a downwardAPI file.
+pub fn pod_field(pod: &Pod, path: &str, facts: &Facts) -> Result<String, String> {
+    let meta = &pod.metadata;
+    if let Some((map, key)) = subscript(path) {
+        let values = match map {
+            "metadata.labels" => pod::labels(pod),
+            "metadata.annotations" => pod::annotations(pod),
+            _ => return Err(format!("unsupported fieldPath: {path}")),
+        };
+        return Ok(values.get(key).cloned().unwrap_or_default());
+    }
+    Ok(match path {
+        "metadata.name" => object::name(meta).to_owned(),
+        "metadata.namespace" => object::namespace(meta).to_owned(),
+        "metadata.uid" => object::uid(meta).to_owned(),
+        "metadata.labels" => lines(&pod::labels(pod)),
+        "metadata.annotations" => lines(&pod::annotations(pod)),
+        "spec.nodeName" => facts.node_name.clone(),
+        "spec.serviceAccountName" => pod::spec(pod).service_account_name.clone().unwrap_or_default(),
+        "status.hostIP" | "status.hostIPs" => facts.host_ip.clone(),
+        "status.podIP" => facts.pod_ips.first().cloned().unwrap_or_default(),
+        "status.podIPs" => facts.pod_ips.join(","),
+        _ => return Err(format!("unsupported fieldPath: {path}")),
+    })
+}
+
+/// `metadata.labels['key']`.
+fn subscript(path: &str) -> Option<(&str, &str)> {
+    let (map, rest) = path.split_once("['")?;
+    Some((map, rest.strip_suffix("']")?))
+}
+
+/// `key="escaped value"` on lines ordered by key.
+fn lines(map: &BTreeMap<String, String>) -> String {
+    map.iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join("\n")
+}
+
+/// `limits.cpu` and the like, divided and rounded up. A limit that is not set is the node's.
+pub fn resource_field(
+    container: &Container,
+    name: &str,
+    divisor: Option<&Quantity>,
+    facts: &Facts,
+) -> Result<String, String> {
+    let amount = Amount::of(container);
+    let (milli, per_milli) = match name {
+        "limits.cpu" => (amount.cpu_limit.unwrap_or(facts.allocatable_milli_cpu), true),
+        "requests.cpu" => (amount.cpu_request.unwrap_or(0), true),
+        "limits.memory" => (amount.memory_limit.unwrap_or(facts.allocatable_memory_bytes), false),
+        "requests.memory" => (amount.memory_request.unwrap_or(0), false),
+        "limits.ephemeral-storage" | "requests.ephemeral-storage" => (0, false),
+        _ => return Err(format!("unsupported container resource : {name}")),
+    };
+    let divisor = match (divisor, per_milli) {
+        (Some(divisor), true) => resource::milli(divisor),
+        (Some(divisor), false) => resource::value(divisor),
+        (None, true) => Some(1000),
+        (None, false) => Some(1),
+    };
+    let default = if per_milli { 1000 } else { 1 };
+    let divisor = divisor.filter(|d| *d > 0).unwrap_or(default);
+    Ok(((milli + divisor - 1) / divisor).to_string())
+}

@@ -1,0 +1,128 @@
+//! Images on the node: the pull policy, and back-off between pulls that fail.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use xebec_cri::{reference, v1};
+use xebec_types::core::{Container, Pod};
+use xebec_types::time;
+
+use crate::backoff::Backoff;
+use crate::pod;
+use crate::recorder::Recorder;
+use crate::runtime::Runtime;
+use crate::status::Waiting;
+
+/// upstream's image manager.
+pub struct Images {
+    runtime: Arc<dyn Runtime>,
+    recorder: Recorder,
+    backoff: Mutex<Backoff>,
+    last_error: Mutex<std::collections::HashMap<String, String>>,
+}
+
+fn waiting(reason: &str, message: String) -> Waiting {
+    Waiting { reason: reason.to_owned(), message }
+}
+
+/// `Always` for `latest`, else `IfNotPresent`: the API server defaults it; pods from elsewhere may lack it.
+fn policy(container: &Container) -> &str {
+    match container.image_pull_policy.as_deref() {
+        Some(policy) if !policy.is_empty() => policy,
+        _ if reference::tag(pod::image(container)).as_deref() == Some("latest") => "Always",
+        _ => "IfNotPresent",
+    }
+}
+
+impl Images {
+    pub fn new(runtime: Arc<dyn Runtime>, recorder: Recorder) -> Self {
+        Self { runtime, recorder, backoff: Mutex::default(), last_error: Mutex::default() }
+    }
+
+    /// The image, pulled if its policy says so.
+    pub async fn ensure(&self, pod: &Pod, container: &Container) -> Result<v1::Image, Waiting> {
+        let image = pod::image(container);
+        if !is_reference(image) {
+            let message = format!(
+                "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format"
+            );
+            self.recorder.container_warning(pod, &container.name, "InspectFailed", &message);
+            return Err(waiting("InvalidImageName", message));
+        }
+        let present = self.runtime.image_status(image).await.map_err(|e| waiting("ImageInspectError", e.message()))?;
+        match (policy(container), present) {
+            ("Never" | "IfNotPresent", Some(present)) => {
+                let message =
+                    format!("Container image \"{image}\" already present on machine and can be accessed by the pod");
+                self.recorder.container_normal(pod, &container.name, "Pulled", &message);
+                Ok(present)
+            }
+            ("Never", None) => {
+                let message = format!("Container image \"{image}\" is not present with pull policy of Never");
+                self.recorder.container_warning(pod, &container.name, "ErrImageNeverPull", &message);
+                Err(waiting("ErrImageNeverPull", message))
+            }
+            _ => self.pull(pod, container, image).await,
+        }
+    }
+
+    async fn pull(&self, pod: &Pod, container: &Container, image: &str) -> Result<v1::Image, Waiting> {
+        let key = format!("{}_{image}", pod.metadata.uid.as_deref().unwrap_or_default());
+        let now = time::now();
+        if self.locked().pausing(&key, now) {
+            let last =
+                self.last_error.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned().unwrap_or_default();
+            let message = format!("Back-off pulling image \"{image}\"");
+            self.recorder.container_normal(pod, &container.name, "BackOff", &message);
+            return Err(waiting("ImagePullBackOff", format!("{message}: {last}")));
+        }
+        self.recorder.container_normal(pod, &container.name, "Pulling", &format!("Pulling image \"{image}\""));
+        let started = std::time::Instant::now();
+        let pulled = match self.runtime.pull_image(image).await {
+            Ok(_) => self.runtime.image_status(image).await,
+            Err(error) => Err(error),
+        };
+        match pulled {
+            Ok(Some(pulled)) => {
+                let took = started.elapsed().as_millis();
+                let message =
+                    format!("Successfully pulled image \"{image}\" in {took}ms. Image size: {} bytes.", pulled.size);
+                self.recorder.container_normal(pod, &container.name, "Pulled", &message);
+                self.locked().forget(&key);
+                Ok(pulled)
+            }
+            failed => {
+                let why = failed
+                    .err()
+                    .map_or_else(|| "the image vanished after its pull".to_owned(), |error| error.message());
+                let message = format!("Failed to pull image \"{image}\": {why}");
+                self.recorder.container_warning(pod, &container.name, "Failed", &message);
+                let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+                last.insert(key.clone(), format!("ErrImagePull: {why}"));
+                let now = time::now();
+                self.locked().next(&key, now, now);
+                Err(waiting("ErrImagePull", why))
+            }
+        }
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Backoff> {
+        self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn forget(&self, uid: &str) {
+        let prefix = format!("{uid}_");
+        self.locked().forget(&prefix);
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| !key.starts_with(&prefix));
+    }
+}
+
+/// The characters an image name may have; the runtime judges the rest.
+fn is_reference(image: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '@' | '[' | ']');
+    let repository = image.split('@').next().unwrap_or_default();
+    let path = repository.rsplit_once('/').map_or(repository, |(_, last)| last).split(':').next().unwrap_or_default();
+    !path.is_empty()
+        && !path.starts_with(['.', '-', '_'])
+        && !path.chars().any(|c| c.is_ascii_uppercase())
+        && image.chars().all(allowed)
+}

@@ -1,0 +1,154 @@
+//! Pod workers: one task for each pod, level-triggered. It compares what the API wants with what the runtime has and does what is missing.
+//!
+//! A pod is synced until it is deleted or done, then terminated (its containers stop), then cleaned up; it never goes back.
+
+mod start;
+mod sync;
+mod terminate;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use xebec_types::core::Pod;
+use xebec_types::pod as api_pod;
+use xebec_types::time::{self, Timestamp};
+
+use crate::backoff::Backoff;
+use crate::env::Facts;
+use crate::kubelet::Kubelet;
+use crate::observed::Observed;
+use crate::pod::{self, PodRef};
+use crate::status::{self, Waiting};
+use crate::status_manager::StatusWriter;
+use crate::volume::Mounted;
+
+/// What the API wants of a pod.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    pub pod: Arc<Pod>,
+    /// The object is gone: stop whatever runs.
+    pub gone: bool,
+}
+
+impl Desired {
+    fn terminating(&self) -> bool {
+        self.gone || api_pod::is_terminating(&self.pod)
+    }
+
+    fn grace(&self) -> Duration {
+        // Zero would leave no time for the runtime to tell what happened.
+        Duration::from_secs(u64::try_from(pod::grace_period(&self.pod)).unwrap_or(0).max(1))
+    }
+}
+
+/// The outside of a worker.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub desired: watch::Sender<Desired>,
+    pub wake: Arc<Notify>,
+}
+
+/// How often a pod that is as it should be is looked at again: ConfigMaps and tokens are renewed then.
+const RESYNC: Duration = Duration::from_secs(45);
+
+pub(crate) use terminate::{remove, remove_runtime_objects, remove_volumes};
+
+pub struct Worker {
+    kubelet: Arc<Kubelet>,
+    reference: PodRef,
+    desired: watch::Receiver<Desired>,
+    wake: Arc<Notify>,
+    status: StatusWriter,
+    start_time: Timestamp,
+    /// Why containers are not running.
+    waiting: BTreeMap<String, Waiting>,
+    backoff: Backoff,
+    volumes: Option<HashMap<String, Mounted>>,
+    volumes_at: Option<tokio::time::Instant>,
+    /// Failed attempts at a sandbox or at volumes, for the pause between them.
+    failures: u32,
+    /// Nothing runs and nothing will: only deletion is left.
+    finished: bool,
+}
+
+/// Starts a pod's worker; its task ends when nothing of the pod is left.
+pub fn spawn(kubelet: Arc<Kubelet>, pod: Arc<Pod>, gone: bool) -> Handle {
+    let reference = PodRef::of(&pod);
+    let start_time = pod.status.as_ref().and_then(|s| s.start_time.as_ref()).map_or_else(time::now, |t| t.0);
+    let known = pod.status.clone().filter(|s| s.start_time.is_some());
+    let status = StatusWriter::start(Arc::clone(&kubelet.pod_api), reference.clone(), known);
+    let (sender, desired) = watch::channel(Desired { pod, gone });
+    let wake = Arc::new(Notify::new());
+    let worker = Worker {
+        kubelet: Arc::clone(&kubelet),
+        reference: reference.clone(),
+        desired,
+        wake: Arc::clone(&wake),
+        status,
+        start_time,
+        waiting: BTreeMap::new(),
+        backoff: Backoff::default(),
+        volumes: None,
+        volumes_at: None,
+        failures: 0,
+        finished: false,
+    };
+    tokio::spawn(async move {
+        worker.run().await;
+        kubelet.remove_worker(&reference.uid);
+    });
+    Handle { desired: sender, wake }
+}
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            let desired = self.desired.borrow_and_update().clone();
+            if desired.terminating() {
+                return self.terminate().await;
+            }
+            let mut changes = self.desired.clone();
+            let next = tokio::select! {
+                next = self.sync(&desired.pod) => next,
+                // Whatever the sync is at, deletion comes first.
+                _ = async { changes.wait_for(Desired::terminating).await.map(drop) } => continue,
+            };
+            tokio::select! {
+                changed = self.desired.changed() => if changed.is_err() { return },
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(next) => {}
+            }
+        }
+    }
+
+    fn facts(&self, observed: &Observed) -> Facts {
+        let config = &self.kubelet.config;
+        let pod = self.desired.borrow().pod.clone();
+        let ips = if pod::host_network(&pod) { vec![config.node_ip] } else { observed.ips().to_vec() };
+        Facts {
+            pod_ips: ips.iter().map(ToString::to_string).collect(),
+            host_ip: config.node_ip.to_string(),
+            node_name: config.node_name.clone(),
+            allocatable_milli_cpu: self.kubelet.machine.allocatable_milli_cpu(config),
+            allocatable_memory_bytes: self.kubelet.machine.allocatable_memory_bytes(config),
+        }
+    }
+
+    /// Shows the API what is so.
+    fn publish(&self, pod: &Pod, observed: &Observed, terminal: bool) {
+        let (verdicts, ready) = self.kubelet.probes.verdicts(pod, observed);
+        self.status.set(status::generate(&status::Inputs {
+            pod,
+            observed,
+            waiting: &self.waiting,
+            ready: &ready,
+            started: &verdicts.started,
+            terminal,
+            node_ip: self.kubelet.config.node_ip,
+            start_time: self.start_time,
+            now: time::now(),
+        }));
+    }
+}
