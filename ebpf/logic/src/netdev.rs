@@ -60,7 +60,7 @@ pub fn track_inbound<P: Packet, T: Tables>(
     }
     let to = Tuple4 { src: tunnel, ..Tuple4::default() };
     let flow = first(to, ServiceId(0), BackendId(0), &touch);
-    tables.put_flow(FlowMap::Conntrack, &key, &flow).map_err(|()| DropReason::FlowInsert)
+    tables.put_flow(FlowMap::Conntrack, &key, &flow)
 }
 
 /// What leaves through an uplink.

@@ -68,8 +68,7 @@ fn open<T: Tables>(
     let mut flow = first(tuple.reversed(), frontend.service, backend.id, touch);
     for _ in 0..2 {
         tables
-            .put_flow(FlowMap::Conntrack, &key, &flow)
-            .map_err(|()| DropReason::FlowInsert)?;
+            .put_flow(FlowMap::Conntrack, &key, &flow)?;
         key.tuple = tuple;
         key.direction = Direction::SERVICE;
         flow.to = to;

@@ -78,13 +78,12 @@ fn open<T: Tables>(
                 key.direction = Direction::OUT;
                 flow.to = to;
                 tables
-                    .put_flow(FlowMap::Nat, &key, &flow)
-                    .map_err(|()| DropReason::FlowInsert)?;
+                    .put_flow(FlowMap::Nat, &key, &flow)?;
                 tables.count(Counter::Masquerade, touch.bytes);
                 return Ok(to);
             }
             Ok(false) => tables.count(Counter::SnatRetry, 0),
-            Err(()) => return Err(DropReason::FlowInsert),
+            Err(reason) => return Err(reason),
         }
         uniform = uniform.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);
     }

@@ -1,6 +1,6 @@
 use xebec_abi::{
-    Addr4, Affinity4, AffinityKey, Backend4, BackendKey, Counter, Endpoint4, Flow4, FlowKey4,
-    FragmentKey4, Frontend4, FrontendKey4, MemberKey4, Pod4, Ports,
+    Addr4, Affinity4, AffinityKey, Backend4, BackendKey, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FragmentKey4,
+    Frontend4, FrontendKey4, MemberKey4, Pod4, Ports,
 };
 
 use crate::conntrack::{Touch, Touched};
@@ -44,9 +44,9 @@ pub trait Tables: Settings {
     /// Counts a packet on a flow, if there is one.
     fn touch(&self, map: FlowMap, key: &FlowKey4, touch: &Touch) -> Option<Touched>;
     /// Adds a flow. False if there is one already.
-    fn add_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<bool, ()>;
+    fn add_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<bool, DropReason>;
     /// Adds a flow or writes over the one there is, in place.
-    fn put_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<(), ()>;
+    fn put_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<(), DropReason>;
 
     fn fragment(&self, key: &FragmentKey4) -> Option<Ports>;
     fn put_fragment(&self, key: &FragmentKey4, ports: &Ports);

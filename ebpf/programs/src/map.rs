@@ -157,22 +157,22 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn add_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<bool, ()> {
+    fn add_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<bool, DropReason> {
         match self.insert(map, key, flow) {
             Ok(()) => Ok(true),
             Err(error) if error == -EEXIST => Ok(false),
-            Err(_) => Err(()),
+            Err(_) => Err(DropReason::FlowInsert),
         }
     }
 
     #[inline(always)]
-    fn put_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<(), ()> {
+    fn put_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<(), DropReason> {
         if let Some(known) = self.flow(map, key) {
             // SAFETY: the pointer is to a live entry.
             unsafe { *known = *flow };
             return Ok(());
         }
-        self.insert(map, key, flow).map_err(|_| ())
+        self.insert(map, key, flow).map_err(|_| DropReason::FlowInsert)
     }
 
     #[inline(always)]

@@ -1,0 +1,287 @@
+//! A machine with a switch, nodes on it, pods on the nodes, and a host outside the cluster.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use ipnet::{IpNet, Ipv4Net};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tempfile::TempDir;
+use xebec_datapath::{
+    Backend, Config, Datapath, Frontend, FrontendKey, PodEndpoint, Routing, Service,
+};
+use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
+use xebec_podnet::{EndpointInfo, Endpoints, PodNetwork, PodRequest, Remote, VXLAN_PORT};
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+pub const VNI: u32 = 7;
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 200);
+
+/// A network namespace that is gone when the test is.
+pub struct Space {
+    pub name: String,
+    pub netns: Netns,
+}
+
+impl Space {
+    pub fn new(role: &str) -> Self {
+        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("xbtest-dp-{}-{count}-{role}", std::process::id());
+        let netns = Netns::create(&name).expect("a network namespace (these tests need root)");
+        netns.loopback_up().unwrap();
+        Self { name, netns }
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        let _ = Netns::delete(&self.name);
+    }
+}
+
+/// A bpf filesystem and a cgroup.
+pub struct Mounts {
+    pub bpffs: TempDir,
+    pub cgroup: PathBuf,
+}
+
+impl Mounts {
+    fn new(node: &str) -> Self {
+        let bpffs = tempfile::tempdir().unwrap();
+        mount(Some("bpf"), bpffs.path(), Some("bpf"), MsFlags::empty(), None::<&str>).unwrap();
+        let cgroup = cgroup2().join(node);
+        fs::create_dir_all(&cgroup).unwrap();
+        Self { bpffs, cgroup }
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        let _ = umount2(self.bpffs.path(), MntFlags::MNT_DETACH);
+        let _ = fs::remove_dir(&self.cgroup);
+    }
+}
+
+fn cgroup2() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"));
+    PathBuf::from(line.expect("a cgroup2 mount").split(' ').nth(1).unwrap())
+}
+
+pub struct Node {
+    pub number: u8,
+    pub space: Space,
+    pub mounts: Mounts,
+    pub config: Config,
+    pub datapath: Arc<Attached>,
+    network: PodNetwork,
+    _state: TempDir,
+}
+
+/// The datapath of a node, which must be called in the node's namespace.
+pub struct Attached {
+    netns: Netns,
+    pub datapath: std::sync::RwLock<Option<Arc<Datapath>>>,
+}
+
+impl Attached {
+    pub fn get(&self) -> Arc<Datapath> {
+        self.datapath.read().unwrap().clone().expect("an agent")
+    }
+}
+
+#[async_trait]
+impl Endpoints for Attached {
+    async fn attach(
+        &self,
+        endpoint: &EndpointInfo,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let pod = PodEndpoint {
+            ip: endpoint.ip,
+            host_ifindex: endpoint.host_ifindex,
+            pod_mac: endpoint.pod_mac.0,
+            host_mac: endpoint.host_mac.0,
+            netns_cookie: endpoint.netns_cookie,
+        };
+        Ok(self.netns.run(|| self.get().attach_pod(&pod))??)
+    }
+
+    async fn detach(&self, ip: Ipv4Addr) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.netns.run(|| self.get().detach_pod(ip))??;
+        Ok(())
+    }
+}
+
+pub struct Pod {
+    pub space: Space,
+    pub ip: Ipv4Addr,
+}
+
+pub struct Machine {
+    pub nodes: Vec<Node>,
+    pub outside: Space,
+    _switch: Space,
+}
+
+impl Machine {
+    pub async fn new(nodes: u8, overlay: bool) -> Self {
+        let switch = Space::new("switch");
+        let ports = Handle::in_netns(&switch.netns).unwrap();
+        ports.link_add(&LinkSpec::bridge("br0").up()).await.unwrap();
+        let outside = Space::new("outside");
+        plug(&ports, &switch, &outside, OUTSIDE, 0).await;
+        let mut all = Vec::new();
+        for number in 1..=nodes {
+            all.push(Node::new(number, overlay, &ports, &switch).await);
+        }
+        let remotes: Vec<Remote> = all.iter().map(Node::remote).collect();
+        for node in &all {
+            node.network.node().ensure_remotes(&remotes).await.unwrap();
+            for remote in remotes.iter().filter(|remote| remote.node_ip != node.config.node_ip) {
+                node.datapath.get().put_remote(remote.pod_cidr, remote.node_ip).unwrap();
+            }
+        }
+        Self { nodes: all, outside, _switch: switch }
+    }
+}
+
+impl Node {
+    async fn new(number: u8, overlay: bool, ports: &Handle, switch: &Space) -> Self {
+        let space = Space::new(&format!("n{number}"));
+        let node_ip = Ipv4Addr::new(172, 30, 0, 10 + number);
+        plug(ports, switch, &space, node_ip, number).await;
+        let state = tempfile::tempdir().unwrap();
+        let pod_cidr = Ipv4Net::new(Ipv4Addr::new(10, 244, number, 0), 24).unwrap();
+        let routing = match overlay {
+            true => xebec_podnet::Routing::Vxlan { port: VXLAN_PORT },
+            false => xebec_podnet::Routing::Native,
+        };
+        let node = xebec_podnet::Node::prepare(&xebec_podnet::Config {
+            netns: space.netns.clone(),
+            state_dir: state.path().to_owned(),
+            node_ip,
+            pod_cidr,
+            routing,
+        })
+        .await
+        .unwrap();
+        let mounts = Mounts::new(&space.name);
+        let config = Config {
+            node_name: format!("node{number}"),
+            bpffs: mounts.bpffs.path().to_owned(),
+            cgroup_pods: mounts.cgroup.clone(),
+            cgroup_node: mounts.cgroup.clone(),
+            node_ip,
+            pod_cidr,
+            cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+            service_cidr: "10.96.0.0/12".parse().unwrap(),
+            routing: match &node.vxlan {
+                Some(link) => Routing::Vxlan { ifindex: link.index, vni: VNI },
+                None => Routing::Native,
+            },
+            uplinks: vec![node.uplink.index],
+            gateway: node.gateway,
+            snat_ports: Config::SNAT_PORTS,
+        };
+        let datapath = open(&space.netns, &config);
+        let attached = Arc::new(Attached {
+            netns: space.netns.clone(),
+            datapath: Some(Arc::new(datapath)).into(),
+        });
+        let network = PodNetwork::open(node, state.path(), attached.clone()).await.unwrap();
+        Self { number, space, mounts, config, datapath: attached, network, _state: state }
+    }
+
+    pub fn datapath(&self) -> Arc<Datapath> {
+        self.datapath.get()
+    }
+
+    /// The agent dies; what is pinned stays.
+    pub fn stop_agent(&self) {
+        *self.datapath.datapath.write().unwrap() = None;
+    }
+
+    pub fn start_agent(&self) {
+        let datapath = open(&self.space.netns, &self.config);
+        *self.datapath.datapath.write().unwrap() = Some(Arc::new(datapath));
+    }
+
+    pub async fn pod(&self, name: &str) -> Pod {
+        let space = Space::new(name);
+        let request = PodRequest {
+            container: space.name.clone(),
+            ifname: "eth0".to_owned(),
+            netns: space.netns.path().to_owned(),
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+            uid: name.to_owned(),
+        };
+        let ip = self.network.add(&request).await.unwrap().endpoint.ip;
+        Pod { space, ip }
+    }
+
+    pub async fn remove(&self, pod: Pod) {
+        self.network.del(&pod.space.name, "eth0").await.unwrap();
+    }
+
+    pub fn put(&self, vip: Ipv4Addr, port: u16, proto: u8, backends: &[(Ipv4Addr, u16)]) {
+        self.datapath().put_service(&service(vip, port, proto, backends)).unwrap();
+    }
+
+    fn remote(&self) -> Remote {
+        Remote { pod_cidr: self.config.pod_cidr, node_ip: self.config.node_ip }
+    }
+
+    pub fn report(&self) -> String {
+        let datapath = self.datapath();
+        format!("drops {:?} counters {:?}", datapath.drops(), datapath.counters())
+    }
+}
+
+pub fn service(vip: Ipv4Addr, port: u16, proto: u8, backends: &[(Ipv4Addr, u16)]) -> Service {
+    let backend = |(addr, port): &(Ipv4Addr, u16)| Backend {
+        addr: *addr,
+        port: *port,
+        local: false,
+        terminating: false,
+    };
+    Service {
+        frontends: vec![Frontend { key: FrontendKey::cluster_ip(vip, port, proto), flags: 0 }],
+        backends: backends.iter().map(backend).collect(),
+        affinity: None,
+    }
+}
+
+fn open(netns: &Netns, config: &Config) -> Datapath {
+    let opened = netns.run(|| Datapath::open(config.clone())).unwrap();
+    opened.unwrap_or_else(|error| panic!("{}", chain(&error)))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+async fn plug(ports: &Handle, switch: &Space, space: &Space, ip: Ipv4Addr, port: u8) {
+    let inside = Handle::in_netns(&space.netns).unwrap();
+    let name = format!("p{port}");
+    let peer = Peer::new(&name).netns(&switch.netns);
+    inside.link_add(&LinkSpec::veth("eth0", peer).up()).await.unwrap();
+    ports.link_set_master(&name, Some("br0")).await.unwrap();
+    ports.link_set_up(&name).await.unwrap();
+    let index = inside.link("eth0").await.unwrap().index;
+    inside.addr_add(index, IpNet::new(IpAddr::V4(ip), 24).unwrap()).await.unwrap();
+}
+
+/// Joins a cgroup, for a process that is told to by its parent.
+pub fn join_cgroup(path: &Path) -> io::Result<()> {
+    fs::write(path.join("cgroup.procs"), "0")
+}

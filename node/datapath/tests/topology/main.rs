@@ -1,0 +1,9 @@
+//! Nodes, pods and a host outside as network namespaces, with the real object and real TCP and UDP. Needs root.
+#![allow(clippy::unwrap_used)]
+
+mod machine;
+mod masquerade;
+mod pods;
+mod restart;
+mod service;
+mod tool;

@@ -1,0 +1,130 @@
+//! An agent that dies or is replaced takes nothing with it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::Ipv4Addr,
+    process::Child,
+    thread,
+    time::Duration,
+};
+
+use xebec_abi::proto::TCP;
+use xebec_datapath::Datapath;
+
+use crate::{
+    machine::{Machine, OUTSIDE},
+    tool::{addr, in_cgroup, serve, spawn, tcp},
+};
+
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 60);
+
+/// A stream that has had its first answer.
+struct Stream {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Stream {
+    fn start(mut child: Child) -> Self {
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("tool-started") {
+            line.clear();
+            assert_ne!(output.read_line(&mut line).unwrap(), 0, "the stream did not start");
+            assert!(!line.contains("error"), "{line}");
+        }
+        Self { child, output }
+    }
+
+    /// How many questions were answered.
+    fn finish(mut self) -> u64 {
+        drop(self.child.stdin.take());
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        self.child.wait().unwrap();
+        let asked = rest.split("asked ").nth(1).unwrap_or_else(|| panic!("the stream broke: {rest}"));
+        asked.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn streams_survive_restarts_of_the_agent() {
+    let machine = Machine::new(2, true).await;
+    let (one, two) = (&machine.nodes[0], &machine.nodes[1]);
+    let (client, local, remote) = (one.pod("client").await, one.pod("local").await, two.pod("remote").await);
+    serve(&local.space.netns, local.ip, 80, "local");
+    serve(&remote.space.netns, remote.ip, 80, "remote");
+    serve(&machine.outside.netns, OUTSIDE, 80, "outside");
+    one.put(VIP, 80, TCP, &[(remote.ip, 80)]);
+    let targets = [addr(local.ip, 80), addr(remote.ip, 80), addr(OUTSIDE, 80), addr(VIP, 80)];
+    let start = |to| Stream::start(spawn(&client.space.netns, &one.mounts.cgroup, "stream", to));
+    let streams: Vec<Stream> = targets.into_iter().map(start).collect();
+    let before = one.datapath().frontends().unwrap();
+    for _ in 0..3 {
+        one.stop_agent();
+        // Services forward and new flows open while no agent runs.
+        for to in targets {
+            let said = in_cgroup(&client.space.netns, &one.mounts.cgroup, "tcp", to);
+            assert!(said.contains(" sees "), "{said}");
+        }
+        one.start_agent();
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(one.datapath().frontends().unwrap(), before);
+    assert_eq!(one.datapath().pods().len(), 2);
+    for stream in streams {
+        assert!(stream.finish() > 10);
+    }
+    // A new pod gets programs of the new agent.
+    let late = one.pod("late").await;
+    assert!(late.space.netns.run(|| tcp(addr(remote.ip, 80))).unwrap().contains(" sees "));
+}
+
+#[tokio::test]
+async fn a_swap_under_load_loses_no_connection() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let client = node.pod("client").await;
+    let (a, b) = (node.pod("a").await, node.pod("b").await);
+    serve(&a.space.netns, a.ip, 80, "a");
+    serve(&b.space.netns, b.ip, 80, "b");
+    node.put(VIP, 80, TCP, &[(a.ip, 80), (b.ip, 80)]);
+    let datapath = node.datapath();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let swapper = thread::spawn(move || {
+        let mut swaps = 0;
+        while stopped.try_recv().is_err() {
+            let only = if swaps % 2 == 0 { a.ip } else { b.ip };
+            let service = crate::machine::service(VIP, 80, TCP, &[(only, 80)]);
+            datapath.put_service(&service).unwrap();
+            swaps += 1;
+            thread::sleep(Duration::from_micros(200));
+        }
+        swaps
+    });
+    for _ in 0..300 {
+        let said = client.space.netns.run(|| tcp(addr(VIP, 80))).unwrap();
+        assert!(said.contains(" sees "), "{said} {}", node.report());
+    }
+    stop.send(()).unwrap();
+    assert!(swapper.join().unwrap() > 100);
+}
+
+#[tokio::test]
+async fn removal_leaves_nothing() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let pod = node.pod("pod").await;
+    let ip = pod.ip;
+    node.remove(pod).await;
+    assert!(!node.datapath().pods().iter().any(|pod| pod.ip == ip));
+    node.stop_agent();
+    let directory = node.config.bpffs.join("xebec").join(&node.config.node_name);
+    assert!(directory.join("v1/links").is_dir());
+    Datapath::remove(&node.config.bpffs, &node.config.node_name).unwrap();
+    assert!(!directory.exists());
+    Datapath::remove(&node.config.bpffs, &node.config.node_name).unwrap();
+    let left = fs::read_dir(node.config.bpffs.join("xebec")).unwrap().count();
+    assert_eq!(left, 0);
+}

@@ -1,0 +1,180 @@
+//! Services through the socket hooks (clients in a cgroup) and packet by packet (clients in none).
+
+use std::{collections::BTreeSet, net::Ipv4Addr};
+
+use xebec_abi::proto::{TCP, UDP};
+
+use crate::{
+    machine::{Machine, Node, Pod},
+    tool::{addr, in_cgroup, mapped, serve, tcp, udp, udp_connected},
+};
+
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 50);
+
+fn put_both(node: &Node, backends: &[(Ipv4Addr, u16)]) {
+    node.put(VIP, 80, TCP, backends);
+    node.put(VIP, 80, UDP, backends);
+}
+
+async fn client_and_server(machine: &Machine) -> (Pod, Pod) {
+    let client = machine.nodes[0].pod("client").await;
+    let server = machine.nodes.last().unwrap().pod("server").await;
+    serve(&server.space.netns, server.ip, 8080, "server");
+    for node in &machine.nodes {
+        put_both(node, &[(server.ip, 8080)]);
+    }
+    (client, server)
+}
+
+#[tokio::test]
+async fn socket_hooks_translate_for_pods_and_for_the_node() {
+    let machine = Machine::new(2, true).await;
+    let node = &machine.nodes[0];
+    let (client, server) = client_and_server(&machine).await;
+    let (netns, cgroup) = (&client.space.netns, &node.mounts.cgroup);
+    let (to, to6) = (addr(VIP, 80), mapped(VIP, 80));
+    let sees = format!("server sees {}", client.ip);
+    for to in [to, to6] {
+        let report = || node.report();
+        assert_eq!(in_cgroup(netns, cgroup, "tcp", to), format!("{sees} peer {to}"), "{}", report());
+        assert_eq!(in_cgroup(netns, cgroup, "udp", to), format!("{sees} from {to}"));
+        let said = in_cgroup(netns, cgroup, "udp-connected", to);
+        assert_eq!(said, format!("{sees} from {to} peer {to}"));
+        let said = in_cgroup(&node.space.netns, cgroup, "tcp", to);
+        assert!(said.starts_with("server sees ") && said.ends_with(&format!("peer {to}")), "{said}");
+        let said = in_cgroup(&node.space.netns, cgroup, "udp", to);
+        assert!(said.ends_with(&format!(" from {to}")), "{said}");
+    }
+    // Addresses that are no services are left alone.
+    let direct = addr(server.ip, 8080);
+    assert_eq!(in_cgroup(netns, cgroup, "tcp", direct), format!("{sees} peer {direct}"));
+}
+
+#[tokio::test]
+async fn packets_are_translated_for_clients_no_hook_sees() {
+    for overlay in [true, false] {
+        let machine = Machine::new(2, overlay).await;
+        let (client, _server) = client_and_server(&machine).await;
+        let to = addr(VIP, 80);
+        let sees = format!("server sees {}", client.ip);
+        let report = || machine.nodes[0].report();
+        let netns = &client.space.netns;
+        assert_eq!(netns.run(|| tcp(to)).unwrap(), format!("{sees} peer {to}"), "{}", report());
+        assert_eq!(netns.run(|| udp(to, 1)).unwrap(), format!("{sees} from {to}"));
+        let said = netns.run(|| udp_connected(to)).unwrap();
+        assert_eq!(said, format!("{sees} from {to} peer {to}"));
+        let said = netns.run(|| udp(to, 4_000)).unwrap();
+        assert_eq!(said, format!("{sees} from {to}"), "fragments {}", report());
+    }
+}
+
+#[tokio::test]
+async fn node_dns_answers_on_the_service_address() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let pod = node.pod("pod").await;
+    let dns = Ipv4Addr::new(10, 96, 0, 10);
+    serve(&node.space.netns, node.config.gateway, 53, "dns");
+    node.put(dns, 53, UDP, &[(node.config.gateway, 53)]);
+    node.put(dns, 53, TCP, &[(node.config.gateway, 53)]);
+    let to = addr(dns, 53);
+    let sees = format!("dns sees {}", pod.ip);
+    let (netns, cgroup) = (&pod.space.netns, &node.mounts.cgroup);
+    assert_eq!(in_cgroup(netns, cgroup, "udp", to), format!("{sees} from {to}"));
+    let said = in_cgroup(netns, cgroup, "udp-connected", to);
+    assert_eq!(said, format!("{sees} from {to} peer {to}"));
+    assert_eq!(in_cgroup(netns, cgroup, "tcp", to), format!("{sees} peer {to}"));
+    // Packet by packet.
+    assert_eq!(netns.run(|| udp(to, 1)).unwrap(), format!("{sees} from {to}"), "{}", node.report());
+    assert_eq!(netns.run(|| tcp(to)).unwrap(), format!("{sees} peer {to}"));
+    // Processes of the node.
+    let said = in_cgroup(&node.space.netns, cgroup, "udp", to);
+    assert!(said.ends_with(&format!("from {to}")), "{said}");
+    let said = in_cgroup(&node.space.netns, cgroup, "udp-connected", to);
+    assert!(said.ends_with(&format!("from {to} peer {to}")), "{said}");
+}
+
+#[tokio::test]
+async fn a_pod_reaches_itself_through_its_service() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let pod = node.pod("pod").await;
+    serve(&pod.space.netns, pod.ip, 8080, "self");
+    put_both(node, &[(pod.ip, 8080)]);
+    let to = addr(VIP, 80);
+    let netns = &pod.space.netns;
+    let said = in_cgroup(netns, &node.mounts.cgroup, "tcp", to);
+    assert_eq!(said, format!("self sees {} peer {to}", pod.ip));
+    // Packet by packet the pod sees the hairpin address.
+    let said = netns.run(|| tcp(to)).unwrap();
+    assert_eq!(said, format!("self sees 169.254.77.77 peer {to}"), "{}", node.report());
+    let said = netns.run(|| udp(to, 1)).unwrap();
+    assert_eq!(said, format!("self sees 169.254.77.77 from {to}"), "{}", node.report());
+}
+
+#[tokio::test]
+async fn a_service_without_backends_refuses_at_once() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let pod = node.pod("pod").await;
+    put_both(node, &[]);
+    let to = addr(VIP, 80);
+    for client in ["tcp", "udp", "udp-connected"] {
+        let said = in_cgroup(&pod.space.netns, &node.mounts.cgroup, client, to);
+        assert_eq!(said, "error ConnectionRefused", "{client}");
+    }
+}
+
+#[tokio::test]
+async fn connections_spread_over_backends_and_follow_changes() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let client = node.pod("client").await;
+    let (a, b, c) = (node.pod("a").await, node.pod("b").await, node.pod("c").await);
+    for (pod, name) in [(&a, "a"), (&b, "b"), (&c, "c")] {
+        serve(&pod.space.netns, pod.ip, 8080, name);
+    }
+    let names = |rounds: usize| -> BTreeSet<String> {
+        let ask = || client.space.netns.run(|| tcp(addr(VIP, 80))).unwrap();
+        (0..rounds).map(|_| ask().split(' ').next().unwrap().to_owned()).collect()
+    };
+    put_both(node, &[(a.ip, 8080), (b.ip, 8080)]);
+    assert_eq!(names(40), ["a", "b"].map(str::to_owned).into());
+    put_both(node, &[(c.ip, 8080)]);
+    assert_eq!(names(10), ["c"].map(str::to_owned).into());
+}
+
+#[tokio::test]
+async fn session_affinity_binds_a_client_to_a_backend() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let client = node.pod("client").await;
+    let (a, b) = (node.pod("a").await, node.pod("b").await);
+    for (pod, name) in [(&a, "a"), (&b, "b")] {
+        serve(&pod.space.netns, pod.ip, 8080, name);
+    }
+    let mut service = crate::machine::service(VIP, 80, TCP, &[(a.ip, 8080), (b.ip, 8080)]);
+    service.affinity = Some(std::time::Duration::from_secs(10_800));
+    node.datapath().put_service(&service).unwrap();
+    let to = addr(VIP, 80);
+    let by_socket = || in_cgroup(&client.space.netns, &node.mounts.cgroup, "tcp", to);
+    let by_packet = || client.space.netns.run(|| tcp(to)).unwrap();
+    let first = by_socket();
+    for _ in 0..10 {
+        assert_eq!(by_socket(), first);
+        assert_eq!(by_packet(), first, "socket hooks and packets agree");
+    }
+    // The backend goes away: the client is bound to the other, and stays there when it comes back.
+    let (gone, other) = if first.starts_with("a ") { (&a, &b) } else { (&b, &a) };
+    let all = service.backends.clone();
+    service.backends.retain(|backend| backend.addr == other.ip);
+    node.datapath().put_service(&service).unwrap();
+    let second = by_socket();
+    assert!(second.starts_with("a ") || second.starts_with("b "), "{second}");
+    assert_ne!(second, first, "{} is gone", gone.ip);
+    service.backends = all;
+    node.datapath().put_service(&service).unwrap();
+    for _ in 0..10 {
+        assert_eq!(by_socket(), second);
+    }
+}
