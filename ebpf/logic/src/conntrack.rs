@@ -1,8 +1,6 @@
 //! Flows: what a packet does to the entry it belongs to.
 
-use xebec_abi::{
-    BackendId, Direction, Flow4, FlowKey4, FlowState, ServiceId, Tuple4, proto,
-};
+use xebec_abi::{BackendId, Direction, Flow4, FlowKey4, FlowState, ServiceId, Tuple4, proto};
 
 use crate::{
     Packet, Tables,
@@ -35,13 +33,7 @@ impl Touch {
     /// An ICMP error about a packet with the header `quoted`.
     #[inline(always)]
     pub fn error(packet: &impl Packet, tables: &impl Tables, quoted: &Ipv4) -> Self {
-        Self {
-            now_ns: tables.now_ns(),
-            bytes: packet.bytes(),
-            proto: quoted.proto,
-            tcp_flags: 0,
-            quoted: true,
-        }
+        Self { now_ns: tables.now_ns(), bytes: packet.bytes(), proto: quoted.proto, tcp_flags: 0, quoted: true }
     }
 
     /// Does this packet open a TCP connection?

@@ -60,11 +60,7 @@ pub fn answer<T: Tables>(tables: &T, tuple: Tuple4, proto: u8, touch: &Touch) ->
 /// An error about a packet to a backend is about a packet to the service. Not inlined, for the sake
 /// of the caller's stack.
 #[inline(never)]
-fn reverse_error<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    ip: &mut Ipv4,
-) -> Result<(), DropReason> {
+fn reverse_error<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<(), DropReason> {
     let Some(quoted) = icmp::quoted(packet, ip) else { return Ok(()) };
     let touch = Touch::error(packet, tables, &quoted.ip);
     let Some(answer) = answer(tables, quoted.tuple().reversed(), quoted.ip.proto, &touch) else {

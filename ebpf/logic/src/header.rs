@@ -128,11 +128,7 @@ pub fn ipv4(packet: &impl Packet, offset: usize) -> Option<Ipv4> {
 
 /// Parses the transport header; of a later fragment, finds what the first one said.
 #[inline(always)]
-pub fn transport<T: Tables>(
-    packet: &mut impl Packet,
-    tables: &T,
-    ip: &Ipv4,
-) -> Result<Transport, DropReason> {
+pub fn transport<T: Tables>(packet: &mut impl Packet, tables: &T, ip: &Ipv4) -> Result<Transport, DropReason> {
     if ip.fragment == Fragment::Later {
         return Ok(later(tables, ip));
     }
@@ -164,16 +160,9 @@ fn parse(packet: &impl Packet, ip: &Ipv4) -> Option<Transport> {
             let id = Be16::from_bytes([b[4], b[5]]);
             Some(match b[0] {
                 // Echo reply and echo.
-                0 | 8 => Transport {
-                    kind: Kind::Echo,
-                    ports: Ports { src: id, dst: id },
-                    flags: b[0],
-                    present: true,
-                },
+                0 | 8 => Transport { kind: Kind::Echo, ports: Ports { src: id, dst: id }, flags: b[0], present: true },
                 // Destination unreachable, time exceeded, parameter problem (RFC 792).
-                3 | 11 | 12 => {
-                    Transport { kind: Kind::IcmpError, ports: none, flags: b[0], present: true }
-                }
+                3 | 11 | 12 => Transport { kind: Kind::IcmpError, ports: none, flags: b[0], present: true },
                 _ => Transport { kind: Kind::Other, ports: none, flags: b[0], present: true },
             })
         }
@@ -191,12 +180,7 @@ fn later<T: Tables>(tables: &T, ip: &Ipv4) -> Transport {
     };
     match tables.fragment(&fragment_key(ip)) {
         Some(ports) => Transport { kind, ports, flags: 0, present: false },
-        None => Transport {
-            kind: Kind::UnknownFragment,
-            ports: Ports::default(),
-            flags: 0,
-            present: false,
-        },
+        None => Transport { kind: Kind::UnknownFragment, ports: Ports::default(), flags: 0, present: false },
     }
 }
 

@@ -85,17 +85,11 @@ fn rewrite<P: Packet>(
 ) -> Option<()> {
     if quoted.ip.proto == proto::ICMP {
         let (old, new) = (quoted.ports.src.bytes(), inner.ports.src.bytes());
-        let diff = diff(
-            u32::from(u16::from_ne_bytes(old)),
-            u32::from(u16::from_ne_bytes(new)),
-        );
+        let diff = diff(u32::from(u16::from_ne_bytes(old)), u32::from(u16::from_ne_bytes(new)));
         packet.add_csum(ip.l4 + ICMP_CSUM, diff, Csum::Data, false)?;
         packet.store(quoted.at, new)?;
     } else {
-        let (old, new) = (
-            word(quoted.ports.src, quoted.ports.dst),
-            word(inner.ports.src, inner.ports.dst),
-        );
+        let (old, new) = (word(quoted.ports.src, quoted.ports.dst), word(inner.ports.src, inner.ports.dst));
         packet.add_csum(ip.l4 + ICMP_CSUM, diff(old, new), Csum::Data, false)?;
         packet.store(quoted.at, new.to_ne_bytes())?;
     }

@@ -1,8 +1,7 @@
 //! Chooses a backend for a new connection.
 
 use xebec_abi::{
-    Affinity4, AffinityKey, Backend4, BackendKey, Be16, Counter, Frontend4, FrontendKey4,
-    MemberKey4, Tuple4,
+    Affinity4, AffinityKey, Backend4, BackendKey, Be16, Counter, Frontend4, FrontendKey4, MemberKey4, Tuple4,
     config::{CLIENT_ADDR4, CLIENT_NETNS},
     lb::frontend_flag,
 };
@@ -72,12 +71,7 @@ fn backend<T: Tables>(
 }
 
 #[inline(always)]
-fn slot<T: Tables>(
-    tables: &T,
-    frontend: &Frontend4,
-    count: u16,
-    pick: u32,
-) -> Result<Backend4, Replaced> {
+fn slot<T: Tables>(tables: &T, frontend: &Frontend4, count: u16, pick: u32) -> Result<Backend4, Replaced> {
     let key = BackendKey {
         service: frontend.service,
         generation: frontend.generation,
@@ -88,23 +82,13 @@ fn slot<T: Tables>(
 
 /// The backend a client is bound to, if the service still has it.
 #[inline(always)]
-fn remembered<T: Tables>(
-    tables: &T,
-    frontend: &Frontend4,
-    key: &AffinityKey,
-    now_ns: u64,
-) -> Option<Backend4> {
+fn remembered<T: Tables>(tables: &T, frontend: &Frontend4, key: &AffinityKey, now_ns: u64) -> Option<Backend4> {
     let affinity = tables.affinity(key)?;
     let lifetime_ns = u64::from(frontend.affinity_s) * 1_000_000_000;
     if now_ns.wrapping_sub(affinity.used_ns) > lifetime_ns {
         return None;
     }
-    let member = MemberKey4 {
-        service: frontend.service,
-        addr: affinity.addr,
-        port: affinity.port,
-        pad: [0; 2],
-    };
+    let member = MemberKey4 { service: frontend.service, addr: affinity.addr, port: affinity.port, pad: [0; 2] };
     if !tables.is_member(&member) {
         return None;
     }
@@ -115,8 +99,7 @@ fn remembered<T: Tables>(
 
 #[inline(always)]
 fn remember<T: Tables>(tables: &T, key: &AffinityKey, backend: &Backend4, now_ns: u64) {
-    let value =
-        Affinity4 { used_ns: now_ns, addr: backend.addr, port: backend.port, pad: [0; 2] };
+    let value = Affinity4 { used_ns: now_ns, addr: backend.addr, port: backend.port, pad: [0; 2] };
     tables.put_affinity(key, &value);
 }
 

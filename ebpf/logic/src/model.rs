@@ -221,9 +221,7 @@ impl Tables for Model {
         let (node, node_len) = self.node_prefix(addr);
         let key = |addr, prefix_len| PrefixKey4 { addr, prefix_len, pad: [0; 3] };
         let exact = self.remotes.get(&key(addr, 32)).or_else(|| self.remotes.get(&key(node, node_len)));
-        exact
-            .or_else(|| (0..=32).rev().find_map(|len| self.remotes.get(&key(truncate(addr, len), len))))
-            .copied()
+        exact.or_else(|| (0..=32).rev().find_map(|len| self.remotes.get(&key(truncate(addr, len), len)))).copied()
     }
 
     fn now_ns(&self) -> u64 {

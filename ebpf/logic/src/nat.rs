@@ -30,12 +30,7 @@ pub fn translate<P: Packet>(
 }
 
 #[inline(always)]
-fn rewrite<P: Packet>(
-    packet: &mut P,
-    ip: &mut Ipv4,
-    transport: &Transport,
-    to: &Tuple4,
-) -> Option<()> {
+fn rewrite<P: Packet>(packet: &mut P, ip: &mut Ipv4, transport: &Transport, to: &Tuple4) -> Option<()> {
     let addresses = address_diff(ip, to);
     if transport.present {
         match transport.kind {
@@ -50,12 +45,7 @@ fn rewrite<P: Packet>(
 
 /// Writes addresses and the header checksum; the transport is left alone.
 #[inline(always)]
-pub fn store_addresses<P: Packet>(
-    packet: &mut P,
-    ip: &mut Ipv4,
-    to: &Tuple4,
-    addresses: u32,
-) -> Option<()> {
+pub fn store_addresses<P: Packet>(packet: &mut P, ip: &mut Ipv4, to: &Tuple4, addresses: u32) -> Option<()> {
     ip.csum = csum::update(ip.csum, addresses);
     ip.src = to.src;
     ip.dst = to.dst;
@@ -83,10 +73,7 @@ fn ports<P: Packet>(
     optional: bool,
 ) -> Option<()> {
     packet.add_csum(l4 + csum, addresses, Csum::Pseudo, optional)?;
-    let (old, new) = (
-        word(transport.ports.src, transport.ports.dst),
-        word(to.ports.src, to.ports.dst),
-    );
+    let (old, new) = (word(transport.ports.src, transport.ports.dst), word(to.ports.src, to.ports.dst));
     if old != new {
         packet.add_csum(l4 + csum, diff(old, new), Csum::Data, optional)?;
         packet.store(l4, new.to_ne_bytes())?;
@@ -95,18 +82,10 @@ fn ports<P: Packet>(
 }
 
 #[inline(always)]
-fn identifier<P: Packet>(
-    packet: &mut P,
-    l4: usize,
-    transport: &Transport,
-    to: &Tuple4,
-) -> Option<()> {
+fn identifier<P: Packet>(packet: &mut P, l4: usize, transport: &Transport, to: &Tuple4) -> Option<()> {
     let (old, new) = (transport.ports.src.bytes(), to.ports.src.bytes());
     if old != new {
-        let diff = diff(
-            u32::from(u16::from_ne_bytes(old)),
-            u32::from(u16::from_ne_bytes(new)),
-        );
+        let diff = diff(u32::from(u16::from_ne_bytes(old)), u32::from(u16::from_ne_bytes(new)));
         packet.add_csum(l4 + ICMP_CSUM, diff, Csum::Data, false)?;
         packet.store(l4 + ICMP_ID, new)?;
     }
@@ -120,9 +99,7 @@ pub fn decrement_ttl<P: Packet>(packet: &mut P, ip: &mut Ipv4) -> Result<(), Dro
     let words = [[ip.ttl, ip.proto], [new, ip.proto]].map(|w| u32::from(u16::from_ne_bytes(w)));
     ip.csum = csum::update(ip.csum, diff(words[0], words[1]));
     ip.ttl = new;
-    packet
-        .store(IP_TTL, [new, ip.proto, ip.csum[0], ip.csum[1]])
-        .ok_or(DropReason::PacketWrite)
+    packet.store(IP_TTL, [new, ip.proto, ip.csum[0], ip.csum[1]]).ok_or(DropReason::PacketWrite)
 }
 
 #[cfg(test)]

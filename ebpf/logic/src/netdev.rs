@@ -12,10 +12,7 @@ use crate::{
 
 /// What arrives at an uplink.
 #[inline(always)]
-pub fn from_netdev<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-) -> Result<Verdict, DropReason> {
+pub fn from_netdev<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
     let Ok(Frame::Ipv4(mut ip)) = header::frame(packet) else { return Ok(Verdict::PASS) };
     if ip.dst == tables.node_ip() {
         // Not ours to judge what the node itself receives.

@@ -12,11 +12,7 @@ use crate::{
 
 /// What a pod sends. `ifindex` is the device it came from.
 #[inline(always)]
-pub fn from_pod<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    ifindex: u32,
-) -> Result<Verdict, DropReason> {
+pub fn from_pod<P: Packet, T: Tables>(packet: &mut P, tables: &T, ifindex: u32) -> Result<Verdict, DropReason> {
     let mut ip = match header::frame(packet)? {
         Frame::Ipv4(ip) => ip,
         Frame::Arp => return Ok(Verdict::PASS),

@@ -38,15 +38,9 @@ pub fn forward<P: Packet, T: Tables>(
 /// Chooses a backend and remembers it, for the request and for its answer. Not inlined: the stack of
 /// a program is 512 bytes, and this part needs its own only once per flow.
 #[inline(never)]
-fn open<T: Tables>(
-    tables: &T,
-    tuple: &Tuple4,
-    netns: u64,
-    touch: &Touch,
-) -> Result<Tuple4, DropReason> {
+fn open<T: Tables>(tables: &T, tuple: &Tuple4, netns: u64, touch: &Touch) -> Result<Tuple4, DropReason> {
     let (tuple, proto) = (*tuple, touch.proto);
-    let frontend =
-        FrontendKey4 { addr: tuple.dst, port: tuple.ports.dst, proto, scope: scope::INTERNAL };
+    let frontend = FrontendKey4 { addr: tuple.dst, port: tuple.ports.dst, proto, scope: scope::INTERNAL };
     // A hash, so that retransmissions choose the same backend even if nothing can be remembered.
     let pick = hash(&tuple, proto, tables.hash_seed());
     let client = Client::Netns(netns);
@@ -67,8 +61,7 @@ fn open<T: Tables>(
     let mut key = key(to.reversed(), proto, Direction::REPLY);
     let mut flow = first(tuple.reversed(), frontend.service, backend.id, touch);
     for _ in 0..2 {
-        tables
-            .put_flow(FlowMap::Conntrack, &key, &flow)?;
+        tables.put_flow(FlowMap::Conntrack, &key, &flow)?;
         key.tuple = tuple;
         key.direction = Direction::SERVICE;
         flow.to = to;

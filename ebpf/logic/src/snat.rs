@@ -1,9 +1,6 @@
 //! Masquerade: what a pod sends outside the cluster leaves from the node's address.
 
-use xebec_abi::{
-    BackendId, Be16, Counter, Direction, DropReason, Ports, ServiceId, Tuple4,
-    limits::SNAT_TRIES_MAX,
-};
+use xebec_abi::{BackendId, Be16, Counter, Direction, DropReason, Ports, ServiceId, Tuple4, limits::SNAT_TRIES_MAX};
 
 use crate::{
     FlowMap, Packet, Tables,
@@ -55,12 +52,7 @@ pub fn masquerade<P: Packet, T: Tables>(
 /// Finds a free port. The entry for answers is the claim: it is added only if it is not there. Not
 /// inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn open<T: Tables>(
-    tables: &T,
-    tuple: &Tuple4,
-    kind: Kind,
-    touch: &Touch,
-) -> Result<Tuple4, DropReason> {
+fn open<T: Tables>(tables: &T, tuple: &Tuple4, kind: Kind, touch: &Touch) -> Result<Tuple4, DropReason> {
     let (tuple, proto) = (*tuple, touch.proto);
     let min = tables.snat_port_min();
     let span = u32::from(tables.snat_port_max().wrapping_sub(min)) + 1;
@@ -77,8 +69,7 @@ fn open<T: Tables>(
                 key.tuple = tuple;
                 key.direction = Direction::OUT;
                 flow.to = to;
-                tables
-                    .put_flow(FlowMap::Nat, &key, &flow)?;
+                tables.put_flow(FlowMap::Nat, &key, &flow)?;
                 tables.count(Counter::Masquerade, touch.bytes);
                 return Ok(to);
             }
@@ -102,11 +93,7 @@ fn repair<T: Tables>(tables: &T, tuple: &Tuple4, to: &Tuple4, touch: &Touch) {
 
 /// A pod's error about an answer to a masqueraded flow: the outside knows the node's port.
 #[inline(never)]
-fn error_out<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    ip: &mut Ipv4,
-) -> Result<(), DropReason> {
+fn error_out<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<(), DropReason> {
     let Some(quoted) = icmp::quoted(packet, ip) else { return Err(DropReason::UnknownProtocol) };
     let touch = Touch::error(packet, tables, &quoted.ip);
     let request = quoted.tuple().reversed();
@@ -151,11 +138,7 @@ pub fn unmasquerade<P: Packet, T: Tables>(
 
 /// An error from outside about a masqueraded packet.
 #[inline(never)]
-fn error_in<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    ip: &mut Ipv4,
-) -> Result<bool, DropReason> {
+fn error_in<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<bool, DropReason> {
     let Some(quoted) = icmp::quoted(packet, ip) else { return Ok(false) };
     if quoted.ip.src != tables.node_ip() || !in_range(tables, quoted.ports.src) {
         return Ok(false);

@@ -1,10 +1,7 @@
 //! The socket hooks: a connection to a service is made to one of its backends, at no cost per
 //! packet, and the application sees the service's address.
 
-use xebec_abi::{
-    Addr4, Be16, Counter, FrontendKey4, Origin4, Origins4, lb::scope, limits::SOCKET_ORIGINS_MAX,
-    proto,
-};
+use xebec_abi::{Addr4, Be16, Counter, FrontendKey4, Origin4, Origins4, lb::scope, limits::SOCKET_ORIGINS_MAX, proto};
 
 use crate::{
     Tables,

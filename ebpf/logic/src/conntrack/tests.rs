@@ -36,10 +36,7 @@ fn partners_find_each_other() {
     let (client, vip, backend) = ([10, 0, 0, 1], [10, 96, 0, 1], [10, 0, 0, 2]);
     let touch = Touch { now_ns: 0, bytes: 0, proto: proto::TCP, tcp_flags: 0, quoted: false };
     let flow = |to| first(to, ServiceId(1), BackendId(1), &touch);
-    for (request, reply) in [
-        (Direction::SERVICE, Direction::REPLY),
-        (Direction::OUT, Direction::IN),
-    ] {
+    for (request, reply) in [(Direction::SERVICE, Direction::REPLY), (Direction::OUT, Direction::IN)] {
         let request = key(tuple(client, vip, ports(4000, 80)), proto::TCP, request);
         let to_backend = flow(tuple(client, backend, ports(4000, 8080)));
         let reply_key = request.partner(&to_backend).expect("a pair");

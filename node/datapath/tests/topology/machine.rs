@@ -14,9 +14,7 @@ use async_trait::async_trait;
 use ipnet::{IpNet, Ipv4Net};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
-use xebec_datapath::{
-    Backend, Config, Datapath, Frontend, FrontendKey, PodEndpoint, Routing, Service,
-};
+use xebec_datapath::{Backend, Config, Datapath, Frontend, FrontendKey, PodEndpoint, Routing, Service};
 use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
 use xebec_podnet::{EndpointInfo, Endpoints, PodNetwork, PodRequest, Remote, VXLAN_PORT};
 
@@ -77,7 +75,6 @@ fn cgroup2() -> PathBuf {
 }
 
 pub struct Node {
-    pub number: u8,
     pub space: Space,
     pub mounts: Mounts,
     pub config: Config,
@@ -100,10 +97,7 @@ impl Attached {
 
 #[async_trait]
 impl Endpoints for Attached {
-    async fn attach(
-        &self,
-        endpoint: &EndpointInfo,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let pod = PodEndpoint {
             ip: endpoint.ip,
             host_ifindex: endpoint.host_ifindex,
@@ -192,12 +186,9 @@ impl Node {
             snat_ports: Config::SNAT_PORTS,
         };
         let datapath = open(&space.netns, &config);
-        let attached = Arc::new(Attached {
-            netns: space.netns.clone(),
-            datapath: Some(Arc::new(datapath)).into(),
-        });
+        let attached = Arc::new(Attached { netns: space.netns.clone(), datapath: Some(Arc::new(datapath)).into() });
         let network = PodNetwork::open(node, state.path(), attached.clone()).await.unwrap();
-        Self { number, space, mounts, config, datapath: attached, network, _state: state }
+        Self { space, mounts, config, datapath: attached, network, _state: state }
     }
 
     pub fn datapath(&self) -> Arc<Datapath> {
@@ -247,12 +238,8 @@ impl Node {
 }
 
 pub fn service(vip: Ipv4Addr, port: u16, proto: u8, backends: &[(Ipv4Addr, u16)]) -> Service {
-    let backend = |(addr, port): &(Ipv4Addr, u16)| Backend {
-        addr: *addr,
-        port: *port,
-        local: false,
-        terminating: false,
-    };
+    let backend =
+        |(addr, port): &(Ipv4Addr, u16)| Backend { addr: *addr, port: *port, local: false, terminating: false };
     Service {
         frontends: vec![Frontend { key: FrontendKey::cluster_ip(vip, port, proto), flags: 0 }],
         backends: backends.iter().map(backend).collect(),

@@ -68,9 +68,7 @@ async fn a_flow_from_outside_to_a_pod_keeps_the_pods_address() {
     serve(&pod.space.netns, pod.ip, 80, "pod");
     let outside = &machine.outside.netns;
     let via = format!("{}", node.config.node_ip);
-    let route = || {
-        Command::new("ip").args(["route", "add", "10.244.1.0/24", "via", &via]).status().unwrap()
-    };
+    let route = || Command::new("ip").args(["route", "add", "10.244.1.0/24", "via", &via]).status().unwrap();
     assert!(outside.run(route).unwrap().success());
     let to = addr(pod.ip, 80);
     let said = outside.run(|| tcp(to)).unwrap();

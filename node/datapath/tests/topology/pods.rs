@@ -40,9 +40,7 @@ async fn the_node_and_its_pods_reach_each_other() {
     serve(&node.space.netns, node.config.node_ip, 10_250, "node");
     let said = node.space.netns.run(|| tcp(addr(a.ip, 80))).unwrap();
     assert!(said.starts_with("a sees "), "{said} {}", node.report());
-    for (ip, port, name) in
-        [(node.config.gateway, 53, "gateway"), (node.config.node_ip, 10_250, "node")]
-    {
+    for (ip, port, name) in [(node.config.gateway, 53, "gateway"), (node.config.node_ip, 10_250, "node")] {
         let to = addr(ip, port);
         let said = a.space.netns.run(|| tcp(to)).unwrap();
         assert_eq!(said, format!("{name} sees {} peer {to}", a.ip), "{}", node.report());
