@@ -3,10 +3,16 @@
 //! Each is level-triggered and in two halves: a pure `step` from what is observed to what should be
 //! written, and a shell that writes it. All see the cluster only through `xebec_client`.
 
+pub mod certificates;
+pub mod cluster_dns;
+pub mod clusterrole_aggregation;
 mod control;
 pub mod deployment;
+mod discovery;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod garbagecollector;
+pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
 pub mod podgc;
@@ -14,6 +20,7 @@ pub mod replicaset;
 pub mod root_ca_cert_publisher;
 pub mod serviceaccount;
 pub mod tainteviction;
+pub mod tokencleaner;
 
 use ipnet::Ipv4Net;
 use std::future::Future;
@@ -109,6 +116,12 @@ const ALL: &[(&str, Start)] = controllers! {
     "node-lifecycle" => nodelifecycle,
     "taint-eviction-controller" => tainteviction,
     "podgc" => podgc,
+    "namespace" => namespace,
+    "garbage-collector" => garbagecollector,
+    "csr" => certificates,
+    "clusterrole-aggregation" => clusterrole_aggregation,
+    "tokencleaner" => tokencleaner,
+    "cluster-dns" => cluster_dns,
 };
 
 /// The names that `--controllers` takes.

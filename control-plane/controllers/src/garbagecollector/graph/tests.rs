@@ -1,0 +1,65 @@
+use super::*;
+
+fn identity(uid: &str) -> Identity {
+    Identity { group: "".into(), kind: "Thing".into(), namespace: "ns".into(), name: uid.into(), uid: uid.into() }
+}
+
+fn meta(owners: &[&str], finalizers: &[&str], deleting: bool) -> ObjectMeta {
+    let reference = |uid: &&str| OwnerReference {
+        api_version: "v1".into(),
+        kind: "Thing".into(),
+        name: (*uid).into(),
+        uid: (*uid).into(),
+        block_owner_deletion: Some(true),
+        ..OwnerReference::default()
+    };
+    ObjectMeta {
+        owner_references: Some(owners.iter().map(reference).collect()),
+        finalizers: Some(finalizers.iter().map(ToString::to_string).collect()),
+        deletion_timestamp: deleting.then(|| xebec_types::time::time(xebec_types::time::now())),
+        ..ObjectMeta::default()
+    }
+}
+
+fn delete(uid: &str) -> Work {
+    Work::Delete(uid.into())
+}
+
+#[test]
+fn an_owner_that_was_never_seen_is_looked_for() {
+    let mut graph = Graph::default();
+    assert_eq!(graph.observe(identity("child"), &meta(&["owner"], &[], false)), [delete("child")]);
+    assert!(graph.get("owner").is_some_and(|n| n.is_virtual));
+    assert_eq!(graph.observe(identity("owner"), &meta(&[], &[], false)), []);
+    assert!(graph.get("owner").is_some_and(|n| !n.is_virtual && n.dependents.contains("child")));
+    assert_eq!(graph.observe(identity("second"), &meta(&["owner"], &[], false)), []);
+}
+
+#[test]
+fn dependents_of_what_is_gone_are_looked_at() {
+    let mut graph = Graph::default();
+    graph.observe(identity("owner"), &meta(&[], &[], false));
+    graph.observe(identity("child"), &meta(&["owner"], &[], false));
+    assert_eq!(graph.remove("owner"), [delete("child")]);
+    assert_eq!(graph.remove("child"), []);
+    assert_eq!(graph.len(), 0, "nothing is kept of what nobody names");
+}
+
+#[test]
+fn a_foreground_deletion_starts_with_the_dependents_and_ends_with_the_last() {
+    let mut graph = Graph::default();
+    graph.observe(identity("owner"), &meta(&[], &[], false));
+    graph.observe(identity("child"), &meta(&["owner"], &[], false));
+    let deleting = meta(&[], &[finalizer::FOREGROUND_DELETION], true);
+    assert_eq!(graph.observe(identity("owner"), &deleting), [delete("child"), delete("owner")]);
+    assert!(graph.get("child").is_some_and(|n| n.blocks("owner")));
+    assert_eq!(graph.remove("child"), [delete("owner")]);
+}
+
+#[test]
+fn orphaning_is_asked_for_while_the_finalizer_is_there() {
+    let mut graph = Graph::default();
+    let deleting = meta(&[], &[finalizer::ORPHAN], true);
+    assert_eq!(graph.observe(identity("owner"), &deleting), [Work::Orphan("owner".into())]);
+    assert_eq!(graph.observe(identity("owner"), &meta(&[], &[], true)), []);
+}

@@ -1,0 +1,93 @@
+//! Watches that feed the graph.
+
+use super::Collector;
+use super::graph::{Identity, Uid};
+use crate::discovery::Served;
+use futures::StreamExt;
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::task::{AbortHandle, JoinSet};
+use xebec_client::kube::core::{DynamicObject, PartialObjectMeta};
+use xebec_client::kube::runtime::watcher::{self, Event};
+use xebec_client::retry::Backoff;
+use xebec_client::{Api, chain};
+use xebec_types::{ObjectMeta, object};
+
+/// One task for each kind; all end when this is dropped.
+#[derive(Default)]
+pub(super) struct Monitors {
+    tasks: JoinSet<()>,
+    running: HashMap<String, (Served, AbortHandle)>,
+}
+
+impl Monitors {
+    /// Starts and stops watches so that these kinds are watched.
+    pub(super) fn follow(&mut self, collector: &Arc<Collector>, kinds: Vec<Served>) {
+        self.running.retain(|_, (kind, task)| {
+            let stays = kinds.contains(kind);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for kind in kinds {
+            let name = kind.group_resource();
+            if !self.running.contains_key(&name) {
+                let task = self.tasks.spawn(watch(Arc::clone(collector), kind.clone()));
+                self.running.insert(name, (kind, task));
+            }
+        }
+    }
+}
+
+async fn watch(collector: Arc<Collector>, kind: Served) {
+    let config = watcher::Config::default().streaming_lists();
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(collector.client.clone(), &kind.api);
+    let mut events = pin!(watcher::watcher(api, config));
+    let mut backoff = Backoff::reconnect();
+    let (group, name) = (Arc::from(kind.api.group.as_str()), Arc::from(kind.api.kind.as_str()));
+    let identity = |meta: &ObjectMeta| Identity {
+        group: Arc::clone(&group),
+        kind: Arc::clone(&name),
+        namespace: object::namespace(meta).into(),
+        name: object::name(meta).into(),
+        uid: object::uid(meta).into(),
+    };
+    let mut present: HashSet<Uid> = HashSet::new();
+    let mut listed: HashSet<Uid> = HashSet::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(object)) => {
+                listed.insert(observe(&collector, identity(&object.metadata), &object));
+            }
+            Ok(Event::InitDone) => {
+                backoff.reset();
+                for uid in present.difference(&listed) {
+                    collector.gone(uid);
+                }
+                present = std::mem::take(&mut listed);
+            }
+            Ok(Event::Apply(object)) => {
+                present.insert(observe(&collector, identity(&object.metadata), &object));
+            }
+            Ok(Event::Delete(object)) => {
+                let uid: Uid = object::uid(&object.metadata).into();
+                present.remove(&uid);
+                collector.gone(&uid);
+            }
+            Err(error) => {
+                tracing::debug!(kind = %name, error = chain(&error), "watch interrupted");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+        }
+    }
+}
+
+fn observe(collector: &Collector, identity: Identity, object: &PartialObjectMeta<DynamicObject>) -> Uid {
+    let uid = Arc::clone(&identity.uid);
+    let work = collector.graph().observe(identity, &object.metadata);
+    collector.enqueue(work);
+    uid
+}
