@@ -3,21 +3,47 @@
 //! The API server decodes and type-checks an object, then asks the [`Strategy`] of its resource. Facts (messages, field paths, defaults, columns)
 //! are those of Kubernetes 1.36: `pkg/apis/*/v1/defaults.go`, `pkg/apis/*/validation`, `pkg/registry/*/strategy.go`, `pkg/printers/internalversion`.
 
+pub mod allocator;
+pub mod apps;
+pub mod certificates;
+pub mod core;
 pub mod duration;
 pub mod errors;
 pub mod meta;
 pub mod names;
+pub mod network;
 pub mod pod;
+pub mod rbac;
+pub mod scale;
 pub mod strategy;
 pub mod value;
 
-pub use strategy::{Column, Context, DeleteOptions, Grace, Strategy, UserInfo};
+pub use strategy::{Column, Context, DeleteOptions, Grace, Scope, Strategy, UserInfo};
 use xebec_machinery::GroupResource;
 
 /// The strategy of a resource; one without behaviour of its own gets the generic one.
 pub fn strategy(resource: &GroupResource) -> &'static dyn Strategy {
     match (&*resource.group, &*resource.resource) {
+        ("", "configmaps") => &core::config_map::ConfigMap,
+        ("", "endpoints") => &network::endpoints::Endpoints,
+        // One storage for both groups; see [`core::event`].
+        ("" | "events.k8s.io", "events") => &core::event::Event,
+        ("", "namespaces") => &core::namespace::Namespace,
+        ("", "nodes") => &core::node::Node,
         ("", "pods") => &pod::Pod,
+        ("", "secrets") => &core::secret::Secret,
+        ("", "serviceaccounts") => &core::service_account::ServiceAccount,
+        ("", "services") => &network::service::Service,
+        ("apps", "controllerrevisions") => &apps::controller_revision::ControllerRevision,
+        ("apps", "deployments") => &apps::deployment::Deployment,
+        ("apps", "replicasets") => &apps::replica_set::ReplicaSet,
+        ("certificates.k8s.io", "certificatesigningrequests") => &certificates::CertificateSigningRequest,
+        ("coordination.k8s.io", "leases") => &core::lease::Lease,
+        ("discovery.k8s.io", "endpointslices") => &network::endpoint_slice::EndpointSlice,
+        (rbac::GROUP, "clusterroles") => &rbac::Role(Scope::Cluster),
+        (rbac::GROUP, "clusterrolebindings") => &rbac::Binding(Scope::Cluster),
+        (rbac::GROUP, "roles") => &rbac::Role(Scope::Namespaced),
+        (rbac::GROUP, "rolebindings") => &rbac::Binding(Scope::Namespaced),
         _ => &strategy::Generic,
     }
 }

@@ -8,7 +8,7 @@ use xebec_machinery::field::Error;
 use xebec_machinery::validation;
 
 use crate::errors::Errors;
-use crate::value::{at, keep, remove, same, string};
+use crate::value::{at, items, keep, remove, same, string};
 use crate::{duration, meta};
 
 /// Who asks, for what, and when.
@@ -212,6 +212,11 @@ pub trait Strategy: Send + Sync {
 
     /// Called when a DELETE leaves the object for a finalizer or a grace period, after the deletionTimestamp was set.
     fn prepare_for_deletion(&self, _object: &mut Value) {}
+
+    /// Whether something still has to finish before a deleted object may go.
+    fn is_finalizing(&self, object: &Value) -> bool {
+        !items(object, "metadata.finalizers").is_empty()
+    }
 
     fn columns(&self) -> &'static [Column] {
         const { &[Column::NAME, Column::string("Created At", meta::CREATED_AT)] }

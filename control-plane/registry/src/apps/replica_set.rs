@@ -1,0 +1,103 @@
+//! ReplicaSets: `ValidateReplicaSet`.
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use xebec_machinery::field::Path;
+
+use super::{container_cells, default_template, template_warnings, validate_selector_and_template};
+use crate::errors::Errors;
+use crate::names::not_negative;
+use crate::strategy::{Column, Context, Strategy, age};
+use crate::value::{at, default, integer, set};
+
+pub struct ReplicaSet;
+
+impl Strategy for ReplicaSet {
+    fn default(&self, set: &mut Value) {
+        default_template(set);
+        if let Some(spec) = set.get_mut("spec") {
+            default(spec, "replicas", 1);
+        }
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn prepare_for_create(&self, _context: &Context, object: &mut Value) {
+        set(object, "status", json!({"replicas": 0}));
+    }
+
+    fn validate_object(&self, set: &Value, errors: &mut Errors) {
+        let (spec, path) = (at(set, "spec"), Path::new("spec"));
+        not_negative(spec, "replicas", &path, errors);
+        not_negative(spec, "minReadySeconds", &path, errors);
+        validate_selector_and_template(set, "replicaset", errors);
+    }
+
+    fn validate_object_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
+        self.validate_object(new, errors);
+        errors.immutable(&Path::new("spec").child("selector"), at(new, "spec.selector"), at(old, "spec.selector"));
+    }
+
+    /// `ValidateReplicaSetStatus`.
+    fn validate_status(&self, new: &Value, _old: &Value, errors: &mut Errors) {
+        let (status, path) = (at(new, "status"), Path::new("status"));
+        for field in ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"] {
+            not_negative(status, field, &path, errors);
+        }
+        let count = |field| integer(status, field).unwrap_or(0);
+        for field in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
+            if count(field) > count("replicas") {
+                errors.invalid(&path.child(field), count(field), "cannot be greater than status.replicas");
+            }
+        }
+        if count("availableReplicas") > count("readyReplicas") {
+            errors.invalid(
+                &path.child("availableReplicas"),
+                count("availableReplicas"),
+                "cannot be greater than readyReplicas",
+            );
+        }
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        template_warnings(new, old)
+    }
+
+    fn fields(&self, set: &Value) -> Vec<(&'static str, String)> {
+        vec![("status.replicas", integer(set, "status.replicas").unwrap_or(0).to_string())]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const {
+            &[
+                Column::NAME,
+                Column::integer("Desired", "How many pods are wanted."),
+                Column::integer("Current", "How many pods there are."),
+                Column::integer("Ready", "How many pods are ready."),
+                Column::AGE,
+                Column::wide("Containers", "The names of the containers in the template."),
+                Column::wide("Images", "The images of the containers in the template."),
+                Column::wide("Selector", "The labels of the pods."),
+            ]
+        }
+    }
+
+    fn row(&self, set: &Value, now: OffsetDateTime) -> Vec<Value> {
+        let count = |path| json!(integer(set, path).unwrap_or(0));
+        let mut cells = vec![
+            json!(crate::meta::name(set)),
+            count("spec.replicas"),
+            count("status.replicas"),
+            count("status.readyReplicas"),
+            age(set, now),
+        ];
+        cells.extend(container_cells(set));
+        cells
+    }
+}

@@ -1,0 +1,183 @@
+//! Nodes: `ValidateNode`, `ValidateNodeUpdate`, `printNode`.
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use xebec_machinery::field::Path;
+use xebec_machinery::validation;
+
+use crate::errors::Errors;
+use crate::names::{EFFECTS, label_name};
+use crate::strategy::{Column, Context, Scope, Strategy, age};
+use crate::value::{at, boolean, entries, is_set, items, keep, same, set, string, strings};
+
+const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
+const ROLE: &str = "kubernetes.io/role";
+const ONLY: &str = "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)";
+
+pub struct Node;
+
+impl Strategy for Node {
+    fn scope(&self) -> Scope {
+        Scope::Cluster
+    }
+
+    fn default(&self, node: &mut Value) {
+        if !is_set(node, "status.allocatable") && is_set(node, "status.capacity") {
+            let capacity = at(node, "status.capacity").clone();
+            set(node, "status.allocatable", capacity);
+        }
+        normalize_pod_cidrs(node);
+    }
+
+    /// A kubelet registers its node with a status.
+    fn prepare_for_create(&self, _context: &Context, _node: &mut Value) {}
+
+    fn prepare_for_update(&self, _context: &Context, new: &mut Value, old: &Value) {
+        keep(new, old, "status");
+        normalize_pod_cidrs(new);
+    }
+
+    fn prepare_for_status_update(&self, _context: &Context, new: &mut Value, old: &Value) {
+        keep(new, old, "spec");
+    }
+
+    fn validate_object(&self, node: &Value, errors: &mut Errors) {
+        validate_spec(node, errors);
+    }
+
+    fn validate_object_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
+        validate_spec(new, errors);
+        let path = Path::new("spec");
+        let (before, after) = (at(old, "spec.podCIDRs"), at(new, "spec.podCIDRs"));
+        if !items(old, "spec.podCIDRs").is_empty() && !same(before, after) {
+            errors.forbidden(&path.child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid");
+        }
+        let provider = string(old, "spec.providerID");
+        if !provider.is_empty() && provider != string(new, "spec.providerID") {
+            errors.forbidden(
+                &path.child("providerID"),
+                "node updates may not change providerID except from \"\" to valid",
+            );
+        }
+        let mut rest = new.clone();
+        for field in ["podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"] {
+            keep(&mut rest, old, &format!("spec.{field}"));
+        }
+        if !same(at(&rest, "spec"), at(old, "spec")) {
+            errors.forbidden(&path, ONLY);
+        }
+    }
+
+    fn fields(&self, node: &Value) -> Vec<(&'static str, String)> {
+        vec![("spec.unschedulable", boolean(node, "spec.unschedulable").to_string())]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const {
+            &[
+                Column::NAME,
+                Column::string("Status", "Whether the node is ready, and whether it takes pods."),
+                Column::string("Roles", "The roles of the node."),
+                Column::AGE,
+                Column::string("Version", "The version of the node's kubelet."),
+                Column::wide("Internal-IP", "The address of the node inside the cluster."),
+                Column::wide("External-IP", "The address of the node outside the cluster."),
+                Column::wide("OS-Image", "The operating system of the node."),
+                Column::wide("Kernel-Version", "The kernel of the node."),
+                Column::wide("Container-Runtime", "The container runtime of the node."),
+            ]
+        }
+    }
+
+    fn row(&self, node: &Value, now: OffsetDateTime) -> Vec<Value> {
+        let info = at(node, "status.nodeInfo");
+        let or = |text: &str, none: &str| json!(if text.is_empty() { none } else { text });
+        vec![
+            json!(crate::meta::name(node)),
+            json!(status(node)),
+            json!(roles(node)),
+            age(node, now),
+            json!(string(info, "kubeletVersion")),
+            or(address(node, "InternalIP"), "<none>"),
+            or(address(node, "ExternalIP"), "<none>"),
+            or(string(info, "osImage"), "<unknown>"),
+            or(string(info, "kernelVersion"), "<unknown>"),
+            or(string(info, "containerRuntimeVersion"), "<unknown>"),
+        ]
+    }
+}
+
+fn validate_spec(node: &Value, errors: &mut Errors) {
+    let path = Path::new("spec");
+    let mut seen = Vec::new();
+    for (index, taint) in items(node, "spec.taints").iter().enumerate() {
+        let path = path.child("taints").index(index);
+        let (key, value, effect) = (string(taint, "key"), string(taint, "value"), string(taint, "effect"));
+        label_name(&path.child("key"), key, errors);
+        let messages = validation::label_value(value);
+        if !messages.is_empty() {
+            errors.invalid(&path.child("value"), value, messages.join(";"));
+        }
+        errors.one_of(&path.child("effect"), effect, &EFFECTS);
+        if seen.contains(&(key, effect)) {
+            errors.duplicate(&path, taint.clone());
+        }
+        seen.push((key, effect));
+    }
+    let cidrs: Vec<&str> = strings(node, "spec.podCIDRs").collect();
+    for (index, cidr) in cidrs.iter().enumerate().filter(|(_, cidr)| cidr.parse::<IpNet>().is_err()) {
+        let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+        errors.invalid(&path.child("podCIDRs").index(index), *cidr, detail);
+    }
+    if cidrs.len() > 2 {
+        errors.invalid(&path.child("podCIDRs"), json!(cidrs), "may specify no more than one CIDR for each IP family");
+    }
+    for (kind, list) in [("capacity", at(node, "status.capacity")), ("allocatable", at(node, "status.allocatable"))] {
+        for (name, amount) in list.as_object().into_iter().flatten() {
+            crate::pod::resources::amount(name, amount, &Path::new("status").child(kind).key(name), errors);
+        }
+    }
+}
+
+/// `podCIDR` is the first of `podCIDRs`; writing one writes the other (conversion.go).
+fn normalize_pod_cidrs(node: &mut Value) {
+    let one = string(node, "spec.podCIDR").to_owned();
+    let first = strings(node, "spec.podCIDRs").next().map(str::to_owned);
+    match first {
+        None if !one.is_empty() => set(node, "spec.podCIDRs", json!([one])),
+        Some(first) if one.is_empty() => set(node, "spec.podCIDR", first),
+        _ => {}
+    }
+}
+
+fn status(node: &Value) -> String {
+    let ready = items(node, "status.conditions").iter().find(|condition| string(condition, "type") == "Ready");
+    let mut status = ready
+        .map_or("Unknown", |ready| if string(ready, "status") == "True" { "Ready" } else { "NotReady" })
+        .to_owned();
+    if boolean(node, "spec.unschedulable") {
+        status.push_str(",SchedulingDisabled");
+    }
+    status
+}
+
+fn roles(node: &Value) -> String {
+    let mut roles: Vec<&str> = entries(node, "metadata.labels")
+        .filter_map(|(key, value)| match key.strip_prefix(ROLE_PREFIX) {
+            Some(role) if !role.is_empty() => Some(role),
+            None if key == ROLE => value.as_str().filter(|role| !role.is_empty()),
+            _ => None,
+        })
+        .collect();
+    roles.sort_unstable();
+    roles.dedup();
+    if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") }
+}
+
+fn address<'a>(node: &'a Value, kind: &str) -> &'a str {
+    items(node, "status.addresses")
+        .iter()
+        .find(|address| string(address, "type") == kind)
+        .map_or("", |a| string(a, "address"))
+}

@@ -1,0 +1,5 @@
+//! Services, and the endpoints behind them.
+
+pub mod endpoint_slice;
+pub mod endpoints;
+pub mod service;
