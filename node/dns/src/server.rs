@@ -98,10 +98,10 @@ async fn serve_udp(server: Arc<Server>, socket: Arc<UdpSocket>) {
         match server.local(buffer.get(..len).unwrap_or_default(), Transport::Udp) {
             Local::Answered(bytes) => send(&socket, &bytes, client).await,
             Local::Ignored => {}
-            Local::Forward(query, partial) => {
+            Local::Forward(question) => {
                 let (server, socket) = (server.clone(), socket.clone());
                 forwards.spawn(async move {
-                    if let Some(bytes) = server.remote(&query, partial, Transport::Udp).await {
+                    if let Some(bytes) = server.remote(*question, Transport::Udp).await {
                         send(&socket, &bytes, client).await;
                     }
                 });
@@ -152,7 +152,7 @@ async fn serve_stream(server: &Server, mut stream: TcpStream) -> io::Result<()> 
         let answer = match server.local(&bytes, Transport::Tcp) {
             Local::Answered(bytes) => Some(bytes),
             Local::Ignored => return Ok(()),
-            Local::Forward(query, partial) => server.remote(&query, partial, Transport::Tcp).await,
+            Local::Forward(question) => server.remote(*question, Transport::Tcp).await,
         };
         let Some(answer) = answer else { return Ok(()) };
         let len = u16::try_from(answer.len()).map_err(io::Error::other)?;
@@ -163,7 +163,7 @@ async fn serve_stream(server: &Server, mut stream: TcpStream) -> io::Result<()> 
 enum Local {
     Answered(Vec<u8>),
     /// What the cluster knows of it: perhaps CNAMEs to begin with.
-    Forward(Message, Answer),
+    Forward(Box<(Message, Answer)>),
     Ignored,
 }
 
@@ -186,7 +186,7 @@ impl Server {
         for _ in 0..CHASES_MAX {
             let Some(mut found) = self.cluster_answer(&name, kind) else {
                 let partial = Answer { answers: chain, chase: Some(name), ..Answer::code(ResponseCode::NoError) };
-                return Local::Forward(query, partial);
+                return Local::Forward(Box::new((query, partial)));
             };
             chain.append(&mut found.answers);
             match found.chase.take() {
@@ -215,10 +215,10 @@ impl Server {
     }
 
     /// Asks an upstream for the end of the chain.
-    async fn remote(&self, query: &Message, partial: Answer, transport: Transport) -> Option<Vec<u8>> {
+    async fn remote(&self, (query, partial): (Message, Answer), transport: Transport) -> Option<Vec<u8>> {
         let question = query.queries.first()?;
         let name = partial.chase.as_ref().unwrap_or(question.name());
-        let resolved = self.forwarder.resolve(name, question.query_type(), query).await;
+        let resolved = self.forwarder.resolve(name, question.query_type(), &query).await;
         let mut answer = match resolved {
             Some(message) => Answer {
                 code: message.metadata.response_code,
@@ -230,7 +230,7 @@ impl Server {
             None => Answer::code(ResponseCode::ServFail),
         };
         answer.answers.splice(..0, partial.answers);
-        self.encode(query, &answer, false, transport)
+        self.encode(&query, &answer, false, transport)
     }
 
     fn encode(&self, query: &Message, answer: &Answer, authoritative: bool, transport: Transport) -> Option<Vec<u8>> {

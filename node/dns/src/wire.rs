@@ -94,6 +94,8 @@ pub fn encode(
     let mut encoder = BinEncoder::new(&mut bytes);
     encoder.set_max_size(limit);
     message.emit(&mut encoder)?;
+    // A record that did not fit is rolled back by offset only: its bytes are still in the buffer.
+    encoder.trim();
     if let Some(opt) = opt {
         bytes.extend(opt);
         // The header's last two bytes count the additional records.
