@@ -5,6 +5,7 @@
 
 pub mod decode;
 pub mod default;
+pub mod protobuf;
 mod resource;
 mod table;
 mod view;

@@ -22,7 +22,10 @@ pub fn parse(document: &Value) -> Result<Definitions> {
         let properties =
             fields.iter().map(|(field, ty)| ((*field).to_owned(), serde_json::from_str(ty).unwrap_or_default()));
         let properties: serde_json::Map<_, _> = properties.collect();
-        found.insert((*name).to_owned(), serde_json::json!({"properties": properties}));
+        let kind = name.rsplit('.').next();
+        let gvk = serde_json::json!([{"group": "", "version": "v1", "kind": kind}]);
+        let definition = serde_json::json!({"properties": properties, "x-kubernetes-group-version-kind": gvk});
+        found.insert((*name).to_owned(), definition);
     }
     Ok(found)
 }

@@ -1,0 +1,105 @@
+use serde_json::json;
+
+use super::*;
+
+fn round_trip(value: Value) {
+    let bytes = encode(&value).unwrap_or_else(|e| panic!("{value}: {e}"));
+    assert_eq!(decode(&bytes), Ok(value));
+}
+
+#[test]
+fn objects_survive_a_round_trip() {
+    round_trip(json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "p", "labels": {"a": "b", "c": ""}, "creationTimestamp": "2026-01-02T03:04:05Z", "generation": 3, "managedFields": [
+            {"manager": "m", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}}]},
+        "spec": {
+            "containers": [{
+                "name": "c", "image": "i", "command": ["a", "b"], "resources": {"limits": {"cpu": "500m", "memory": "1Gi"}},
+                "ports": [{"containerPort": 80, "protocol": "TCP"}],
+                "livenessProbe": {"httpGet": {"port": "http", "path": "/"}, "periodSeconds": 3},
+                "readinessProbe": {"tcpSocket": {"port": 80}},
+                "env": [{"name": "E", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "k", "optional": false}}}],
+                "securityContext": {"runAsUser": 0, "privileged": false}}],
+            "volumes": [{"name": "v", "emptyDir": {}}, {"name": "w", "configMap": {"name": "cm"}},
+                {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}]}}],
+            "ephemeralContainers": [{"name": "e", "image": "i", "targetContainerName": "c"}],
+            "securityContext": {"supplementalGroups": [1, -2]}, "terminationGracePeriodSeconds": 0, "nodeSelector": {"x": "y"}},
+        "status": {"podIPs": [{"ip": "10.0.0.1"}], "podIP": "10.0.0.1"},
+    }));
+    round_trip(json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "metadata": {},
+        "spec": {"user": "u", "extra": {"k": ["a", "b"]}, "resourceAttributes": {"verb": "get"}}, "status": {"allowed": false},
+    }));
+    round_trip(json!({"apiVersion": "v1", "kind": "Secret", "data": {"k": "AAEC/w=="}, "immutable": true}));
+    round_trip(
+        json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "propagationPolicy": "Background", "preconditions": {"uid": "u"}}),
+    );
+    round_trip(
+        json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "code": 404, "reason": "NotFound", "details": {"name": "x", "causes": [{"field": "f"}]}}),
+    );
+    round_trip(
+        json!({"apiVersion": "apps/v1", "kind": "DeploymentList", "metadata": {"resourceVersion": "7"}, "items": [{
+            "metadata": {"name": "d"},
+            "spec": {
+                "replicas": 0, "selector": {}, "template": {"spec": {"containers": [{"name": "c"}]}},
+                "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}}}}]
+        }),
+    );
+    round_trip(
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {"renewTime": "2026-01-02T03:04:05.000006Z", "leaseDurationSeconds": 40}}),
+    );
+    round_trip(
+        json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 1, "data": {"kind": "X", "spec": {"a": [1]}}}),
+    );
+    round_trip(json!({"apiVersion": "v1", "kind": "PartialObjectMetadata", "metadata": {"name": "x"}}));
+}
+
+/// A Deployment as Go encodes it: zeros of fields that are no pointers are written.
+#[test]
+fn zeros_that_mean_nothing_are_dropped() {
+    let mut meta = Writer::default();
+    meta.bytes(1, b"d");
+    meta.bytes(2, b""); // generateName
+    meta.bytes(8, b""); // creationTimestamp
+    let mut spec = Writer::default();
+    spec.varint(1, 0); // replicas: a pointer
+    spec.varint(5, 0); // minReadySeconds: none
+    let mut raw = Writer::default();
+    raw.bytes(1, meta.as_slice());
+    raw.bytes(2, spec.as_slice());
+    let mut kind = Writer::default();
+    kind.bytes(1, b"apps/v1");
+    kind.bytes(2, b"Deployment");
+    let mut body = Writer::from(MAGIC.to_vec());
+    body.bytes(1, kind.as_slice());
+    body.bytes(2, raw.as_slice());
+    assert_eq!(
+        decode(body.as_slice()),
+        Ok(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": 0}}))
+    );
+    assert_eq!(kind_of(body.as_slice()), Ok(GroupVersionKind::new("apps", "v1", "Deployment")));
+}
+
+#[test]
+fn what_is_no_object_is_refused() {
+    let bad = |kind: &str| {
+        let mut type_meta = Writer::default();
+        type_meta.bytes(1, b"v1");
+        type_meta.bytes(2, kind.as_bytes());
+        let mut body = Writer::from(MAGIC.to_vec());
+        body.bytes(1, type_meta.as_slice());
+        body.bytes(2, &[0x0a, 0xff]);
+        decode(body.as_slice())
+    };
+    assert_eq!(decode(b"{}"), Err(Error::Magic));
+    assert_eq!(decode(b"k8s\0\x0a\x05"), Err(Error::Truncated));
+    assert!(matches!(bad("Nothing"), Err(Error::UnknownKind { .. })));
+    assert_eq!(bad("Pod"), Err(Error::Truncated));
+    assert!(encode(&json!({"apiVersion": "v1", "kind": "Pod", "spec": 1})).is_err());
+}
+
+#[test]
+fn the_names_of_pointers_are_sorted() {
+    assert!(decode::POINTERS.is_sorted());
+}
