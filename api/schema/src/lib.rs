@@ -5,6 +5,8 @@
 
 pub mod decode;
 pub mod default;
+mod describe;
+pub mod openapi;
 pub mod protobuf;
 mod resource;
 mod table;
