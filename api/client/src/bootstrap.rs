@@ -117,6 +117,14 @@ impl Joined {
         Ok(Arc::new(identity))
     }
 
+    /// Presents the certificate on disk, which another process of the node may have renewed.
+    pub fn reload(&self) -> Result<(), JoinError> {
+        if let Some(stored) = Identity::load(&self.dir.join(CLIENT_FILE))? {
+            self.identity.replace(&stored.pem())?;
+        }
+        Ok(())
+    }
+
     /// Renews both certificates at two thirds of their lives until `stop`; no restart needed.
     pub async fn rotate(&self, serving: &Identity, addresses: &[IpAddr], stop: &CancellationToken) {
         let client = csr::Request::client(&self.node_name);

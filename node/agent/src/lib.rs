@@ -1,0 +1,22 @@
+//! A node: kubelet, pod network, services and the eBPF datapath, wired into one task tree.
+//!
+//! Order at start: join the cluster; register the node; learn its podCIDR; make the devices; open the
+//! datapath (which has gone on forwarding meanwhile); then serve the CNI plugin, follow Services and
+//! other nodes, start DNS, and report the network ready. Any task that ends ends the agent: its
+//! supervisor starts it again, and nothing that pods use depends on it meanwhile.
+#![allow(unsafe_code)] // pidfd_open(2) and pidfd_getfd(2), in `process` alone.
+
+mod cidr;
+mod config;
+mod dns;
+mod endpoints;
+mod network;
+pub mod pause;
+pub mod process;
+mod remotes;
+mod run;
+mod services;
+mod withdraw;
+
+pub use config::{Config, Routing};
+pub use run::{Error, run};

@@ -1,0 +1,57 @@
+//! What an agent is told.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use xebec_client::bootstrap::Token;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub servers: Vec<String>,
+    pub token: Option<Token>,
+    pub ca_file: Option<PathBuf>,
+    pub node_name: String,
+    pub node_ip: Ipv4Addr,
+    /// Interfaces that lead to other nodes and outside, besides the one with `node_ip`.
+    pub uplinks: Vec<String>,
+    /// Certificates, address records, pods, logs: kept over restarts.
+    pub data_dir: PathBuf,
+    /// Sockets and pid files.
+    pub run_dir: PathBuf,
+    pub container_runtime_endpoint: PathBuf,
+    pub cni_bin_dir: PathBuf,
+    pub cni_conf_dir: PathBuf,
+    /// A mounted bpf filesystem.
+    pub bpffs: PathBuf,
+    /// Where cgroup2 is mounted.
+    pub cgroup_mount: PathBuf,
+    /// The node's cgroup below every hierarchy's root, such as `/xebec/node-1`.
+    pub cgroup_root: String,
+    pub routing: Routing,
+    pub cluster_cidr: Ipv4Net,
+    pub service_cidr: Ipv4Net,
+    pub cluster_dns: IpAddr,
+    pub cluster_domain: String,
+    /// Where DNS sends what is not of the cluster's domain; empty: the machine's /etc/resolv.conf.
+    pub dns_upstreams: Vec<String>,
+    pub kubelet_port: u16,
+    pub max_pods: u32,
+}
+
+/// How pods on other nodes are reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Routing {
+    Vxlan,
+    Native,
+}
+
+impl Config {
+    pub fn identity_dir(&self) -> PathBuf {
+        self.data_dir.join("pki")
+    }
+
+    pub fn cni_socket(&self) -> PathBuf {
+        self.run_dir.join("cni.sock")
+    }
+}

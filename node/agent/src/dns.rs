@@ -1,0 +1,63 @@
+//! Node-local DNS: a process of its own, so that names resolve while the agent restarts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use xebec_client::chain;
+
+use crate::Config;
+use crate::process::Process;
+
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+/// Keeps `xebec dns` running for ever; one that an earlier agent started is adopted.
+pub async fn supervise(config: Config, gateway: std::net::Ipv4Addr) {
+    loop {
+        if let Err(error) = run_once(&config, gateway).await {
+            tracing::warn!(error = chain(&error), "DNS not running");
+        }
+        tokio::time::sleep(BACK_OFF).await;
+    }
+}
+
+async fn run_once(config: &Config, gateway: std::net::Ipv4Addr) -> std::io::Result<()> {
+    let program = std::env::current_exe()?;
+    let pid_file = config.run_dir.join("dns.pid");
+    if let Some(process) = Process::load(&pid_file) {
+        if runs(process, &program) {
+            tracing::info!(pid = process.pid, "DNS adopted");
+            return process.ended().await;
+        }
+        // Another version of this binary: the address can be bound again once it has ended.
+        process.end()?;
+        process.ended().await?;
+    }
+    let log = fs::OpenOptions::new().create(true).append(true).open(log_file(config))?;
+    let mut command = tokio::process::Command::new(program);
+    command.arg("dns").args(["--listen", &format!("{gateway}:53"), "--node-name", &config.node_name]);
+    command.args(["--server", &config.servers.join(",")]).arg("--identity-dir").arg(config.identity_dir());
+    command.args(["--cluster-domain", &config.cluster_domain]).arg("--snapshot").arg(config.data_dir.join("dns.json"));
+    for upstream in &config.dns_upstreams {
+        command.args(["--upstream", upstream]);
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+    let mut child = command.spawn()?;
+    if let Some(process) = child.id().and_then(|pid| Process::find(pid.cast_signed())) {
+        process.save(&pid_file)?;
+    }
+    tracing::info!(pid = child.id(), %gateway, "DNS started");
+    let status = child.wait().await?;
+    tracing::warn!(%status, "DNS ended");
+    Ok(())
+}
+
+fn log_file(config: &Config) -> PathBuf {
+    config.data_dir.join("dns.log")
+}
+
+/// The kernel appends ` (deleted)` when the file was replaced.
+fn runs(process: Process, program: &Path) -> bool {
+    fs::read_link(format!("/proc/{}/exe", process.pid)).is_ok_and(|exe| exe == program)
+}

@@ -1,0 +1,108 @@
+//! The pod network of the node: devices, then the datapath on them, then the CNI plugin in front.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+use xebec_datapath::Datapath;
+use xebec_netlink::{Handle, Netns};
+use xebec_podnet::{Node, PodNetwork, VXLAN_PORT, cni};
+
+use crate::endpoints::DatapathEndpoints;
+use crate::{Config, Routing};
+
+/// The VXLAN network identifier of every cluster: clusters are told apart by their underlays.
+const VNI: u32 = 1;
+
+pub struct Network {
+    pub pods: Arc<PodNetwork>,
+    pub datapath: Arc<Datapath>,
+    pub server: cni::Server,
+}
+
+/// # Errors
+/// Names the step that failed.
+pub async fn open(config: &Config, pod_cidr: Ipv4Net) -> Result<Network, Box<dyn std::error::Error + Send + Sync>> {
+    let netns = Netns::current()?;
+    let state_dir = config.data_dir.join("podnet");
+    let node = Node::prepare(&xebec_podnet::Config {
+        netns: netns.clone(),
+        state_dir: state_dir.clone(),
+        node_ip: config.node_ip,
+        pod_cidr,
+        routing: match config.routing {
+            Routing::Vxlan => xebec_podnet::Routing::Vxlan { port: VXLAN_PORT },
+            Routing::Native => xebec_podnet::Routing::Native,
+        },
+    })
+    .await?;
+    let datapath = Arc::new(Datapath::open(datapath_config(config, &netns, &node).await?)?);
+    let endpoints = Arc::new(DatapathEndpoints(Arc::clone(&datapath)));
+    let pods = Arc::new(PodNetwork::open(node, &state_dir, endpoints).await?);
+    let server = cni::Server::bind(&config.cni_socket(), Arc::clone(&pods))?;
+    install_plugin(config)?;
+    Ok(Network { pods, datapath, server })
+}
+
+async fn datapath_config(
+    config: &Config,
+    netns: &Netns,
+    node: &Node,
+) -> Result<xebec_datapath::Config, Box<dyn std::error::Error + Send + Sync>> {
+    let cgroup_node = config.cgroup_mount.join(config.cgroup_root.trim_start_matches('/'));
+    let cgroup_pods = cgroup_node.join("kubepods");
+    fs::create_dir_all(&cgroup_pods)?;
+    let handle = Handle::in_netns(netns)?;
+    let mut uplinks = vec![node.uplink.index];
+    for name in &config.uplinks {
+        let index = handle.link(name).await?.index;
+        if !uplinks.contains(&index) {
+            uplinks.push(index);
+        }
+    }
+    Ok(xebec_datapath::Config {
+        node_name: config.node_name.clone(),
+        bpffs: config.bpffs.clone(),
+        cgroup_pods,
+        cgroup_node,
+        node_ip: config.node_ip,
+        pod_cidr: node.pod_cidr,
+        cluster_cidr: config.cluster_cidr,
+        service_cidr: config.service_cidr,
+        routing: match &node.vxlan {
+            Some(device) => xebec_datapath::Routing::Vxlan { ifindex: device.index, vni: VNI },
+            None => xebec_datapath::Routing::Native,
+        },
+        uplinks,
+        gateway: node.gateway,
+        snat_ports: xebec_datapath::Config::SNAT_PORTS,
+    })
+}
+
+/// This binary under the plugins' names, and the configuration that makes containerd call it: last,
+/// because containerd reports the network ready once the configuration is there.
+fn install_plugin(config: &Config) -> io::Result<()> {
+    let program = std::env::current_exe()?;
+    fs::create_dir_all(&config.cni_bin_dir)?;
+    for name in ["xebec", "loopback"] {
+        replace_link(&program, &config.cni_bin_dir.join(name))?;
+    }
+    fs::create_dir_all(&config.cni_conf_dir)?;
+    let path = config.cni_conf_dir.join("10-xebec.conflist");
+    let temporary = path.with_extension("tmp");
+    fs::write(&temporary, cni::conflist(&config.cni_socket()))?;
+    fs::rename(&temporary, &path)
+}
+
+/// Points `link` at `target`, unless another CNI plugin of that name is there.
+fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(link) {
+        Ok(metadata) if !metadata.is_symlink() => return Ok(()),
+        Ok(_) => fs::remove_file(link)?,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(_) => {}
+    }
+    std::os::unix::fs::symlink(target, link)
+}

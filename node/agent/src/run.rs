@@ -1,0 +1,210 @@
+//! The task tree.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use xebec_client::bootstrap::{Join, JoinError, Joined, join};
+use xebec_client::identity::Identity;
+use xebec_client::{Informers, chain};
+use xebec_datapath::Datapath;
+
+use crate::withdraw::WithdrawFromServices;
+use crate::{Config, cidr, dns, network, pause, remotes, services};
+
+/// Flows that ended are looked for this often.
+const GARBAGE_PERIOD: Duration = Duration::from_secs(10);
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("join the cluster")]
+    Join(#[from] JoinError),
+    #[error("use {endpoint}: is containerd running?")]
+    Runtime {
+        endpoint: String,
+        #[source]
+        source: xebec_cri::Error,
+    },
+    #[error("learn the node's podCIDR")]
+    PodCidr(#[source] std::io::Error),
+    #[error("set up the pod network")]
+    Network(#[source] AnyError),
+    #[error("{task} ended")]
+    Task {
+        task: &'static str,
+        #[source]
+        source: Option<AnyError>,
+    },
+}
+
+/// Runs the node until `stop`, or until a part fails.
+///
+/// # Errors
+/// The first part that failed.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
+    let joined = Arc::new(
+        join(&Join {
+            servers: config.servers.clone(),
+            token: config.token.clone(),
+            ca_file: config.ca_file.clone(),
+            dir: config.identity_dir(),
+            node_name: config.node_name.clone(),
+        })
+        .await?,
+    );
+    let addresses = [IpAddr::V4(config.node_ip)];
+    let serving = joined.serving(&addresses).await?;
+    let endpoint = config.container_runtime_endpoint.display().to_string();
+    pause::ensure(xebec_cri::connect(&config.container_runtime_endpoint))
+        .await
+        .map_err(|source| Error::Runtime { endpoint, source })?;
+    let informers = Informers::new(joined.client.clone());
+    let (ready, network_ready) = watch::channel(false);
+
+    let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
+    let kubelet = kubelet_config(&config, &joined, &serving, network_ready, &informers);
+    let (client, kubelet_informers) = (joined.client.clone(), informers.clone());
+    tasks.spawn("kubelet", {
+        let stop = stop.clone();
+        async move { xebec_kubelet::run(kubelet, client, kubelet_informers, stop).await.map_err(Into::into) }
+    });
+    tasks.spawn("certificate rotation", {
+        let (joined, stop) = (Arc::clone(&joined), stop.clone());
+        async move {
+            joined.rotate(&serving, &addresses, &stop).await;
+            Ok(())
+        }
+    });
+    let start = tasks.until_failed(start_network(&config, &informers, &stop));
+    let running = start.await??;
+    tasks.adopt(running);
+    ready.send_replace(true);
+    tasks.wait().await
+}
+
+/// Everything below the kubelet, in order.
+async fn start_network(config: &Config, informers: &Informers, stop: &CancellationToken) -> Result<Parts, Error> {
+    let pod_cidr = cidr::learn(&config.data_dir, informers, &config.node_name).await.map_err(Error::PodCidr)?;
+    let network = network::open(config, pod_cidr).await.map_err(Error::Network)?;
+    let gateway = network.pods.node().gateway;
+    tracing::info!(%pod_cidr, %gateway, "pod network ready");
+    let (datapath, name) = (network.datapath, config.node_name.clone());
+    let server = network.server;
+    let cni_stop = stop.clone();
+    let mut parts = Parts::default();
+    parts.add("CNI server", async move { server.run(cni_stop).await.map_err(Into::into) });
+    parts.add("services", endless(follow_services(informers.clone(), &name, Arc::clone(&datapath), stop.clone())));
+    let remotes = remotes::follow(informers.clone(), name, network.pods, Arc::clone(&datapath));
+    parts.add("routes", endless(remotes));
+    parts.add("DNS", endless(dns::supervise(config.clone(), gateway)));
+    parts.add("garbage collection", endless(collect_garbage(datapath)));
+    Ok(parts)
+}
+
+fn kubelet_config(
+    config: &Config,
+    joined: &Joined,
+    serving: &Arc<Identity>,
+    network_ready: watch::Receiver<bool>,
+    informers: &Informers,
+) -> xebec_kubelet::Config {
+    let tls = xebec_kubelet::Tls {
+        cert_resolver: Arc::clone(serving) as _,
+        client_ca_pem: joined.ca_pem.clone().into_bytes(),
+    };
+    let root_dir = config.data_dir.join("kubelet");
+    let node_ip = IpAddr::V4(config.node_ip);
+    xebec_kubelet::Config {
+        container_runtime_endpoint: config.container_runtime_endpoint.clone(),
+        cgroup_root: format!("{}/kubepods", config.cgroup_root.trim_end_matches('/')),
+        cluster_dns: vec![config.cluster_dns],
+        cluster_domain: config.cluster_domain.clone(),
+        port: config.kubelet_port,
+        max_pods: config.max_pods,
+        withdraw: Some(Arc::new(WithdrawFromServices(informers.clone()))),
+        ..xebec_kubelet::Config::new(&config.node_name, node_ip, root_dir, tls, network_ready)
+    }
+}
+
+fn follow_services(
+    informers: Informers,
+    node_name: &str,
+    datapath: Arc<Datapath>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let config = xebec_services::Config::new(node_name);
+    let sink = Arc::new(services::DatapathSink(datapath));
+    async move { xebec_services::run(&informers, config, sink, Arc::default(), stop).await }
+}
+
+async fn collect_garbage(datapath: Arc<Datapath>) {
+    loop {
+        tokio::time::sleep(GARBAGE_PERIOD).await;
+        let datapath = Arc::clone(&datapath);
+        match tokio::task::spawn_blocking(move || datapath.collect_garbage()).await {
+            Ok(Ok(collected)) => tracing::debug!(?collected, "ended flows forgotten"),
+            Ok(Err(error)) => tracing::warn!(error = chain(&error), "ended flows not looked for"),
+            Err(error) => tracing::warn!(%error, "garbage collection panicked"),
+        }
+    }
+}
+
+async fn endless(task: impl Future<Output = ()>) -> Result<(), AnyError> {
+    task.await;
+    Ok(())
+}
+
+type Part = std::pin::Pin<Box<dyn Future<Output = Result<(), AnyError>> + Send>>;
+
+/// Tasks that are ready to be spawned.
+#[derive(Default)]
+struct Parts(Vec<(&'static str, Part)>);
+
+impl Parts {
+    fn add(&mut self, name: &'static str, part: impl Future<Output = Result<(), AnyError>> + Send + 'static) {
+        self.0.push((name, Box::pin(part)));
+    }
+}
+
+struct Tasks {
+    set: JoinSet<(&'static str, Result<(), AnyError>)>,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = Result<(), AnyError>> + Send + 'static) {
+        self.set.spawn(async move { (name, task.await) });
+    }
+
+    fn adopt(&mut self, parts: Parts) {
+        for (name, part) in parts.0 {
+            self.spawn(name, part);
+        }
+    }
+
+    /// Drives `start` to its end, unless a task that runs already ends first.
+    async fn until_failed<T>(&mut self, start: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::select! {
+            value = start => Ok(value),
+            ended = self.wait() => Err(ended.err().unwrap_or(Error::Task { task: "agent", source: None })),
+        }
+    }
+
+    /// Waits for the first task that ends; fine after `stop`, an error before.
+    async fn wait(&mut self) -> Result<(), Error> {
+        let ended = tokio::select! {
+            () = self.stop.cancelled() => return Ok(()),
+            ended = self.set.join_next() => ended,
+        };
+        match ended {
+            Some(Ok((task, outcome))) => Err(Error::Task { task, source: outcome.err() }),
+            Some(Err(panic)) => Err(Error::Task { task: "a task", source: Some(panic.into()) }),
+            None => Ok(()),
+        }
+    }
+}

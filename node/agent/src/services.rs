@@ -1,0 +1,158 @@
+//! Services that the controller compiled become entries of the datapath's maps.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use xebec_abi::lb::{frontend_flag, scope};
+use xebec_datapath::Datapath;
+use xebec_services::{
+    Backend, Change, Frontend, FrontendKey, FrontendKind, Programmed, Protocol, ServicePort, Sink, SinkError,
+    TrafficPolicy,
+};
+
+pub struct DatapathSink(pub Arc<Datapath>);
+
+#[async_trait::async_trait]
+impl Sink for DatapathSink {
+    async fn programmed(&self) -> Result<Vec<Programmed>, SinkError> {
+        Ok(self.0.frontends()?.iter().filter_map(programmed).collect())
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Vec<(usize, SinkError)> {
+        // One call for all of them is a few system calls; only when it fails is it told which one it was.
+        let puts: Option<Vec<_>> = changes.iter().map(|change| put(change).and_then(service)).collect();
+        if let Some(services) = puts
+            && self.0.put_services(&services).is_ok()
+        {
+            return Vec::new();
+        }
+        let one = |change: &Change| -> Result<(), SinkError> {
+            match change {
+                Change::Put(port) => {
+                    if let Some(service) = service(port) {
+                        self.0.put_service(&service)?;
+                    }
+                }
+                Change::Remove(key) => {
+                    if let Some(key) = frontend_key(key) {
+                        self.0.remove_frontend(&key)?;
+                    }
+                }
+            }
+            Ok(())
+        };
+        changes.iter().map(one).enumerate().filter_map(|(index, done)| Some((index, done.err()?))).collect()
+    }
+}
+
+fn put(change: &Change) -> Option<&ServicePort> {
+    match change {
+        Change::Put(port) => Some(port),
+        Change::Remove(_) => None,
+    }
+}
+
+/// `None` when it has no IPv4 frontend: the maps of IPv6 do not exist yet.
+fn service(port: &ServicePort) -> Option<xebec_datapath::Service> {
+    let policy = match port.id.policy {
+        TrafficPolicy::Cluster => 0,
+        TrafficPolicy::Local => frontend_flag::LOCAL_ONLY,
+    };
+    let frontends: Vec<_> = port.frontends.iter().filter_map(|frontend| kernel_frontend(frontend, policy)).collect();
+    let backends = port.backends.iter().filter_map(|backend| {
+        let (addr, port) = (ipv4(backend.addr)?, backend.port);
+        Some(xebec_datapath::Backend { addr, port, local: backend.local, terminating: backend.terminating })
+    });
+    let backends = backends.collect();
+    (!frontends.is_empty()).then_some(xebec_datapath::Service { frontends, backends, affinity: port.affinity })
+}
+
+fn kernel_frontend(frontend: &Frontend, policy: u16) -> Option<xebec_datapath::Frontend> {
+    let kind = match frontend.kind {
+        FrontendKind::ClusterIp => 0,
+        FrontendKind::NodePort => frontend_flag::NODE_PORT,
+        FrontendKind::LoadBalancer | FrontendKind::ExternalIp => frontend_flag::EXTERNAL,
+    };
+    Some(xebec_datapath::Frontend { key: frontend_key(&frontend.key)?, flags: policy | kind })
+}
+
+fn frontend_key(key: &FrontendKey) -> Option<xebec_datapath::FrontendKey> {
+    let (addr, port, proto) = (ipv4(key.addr)?, key.port, key.protocol.number());
+    Some(xebec_datapath::FrontendKey { addr, port, proto, scope: scope::INTERNAL })
+}
+
+fn ipv4(addr: IpAddr) -> Option<Ipv4Addr> {
+    match addr {
+        IpAddr::V4(addr) => Some(addr),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// `None` for a protocol that no Service has.
+fn programmed(kernel: &xebec_datapath::Programmed) -> Option<Programmed> {
+    let key = &kernel.frontend.key;
+    let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.number() == key.proto)?;
+    let flags = kernel.frontend.flags;
+    let kind = match flags {
+        flags if flags & frontend_flag::NODE_PORT != 0 => FrontendKind::NodePort,
+        flags if flags & frontend_flag::EXTERNAL != 0 => FrontendKind::LoadBalancer,
+        _ => FrontendKind::ClusterIp,
+    };
+    let policy = if flags & frontend_flag::LOCAL_ONLY == 0 { TrafficPolicy::Cluster } else { TrafficPolicy::Local };
+    let backend = |backend: &xebec_datapath::Backend| Backend {
+        addr: IpAddr::V4(backend.addr),
+        port: backend.port,
+        local: backend.local,
+        terminating: backend.terminating,
+    };
+    let mut backends: Vec<_> = kernel.backends.iter().map(backend).collect();
+    backends.sort_unstable();
+    let key = FrontendKey { addr: IpAddr::V4(key.addr), port: key.port, protocol };
+    Some(Programmed { frontend: Frontend { key, kind }, policy, backends, affinity: kernel.affinity })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use xebec_services::{PortId, ServiceKey};
+
+    use super::*;
+
+    /// What is written reads back as what was wanted: otherwise every restart would write everything again.
+    #[track_caller]
+    fn check(kind: FrontendKind, policy: TrafficPolicy, affinity: Option<Duration>) {
+        let key = FrontendKey { addr: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), port: 53, protocol: Protocol::Udp };
+        let backend =
+            |n, local| Backend { addr: IpAddr::V4(Ipv4Addr::new(10, 244, 0, n)), port: 53, local, terminating: false };
+        let port = ServicePort {
+            id: PortId {
+                service: ServiceKey::new("kube-system", "kube-dns"),
+                port: "dns".into(),
+                protocol: Protocol::Udp,
+                policy,
+            },
+            frontends: vec![Frontend { key, kind }],
+            backends: vec![backend(1, false), backend(2, true)],
+            affinity,
+        };
+        let kernel = service(&port).expect("IPv4");
+        let mut backends = kernel.backends.clone();
+        backends.sort_by_key(|backend| !backend.local);
+        let read = xebec_datapath::Programmed {
+            frontend: kernel.frontends[0],
+            service: xebec_datapath::ServiceId(1),
+            affinity: kernel.affinity,
+            backends,
+        };
+        assert_eq!(programmed(&read), port.programmed().next().map(|(_, programmed)| programmed));
+    }
+
+    #[test]
+    fn services_read_back_as_they_were_written() {
+        check(FrontendKind::ClusterIp, TrafficPolicy::Cluster, None);
+        check(FrontendKind::ClusterIp, TrafficPolicy::Local, Some(Duration::from_secs(10800)));
+        check(FrontendKind::NodePort, TrafficPolicy::Cluster, None);
+        check(FrontendKind::LoadBalancer, TrafficPolicy::Local, None);
+    }
+}
