@@ -1,6 +1,7 @@
 //! Everything around the product: set-up of a machine, builds, a demo cluster, tests, benchmarks.
 
 mod bench;
+mod bpf;
 mod codegen;
 mod images;
 mod setup;
@@ -35,6 +36,9 @@ enum Command {
     },
     /// Measure xebec beside its peers
     Bench(bench::Bench),
+    /// Build, check and measure the eBPF programs
+    #[command(subcommand)]
+    Bpf(bpf::Bpf),
     /// Check crate edges and file sizes
     Tidy,
     /// Build the demo image as a docker-archive and print its path
@@ -48,6 +52,7 @@ fn main() -> Result<()> {
         Command::Test(test) => test.run(),
         Command::Codegen { check } => codegen::run(check),
         Command::Bench(bench) => bench.run(),
+        Command::Bpf(bpf) => bpf.run(),
         Command::Tidy => tidy::run(),
         Command::Images => images::demo().map(|path| println!("{}", path.display())),
     }
