@@ -2,9 +2,12 @@
 
 mod spec;
 
+use std::time::Duration;
+
 use futures::TryStreamExt;
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
+use tokio::time::Instant;
 
 pub use spec::{LinkKind, LinkSpec, Peer, Vxlan};
 
@@ -19,6 +22,8 @@ pub struct Link {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// Up and with a carrier, and the kernel has acted on it: packets that are sent are not dropped any more.
+    pub operational: bool,
     /// Index of the bridge it is a port of.
     pub master: Option<u32>,
     /// Index of the veth peer (in the peer's namespace) or of the underlying device.
@@ -113,6 +118,25 @@ impl Handle {
         self.change("set up link", name, named(name).up()).await
     }
 
+    /// Waits until the device is operational, at most `limit`; returns whether it is.
+    ///
+    /// The second end of a veth pair to come up sends at once; for the first one a work item of the kernel attaches the
+    /// queue a little later, and until then it drops what is sent (`linkwatch_do_dev`, `dev_activate`).
+    pub async fn link_wait_operational(&self, name: &str, limit: Duration) -> Result<bool> {
+        let end = Instant::now() + limit;
+        let mut asked = 0_u32;
+        while !self.link(name).await?.operational {
+            if Instant::now() >= end {
+                return Ok(false);
+            }
+            asked += 1;
+            if asked > 8 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        Ok(true)
+    }
+
     pub async fn link_set_down(&self, name: &str) -> Result<()> {
         self.change("set down link", name, named(name).down()).await
     }
@@ -162,6 +186,7 @@ impl From<&LinkMessage> for Link {
             mac: None,
             mtu: 0,
             up: message.header.flags.contains(LinkFlags::Up),
+            operational: false,
             master: None,
             link: None,
             kind: kind(message).map(|kind| kind.to_string()).unwrap_or_default(),
@@ -171,6 +196,7 @@ impl From<&LinkMessage> for Link {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok().map(MacAddr),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::OperState(state) => link.operational = *state == State::Up,
                 LinkAttribute::Controller(index) => link.master = Some(*index),
                 LinkAttribute::Link(index) => link.link = Some(*index),
                 _ => {}

@@ -43,13 +43,14 @@ pub struct PodNetwork {
 }
 
 impl PodNetwork {
-    /// Opens the address records in `state_dir` and attaches the pods that still exist to the datapath again.
-    /// Records without a device stay until [`PodNetwork::collect_garbage`] or the runtime's DEL.
+    /// Opens the address records in `state_dir`, attaches the pods that still exist to the datapath again, and removes
+    /// what certainly belongs to none: records whose namespace and device are both gone, and devices without a record.
     pub async fn open(node: Node, state_dir: &Path, endpoints: Arc<dyn Endpoints>) -> Result<Self> {
         let ipam = Ipam::open(&state_dir.join("addresses"), node.pod_cidr)?;
         let shards = std::array::from_fn(|_| tokio::sync::Mutex::new(()));
         let network = Self { node, endpoints, ipam: Mutex::new(ipam), since: Mutex::new(HashMap::new()), shards };
         network.attach_existing().await?;
+        network.remove_strays(&network.records()).await?;
         Ok(network)
     }
 
@@ -121,7 +122,6 @@ impl PodNetwork {
     /// Removes the pods that are not in `live`, the sandboxes that the runtime listed at `listed_at`, and host devices
     /// without a record. Returns how many.
     pub async fn collect_garbage(&self, live: &HashSet<String>, listed_at: Instant) -> Result<usize> {
-        let links = self.node.handle.links().await?;
         let records = self.records();
         let mut collected = 0;
         for record in records.iter().filter(|record| !live.contains(&record.container)) {
@@ -131,22 +131,40 @@ impl PodNetwork {
                 collected += 1;
             }
         }
-        // The record of a pod is there before its device: a device that was listed before the records were read and
-        // has none belongs to nobody.
-        let known: HashSet<String> = records.iter().map(|r| host_device(&r.container, &r.ifname)).collect();
+        Ok(collected + self.remove_strays(&records).await?)
+    }
+
+    /// Removes host devices without a record. The record of a pod is there before its device, so a device that was
+    /// listed before the records were read, and has none, belongs to nobody.
+    async fn remove_strays(&self, earlier: &[Record]) -> Result<usize> {
+        let links = self.node.handle.links().await?;
+        let device = |record: &Record| host_device(&record.container, &record.ifname);
+        let known: HashSet<String> = earlier.iter().chain(&self.records()).map(device).collect();
+        let mut removed = 0;
         for link in links.iter().filter(|link| is_host_device(&link.name) && !known.contains(&link.name)) {
             self.node.handle.link_del_index(link.index).await?;
-            collected += 1;
+            removed += 1;
         }
-        Ok(collected)
+        Ok(removed)
     }
 
     async fn attach_existing(&self) -> Result<()> {
         for record in self.records() {
             let name = host_device(&record.container, &record.ifname);
-            let Some(link) = self.node.handle.link_by_name(&name).await? else { continue };
-            let Ok(cookie) = Netns::open(&record.netns).and_then(|netns| netns.cookie()) else { continue };
-            self.attach(&record, &EndpointInfo::new(&record, link.index, cookie)).await?;
+            let link = self.node.handle.link_by_name(&name).await?;
+            let cookie = Netns::open(&record.netns).and_then(|netns| netns.cookie());
+            match (link, cookie) {
+                (Some(link), Ok(cookie)) => {
+                    self.attach(&record, &EndpointInfo::new(&record, link.index, cookie)).await?;
+                }
+                // The device dies with its namespace: without either the pod is gone, as after a reboot.
+                (None, Err(_)) => {
+                    tracing::info!(pod = label(&record), ip = %record.ip, "address of a pod that is gone released");
+                    self.remove(&record).await?;
+                }
+                // Half made or half gone: the runtime's DEL, or the garbage collection, will tell.
+                _ => {}
+            }
         }
         Ok(())
     }

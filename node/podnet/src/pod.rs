@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use xebec_netlink::{Handle, Link, LinkSpec, MacAddr, Neighbour, Netns, Peer, Result, Route};
@@ -54,17 +55,21 @@ impl EndpointInfo {
     }
 }
 
+/// The kernel gives a new pair its carrier within a millisecond, unless many devices change at the same time.
+const CARRIER_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// Makes the pod's devices and routes.
 ///
-/// Netlink round trips: one for the pair, one wave for both ends' indices, one wave for the rest.
+/// Netlink round trips: one for the pair, one for both ends' indices, one wave for each end. The pod's end comes up
+/// last, so that it sends from its first packet on; the host's end is waited for.
 pub async fn create(node: &Node, record: &Record) -> Result<EndpointInfo> {
     let netns = Netns::open(&record.netns)?;
     let (pod, cookie) = Handle::in_netns_with_cookie(&netns)?;
     let name = host_device(&record.container, &record.ifname);
-    // A pair of that name can only be what a crash in the middle of an earlier request left.
     let peer = Peer::new(&name).mac(host_mac(&name)).mtu(node.pod_mtu).netns(node.handle.netns());
-    let spec = LinkSpec::veth(&record.ifname, peer).mac(pod_mac(&name)).mtu(node.pod_mtu).up();
+    let spec = LinkSpec::veth(&record.ifname, peer).mac(pod_mac(&name)).mtu(node.pod_mtu);
     match pod.link_add(&spec).await {
+        // A pair of that name can only be what a crash in the middle of an earlier request left.
         Err(error) if error.is_exists() => {
             node.handle.link_del(&name).await?;
             pod.link_add(&spec).await?;
@@ -72,7 +77,11 @@ pub async fn create(node: &Node, record: &Record) -> Result<EndpointInfo> {
         outcome => outcome?,
     }
     let (inside, outside) = tokio::try_join!(pod.link(&record.ifname), node.handle.link(&name))?;
-    tokio::try_join!(configure_pod(node, &pod, &inside, record, &name), configure_host(node, &outside, record, &name))?;
+    configure_host(node, &outside, record, &name).await?;
+    configure_pod(node, &pod, &inside, record, &name).await?;
+    if !node.handle.link_wait_operational(&name, CARRIER_TIMEOUT).await? {
+        tracing::warn!(namespace = record.namespace, name = record.name, device = name, "no carrier yet");
+    }
     Ok(EndpointInfo::new(record, outside.index, cookie))
 }
 
@@ -109,6 +118,7 @@ async fn configure_pod(node: &Node, pod: &Handle, inside: &Link, record: &Record
     tokio::try_join!(
         biased;
         pod.link_set_up("lo"),
+        pod.link_set_up(&record.ifname),
         pod.addr_add(inside.index, host_net(record.ip)),
         pod.neigh_add(gateway),
         pod.route_add(&route),

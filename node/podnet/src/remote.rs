@@ -22,31 +22,37 @@ pub struct Changes {
 }
 
 impl Node {
-    /// Exactly these remotes. Twice is once.
+    /// Exactly these remotes. Twice is once. One that the kernel refuses does not keep the others from their routes;
+    /// the first refusal is returned.
     pub async fn ensure_remotes(&self, remotes: &[Remote]) -> Result<()> {
         let actual = self.handle.route_list().await?;
-        let desired: Vec<Route> = self.others(remotes).map(|remote| self.route(remote)).collect();
         let neighbours = self.handle.neigh_list().await?;
-        for remote in self.others(remotes) {
-            if let Some(neighbour) = self.neighbour(remote)
-                && !neighbours.contains(&neighbour)
-            {
-                self.handle.neigh_add(neighbour).await?;
+        let desired: Vec<Route> = self.others(remotes).map(|remote| self.route(remote)).collect();
+        let changes = diff(&actual, &desired);
+        let mut outcome = Ok(());
+        let mut note = |result: xebec_netlink::Result<()>| {
+            if outcome.is_ok() {
+                outcome = result;
+            }
+        };
+        for neighbour in self.others(remotes).filter_map(|remote| self.neighbour(remote)) {
+            if !neighbours.contains(&neighbour) {
+                note(self.handle.neigh_add(neighbour).await);
             }
         }
-        let changes = diff(&actual, &desired);
         for route in &changes.delete {
-            self.handle.route_del(route).await?;
+            note(self.handle.route_del(route).await);
+            let overlay = self.vxlan.as_ref().map(|vxlan| vxlan.index);
             if let (Some(via), Some(dev)) = (route.via, route.dev)
-                && self.vxlan.as_ref().is_some_and(|vxlan| vxlan.index == dev)
+                && overlay == Some(dev)
             {
-                self.handle.neigh_del(dev, via).await?;
+                note(self.handle.neigh_del(dev, via).await);
             }
         }
         for route in &changes.replace {
-            self.handle.route_replace(route).await?;
+            note(self.handle.route_replace(route).await);
         }
-        Ok(())
+        Ok(outcome?)
     }
 
     fn others<'a>(&self, remotes: &'a [Remote]) -> impl Iterator<Item = &'a Remote> {

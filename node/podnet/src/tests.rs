@@ -88,6 +88,7 @@ impl TestNode {
         for (node, handle) in nodes.iter().zip(&handles) {
             let address = ipnet::IpNet::new(IpAddr::V4(node.config.node_ip), 24).unwrap();
             handle.addr_add(handle.link("eth0").await.unwrap().index, address).await.unwrap();
+            assert!(handle.link_wait_operational("eth0", Duration::from_secs(5)).await.unwrap());
         }
         nodes
     }
@@ -214,12 +215,18 @@ async fn a_restart_attaches_pods_again_and_collects_what_is_gone() {
     let c = TestNetns::new("c");
     let newer = network.add(&request("c", &c)).await.unwrap().endpoint;
     let live = HashSet::from(["a".to_owned()]);
-    assert_eq!(network.collect_garbage(&live, listed_at).await.unwrap(), 2);
+    assert_eq!(network.collect_garbage(&live, listed_at).await.unwrap(), 1);
     assert_eq!(network.collect_garbage(&live, listed_at).await.unwrap(), 0);
     assert_eq!(*node.datapath.pods.lock().unwrap(), BTreeSet::from([kept.ip, newer.ip]));
     assert!(handle.link_by_name("xbridge").await.unwrap().is_some());
     assert!(handle.link_by_name("xb0123456789ab").await.unwrap().is_none());
     network.check("a", "eth0").await.unwrap();
+
+    // As after a reboot: namespaces and devices are gone, the records are not.
+    drop((network, a));
+    handle.link_del(&host_device("a", "eth0")).await.unwrap();
+    let records = node.open().await.records();
+    assert_eq!(records.iter().map(|record| record.container.as_str()).collect::<Vec<_>>(), ["c"]);
 }
 
 #[tokio::test]
