@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -20,6 +20,16 @@ pub const PAUSE_IMAGE: &str = "registry.xebec.test/pause:1";
 pub const BUSYBOX_IMAGE: &str = "registry.xebec.test/busybox:1";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
+static SHARED: AtomicBool = AtomicBool::new(false);
+
+/// Gives the calling thread, and every thread and process it starts from now on, a mount namespace that dies with them. A containerd
+/// started then sees what the test mounts.
+pub fn private_mounts() {
+    use nix::mount::{MsFlags, mount};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("unshare the mount namespace: run as root");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    SHARED.store(true, Ordering::Relaxed);
+}
 
 /// A running containerd.
 #[derive(Debug)]
@@ -120,11 +130,9 @@ impl Containerd {
         };
         fs::create_dir_all(&group).unwrap();
         let log = fs::File::create(self.dir.join("log")).unwrap();
-        let script = format!(
-            "echo $$ > {}/cgroup.procs && exec unshare -m --propagation private containerd -c {}/config.toml",
-            group.display(),
-            self.dir.display()
-        );
+        let unshare = if SHARED.load(Ordering::Relaxed) { "" } else { "unshare -m --propagation private" };
+        let (group, dir) = (group.display(), self.dir.display());
+        let script = format!("echo $$ > {group}/cgroup.procs && exec {unshare} containerd -c {dir}/config.toml");
         let mut command = Command::new("sh");
         command.args(["-c", &script]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());

@@ -241,7 +241,10 @@ fn sub_path_of(volume: &Mounted, sub: &str) -> Result<PathBuf> {
     let base = volume.path.canonicalize().map_err(|e| failed(format!("{}: {e}", volume.path.display())))?;
     let wanted = base.join(sub);
     if !wanted.exists() {
-        std::fs::create_dir_all(&wanted).map_err(|e| failed(format!("{sub}: {e}")))?;
+        // Whoever may write to the volume may write here.
+        let made = std::fs::create_dir_all(&wanted).and_then(|()| std::fs::metadata(&base));
+        let made = made.and_then(|of_volume| std::fs::set_permissions(&wanted, of_volume.permissions()));
+        made.map_err(|e| failed(format!("{sub}: {e}")))?;
     }
     let real = wanted.canonicalize().map_err(|e| failed(format!("{sub}: {e}")))?;
     if !real.starts_with(&base) {

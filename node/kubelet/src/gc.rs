@@ -16,9 +16,6 @@ use crate::worker::{remove, remove_runtime_objects, remove_volumes};
 
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// For a container of a pod whose object is long gone.
-const GRACE: Duration = Duration::from_secs(10);
-
 pub(crate) async fn run(kubelet: Arc<Kubelet>, pods: Arc<Informer<Pod>>) {
     // Before the first list every pod would look like an orphan.
     pods.synced().await;
@@ -76,7 +73,8 @@ fn names(dir: &Path) -> Vec<String> {
 /// A pod that was deleted while no kubelet ran.
 async fn orphan(kubelet: &Arc<Kubelet>, uid: &str) {
     let Ok(observed) = observe(&*kubelet.runtime, uid).await else { return };
-    let stops = observed.running().map(|c| kubelet.runtime.stop_container(&c.id, GRACE));
+    let stops =
+        observed.running().map(|c| kubelet.runtime.stop_container(&c.id, Duration::from_secs(c.grace_seconds.max(1))));
     futures::future::join_all(stops).await;
     for sandbox in &observed.sandboxes {
         if let Err(error) = kubelet.runtime.stop_pod_sandbox(&sandbox.id).await {

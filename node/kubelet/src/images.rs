@@ -116,13 +116,40 @@ impl Images {
     }
 }
 
-/// The characters an image name may have; the runtime judges the rest.
+/// Whether the name can be one: lower-case path components after an optional registry. The runtime judges the rest.
 fn is_reference(image: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '@' | '[' | ']');
-    let repository = image.split('@').next().unwrap_or_default();
-    let path = repository.rsplit_once('/').map_or(repository, |(_, last)| last).split(':').next().unwrap_or_default();
-    !path.is_empty()
-        && !path.starts_with(['.', '-', '_'])
-        && !path.chars().any(|c| c.is_ascii_uppercase())
-        && image.chars().all(allowed)
+    let full = reference::normalize(image);
+    let name = full.split('@').next().unwrap_or_default();
+    let Some((_registry, path)) = name.split_once('/') else { return false };
+    let (path, tag) = path.rsplit_once(':').unwrap_or((path, "latest"));
+    let component = |part: &str| {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        part.chars().all(inner) && edge(part.chars().next()) && edge(part.chars().last())
+    };
+    path.split('/').all(component)
+        && !tag.is_empty()
+        && tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_reference;
+
+    #[test]
+    fn names_that_cannot_be_images_are_told_apart() {
+        for good in [
+            "a",
+            "a:1",
+            "docker.io/library/a:1",
+            "localhost:5000/a/b",
+            "r.test/a_b-c@sha256:00",
+            "registry.xebec.test/busybox:1",
+        ] {
+            assert!(is_reference(good), "{good}");
+        }
+        for bad in ["", "UPPER", "a//b", "-a", "a b", "a:", "r.test/", "a/../b:1", "http://a"] {
+            assert!(!is_reference(bad), "{bad}");
+        }
+    }
 }

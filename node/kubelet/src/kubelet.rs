@@ -92,7 +92,12 @@ impl Kubelet {
         self.locked().remove(uid);
     }
 
-    /// The UIDs of all pods that have a worker.
+    #[cfg(test)]
+    pub(crate) fn forget_workers(&self) {
+        self.locked().clear();
+    }
+
+    /// Whether the pod has a worker.
     pub(crate) fn known(&self, uid: &str) -> bool {
         self.locked().contains_key(uid)
     }

@@ -52,6 +52,8 @@ pub struct Instance {
     pub message: String,
     pub hash: String,
     pub log_path: PathBuf,
+    /// Of the pod, for when its object is gone.
+    pub grace_seconds: u64,
     pub(crate) termination: Termination,
 }
 
@@ -139,6 +141,7 @@ fn instance(status: v1::ContainerStatus, sandbox_id: String) -> Instance {
         name: label(&status.labels, key::CONTAINER_NAME),
         restart_count: annotation(key::RESTART_COUNT).parse().unwrap_or_default(),
         hash: annotation(key::CONTAINER_HASH),
+        grace_seconds: annotation(key::GRACE_PERIOD).parse().unwrap_or(30),
         sandbox_id,
         state,
         created_at: status.created_at,
@@ -216,6 +219,7 @@ impl Instance {
             message: String::new(),
             hash: String::new(),
             log_path: PathBuf::new(),
+            grace_seconds: 30,
             termination: Termination::default(),
         }
     }

@@ -107,10 +107,10 @@ async fn secrets_and_tokens_lie_in_memory() {
     let read = |name: &str| fs::read_to_string(one.path.join(name)).unwrap();
     assert_eq!([read("token"), read("labels"), read("password")], ["token-sa-a", "app=\"x\"", "hunter2"]);
     let memory = mounted(json!({"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}), dir.path()).await.unwrap();
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
     for path in [&one.path, &memory.path] {
         assert!(mounts.contains(&format!("tmpfs {} tmpfs", path.display())), "{}", path.display());
     }
     unmount_below(dir.path());
-    assert!(!fs::read_to_string("/proc/self/mounts").unwrap().contains(&dir.path().display().to_string()));
+    assert!(!fs::read_to_string("/proc/thread-self/mounts").unwrap().contains(&dir.path().display().to_string()));
 }

@@ -25,9 +25,9 @@ pub(super) fn ensure(path: &Path, size_bytes: Option<i64>) -> Result<(), VolumeE
         .map_err(|errno| VolumeError::io("mount tmpfs on", path)(errno.into()))
 }
 
-/// Unmounts everything at or below `path`, deepest first.
+/// Unmounts everything at or below `path`, deepest first. The thread's own mount namespace counts: tests have one each.
 pub fn unmount_below(path: &Path) {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(unescape);
     let mut below: Vec<String> = points.filter(|point| Path::new(point).starts_with(path)).collect();
     below.sort_unstable_by_key(|point| std::cmp::Reverse(point.len()));

@@ -1,0 +1,417 @@
+//! Pods over a real containerd; the API server is a map.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use xebec_cri::testing::{BUSYBOX_IMAGE, Containerd, private_mounts};
+use xebec_types::core::Service;
+
+use super::*;
+use crate::config::Config;
+use crate::machine::Machine;
+use crate::objects::{ConfigMapData, ObjectError, Objects, TokenSpec};
+use crate::recorder::Recorder;
+use crate::runtime::{self, Runtime};
+use crate::status_manager::{PodApi, Written};
+use crate::{pleg, testing};
+
+#[derive(Default)]
+struct Api {
+    statuses: Mutex<BTreeMap<String, Value>>,
+    deleted: Mutex<BTreeSet<String>>,
+}
+
+#[async_trait]
+impl PodApi for Api {
+    async fn patch_status(&self, pod: &PodRef, patch: Value) -> Result<Written, String> {
+        let mut statuses = self.statuses.lock().unwrap();
+        let status = statuses.entry(pod.uid.clone()).or_insert_with(|| json!({}));
+        for (key, value) in patch["status"].as_object().unwrap() {
+            status[key] = value.clone();
+        }
+        Ok(Written::Done)
+    }
+    async fn delete(&self, pod: &PodRef) -> Result<Written, String> {
+        self.deleted.lock().unwrap().insert(pod.uid.clone());
+        Ok(Written::Done)
+    }
+}
+
+struct Fixture;
+
+#[async_trait]
+impl Objects for Fixture {
+    async fn config_map(&self, _: &str, name: &str) -> Result<ConfigMapData, ObjectError> {
+        if name == "gone" {
+            return Err(ObjectError::NotFound { kind: "configmap", name: name.into() });
+        }
+        Ok(ConfigMapData { text: BTreeMap::from([("k".into(), "from-config".into())]), binary: BTreeMap::new() })
+    }
+    async fn secret(&self, _: &str, _: &str) -> Result<BTreeMap<String, Vec<u8>>, ObjectError> {
+        Ok(BTreeMap::from([("password".into(), b"hunter2".to_vec())]))
+    }
+    async fn token(&self, _: &PodRef, _: &TokenSpec) -> Result<String, ObjectError> {
+        Ok("a-token".into())
+    }
+    async fn services(&self, _: &str) -> Vec<Service> {
+        Vec::new()
+    }
+}
+
+struct World {
+    containerd: Containerd,
+    config: Config,
+    api: Arc<Api>,
+    events: Arc<Mutex<Vec<String>>>,
+    kubelet: Arc<Kubelet>,
+    tasks: JoinSet<()>,
+}
+
+fn kubelet(
+    containerd: &Containerd,
+    config: &Config,
+    api: &Arc<Api>,
+    events: &Arc<Mutex<Vec<String>>>,
+) -> (Arc<Kubelet>, JoinSet<()>) {
+    let runtime: Arc<dyn Runtime> = runtime::Containerd::new(containerd.socket(), containerd.dir.join("fifo"));
+    let recorder = Recorder::Kept(Arc::clone(events));
+    let api = Arc::clone(api) as Arc<dyn PodApi>;
+    let kubelet = Kubelet::new(config.clone(), Machine::read(), runtime, Arc::new(Fixture), api, recorder);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(pleg::run(Arc::clone(&kubelet)));
+    (kubelet, tasks)
+}
+
+impl World {
+    async fn start() -> Self {
+        let containerd = Containerd::start().await;
+        let mut config = testing::config(&containerd.dir.join("kubelet"));
+        config.container_runtime_endpoint = containerd.socket();
+        config.cgroup_root = format!("{}/kubepods", containerd.cgroup);
+        config.node_ip = "127.0.0.1".parse().unwrap();
+        let (api, events) = (Arc::default(), Arc::default());
+        let (kubelet, tasks) = kubelet(&containerd, &config, &api, &events);
+        Self { containerd, config, api, events, kubelet, tasks }
+    }
+
+    /// The kubelet dies; its pods do not know.
+    fn restart_kubelet(&mut self) {
+        self.tasks.abort_all();
+        self.kubelet.forget_workers();
+        (self.kubelet, self.tasks) = kubelet(&self.containerd, &self.config, &self.api, &self.events);
+    }
+
+    fn apply(&self, pod: &Value) -> Arc<Pod> {
+        let pod: Arc<Pod> = Arc::new(serde_json::from_value(pod.clone()).unwrap());
+        self.kubelet.update(Arc::clone(&pod), false);
+        pod
+    }
+
+    fn delete(&self, mut pod: Value, grace: i64) {
+        pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        pod["metadata"]["deletionGracePeriodSeconds"] = grace.into();
+        self.apply(&pod);
+    }
+
+    fn status(&self, uid: &str) -> Value {
+        self.api.statuses.lock().unwrap().get(uid).cloned().unwrap_or_default()
+    }
+
+    async fn until(&self, uid: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let status = self.status(uid);
+            if done(&status) {
+                return status;
+            }
+            if Instant::now() > deadline {
+                panic!("{uid}: never {what}: {status:#}\n{}", self.events.lock().unwrap().join("\n"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn gone(&self, uid: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.kubelet.known(uid) {
+            assert!(Instant::now() < deadline, "{uid} was not removed");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(self.api.deleted.lock().unwrap().contains(uid), "{uid} was not deleted");
+        assert!(!self.config.pod_dir(uid).exists());
+        assert!(self.kubelet.runtime.list_pod_sandbox(Some(uid)).await.unwrap().is_empty());
+        let left: Vec<_> =
+            crate::cgroup::list(&self.config.cgroup_root).into_iter().filter(|(known, _)| known == uid).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    fn log(&self, uid: &str, container: &str, attempt: u32) -> String {
+        let path: PathBuf =
+            self.config.logs_dir().join(format!("ns_{uid}_{uid}")).join(container).join(format!("{attempt}.log"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        text.lines().filter_map(|l| l.splitn(4, ' ').nth(3)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn saw(&self, event: &str) -> bool {
+        self.events.lock().unwrap().iter().any(|e| e.contains(event))
+    }
+}
+
+fn pod(name: &str, spec: Value) -> Value {
+    let mut spec = spec;
+    for list in ["containers", "initContainers"] {
+        for container in spec[list].as_array_mut().into_iter().flatten() {
+            if container["image"].is_null() {
+                container["image"] = BUSYBOX_IMAGE.into();
+            }
+        }
+    }
+    json!({"metadata": {"name": name, "namespace": "ns", "uid": name}, "spec": spec})
+}
+
+fn ready(status: &Value) -> bool {
+    status["conditions"].as_array().into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
+}
+
+fn state(status: &Value, index: usize) -> &Value {
+    &status["containerStatuses"][index]["state"]
+}
+
+/// Runs with a mount namespace of its own, shared by containerd, the kubelet and nobody else.
+fn run(test: impl Future<Output = ()>) {
+    private_mounts();
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test);
+}
+
+#[test]
+fn a_pod_lives_as_its_spec_says_and_leaves_nothing() {
+    run(async {
+        let world = World::start().await;
+        let script = "echo $GREETING $(cat /cm/k) $(cat /secret/password) $(cat /var/run/token/token); id -u; hostname; \
+                      echo last words > /dev/termination-log; grep -c podlives /etc/hosts; trap 'echo bye; exit 0' TERM; touch /shared/up; \
+                      while true; do sleep 0.1; done";
+        let script = script.replace("grep -c", "cat /etc/hosts | busybox grep -c").replace("busybox ", "/bin/busybox ");
+        let spec = json!({
+            "hostname": "podlives",
+            "containers": [{
+                "name": "a", "command": ["sh", "-c", script],
+                "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}, {"name": "GREETING", "value": "at-$(IP)"}],
+                "securityContext": {"runAsUser": 1000, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}},
+                "resources": {"requests": {"cpu": "50m"}, "limits": {"cpu": "500m", "memory": "64Mi"}},
+                "readinessProbe": {"exec": {"command": ["cat", "/shared/up"]}, "periodSeconds": 1},
+                "volumeMounts": [
+                    {"name": "cm", "mountPath": "/cm"}, {"name": "secret", "mountPath": "/secret"},
+                    {"name": "token", "mountPath": "/var/run/token"}, {"name": "shared", "mountPath": "/shared", "subPath": "sub"},
+                ],
+            }, {"name": "b", "command": ["sh", "-c", "sleep 100000"]}],
+            "volumes": [
+                {"name": "cm", "configMap": {"name": "c"}}, {"name": "secret", "secret": {"secretName": "s"}},
+                {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+                {"name": "shared", "emptyDir": {"medium": "Memory"}},
+            ],
+            "securityContext": {"fsGroup": 2000},
+            "terminationGracePeriodSeconds": 5,
+        });
+        let lives = pod("podlives", spec);
+        let started = Instant::now();
+        world.apply(&lives);
+        let pending = world.until("podlives", "pending", |s| s["phase"] == "Pending").await;
+        assert_eq!(state(&pending, 0)["waiting"]["reason"], "ContainerCreating");
+        world.until("podlives", "running", |s| s["phase"] == "Running").await;
+        eprintln!("two containers running after {:?}", started.elapsed());
+        let status = world.until("podlives", "ready", ready).await;
+        eprintln!("ready after {:?}", started.elapsed());
+        assert_eq!(
+            (&status["podIP"], &status["hostIP"], &status["qosClass"]),
+            (&json!("127.9.9.9"), &json!("127.0.0.1"), &json!("Burstable"))
+        );
+        let log = world.log("podlives", "a", 0);
+        assert_eq!(log, "at-127.9.9.9 from-config hunter2 a-token\n1000\npodlives\n1");
+        let memory = format!("/sys/fs/cgroup/memory{}/burstable/podpodlives", world.config.cgroup_root);
+        assert!(std::fs::read_dir(&memory).unwrap().count() > 2);
+        let stopping = Instant::now();
+        world.delete(lives, 5);
+        world.gone("podlives").await;
+        eprintln!("deleted after {:?}", stopping.elapsed());
+        let last = world.status("podlives");
+        let a = &state(&last, 0)["terminated"];
+        assert_eq!(
+            (&a["exitCode"], &a["message"], &last["phase"]),
+            (&json!(0), &json!("last words\n"), &json!("Failed")),
+            "{last:#}"
+        );
+        assert_eq!(state(&last, 1)["terminated"]["exitCode"], 137);
+    });
+}
+
+#[test]
+fn containers_that_cannot_run_say_why() {
+    run(async {
+        let world = World::start().await;
+        let one = |name: &str, container: Value| {
+            let mut container = container;
+            container["name"] = "c".into();
+            world.apply(&pod(name, json!({"containers": [container]})));
+        };
+        one("never", json!({"image": "absent:1", "imagePullPolicy": "Never"}));
+        one("pull", json!({"image": "registry.invalid/absent:1", "imagePullPolicy": "Always"}));
+        one("badname", json!({"image": "UPPER//x"}));
+        one(
+            "config",
+            json!({"command": ["true"], "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "gone", "key": "k"}}}]}),
+        );
+        one("crash", json!({"command": ["sh", "-c", "exit 3"]}));
+        one("nocommand", json!({"command": ["/nothing"]}));
+        one(
+            "oom",
+            json!({"command": ["sh", "-c", "x=a; while true; do x=$x$x; done"], "resources": {"limits": {"memory": "16Mi"}}}),
+        );
+        one("root", json!({"command": ["true"], "securityContext": {"runAsNonRoot": true}}));
+        world.apply(&pod(
+            "volume",
+            json!({"containers": [{"name": "c"}], "volumes": [{"name": "v", "configMap": {"name": "gone"}}]}),
+        ));
+        for (uid, reason) in [
+            ("pull", "ErrImagePull"),
+            ("never", "ErrImageNeverPull"),
+            ("pull", "ImagePullBackOff"),
+            ("badname", "InvalidImageName"),
+            ("config", "CreateContainerConfigError"),
+            ("crash", "CrashLoopBackOff"),
+            ("nocommand", "RunContainerError"),
+            ("root", "CreateContainerConfigError"),
+            ("oom", "CrashLoopBackOff"),
+        ] {
+            world.until(uid, reason, |s| state(s, 0)["waiting"]["reason"] == reason).await;
+        }
+        let crash = world.status("crash");
+        let c = &crash["containerStatuses"][0];
+        assert_eq!(c["lastState"]["terminated"]["exitCode"], 3, "{crash:#}");
+        assert!(c["restartCount"].as_u64().unwrap() > 0, "{crash:#}");
+        assert!(
+            c["state"]["waiting"]["message"]
+                .as_str()
+                .unwrap()
+                .ends_with("0s restarting failed container=c pod=crash_ns(crash)")
+        );
+        assert_eq!(world.status("oom")["containerStatuses"][0]["lastState"]["terminated"]["reason"], "OOMKilled");
+        assert_eq!(crash["phase"], "Running");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for event in [
+            "Warning BackOff Back-off restarting failed container c in pod crash_ns(crash)",
+            "Warning FailedMount MountVolume.SetUp failed for volume \"v\" : configmap \"gone\" not found",
+            "Warning Failed Error: configmap \"gone\" not found",
+            "Normal Pulled Container image",
+            "Warning Failed Failed to pull image \"registry.invalid/absent:1\"",
+        ] {
+            while !world.saw(event) {
+                assert!(Instant::now() < deadline, "no {event} in {:#?}", world.events.lock().unwrap());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        for uid in ["never", "crash", "volume", "config"] {
+            let pod = json!({"metadata": {"name": uid, "namespace": "ns", "uid": uid}, "spec": {"containers": [{"name": "c", "image": BUSYBOX_IMAGE}]}});
+            world.delete(pod, 1);
+            world.gone(uid).await;
+        }
+    });
+}
+
+#[test]
+fn init_containers_hooks_and_probes_take_their_turns() {
+    run(async {
+        let world = World::start().await;
+        let spec = json!({
+            "initContainers": [
+                {"name": "first", "command": ["sh", "-c", "echo 1 >> /d/order"], "volumeMounts": [{"name": "d", "mountPath": "/d"}]},
+                {"name": "side", "restartPolicy": "Always", "command": ["sh", "-c", "echo side >> /d/order; sleep 100000"], "volumeMounts": [{"name": "d", "mountPath": "/d"}]},
+                {"name": "second", "command": ["sh", "-c", "echo 2 >> /d/order"], "volumeMounts": [{"name": "d", "mountPath": "/d"}]},
+            ],
+            "containers": [{
+                "name": "c", "command": ["sh", "-c", "cat /d/order; touch /d/alive; trap 'sleep 0.2; exit 0' TERM; while true; do sleep 0.1; done"],
+                "volumeMounts": [{"name": "d", "mountPath": "/d"}],
+                "startupProbe": {"exec": {"command": ["cat", "/d/alive"]}, "periodSeconds": 1},
+                "livenessProbe": {"exec": {"command": ["cat", "/d/alive"]}, "periodSeconds": 1, "failureThreshold": 1},
+                "lifecycle": {
+                    "postStart": {"exec": {"command": ["sh", "-c", "echo post >> /d/hooks"]}},
+                    "preStop": {"exec": {"command": ["sh", "-c", "echo pre >> /d/hooks"]}},
+                },
+            }],
+            "volumes": [{"name": "d", "emptyDir": {}}],
+            "terminationGracePeriodSeconds": 5,
+        });
+        let turns = pod("turns", spec);
+        world.apply(&turns);
+        let status = world.until("turns", "ready", ready).await;
+        assert_eq!(world.log("turns", "c", 0), "1\nside\n2");
+        assert_eq!(status["initContainerStatuses"][0]["state"]["terminated"]["reason"], "Completed");
+        assert_eq!(status["initContainerStatuses"][1]["started"], true);
+        let dir = world.config.pod_dir("turns").join("volumes/kubernetes.io~empty-dir/d");
+        std::fs::remove_file(dir.join("alive")).unwrap();
+        world
+            .until("turns", "restarted by its liveness probe", |s| {
+                s["containerStatuses"][0]["restartCount"] == 1 && ready(s)
+            })
+            .await;
+        assert!(world.saw("Normal Killing Container c failed liveness probe, will be restarted"));
+        assert!(world.saw("Warning Unhealthy Liveness probe failed: cat: can't open"));
+        assert_eq!(std::fs::read_to_string(dir.join("hooks")).unwrap(), "post\npre\npost\n");
+        world.delete(turns, 5);
+        world.gone("turns").await;
+
+        let done = pod(
+            "done",
+            json!({"restartPolicy": "Never", "containers": [{"name": "c", "command": ["true"]}, {"name": "d", "command": ["false"]}]}),
+        );
+        world.apply(&done);
+        world.until("done", "failed", |s| s["phase"] == "Failed").await;
+        world.until("done", "without its cgroup", |_| crate::cgroup::list(&world.config.cgroup_root).is_empty()).await;
+        world.delete(done, 1);
+        world.gone("done").await;
+    });
+}
+
+#[test]
+fn pods_outlive_the_kubelet_and_containerd() {
+    run(async {
+        let mut world = World::start().await;
+        let spec = json!({"containers": [{"name": "c", "command": ["sleep", "100000"], "readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 1}}], "terminationGracePeriodSeconds": 1});
+        let (stays, goes) = (pod("stays", spec.clone()), pod("goes", spec));
+        world.apply(&stays);
+        world.apply(&goes);
+        let before = world.until("stays", "ready", ready).await;
+        world.until("goes", "ready", ready).await;
+        world.restart_kubelet();
+        let mut known = stays.clone();
+        known["status"] = before.clone();
+        world.apply(&known);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let after = world.status("stays");
+        assert_eq!(after["containerStatuses"][0]["containerID"], before["containerStatuses"][0]["containerID"]);
+        assert!(ready(&after));
+        // The other pod was deleted while no kubelet ran.
+        crate::gc::collect(&world.kubelet).await;
+        assert!(world.kubelet.runtime.list_pod_sandbox(Some("goes")).await.unwrap().is_empty());
+        crate::gc::collect(&world.kubelet).await;
+        assert!(!world.config.pod_dir("goes").exists());
+        world.containerd.kill();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.containerd.run().await;
+        // A container that dies after containerd came back is noticed and restarted.
+        let id = before["containerStatuses"][0]["containerID"]
+            .as_str()
+            .unwrap()
+            .trim_start_matches("containerd://")
+            .to_owned();
+        assert_eq!(world.status("stays")["containerStatuses"][0]["restartCount"], 0);
+        world.kubelet.runtime.stop_container(&id, Duration::from_secs(0)).await.unwrap();
+        world.until("stays", "restarted", |s| s["containerStatuses"][0]["restartCount"] == 1 && ready(s)).await;
+        world.delete(stays, 1);
+        world.gone("stays").await;
+    });
+}
