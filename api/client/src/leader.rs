@@ -129,13 +129,14 @@ impl Elector {
         let mut lease = match api.get(&self.name).await {
             Ok(lease) => lease,
             Err(error) if is_not_found(&error) => {
-                let mut lease = Lease::default();
-                lease.metadata = ObjectMeta {
-                    name: Some(self.name.clone()),
-                    namespace: Some(self.namespace.clone()),
-                    ..ObjectMeta::default()
+                let lease = Lease {
+                    metadata: ObjectMeta {
+                        name: Some(self.name.clone()),
+                        namespace: Some(self.namespace.clone()),
+                        ..ObjectMeta::default()
+                    },
+                    spec: Some(self.spec(None, 0, true)),
                 };
-                lease.spec = Some(self.spec(None, 0, true));
                 api.create(&PostParams::default(), &lease).await?;
                 return Ok(true);
             }

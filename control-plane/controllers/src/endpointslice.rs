@@ -209,7 +209,10 @@ fn service_key(slice: &EndpointSlice) -> Option<Key> {
 /// Our writes that the informer has not shown yet. Acting on a store without them would make a
 /// second slice for the same endpoints.
 #[derive(Default)]
-struct Written(Mutex<HashMap<Key, HashMap<String, (u64, Instant)>>>);
+struct Written(Mutex<HashMap<Key, Writes>>);
+
+/// By slice: the resourceVersion that was written, and when.
+type Writes = HashMap<String, (u64, Instant)>;
 
 impl Written {
     fn wrote(&self, service: &Key, slice: &EndpointSlice, shown: &Informer<EndpointSlice>) {

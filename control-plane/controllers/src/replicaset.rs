@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 pub use step::{Step, step};
 use tokio_util::sync::CancellationToken;
+use xebec_client::kube::api::Preconditions;
 use xebec_client::{
     Api, Change, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, chain, is_not_found,
 };
@@ -169,7 +170,7 @@ impl Controller {
         if !victims.is_empty() {
             self.expectations.expect_deletions(uid, uids);
         }
-        let work = victims.to_vec().into_iter().map(|pod| async move { self.delete(set, &pod).await });
+        let work = victims.iter().cloned().map(|pod| async move { self.delete(set, &pod).await });
         let deletions = control::in_parallel(work).await;
         let failed = deletions.into_iter().find_map(Result::err);
         failed.map_or(Ok(()), |error| Err(("FailedDelete", error)))
@@ -204,9 +205,8 @@ impl Controller {
     async fn delete(&self, set: &Arc<ReplicaSet>, pod: &Pod) -> Result<(), Error> {
         let name = object::name(&pod.metadata);
         let uid = object::uid(&pod.metadata);
-        let mut params = DeleteParams::default();
-        params.preconditions =
-            Some(xebec_client::kube::api::Preconditions { uid: Some(uid.into()), resource_version: None });
+        let preconditions = Preconditions { uid: Some(uid.into()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         match self.api(set).delete(name, &params).await {
             Ok(_) => {
                 self.recorder.normal(&**set, "SuccessfulDelete", format!("Deleted pod: {name}"));

@@ -90,7 +90,7 @@ impl<K: Object> Store<K> {
         for object in objects {
             let meta = object.meta();
             let known = self.get(object::namespace(meta), object::name(meta));
-            if !known.is_some_and(|k| k.meta().resource_version == meta.resource_version) {
+            if known.is_none_or(|k| k.meta().resource_version != meta.resource_version) {
                 changes.push(self.insert(object));
             }
         }

@@ -139,7 +139,8 @@ fn shrink_old(view: &View<'_>) -> Vec<Scale> {
         *size -= broken;
         budget -= broken;
     }
-    let available: i32 = view.all().map(|set| available(set)).sum();
+    // Pods that are there but no longer wanted are as good as gone.
+    let available: i32 = view.all().map(|set| available(set).min(wanted(set))).sum();
     let mut spare = (available - least).max(0);
     for size in &mut sizes {
         let gone = spare.min(*size);

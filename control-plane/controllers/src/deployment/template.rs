@@ -104,14 +104,13 @@ pub(super) fn scale_annotations(view: &View<'_>) -> [(String, String); 2] {
 
 fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
     let mut template = template.clone();
-    if let Some(meta) = &mut template.metadata {
-        if let Some(labels) = &mut meta.labels {
-            labels.remove(label::POD_TEMPLATE_HASH);
-        }
-        // The server may store `creationTimestamp: null` on one and not on the other.
-        meta.creation_timestamp = None;
-        meta.labels = meta.labels.take().filter(|labels| !labels.is_empty());
+    let meta = template.metadata.get_or_insert_default();
+    if let Some(labels) = &mut meta.labels {
+        labels.remove(label::POD_TEMPLATE_HASH);
     }
+    meta.labels = meta.labels.take().filter(|labels| !labels.is_empty());
+    // The server may store `creationTimestamp: null` on one and not on the other.
+    meta.creation_timestamp = None;
     template
 }
 

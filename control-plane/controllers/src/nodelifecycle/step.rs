@@ -59,7 +59,7 @@ fn unknown_conditions(node: &Node, now: Timestamp) -> Vec<NodeCondition> {
     let posted = node.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
     let kinds = [condition::READY, condition::MEMORY_PRESSURE, condition::DISK_PRESSURE, condition::PID_PRESSURE];
     let known = |kind: &str| posted.iter().find(|c| c.type_ == kind);
-    let unknown = |kind: &&str| !known(kind).is_some_and(|c| c.status == condition::UNKNOWN);
+    let unknown = |kind: &&str| known(kind).is_none_or(|c| c.status != condition::UNKNOWN);
     let now = Some(time::time(now));
     let make = |kind: &str| {
         let (reason, message) = match known(kind) {

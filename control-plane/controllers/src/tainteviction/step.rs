@@ -66,9 +66,9 @@ mod tests {
             toleration_seconds: *seconds,
             ..Toleration::default()
         };
-        let mut pod = Pod::default();
-        pod.spec =
-            Some(PodSpec { tolerations: Some(tolerations.iter().map(toleration).collect()), ..PodSpec::default() });
+        let tolerations: Vec<_> = tolerations.iter().map(toleration).collect();
+        let spec = PodSpec { tolerations: Some(tolerations.clone()), ..PodSpec::default() };
+        let pod = Pod { spec: Some(spec), ..Pod::default() };
         let taint = Taint {
             key: taint::UNREACHABLE.into(),
             effect: taint::NO_EXECUTE.into(),
