@@ -1,0 +1,42 @@
+//! Chooses a node for each pod: kube-scheduler's behaviour in one task.
+//!
+//! Informers' changes, timers and finished bindings come to one loop ([`Scheduler`]) that owns the [`cluster`] and the
+//! [`queue`]. A decision ([`decide`]) is a pure function of both; only [`bind`] writes, many at a time.
+
+mod bind;
+pub mod cluster;
+pub mod decide;
+pub mod diagnosis;
+pub mod framework;
+pub mod plugins;
+mod queue;
+mod scheduler;
+mod workload;
+
+use tokio_util::sync::CancellationToken;
+use xebec_client::{Client, Informers};
+
+use scheduler::Scheduler;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Pods whose `schedulerName` is another are left alone.
+    pub scheduler_name: String,
+    /// Bindings under way at once.
+    pub binds_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { scheduler_name: "default-scheduler".to_owned(), binds_max: 128 }
+    }
+}
+
+/// Schedules until `stop`. Only one may run at a time in a cluster.
+pub async fn run(client: Client, informers: Informers, config: Config, stop: CancellationToken) {
+    let mut scheduler = Scheduler::new(client, &informers, config);
+    tokio::select! {
+        () = scheduler.run() => {}
+        () = stop.cancelled() => {}
+    }
+}

@@ -76,7 +76,8 @@ fn fill(dir: &Path) {
 }
 
 async fn fill_here(dir: &Path) {
-    let store = Arc::new(embedded::open_with(dir, embedded::Options { sync: false, ..Default::default() }).await.unwrap());
+    let store =
+        Arc::new(embedded::open_with(dir, embedded::Options { sync: false, ..Default::default() }).await.unwrap());
     let mut tasks = JoinSet::new();
     for writer in 0..64 {
         let store = store.clone();
@@ -98,7 +99,9 @@ async fn memory(dir: &Path) {
     let loaded = start.elapsed();
     let count = OBJECTS / 64 * 64;
     let per_object = (rss() - before) as f64 / count as f64;
-    println!("start with {count} objects of 1 KB: log {opened:.0?}, with watch cache {loaded:.0?}; RSS per object {per_object:.0} bytes");
+    println!(
+        "start with {count} objects of 1 KB: log {opened:.0?}, with watch cache {loaded:.0?}; RSS per object {per_object:.0} bytes"
+    );
     let start = Instant::now();
     let list = cache.list(&Query { resource: "core/pods", ..Query::default() }).await.unwrap();
     println!("consistent list of {}: {:.1?}", list.objects.len(), start.elapsed());
@@ -128,7 +131,8 @@ async fn fan_out(dir: &Path) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let seen = tasks.join_all().await;
-    let delays = seen.iter().flat_map(|seen| seen.iter().zip(&written).map(|(seen, written)| seen.saturating_sub(*written)));
+    let delays =
+        seen.iter().flat_map(|seen| seen.iter().zip(&written).map(|(seen, written)| seen.saturating_sub(*written)));
     println!("{WATCHERS} watchers, event after acknowledgement: {}", percentiles(delays.collect()));
 }
 
@@ -146,7 +150,10 @@ struct Labels;
 
 impl Indexer for Labels {
     fn index(&self, _resource: &str, _json: &[u8]) -> Index {
-        Index { labels: Pairs::new([("app", "bench")]), fields: Pairs::new([("spec.nodeName", "node-1"), ("status.phase", "Running")]) }
+        Index {
+            labels: Pairs::new([("app", "bench")]),
+            fields: Pairs::new([("spec.nodeName", "node-1"), ("status.phase", "Running")]),
+        }
     }
 }
 

@@ -146,7 +146,12 @@ impl Cache {
     }
 
     /// The object after waiting for everything that was acknowledged before the call.
-    pub async fn get_consistent(&self, resource: &str, namespace: Option<&str>, name: &str) -> Result<Option<Arc<Object>>> {
+    pub async fn get_consistent(
+        &self,
+        resource: &str,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<Arc<Object>>> {
         self.barrier().await?;
         Ok(self.get(resource, namespace, name))
     }
@@ -239,7 +244,12 @@ impl Cache {
             let options = ListOptions { limit, start_after, revision: Some(revision) };
             let list = self.shared.store.list(&prefix, options).await?;
             let last = list.entries.last().map(|entry| entry.key.to_string());
-            objects.extend(list.entries.iter().map(|entry| self.shared.object(entry)).filter(|object| query.filter.matches(object)));
+            objects.extend(
+                list.entries
+                    .iter()
+                    .map(|entry| self.shared.object(entry))
+                    .filter(|object| query.filter.matches(object)),
+            );
             let full = query.limit != 0 && objects.len() >= query.limit;
             if !list.more || full {
                 let remaining = query.filter.is_all().then_some(list.remaining);

@@ -54,8 +54,5 @@ pub enum Error {
 
 /// `error` and its causes on one line.
 pub fn chain(error: &(dyn StdError + 'static)) -> String {
-    std::iter::successors(Some(error), |&e| e.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    std::iter::successors(Some(error), |&e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

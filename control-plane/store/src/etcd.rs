@@ -14,10 +14,8 @@ use etcd_client::{
 };
 use tokio::{sync::Notify, task::JoinSet, time};
 
-use crate::{
-    Entry, Error, EventStream, Expect, List, ListOptions, Op, Outcome, PREFIX, Result, Revision, Store, Txn,
-};
-use error::{unavailable, Failure};
+use crate::{Entry, Error, EventStream, Expect, List, ListOptions, Op, Outcome, PREFIX, Result, Revision, Store, Txn};
+use error::{Failure, unavailable};
 
 /// Files for TLS to etcd, named as upstream's `--etcd-cafile`, `--etcd-certfile`, `--etcd-keyfile`.
 #[derive(Clone, Debug, Default)]
@@ -100,9 +98,7 @@ fn connect_options(endpoints: &[String], tls: Option<Tls>) -> Result<ConnectOpti
 }
 
 fn tls_options(tls: Tls) -> Result<TlsOptions> {
-    let read = |path: PathBuf| {
-        std::fs::read(&path).map_err(|source| Error::Io { operation: "read", path, source })
-    };
+    let read = |path: PathBuf| std::fs::read(&path).map_err(|source| Error::Io { operation: "read", path, source });
     let mut options = TlsOptions::new();
     if let Some(path) = tls.ca_file {
         options = options.ca_certificate(Certificate::from_pem(read(path)?));

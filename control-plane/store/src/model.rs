@@ -90,6 +90,9 @@ pub struct Event {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
     /// The key holds `value`. It was created by this very write if `create_revision` is the event's revision.
-    Put { value: Bytes, create_revision: Revision },
+    Put {
+        value: Bytes,
+        create_revision: Revision,
+    },
     Delete,
 }

@@ -68,9 +68,9 @@ impl Event {
         match (self.kind, before, after) {
             (_, false, false) => None,
             (Kind::Added, ..) | (Kind::Deleted, ..) | (Kind::Modified, true, true) => Some(self.clone()),
-            (Kind::Modified, false, true) => Some(
-                self.appeared.get_or_init(|| Arc::new(Self::new(Kind::Added, self.object.clone(), None))).clone(),
-            ),
+            (Kind::Modified, false, true) => {
+                Some(self.appeared.get_or_init(|| Arc::new(Self::new(Kind::Added, self.object.clone(), None))).clone())
+            }
             (Kind::Modified, true, false) => self.prev.as_ref().map(|prev| {
                 let removed = || {
                     let last = Arc::new(prev.removed(self.revision()));

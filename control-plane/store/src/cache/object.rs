@@ -170,7 +170,10 @@ mod tests {
         for (text, expected) in [
             ("/registry/core/pods/ns/a", ("core/pods", "ns", "a")),
             ("/registry/core/nodes/n1", ("core/nodes", "", "n1")),
-            ("/registry/rbac.authorization.k8s.io/clusterroles/system:a", ("rbac.authorization.k8s.io/clusterroles", "", "system:a")),
+            (
+                "/registry/rbac.authorization.k8s.io/clusterroles/system:a",
+                ("rbac.authorization.k8s.io/clusterroles", "", "system:a"),
+            ),
             ("/registry/core", ("core", "", "")),
             ("/registry/core/pods", ("core/pods", "", "")),
         ] {

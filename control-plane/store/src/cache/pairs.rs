@@ -8,9 +8,7 @@ impl Pairs {
     pub fn new<K: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
         let mut pairs: Vec<(K, V)> = pairs.into_iter().collect();
         pairs.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
-        let mut out = Vec::with_capacity(
-            pairs.iter().map(|(k, v)| k.as_ref().len() + v.as_ref().len() + 4).sum(),
-        );
+        let mut out = Vec::with_capacity(pairs.iter().map(|(k, v)| k.as_ref().len() + v.as_ref().len() + 4).sum());
         for (key, value) in &pairs {
             write_length(&mut out, key.as_ref().len());
             write_length(&mut out, value.as_ref().len());

@@ -1,15 +1,12 @@
-use std::{
-    collections::BTreeMap,
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use parking_lot::RwLock;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Event, Filter, Kind, Limits, Object, Query, Snapshot, Start, Watcher, key,
+    Event, Filter, Kind, Limits, Object, Query, Snapshot, Start, Watcher,
     history::History,
+    key,
     watcher::{Mailbox, Topic, Watchers},
 };
 use crate::{Error, Result, Revision};
@@ -164,7 +161,11 @@ impl Resource {
         self.state.write().watchers.remove(mailbox);
     }
 
-    fn range<'a>(&self, state: &'a State, query: &Query<'_>) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<Object>)> + use<'a> {
+    fn range<'a>(
+        &self,
+        state: &'a State,
+        query: &Query<'_>,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<Object>)> + use<'a> {
         let (start, end) = bounds(query);
         let start = match &start {
             Bound::Included(key) => Bound::Included(key.as_str()),
@@ -221,4 +222,3 @@ fn page<'a>(query: &Query<'_>, revision: Revision, mut objects: impl Iterator<It
     let remaining = unfiltered.then(|| if more { 1 + matching.count() as u64 } else { 0 });
     Snapshot { revision, objects, next, remaining }
 }
-

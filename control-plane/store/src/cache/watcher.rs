@@ -199,7 +199,10 @@ impl Watchers {
 
     pub fn close(&mut self, reason: &'static str) {
         let Self { all, namespaces, keys, fields } = std::mem::take(self);
-        let named = namespaces.into_values().chain(keys.into_values()).chain(fields.into_values().flat_map(HashMap::into_values));
+        let named = namespaces
+            .into_values()
+            .chain(keys.into_values())
+            .chain(fields.into_values().flat_map(HashMap::into_values));
         for mailbox in all.into_iter().chain(named.flatten()) {
             mailbox.close(reason);
         }

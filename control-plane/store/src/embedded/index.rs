@@ -63,7 +63,11 @@ impl Index {
     }
 
     /// Versions that were alive at `revision`, of keys from `start` on.
-    pub fn range_at<'a>(&'a self, start: std::ops::Bound<&'a str>, revision: Revision) -> impl Iterator<Item = (&'a Arc<str>, Version)> {
+    pub fn range_at<'a>(
+        &'a self,
+        start: std::ops::Bound<&'a str>,
+        revision: Revision,
+    ) -> impl Iterator<Item = (&'a Arc<str>, Version)> {
         self.keys.range::<str, _>((start, std::ops::Bound::Unbounded)).filter_map(move |(key, slot)| {
             let version = slot.at(revision)?;
             version.location.map(|_| (key, version))

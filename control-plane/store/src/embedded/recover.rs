@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    file::{Files, LogFile, Location, Segment, io_error, sync_dir},
+    file::{Files, Location, LogFile, Segment, io_error, sync_dir},
     index::{Index, Version},
     record::{self, BATCH_HEADER, Header},
 };
@@ -27,7 +27,8 @@ pub fn recover(dir: &Path) -> Result<(Index, Files)> {
     // Segments end where the next begins, and a base is made of whole segments.
     let (stale, live): (Vec<_>, Vec<_>) = found.segments.into_iter().partition(|(first, _)| *first <= start);
     let old_bases = found.bases.into_iter().filter(|(revision, _)| *revision < start);
-    let leftovers: Vec<PathBuf> = stale.into_iter().chain(old_bases).map(|(_, path)| path).chain(found.partial).collect();
+    let leftovers: Vec<PathBuf> =
+        stale.into_iter().chain(old_bases).map(|(_, path)| path).chain(found.partial).collect();
     for path in &leftovers {
         std::fs::remove_file(path).map_err(io_error("remove", path))?;
     }

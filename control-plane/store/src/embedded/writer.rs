@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Shared,
-    file::{LogFile, Location, Segment, segment_path, sync_dir},
+    file::{Location, LogFile, Segment, segment_path, sync_dir},
     index::Version,
     record::Batch,
 };
@@ -201,4 +201,3 @@ impl Write {
         Event { key: self.key, revision: self.revision, change }
     }
 }
-

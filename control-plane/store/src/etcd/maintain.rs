@@ -39,7 +39,10 @@ pub async fn run(
 
 async fn newest(client: &Client) -> Option<Revision> {
     let response = client.kv_client().get(NUDGE, Some(GetOptions::new().with_count_only())).await;
-    response.inspect_err(|error| tracing::debug!(%error, "etcd does not tell its revision")).ok().map(|r| revision(r.header()))
+    response
+        .inspect_err(|error| tracing::debug!(%error, "etcd does not tell its revision"))
+        .ok()
+        .map(|r| revision(r.header()))
 }
 
 async fn compact(client: &Client, revision: Revision) {

@@ -95,10 +95,9 @@ fn event(event: &etcd_client::Event) -> Result<Event> {
     let kv = event.kv().ok_or(Error::Closed)?;
     let key = kv.key_str().map_err(|error| unavailable("read a key that is not UTF-8", error))?;
     let change = match event.event_type() {
-        EventType::Put => Change::Put {
-            value: kv.value().to_vec().into(),
-            create_revision: Revision(kv.create_revision() as u64),
-        },
+        EventType::Put => {
+            Change::Put { value: kv.value().to_vec().into(), create_revision: Revision(kv.create_revision() as u64) }
+        }
         EventType::Delete => Change::Delete,
     };
     Ok(Event { key: key.into(), revision: Revision(kv.mod_revision() as u64), change })

@@ -8,12 +8,8 @@ use xebec_store::{
 
 use crate::{committed, contract::take, create, delete, put, rng::Rng};
 
-const SMALL: Options = Options {
-    segment_bytes: 4 << 10,
-    history_age: Duration::from_secs(3600),
-    history_bytes: 32 << 10,
-    sync: false,
-};
+const SMALL: Options =
+    Options { segment_bytes: 4 << 10, history_age: Duration::from_secs(3600), history_bytes: 32 << 10, sync: false };
 
 #[tokio::test]
 async fn state_and_history_survive_a_restart() {

@@ -57,7 +57,9 @@ fn missing_metadata_is_added() {
 
 #[test]
 fn what_is_no_object_is_refused() {
-    for input in ["", "[]", "null", r#"{"metadata":"#, r#"{"metadata":[]}"#, r#"{"metadata"#, "{", r#"{"a":"\"#, r#"{"a":[}"#] {
+    for input in
+        ["", "[]", "null", r#"{"metadata":"#, r#"{"metadata":[]}"#, r#"{"metadata"#, "{", r#"{"a":"\"#, r#"{"a":[}"#]
+    {
         refuse(input);
     }
 }
