@@ -147,9 +147,13 @@ fn globals(config: &Config, set_retval: bool) -> [(&'static str, u32); 14] {
         (global::SNAT_PORT_MIN, u32::from(*config.snat_ports.start())),
         (global::SNAT_PORT_MAX, u32::from(*config.snat_ports.end())),
         (global::HAS_SET_RETVAL, u32::from(set_retval)),
-        // Differs between nodes, so that they do not all choose the same backend.
-        (global::HASH_SEED, addr(config.node_ip).wrapping_mul(0x9e37_79b1)),
+        (global::HASH_SEED, hash_seed(config)),
     ]
+}
+
+/// Differs between nodes, so that they do not all choose the same backend.
+pub fn hash_seed(config: &Config) -> u32 {
+    addr(config.node_ip).wrapping_mul(0x9e37_79b1)
 }
 
 /// The bytes of an address as a `u32` of this machine, which is how programs compare them.

@@ -16,6 +16,11 @@ pub fn classifier<'a>(ebpf: &'a Ebpf, program: &'static str) -> Result<&'a Sched
     object::classifier(ebpf, program)
 }
 
+/// The seed that the programs of this node hash flows with.
+pub fn hash_seed(config: &Config) -> u32 {
+    object::hash_seed(config)
+}
+
 /// A node with an overlay.
 pub fn config() -> Config {
     let cidr = |addr: [u8; 4], len| Ipv4Net::new_assert(addr.into(), len);

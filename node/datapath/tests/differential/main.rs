@@ -1,0 +1,267 @@
+//! The kernel's programs and the host model decide alike: random packets through `BPF_PROG_TEST_RUN` and through
+//! `xebec_logic` give the same action, the same bytes, and the same map contents. Needs root.
+//!
+//! `XEBEC_SEED` repeats a run, `XEBEC_PACKETS` sets its length.
+#![allow(clippy::unwrap_used)]
+
+mod packet;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    env,
+    hash::Hash,
+};
+
+use aya::{
+    Ebpf, Pod as Plain,
+    maps::{HashMap as BpfMap, Map, PerCpuArray, lpm_trie},
+    programs::{TestRun, TestRunOptions},
+};
+use packet::Generator;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use xebec_abi::{
+    Affinity4, Backend4, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint4, Flow4, FlowKey4, Frontend4,
+    FrontendKey4, MemberKey4, Pod4, PrefixKey4, ServiceId, Traffic, lb::frontend_flag, names, proto,
+};
+use xebec_datapath::{Config, Routing, testing};
+use xebec_logic::{Action, Verdict, model::Bytes, model::Model, netdev, overlay, pod};
+use zerocopy::IntoBytes;
+
+/// The loopback device's index, which test runs come from.
+const IFINDEX: u32 = 1;
+const PROGRAMS: [&str; 6] = ["from_pod", "to_pod", "from_netdev", "to_netdev", "from_overlay", "to_overlay"];
+
+#[test]
+fn kernel_and_model_agree_with_an_overlay() {
+    run(Routing::Vxlan { ifindex: IFINDEX, vni: 7 });
+}
+
+#[test]
+fn kernel_and_model_agree_with_native_routes() {
+    run(Routing::Native);
+}
+
+fn run(routing: Routing) {
+    let seed = env::var("XEBEC_SEED").map_or_else(|_| rand::rng().random(), |seed| seed.parse().unwrap());
+    let packets = env::var("XEBEC_PACKETS").map_or(20_000, |count| count.parse().unwrap());
+    println!("XEBEC_SEED={seed} XEBEC_PACKETS={packets} {routing:?}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut worlds = Worlds::new(routing, &mut random);
+    let generator = Generator::new();
+    let mut actions = BTreeMap::new();
+    let mut flows = Vec::new();
+    for number in 0..packets {
+        let program = PROGRAMS[random.random_range(0..PROGRAMS.len())];
+        let packet = match flows.choose(&mut random) {
+            Some(flow) if random.random_bool(0.4) => generator.about(&mut random, flow),
+            _ => generator.packet(&mut random),
+        };
+        let action = worlds.step(program, &packet, &format!("seed {seed} packet {number} in {program}"));
+        *actions.entry((program, action)).or_insert(0) += 1;
+        if number % 250 == 249 {
+            flows = worlds.flows();
+        }
+        if number % 1_000 == 999 {
+            worlds.compare(&format!("seed {seed} after packet {number}"));
+        }
+    }
+    worlds.compare("at the end");
+    println!("{actions:?}");
+    println!("flows {} nat {}", worlds.model.conntrack.borrow().len(), worlds.model.nat.borrow().len());
+    for counter in [Counter::PacketLb, Counter::Masquerade, Counter::IcmpError, Counter::ToPod] {
+        assert_ne!(worlds.model.counted(counter), 0, "the packets exercise {counter:?}");
+    }
+}
+
+/// The kernel and the model, with the same tables.
+struct Worlds {
+    ebpf: Ebpf,
+    model: Model,
+    drops: HashMap<DropReason, u64>,
+}
+
+impl Worlds {
+    fn new(routing: Routing, random: &mut StdRng) -> Self {
+        let config = Config { routing, ..testing::config() };
+        let mut worlds = Self { ebpf: testing::load(&config).unwrap(), model: Model::default(), drops: HashMap::new() };
+        worlds.model.node.overlay = routing != Routing::Native;
+        worlds.model.node.hash_seed = testing::hash_seed(&config);
+        for last in 2..8 {
+            let pod = Pod4 {
+                // Some pods are behind the device that packets come from, so that they may send.
+                ifindex: if last < 6 { IFINDEX } else { 40 + u32::from(last) },
+                identity: 0,
+                pod_mac: [2, 0, 0, 0, 0, last],
+                host_mac: [2, 0, 0, 0, 1, last],
+                pad: 0,
+                netns_cookie: 1_000 + u64::from(last),
+            };
+            worlds.model.pods.insert([10, 244, 1, last], pod);
+        }
+        worlds.add_remotes();
+        worlds.add_services(random);
+        fill(&mut worlds.ebpf, names::PODS4, &worlds.model.pods);
+        fill(&mut worlds.ebpf, names::LB4_FRONTENDS, &worlds.model.frontends);
+        fill(&mut worlds.ebpf, names::LB4_BACKENDS, &worlds.model.backends);
+        fill(&mut worlds.ebpf, names::LB4_MEMBERS, &worlds.model.members);
+        worlds
+    }
+
+    fn add_remotes(&mut self) {
+        let endpoint = |last| Endpoint4 { node: [172, 30, 0, last], identity: 0 };
+        let exact = [([10, 244, 2, 0], 24, 12), ([10, 244, 3, 0], 24, 13), ([10, 244, 2, 9], 32, 13)];
+        for (addr, prefix_len, node) in exact {
+            let key = PrefixKey4 { addr, prefix_len, pad: [0; 3] };
+            self.model.remotes.insert(key, endpoint(node));
+            fill(&mut self.ebpf, names::IPCACHE4, &HashMap::from([(key, endpoint(node))]));
+        }
+        let wide = PrefixKey4 { addr: [10, 244, 8, 0], prefix_len: 21, pad: [0; 3] };
+        self.model.remotes.insert(wide, endpoint(14));
+        let map = self.ebpf.map_mut(names::PREFIXES4).unwrap();
+        let mut trie: lpm_trie::LpmTrie<_, [u8; 4], Endpoint4> = map.try_into().unwrap();
+        trie.insert(&lpm_trie::Key::new(21, wide.addr), endpoint(14), 0).unwrap();
+    }
+
+    fn add_services(&mut self, random: &mut StdRng) {
+        for id in 1..=8u32 {
+            let service = ServiceId(id);
+            let backends = [0, 1, 3, 5][random.random_range(0..4)];
+            let local = backends.min(random.random_range(0..3));
+            let frontend = Frontend4 {
+                service,
+                generation: random.random(),
+                backends,
+                local,
+                flags: if random.random_ratio(1, 4) { frontend_flag::LOCAL_ONLY } else { 0 },
+                affinity_s: if random.random_ratio(1, 3) { 3_600 } else { 0 },
+            };
+            let protocol = if id % 2 == 0 { proto::TCP } else { proto::UDP };
+            let port = Be16::new(if id > 4 { 53 } else { 80 });
+            let key = FrontendKey4 { addr: [10, 96, 0, (id + 1) as u8 / 2], port, proto: protocol, scope: 0 };
+            self.model.frontends.insert(key, frontend);
+            for slot in 0..backends {
+                let addr = match random.random_range(0..4) {
+                    0 | 1 => [10, 244, 1, random.random_range(2..8)],
+                    2 => [10, 244, 2, random.random_range(2..8)],
+                    _ => [172, 30, 0, 11],
+                };
+                let port = Be16::new(8_080);
+                let backend = Backend4 { addr, port, flags: 0, zone: 0, id: BackendId(u32::from(slot)) };
+                let key = BackendKey { service, generation: frontend.generation, slot };
+                self.model.backends.insert(key, backend);
+                if frontend.affinity_s != 0 {
+                    self.model.members.insert(MemberKey4 { service, addr, port, pad: [0; 2] }, 0);
+                }
+            }
+        }
+    }
+
+    /// Runs one packet through both.
+    #[track_caller]
+    fn step(&mut self, program: &'static str, packet: &[u8], context: &str) -> i32 {
+        let classifier = testing::classifier(&self.ebpf, program).unwrap();
+        let mut out = vec![0; packet.len()];
+        let result = classifier
+            .test_run(TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), ..Default::default() })
+            .unwrap_or_else(|error| panic!("{context}: {error} {packet:02x?}"));
+        let mut bytes = Bytes(packet.to_vec());
+        let decision = match program {
+            "from_pod" => pod::from_pod(&mut bytes, &self.model, IFINDEX),
+            "to_pod" => pod::to_pod(&mut bytes, &self.model),
+            "from_netdev" => netdev::from_netdev(&mut bytes, &self.model),
+            "to_netdev" => netdev::to_netdev(&mut bytes, &self.model),
+            "from_overlay" => overlay::from_overlay(&mut bytes, &self.model, None),
+            _ => overlay::to_overlay(&mut bytes, &self.model),
+        };
+        if let Err(reason) = decision {
+            *self.drops.entry(reason).or_default() += 1;
+        }
+        let action = action(&decision, &self.model);
+        let got = result.return_value.cast_signed();
+        assert_eq!(got, action, "{context}: {decision:?} {packet:02x?}");
+        assert_eq!(out, bytes.0, "{context}: {decision:?} {packet:02x?}");
+        action
+    }
+
+    /// The flows that packets have opened so far, in an order that the seed decides.
+    fn flows(&self) -> Vec<FlowKey4> {
+        let (conntrack, nat) = (self.model.conntrack.borrow(), self.model.nat.borrow());
+        let mut flows: Vec<FlowKey4> = conntrack.keys().chain(nat.keys()).copied().collect();
+        flows.sort_by_key(|flow| flow.as_bytes().to_vec());
+        flows
+    }
+
+    /// Compares what the packets have left in the maps.
+    #[track_caller]
+    fn compare(&self, context: &str) {
+        let timeless = |flows: HashMap<FlowKey4, Flow4>| -> HashMap<FlowKey4, Flow4> {
+            flows.into_iter().map(|(key, flow)| (key, Flow4 { seen_ns: 0, ..flow })).collect()
+        };
+        for (name, model) in [(names::CT4, &self.model.conntrack), (names::NAT4, &self.model.nat)] {
+            same(&timeless(self.read(name)), &timeless(model.borrow().clone()), name, context);
+        }
+        same(&self.read(names::FRAGMENTS4), &*self.model.fragments.borrow(), names::FRAGMENTS4, context);
+        let timeless = |(key, affinity): (_, Affinity4)| (key, Affinity4 { used_ns: 0, ..affinity });
+        let kernel = self.read(names::LB4_AFFINITY).into_iter().map(timeless).collect();
+        let model = self.model.affinity.borrow().clone().into_iter().map(timeless).collect();
+        same::<xebec_abi::AffinityKey, _>(&kernel, &model, names::LB4_AFFINITY, context);
+        for counter in Counter::ALL {
+            let expected = self.model.counted(*counter);
+            assert_eq!(self.count(names::COUNTERS, counter.index()), expected, "{counter:?} {context}");
+        }
+        for reason in DropReason::ALL {
+            let expected = self.drops.get(reason).copied().unwrap_or(0);
+            assert_eq!(self.count(names::DROPS, reason.index()), expected, "{reason:?} {context}");
+        }
+    }
+
+    fn read<K: Plain + Eq + Hash, V: Plain>(&self, name: &str) -> HashMap<K, V> {
+        let map: BpfMap<_, K, V> = self.ebpf.map(name).unwrap().try_into().unwrap();
+        map.iter().map(Result::unwrap).collect()
+    }
+
+    fn count(&self, name: &str, index: u32) -> u64 {
+        let map: &Map = self.ebpf.map(name).unwrap();
+        let array: PerCpuArray<_, Traffic> = map.try_into().unwrap();
+        array.get(&index, 0).unwrap().iter().map(|traffic| traffic.packets).sum()
+    }
+}
+
+/// What the program returns to the kernel.
+fn action(decision: &Result<Verdict, DropReason>, model: &Model) -> i32 {
+    const NEXT: i32 = -1;
+    const SHOT: i32 = 2;
+    const REDIRECT: i32 = 7;
+    match decision {
+        Err(_) => SHOT,
+        Ok(Verdict { action: Action::Pod | Action::Overlay, .. }) => REDIRECT,
+        Ok(Verdict { action: Action::Pass | Action::Encapsulate, .. }) => NEXT,
+        Ok(Verdict { action: Action::Route, .. }) => {
+            // The FIB of the test's own namespace knows no way to a pod through the loopback device.
+            xebec_logic::Tables::count(model, Counter::ToStack, 0);
+            NEXT
+        }
+    }
+}
+
+fn fill<K: Plain, V: Plain>(ebpf: &mut Ebpf, name: &str, entries: &HashMap<K, V>) {
+    let mut map: BpfMap<_, K, V> = ebpf.map_mut(name).unwrap().try_into().unwrap();
+    for (key, value) in entries {
+        map.insert(*key, *value, 0).unwrap();
+    }
+}
+
+#[track_caller]
+fn same<K: Eq + Hash + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
+    kernel: &HashMap<K, V>,
+    model: &HashMap<K, V>,
+    name: &str,
+    context: &str,
+) {
+    for (key, value) in model {
+        assert_eq!(kernel.get(key), Some(value), "{name} {key:?} {context}");
+    }
+    for key in kernel.keys() {
+        assert!(model.contains_key(key), "{name} {key:?} is only in the kernel {context}");
+    }
+}
