@@ -109,7 +109,7 @@ impl Pki {
         let service_account_key = load_service_account_key(&dir)?;
         let sans = with_standard_names(sans);
         let serving = issue(&issuer, "kube-apiserver", &[], &sans, ExtendedKeyUsagePurpose::ServerAuth, CERTIFICATE_LIFETIME)?;
-        let serving = Arc::new(ServingCert::new(serving)?);
+        let serving = Arc::new(ServingCert::new(&serving, ca_der.clone())?);
         Ok(Self { dir, ca_pem, ca_der, issuer, service_account_key, sans: RwLock::new(sans), serving })
     }
 
@@ -170,7 +170,7 @@ impl Pki {
     pub fn renew_serving(&self) -> Result<(), PkiError> {
         let sans = self.sans.read().clone();
         let issued = issue(&self.issuer, "kube-apiserver", &[], &sans, ExtendedKeyUsagePurpose::ServerAuth, CERTIFICATE_LIFETIME)?;
-        self.serving.replace(issued)
+        self.serving.replace(&issued)
     }
 
     /// A kubeconfig of `system:masters` with everything embedded.

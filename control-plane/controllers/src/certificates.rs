@@ -102,7 +102,7 @@ impl Controller {
         let Some(signer) = &self.context.config.signer else { return Ok(()) };
         let name = object::name(&csr.metadata);
         let pem = String::from_utf8_lossy(&csr.spec.request.0).into_owned();
-        let status = match signer.sign(&pem, &csr.spec.signer_name).await {
+        let status = match signer.sign_for(&pem, &csr.spec.signer_name, csr.spec.expiration_seconds).await {
             Ok(certificate) => json!({"certificate": ByteString(certificate.into_bytes())}),
             Err(message) => {
                 tracing::warn!(csr = name, message, "certificate request not signed");

@@ -79,6 +79,12 @@ pub trait CsrSigner: Send + Sync + 'static {
     /// `csr_pem` as requested; `signer` is the signer's name and decides usages and life. Returns
     /// the certificate chain as PEM, or why there is none.
     async fn sign(&self, csr_pem: &str, signer: &str) -> Result<String, String>;
+
+    /// As [`sign`](Self::sign), for a life of at most so many seconds if the requester asked so.
+    async fn sign_for(&self, csr_pem: &str, signer: &str, expiration_seconds: Option<i32>) -> Result<String, String> {
+        let _ = expiration_seconds;
+        self.sign(csr_pem, signer).await
+    }
 }
 
 /// What every controller is given.

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
@@ -8,25 +9,32 @@ use time::OffsetDateTime;
 use super::{Issued, PkiError};
 
 /// The certificate that TLS handshakes present; replaced in place, so that renewal needs no restart.
+/// The CA's follows it: a node that joins knows the CA by its hash and takes it from the handshake.
 pub struct ServingCert {
     current: RwLock<(Arc<CertifiedKey>, OffsetDateTime)>,
+    ca: CertificateDer<'static>,
 }
 
 impl ServingCert {
-    pub(super) fn new(issued: Issued) -> Result<Self, PkiError> {
-        let key = Arc::new(issued.certified_key("kube-apiserver")?);
-        Ok(Self { current: RwLock::new((key, issued.renew_at())) })
+    pub(super) fn new(issued: &Issued, ca: CertificateDer<'static>) -> Result<Self, PkiError> {
+        let current = RwLock::new((chain(issued, &ca)?, issued.renew_at()));
+        Ok(Self { current, ca })
     }
 
-    pub(super) fn replace(&self, issued: Issued) -> Result<(), PkiError> {
-        let key = Arc::new(issued.certified_key("kube-apiserver")?);
-        *self.current.write() = (key, issued.renew_at());
+    pub(super) fn replace(&self, issued: &Issued) -> Result<(), PkiError> {
+        *self.current.write() = (chain(issued, &self.ca)?, issued.renew_at());
         Ok(())
     }
 
     pub fn renew_at(&self) -> OffsetDateTime {
         self.current.read().1
     }
+}
+
+fn chain(issued: &Issued, ca: &CertificateDer<'static>) -> Result<Arc<CertifiedKey>, PkiError> {
+    let mut key = issued.certified_key("kube-apiserver")?;
+    key.cert.push(ca.clone());
+    Ok(Arc::new(key))
 }
 
 impl ResolvesServerCert for ServingCert {
