@@ -1,5 +1,7 @@
 //! The four kinds of patch: JSON, merge, strategic merge and apply. They know no kind; [`PatchSchema`] answers what they must know about a type.
 
+pub mod apply;
+pub mod fields;
 pub mod json;
 pub mod merge;
 pub mod strategic;
