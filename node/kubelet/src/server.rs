@@ -230,3 +230,6 @@ fn no_log(pod: &xebec_types::core::Pod, container: &str, previous: bool) -> Stri
         None => format!("container \"{container}\" in pod \"{name}\" is not available"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! What unit tests share.
 
+pub mod world;
+
 use std::path::Path;
 use std::sync::Arc;
 

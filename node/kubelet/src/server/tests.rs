@@ -1,0 +1,199 @@
+//! The server over TLS, as the API server meets it.
+
+use futures::{SinkExt, StreamExt};
+use http_body_util::Empty;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::{Value, json};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use super::*;
+use crate::config::Tls;
+use crate::testing::world::{World, pod, run};
+
+#[derive(Debug)]
+struct Fixed(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::server::ResolvesServerCert for Fixed {
+    fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+/// A certificate authority and what it signs.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+    der: CertificateDer<'static>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        Self { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(params, key) }
+    }
+
+    fn issue(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
+    fn server(&self) -> Tls {
+        let (chain, key) = self.issue();
+        let provider = rustls::crypto::ring::default_provider();
+        let key = rustls::sign::CertifiedKey::from_der(chain, key, &provider).unwrap();
+        Tls { cert_resolver: Arc::new(Fixed(Arc::new(key))), client_ca_pem: self.pem.clone().into_bytes() }
+    }
+}
+
+struct Client {
+    address: std::net::SocketAddr,
+    config: Arc<rustls::ClientConfig>,
+}
+
+impl Client {
+    fn new(address: std::net::SocketAddr, trusted: &Authority, own: &Authority) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(trusted.der.clone()).unwrap();
+        let (chain, key) = own.issue();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = builder.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
+        Self { address, config: Arc::new(config) }
+    }
+
+    async fn dial(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await
+    }
+
+    async fn get(&self, path: &str) -> Result<(StatusCode, String), String> {
+        let stream = self.dial().await.map_err(|e| e.to_string())?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|e| e.to_string())?;
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", "n1").body(Empty::<Bytes>::new()).unwrap();
+        let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    async fn websocket(&self, path: &str, protocol: &str) -> WebSocketStream<TlsStream<TcpStream>> {
+        let mut request = format!("ws://n1{path}").into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocol.parse().unwrap());
+        let (socket, answer) = tokio_tungstenite::client_async(request, self.dial().await.unwrap()).await.unwrap();
+        assert_eq!(answer.headers()["sec-websocket-protocol"], protocol);
+        socket
+    }
+
+    /// Everything a session says on each channel, after `inputs` were sent.
+    async fn session(&self, path: &str, protocol: &str, inputs: &[&[u8]]) -> (String, String, Value) {
+        let mut socket = self.websocket(path, protocol).await;
+        for input in inputs {
+            socket.send(Message::Binary(input.to_vec().into())).await.unwrap();
+        }
+        let mut channels: [Vec<u8>; 5] = Default::default();
+        while let Some(Ok(message)) = socket.next().await {
+            if let Message::Binary(bytes) = message {
+                channels[usize::from(bytes[0])].extend_from_slice(&bytes[1..]);
+            }
+        }
+        let text = |channel: usize| String::from_utf8_lossy(&channels[channel]).into_owned();
+        (text(1), text(2), serde_json::from_slice(&channels[3]).unwrap_or_default())
+    }
+}
+
+async fn serve_tls(world: &World, authority: &Authority) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(Arc::clone(&world.kubelet), listener, crate::tls::server(&authority.server()).unwrap()));
+    address
+}
+
+#[test]
+fn logs_exec_and_attach_are_served_to_the_clusters_clients_only() {
+    run(async {
+        let world = World::start().await;
+        let authority = Authority::new();
+        let address = serve_tls(&world, &authority).await;
+        let client = Client::new(address, &authority, &authority);
+        let script = "echo out; sleep 0.2; echo err >&2; while true; do read line && echo got $line; done";
+        let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [
+            {"name": "c", "command": ["sh", "-c", script], "stdin": true},
+            {"name": "crash", "command": ["sh", "-c", "echo failing; exit 1"]},
+        ]});
+        world.apply(&pod("served", spec));
+        world.until("served", "crashed twice", |s| s["containerStatuses"][1]["restartCount"] == 1).await;
+
+        assert!(
+            Client::new(address, &authority, &Authority::new()).get("/healthz").await.is_err(),
+            "a stranger's certificate"
+        );
+        assert_eq!(client.get("/healthz").await.unwrap(), (StatusCode::OK, "ok".to_owned()));
+        assert_eq!(client.get("/nothing").await.unwrap().0, StatusCode::NOT_FOUND);
+        let (_, pods) = client.get("/pods").await.unwrap();
+        assert!(pods.contains("\"served\""));
+        let (_, summary) = client.get("/stats/summary").await.unwrap();
+        assert!(summary.contains("workingSetBytes"), "{summary}");
+
+        let logs = async |query: &str| client.get(&format!("/containerLogs/ns/served/{query}")).await.unwrap();
+        assert_eq!(logs("c").await, (StatusCode::OK, "out\nerr\n".to_owned()));
+        assert_eq!(logs("crash?previous=true").await, (StatusCode::OK, "failing\n".to_owned()));
+        assert_eq!(logs("c?previous=true").await.0, StatusCode::BAD_REQUEST);
+        assert_eq!(logs("absent").await.0, StatusCode::NOT_FOUND);
+        assert_eq!(logs("c?tailLines=x").await.0, StatusCode::UNPROCESSABLE_ENTITY);
+
+        let exec = |query: &str| format!("/exec/ns/served/c?stdout=true&stderr=true&{query}");
+        let (out, err, status) = client
+            .session(&exec("command=sh&command=-c&command=echo+a;echo+b%3E%262;exit+7"), "v5.channel.k8s.io", &[])
+            .await;
+        assert_eq!((out.as_str(), err.as_str()), ("a\n", "b\n"));
+        assert_eq!(status["details"]["causes"][0], json!({"reason": "ExitCode", "message": "7"}));
+        let cat = exec("stdin=true&command=cat");
+        let (out, _, status) = client.session(&cat, "v5.channel.k8s.io", &[b"\0hello", &[255, 0]]).await;
+        assert_eq!((out.as_str(), &status["status"]), ("hello", &json!("Success")));
+        let tty = "/exec/ns/served/c?stdin=true&stdout=true&tty=true&command=sh&command=-c&command=sleep+0.3;stty+size";
+        let (out, _, status) = client.session(tty, "v4.channel.k8s.io", &[b"\x04{\"Width\":93,\"Height\":41}"]).await;
+        assert_eq!((out.as_str(), &status["status"]), ("41 93\r\n", &json!("Success")));
+        let (_, _, status) = client.session(&exec("command=/nothing"), "v5.channel.k8s.io", &[]).await;
+        assert!(status["message"].as_str().unwrap().contains("no such file"), "{status}");
+        assert_eq!(client.get(&exec("")).await.unwrap().0, StatusCode::BAD_REQUEST);
+
+        let mut attached =
+            client.websocket("/attach/ns/served/c?stdin=true&stdout=true&stderr=true", "v5.channel.k8s.io").await;
+        attached.send(Message::Binary(b"\0word\n".to_vec().into())).await.unwrap();
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains("got word\n") {
+            match tokio::time::timeout(Duration::from_secs(5), attached.next()).await.unwrap().unwrap().unwrap() {
+                Message::Binary(bytes) if bytes[0] == 1 => seen.extend_from_slice(&bytes[1..]),
+                _ => {}
+            }
+        }
+        // A followed log ends with its container.
+        let follow = client.get("/containerLogs/ns/served/c?follow=true");
+        let end = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let status = world.status("served");
+            let id = status["containerStatuses"][0]["containerID"]
+                .as_str()
+                .unwrap()
+                .trim_start_matches("containerd://")
+                .to_owned();
+            world.kubelet.runtime.stop_container(&id, Duration::ZERO).await.unwrap();
+        };
+        let (followed, ()) = tokio::join!(follow, end);
+        assert_eq!(followed.unwrap(), (StatusCode::OK, "out\nerr\ngot word\n".to_owned()));
+    });
+}
