@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::Dialect;
-use crate::{DefId, Definition, Field, ListType, Type, describe, schema};
+use crate::describe::Descriptions;
+use crate::{DefId, Definition, Field, ListType, Type, schema};
 
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
@@ -17,11 +18,12 @@ pub(super) struct Types {
     pub(super) dialect: Dialect,
     done: Map<String, Value>,
     queue: Vec<DefId>,
+    descriptions: Descriptions,
 }
 
 impl Types {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, done: Map::new(), queue: Vec::new() }
+        Self { dialect, done: Map::new(), queue: Vec::new(), descriptions: Descriptions::unpack() }
     }
 
     /// A reference to a definition, which the document will then have.
@@ -52,7 +54,7 @@ impl Types {
     fn definition(&mut self, definition: &Definition) -> Value {
         let mut made = Map::new();
         let name = definition.full_name();
-        if let Some(text) = describe::definition(&name) {
+        if let Some(text) = self.descriptions.definition(&name) {
             made.insert("description".into(), text.into());
         }
         made.insert("type".into(), "object".into());
@@ -87,7 +89,7 @@ impl Types {
             _ => Map::new(),
         };
         let mut set = |key: &str, value: Value| _ = made.insert(key.to_owned(), value);
-        if let Some(text) = describe::field(owner, field.name) {
+        if let Some(text) = self.descriptions.field(owner, field.name) {
             set("description", text.into());
         }
         if let (Some(default), Dialect::V3) = (field.default, self.dialect) {
@@ -153,7 +155,7 @@ impl Types {
             TIME | MICRO_TIME => json!({"type": "string", "format": "date-time"}),
             _ => json!({"type": "object"}),
         };
-        if let Some(text) = describe::definition(name) {
+        if let Some(text) = self.descriptions.definition(name) {
             made["description"] = text.into();
         }
         self.done.insert(name.to_owned(), made);
