@@ -102,9 +102,21 @@ impl Chain {
     }
 }
 
+mod default_toleration_seconds;
 mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod service_account;
+mod taint_nodes_by_condition;
 
 /// Every plugin, in upstream's order (`AllOrderedPlugins`).
 pub fn plugins() -> Vec<Box<dyn Plugin>> {
-    vec![Box::new(namespace_lifecycle::NamespaceLifecycle)]
+    vec![
+        Box::new(namespace_lifecycle::NamespaceLifecycle),
+        Box::new(service_account::ServiceAccount),
+        Box::new(node_restriction::NodeRestriction),
+        Box::new(taint_nodes_by_condition::TaintNodesByCondition),
+        Box::new(priority::Priority),
+        Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+    ]
 }

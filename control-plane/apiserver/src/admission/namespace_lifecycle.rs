@@ -46,8 +46,7 @@ impl Plugin for NamespaceLifecycle {
             return Ok(());
         }
         let resource = attributes.resource.group_resource();
-        let message =
-            format!("unable to create new content in namespace {name} because it is being terminated");
+        let message = format!("unable to create new content in namespace {name} because it is being terminated");
         let cause = Cause {
             reason: "NamespaceTerminating".into(),
             message: format!("namespace {name} is being terminated"),

@@ -97,7 +97,10 @@ pub fn reconcile(stored: &Value, wanted: &Value) -> Option<Value> {
         }
     }
     if wanted.get("aggregationRule").is_some() {
-        let missing = missing_from(&stored["aggregationRule"]["clusterRoleSelectors"], &wanted["aggregationRule"]["clusterRoleSelectors"]);
+        let missing = missing_from(
+            &stored["aggregationRule"]["clusterRoleSelectors"],
+            &wanted["aggregationRule"]["clusterRoleSelectors"],
+        );
         extend(&mut merged["aggregationRule"]["clusterRoleSelectors"], missing);
     }
     if let Some(rules) = wanted["rules"].as_array() {
@@ -151,7 +154,8 @@ fn cluster_role(name: &str, rules: &[Rule]) -> Value {
 
 /// Its rules are those of the roles that it gathers, which are complete at once; later ones are the aggregation's to add.
 fn aggregating(name: &str, own_label: &str) -> Value {
-    let gathered: Vec<&str> = roles::AGGREGATING.iter().map(|(name, _)| *name).skip_while(|gathered| *gathered != name).collect();
+    let gathered: Vec<&str> =
+        roles::AGGREGATING.iter().map(|(name, _)| *name).skip_while(|gathered| *gathered != name).collect();
     let parts = roles::AGGREGATED.iter().filter(|(_, by, _)| gathered.contains(by));
     let rules: Vec<&Rule> = parts.flat_map(|(_, _, rules)| rules.iter()).collect();
     let mut role = object("ClusterRole", name);
@@ -181,11 +185,15 @@ fn cluster_binding(name: &str, role: &str, subjects: &[Subject]) -> Value {
 }
 
 fn rule_value(rule: &Rule) -> Value {
-    let list = |words: &str| -> Value { words.split_whitespace().map(|word| if word == "-" { "" } else { word }).collect() };
+    let list =
+        |words: &str| -> Value { words.split_whitespace().map(|word| if word == "-" { "" } else { word }).collect() };
     let mut value = json!({"verbs": list(rule.verbs)});
-    for (field, words) in
-        [("apiGroups", rule.groups), ("resources", rule.resources), ("resourceNames", rule.names), ("nonResourceURLs", rule.urls)]
-    {
+    for (field, words) in [
+        ("apiGroups", rule.groups),
+        ("resources", rule.resources),
+        ("resourceNames", rule.names),
+        ("nonResourceURLs", rule.urls),
+    ] {
         if !words.is_empty() {
             value[field] = list(words);
         }

@@ -7,7 +7,10 @@ const CERTIFICATES: &str = "certificates.k8s.io";
 const DISCOVERY: &str = "discovery.k8s.io";
 
 pub const ROLES: &[(&str, &[Rule])] = &[
-    ("clusterrole-aggregation-controller", &[rule("escalate get list patch update watch", "rbac.authorization.k8s.io", "clusterroles")]),
+    (
+        "clusterrole-aggregation-controller",
+        &[rule("escalate get list patch update watch", "rbac.authorization.k8s.io", "clusterroles")],
+    ),
     (
         "deployment-controller",
         &[
@@ -78,10 +81,7 @@ pub const ROLES: &[(&str, &[Rule])] = &[
             EVENTS,
         ],
     ),
-    (
-        "service-account-controller",
-        &[rule("create", "-", "serviceaccounts"), EVENTS],
-    ),
+    ("service-account-controller", &[rule("create", "-", "serviceaccounts"), EVENTS]),
     ("root-ca-cert-publisher", &[rule("create update", "-", "configmaps"), EVENTS]),
     (
         "certificate-controller",
@@ -99,10 +99,7 @@ pub const ROLES: &[(&str, &[Rule])] = &[
             EVENTS,
         ],
     ),
-    (
-        "ttl-controller",
-        &[rule("list patch update watch", "-", "nodes"), EVENTS],
-    ),
+    ("ttl-controller", &[rule("list patch update watch", "-", "nodes"), EVENTS]),
     (
         "service-controller",
         &[

@@ -12,7 +12,10 @@ pub const CLUSTER_ROLES: &[(&str, &[Rule])] = &[
         "system:discovery",
         &[urls("get", "/livez /readyz /healthz /version /version/ /openapi /openapi/* /api /api/* /apis /apis/*")],
     ),
-    ("system:monitoring", &[urls("get", "/metrics /metrics/slis /livez /readyz /healthz /livez/* /readyz/* /healthz/*")]),
+    (
+        "system:monitoring",
+        &[urls("get", "/metrics /metrics/slis /livez /readyz /healthz /livez/* /readyz/* /healthz/*")],
+    ),
     (
         "system:basic-user",
         &[
@@ -61,10 +64,22 @@ pub const CLUSTER_ROLES: &[(&str, &[Rule])] = &[
         "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
         &[rule("create", "certificates.k8s.io", "certificatesigningrequests/selfnodeclient")],
     ),
-    ("system:certificates.k8s.io:kube-apiserver-client-approver", &[named("approve", "certificates.k8s.io", "signers", "kubernetes.io/kube-apiserver-client")]),
-    ("system:certificates.k8s.io:kube-apiserver-client-kubelet-approver", &[named("approve", "certificates.k8s.io", "signers", SIGNERS)]),
-    ("system:certificates.k8s.io:kubelet-serving-approver", &[named("approve", "certificates.k8s.io", "signers", "kubernetes.io/kubelet-serving")]),
-    ("system:certificates.k8s.io:legacy-unknown-approver", &[named("approve", "certificates.k8s.io", "signers", "kubernetes.io/legacy-unknown")]),
+    (
+        "system:certificates.k8s.io:kube-apiserver-client-approver",
+        &[named("approve", "certificates.k8s.io", "signers", "kubernetes.io/kube-apiserver-client")],
+    ),
+    (
+        "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver",
+        &[named("approve", "certificates.k8s.io", "signers", SIGNERS)],
+    ),
+    (
+        "system:certificates.k8s.io:kubelet-serving-approver",
+        &[named("approve", "certificates.k8s.io", "signers", "kubernetes.io/kubelet-serving")],
+    ),
+    (
+        "system:certificates.k8s.io:legacy-unknown-approver",
+        &[named("approve", "certificates.k8s.io", "signers", "kubernetes.io/legacy-unknown")],
+    ),
 ];
 
 /// Roles that gather the rules of others, and the role that they in turn are gathered by. Each gathers those below it.
@@ -77,7 +92,11 @@ pub const AGGREGATED: &[(&str, &str, &[Rule])] = &[
         "admin",
         &[
             rule("create", "authorization.k8s.io", "localsubjectaccessreviews"),
-            rule("create delete deletecollection get list patch update watch", "rbac.authorization.k8s.io", "roles rolebindings"),
+            rule(
+                "create delete deletecollection get list patch update watch",
+                "rbac.authorization.k8s.io",
+                "roles rolebindings",
+            ),
         ],
     ),
     ("system:aggregate-to-edit", "edit", EDIT),
@@ -89,26 +108,54 @@ const EDIT: &[Rule] = &[
     rule("impersonate", "-", "serviceaccounts"),
     rule(WRITE, "-", "pods pods/attach pods/proxy pods/exec pods/portforward"),
     rule("create", "-", "pods/eviction"),
-    rule(WRITE, "-", "replicationcontrollers replicationcontrollers/scale serviceaccounts services services/proxy persistentvolumeclaims configmaps secrets events"),
+    rule(
+        WRITE,
+        "-",
+        "replicationcontrollers replicationcontrollers/scale serviceaccounts services services/proxy persistentvolumeclaims configmaps secrets events",
+    ),
     rule("create", "-", "serviceaccounts/token"),
-    rule(WRITE, "apps", "statefulsets statefulsets/scale daemonsets deployments deployments/scale deployments/rollback replicasets replicasets/scale"),
+    rule(
+        WRITE,
+        "apps",
+        "statefulsets statefulsets/scale daemonsets deployments deployments/scale deployments/rollback replicasets replicasets/scale",
+    ),
     rule(WRITE, "autoscaling", "horizontalpodautoscalers"),
     rule(WRITE, "batch", "jobs cronjobs"),
-    rule(WRITE, "extensions", "daemonsets deployments deployments/scale deployments/rollback ingresses replicasets replicasets/scale replicationcontrollers/scale networkpolicies"),
+    rule(
+        WRITE,
+        "extensions",
+        "daemonsets deployments deployments/scale deployments/rollback ingresses replicasets replicasets/scale replicationcontrollers/scale networkpolicies",
+    ),
     rule(WRITE, "policy", "poddisruptionbudgets"),
     rule(WRITE, "networking.k8s.io", "networkpolicies ingresses"),
     rule("create delete deletecollection get list patch update watch", "coordination.k8s.io", "leases"),
 ];
 
 const VIEW: &[Rule] = &[
-    rule(READ, "-", "pods replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status endpoints persistentvolumeclaims persistentvolumeclaims/status configmaps"),
-    rule(READ, "-", "limitranges resourcequotas bindings events pods/status resourcequotas/status namespaces/status replicationcontrollers/status pods/log"),
+    rule(
+        READ,
+        "-",
+        "pods replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status endpoints persistentvolumeclaims persistentvolumeclaims/status configmaps",
+    ),
+    rule(
+        READ,
+        "-",
+        "limitranges resourcequotas bindings events pods/status resourcequotas/status namespaces/status replicationcontrollers/status pods/log",
+    ),
     rule(READ, "-", "namespaces"),
     rule(READ, "discovery.k8s.io", "endpointslices"),
-    rule(READ, "apps", "controllerrevisions statefulsets statefulsets/status statefulsets/scale daemonsets daemonsets/status deployments deployments/status deployments/scale replicasets replicasets/status replicasets/scale"),
+    rule(
+        READ,
+        "apps",
+        "controllerrevisions statefulsets statefulsets/status statefulsets/scale daemonsets daemonsets/status deployments deployments/status deployments/scale replicasets replicasets/status replicasets/scale",
+    ),
     rule(READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
     rule(READ, "batch", "jobs cronjobs cronjobs/status jobs/status"),
-    rule(READ, "extensions", "daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses ingresses/status replicasets replicasets/scale replicasets/status replicationcontrollers/scale networkpolicies"),
+    rule(
+        READ,
+        "extensions",
+        "daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses ingresses/status replicasets replicasets/scale replicasets/status replicationcontrollers/scale networkpolicies",
+    ),
     rule(READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
     rule(READ, "networking.k8s.io", "networkpolicies ingresses ingresses/status"),
 ];
@@ -187,7 +234,11 @@ pub const CLUSTER_BINDINGS: &[(&str, &str, &[Subject])] = &[
     ("system:kube-controller-manager", "system:kube-controller-manager", &[User("system:kube-controller-manager")]),
     ("system:kube-dns", "system:kube-dns", &[Account(NAMESPACE_SYSTEM, "kube-dns")]),
     ("system:kube-scheduler", "system:kube-scheduler", &[User("system:kube-scheduler")]),
-    ("system:service-account-issuer-discovery", "system:service-account-issuer-discovery", &[Group("system:serviceaccounts")]),
+    (
+        "system:service-account-issuer-discovery",
+        "system:service-account-issuer-discovery",
+        &[Group("system:serviceaccounts")],
+    ),
     // The Node authorizer answers for nodes; the role stays unbound, as upstream leaves it.
     ("system:node", "system:node", &[]),
     // What kubeadm adds, so that nodes can join with a bootstrap token.

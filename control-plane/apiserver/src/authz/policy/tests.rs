@@ -16,7 +16,14 @@ fn every_object_is_valid_and_named_once() {
     let mut seen = BTreeSet::new();
     for mut object in objects() {
         let kind = object["kind"].as_str().unwrap_or("").to_lowercase() + "s";
-        assert!(seen.insert((kind.clone(), object["metadata"]["namespace"].to_string(), object["metadata"]["name"].to_string())), "{object}");
+        assert!(
+            seen.insert((
+                kind.clone(),
+                object["metadata"]["namespace"].to_string(),
+                object["metadata"]["name"].to_string()
+            )),
+            "{object}"
+        );
         let strategy = xebec_registry::strategy(&xebec_machinery::GroupResource::new(GROUP, kind));
         strategy.default(&mut object);
         assert_eq!(strategy.validate(&object), [], "{object}");
@@ -48,7 +55,11 @@ fn admin_gathers_edit_which_gathers_view() {
     let (admin, edit, viewer) = (find(&objects, "ClusterRole", "admin"), edit, find(&objects, "ClusterRole", "view"));
     assert_eq!(rules::uncovered(&rules(admin), &rules(edit)), [] as [Value; 0]);
     assert_eq!(rules::uncovered(&rules(edit), &rules(viewer)), [] as [Value; 0]);
-    assert_eq!(rules::uncovered(&rules(view), secrets.as_array().expect("a list")).len(), 1, "view must not read secrets");
+    assert_eq!(
+        rules::uncovered(&rules(view), secrets.as_array().expect("a list")).len(),
+        1,
+        "view must not read secrets"
+    );
 }
 
 #[test]
