@@ -3,6 +3,7 @@
 mod attach;
 mod exec;
 mod portforward;
+mod spdy;
 mod stats;
 mod websocket;
 

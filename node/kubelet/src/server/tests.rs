@@ -197,3 +197,32 @@ fn logs_exec_and_attach_are_served_to_the_clusters_clients_only() {
         assert_eq!(followed.unwrap(), (StatusCode::OK, "out\nerr\ngot word\n".to_owned()));
     });
 }
+
+#[test]
+fn ports_are_forwarded_into_the_pods_namespace() {
+    run(async {
+        let world = World::start().await;
+        let authority = Authority::new();
+        let client = Client::new(serve_tls(&world, &authority).await, &authority, &authority);
+        let script = "echo page > /tmp/page; httpd -f -p 127.0.0.1:8080 -h /tmp";
+        let spec =
+            json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "command": ["sh", "-c", script]}]});
+        world.apply(&pod("web", spec));
+        world.until("web", "running", |s| s["phase"] == "Running").await;
+        let ask = async |port: u16, wanted: &str| {
+            let mut socket = client.websocket("/portForward/ns/web", "SPDY/3.1+portforward.k8s.io").await;
+            let request = spdy::port_forward_request(port, b"GET /page HTTP/1.0\r\n\r\n");
+            socket.send(Message::Binary(request.into())).await.unwrap();
+            let mut answer = Vec::new();
+            while !String::from_utf8_lossy(&answer).contains(wanted) {
+                match tokio::time::timeout(Duration::from_secs(5), socket.next()).await {
+                    Ok(Some(Ok(Message::Binary(bytes)))) => answer.extend_from_slice(&bytes),
+                    Ok(Some(Ok(_))) => {}
+                    other => panic!("{other:?} after {:?}", String::from_utf8_lossy(&answer)),
+                }
+            }
+        };
+        ask(8080, "page\n").await;
+        ask(9, "failed to connect to localhost:9 inside the pod").await;
+    });
+}
