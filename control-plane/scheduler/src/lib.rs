@@ -13,6 +13,8 @@ mod queue;
 mod scheduler;
 mod workload;
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 use xebec_client::{Client, Informers};
 
@@ -24,11 +26,13 @@ pub struct Config {
     pub scheduler_name: String,
     /// Bindings under way at once.
     pub binds_max: usize,
+    /// An assumed pod whose binding no watch has confirmed after this long is given up.
+    pub assumed_max: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { scheduler_name: "default-scheduler".to_owned(), binds_max: 128 }
+        Self { scheduler_name: "default-scheduler".to_owned(), binds_max: 128, assumed_max: Duration::from_secs(30) }
     }
 }
 

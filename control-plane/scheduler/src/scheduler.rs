@@ -17,8 +17,8 @@ use crate::queue::Queue;
 use crate::workload::Workloads;
 use crate::{Config, bind};
 
-/// An assumed pod whose binding no watch has confirmed after this long is given up.
-const ASSUMED_MAX: Duration = Duration::from_secs(30);
+/// The loop looks around at least this often.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Decisions between two looks at what else happened.
 const BURST: usize = 16;
 /// Reports of unschedulable pods that are written at once.
@@ -175,7 +175,7 @@ impl Scheduler {
                 self.recorder.record(&*pod.pod, EventType::Normal, "Scheduled", message);
                 self.queue.remove(&pod.uid);
                 if self.cluster.is_assumed(&pod.uid) {
-                    self.unconfirmed.push_back((now + ASSUMED_MAX, pod));
+                    self.unconfirmed.push_back((now + self.config.assumed_max, pod));
                 }
             }
             Err(error) => {
@@ -217,7 +217,7 @@ impl Scheduler {
             }
         }
         let next = self.queue.tick(now).into_iter().chain(self.unconfirmed.front().map(|(until, _)| *until));
-        next.min().unwrap_or(now + ASSUMED_MAX)
+        next.min().unwrap_or(now + IDLE_MAX)
     }
 
     fn learn(&mut self, news: News) {
@@ -352,3 +352,8 @@ fn forward<K: xebec_client::informer::Object>(
         let _stopped = news.send(wrap(change));
     });
 }
+
+#[cfg(test)]
+mod fake_api;
+#[cfg(test)]
+mod tests;
