@@ -103,3 +103,30 @@ fn what_is_no_object_is_refused() {
 fn the_names_of_pointers_are_sorted() {
     assert!(decode::POINTERS.is_sorted());
 }
+
+/// Bodies as kubectl 1.32 and 1.37 send them: `create deployment web --image=x --replicas=0`, `auth can-i get pods`.
+#[test]
+fn bodies_of_kubectl_are_read() {
+    let check = |hex: &str, want: Value| {
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap_or_default();
+        let body: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+        assert_eq!(decode(&body), Ok(want));
+    };
+    check(
+        "6b3873000a150a07617070732f7631120a4465706c6f796d656e7412a3010a1f0a0377656212001a0022002a003200380042005a0a0a0361707012037765\
+         621272080012\
+         0c0a0a0a0361707012037765621a580a1c0a0012001a0022002a003200380042005a0a0a0361707012037765621238121a0a01781201782a0042006a0072\
+         00800100880100900100a201001a00320042004a0052005800600068008201008a01009a0100c2010022020a00280038001a0c0800100018002000280038\
+         001a002200",
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "labels": {"app": "web"}},
+            "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}, "strategy": {}, "template": {
+                "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "x", "image": "x", "resources": {}}]}}},
+            "status": {"replicas": 0}}),
+    );
+    check(
+        "6b3873000a320a17617574686f72697a6174696f6e2e6b38732e696f2f7631121753656c665375626a656374416363657373526576696577123c0a100a00\
+         12001a0022002a00320038004200121e0a1c0a0764656661756c7412036765741a0022002a04706f647332003a001a08080012001a0020001a002200",
+        json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "metadata": {},
+            "spec": {"resourceAttributes": {"namespace": "default", "verb": "get", "resource": "pods"}}, "status": {"allowed": false}}),
+    );
+}
