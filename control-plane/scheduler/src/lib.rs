@@ -3,6 +3,8 @@
 //! Informers' changes, timers and finished bindings come to one loop ([`Scheduler`]) that owns the [`cluster`] and the
 //! [`queue`]. A decision ([`decide`]) is a pure function of both; only [`bind`] writes, many at a time.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod bind;
 pub mod cluster;
 pub mod decide;

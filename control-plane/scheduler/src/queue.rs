@@ -81,13 +81,14 @@ impl Queue {
     /// The next pod to try. It stays in flight until it is removed or comes back.
     pub fn pop(&mut self, now: Instant) -> Option<Arc<PodInfo>> {
         while let Some((_, Reverse(sequence), uid)) = self.active.pop() {
-            if let Some(queued) = self.pods.get_mut(&uid) {
-                if queued.state == State::Active && queued.sequence == sequence {
-                    queued.state = State::InFlight;
-                    queued.attempts += 1;
-                    queued.last_attempt = Some(now);
-                    return Some(queued.info.clone());
-                }
+            if let Some(queued) = self.pods.get_mut(&uid)
+                && queued.state == State::Active
+                && queued.sequence == sequence
+            {
+                queued.state = State::InFlight;
+                queued.attempts += 1;
+                queued.last_attempt = Some(now);
+                return Some(queued.info.clone());
             }
         }
         None

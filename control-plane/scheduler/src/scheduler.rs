@@ -158,10 +158,10 @@ impl Scheduler {
         let (client, slots, pod) = (self.client.clone(), self.report_slots.clone(), pod.clone());
         self.reports.spawn(async move {
             let Ok(_slot) = slots.acquire().await else { return };
-            if let Err(error) = bind::report_unschedulable(&client, &pod.pod, &message).await {
-                if !is_not_found(&error) {
-                    tracing::debug!(pod = pod.full_name(), error = chain(&error), "condition not written");
-                }
+            if let Err(error) = bind::report_unschedulable(&client, &pod.pod, &message).await
+                && !is_not_found(&error)
+            {
+                tracing::debug!(pod = pod.full_name(), error = chain(&error), "condition not written");
             }
         });
     }

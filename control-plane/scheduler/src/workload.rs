@@ -25,10 +25,10 @@ impl Workloads {
     pub fn default_selector(&self, pod: &PodInfo) -> Option<BTreeMap<String, String>> {
         let mut selector = BTreeMap::new();
         for service in self.services.read().namespace(&pod.namespace) {
-            if let Some(labels) = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()) {
-                if object::map_selects(labels, Some(&pod.labels)) {
-                    selector.extend(labels.clone());
-                }
+            if let Some(labels) = service.spec.as_ref().and_then(|spec| spec.selector.as_ref())
+                && object::map_selects(labels, Some(&pod.labels))
+            {
+                selector.extend(labels.clone());
             }
         }
         if let Some(labels) = self.controller(pod).and_then(|selector| selector.match_labels) {

@@ -144,10 +144,10 @@ impl Store for Embedded {
     }
 
     async fn txn(&self, txn: Txn) -> Result<Outcome> {
-        if let Op::Put(value) = &txn.op {
-            if value.len() > VALUE_BYTES_MAX {
-                return Err(Error::TooLarge { key: txn.key, size: value.len(), limit: VALUE_BYTES_MAX });
-            }
+        if let Op::Put(value) = &txn.op
+            && value.len() > VALUE_BYTES_MAX
+        {
+            return Err(Error::TooLarge { key: txn.key, size: value.len(), limit: VALUE_BYTES_MAX });
         }
         let (reply, outcome) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or(Error::Closed)?;

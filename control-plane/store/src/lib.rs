@@ -4,6 +4,8 @@
 //! cluster-scoped kinds). Values are canonical JSON without `metadata.resourceVersion`: the store's revision is the
 //! object's version, and the cache writes it into the bytes that clients see.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod cache;
 pub mod embedded;
 mod error;

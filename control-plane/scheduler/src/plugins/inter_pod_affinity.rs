@@ -96,10 +96,10 @@ pub fn pre_score(pod: &PodInfo, cluster: &mut Cluster) -> Option<Preferred> {
         let preferred = there.preferred_affinity.iter().map(|term| (&term.term, term.weight));
         let avoided = there.preferred_anti_affinity.iter().map(|term| (&term.term, -term.weight));
         for (term, weight) in required.chain(preferred).chain(avoided) {
-            if let Some(topology) = cluster.find_topology(&term.topology_key) {
-                if term.matches(&pod.namespace, &pod.labels, &cluster.namespaces) {
-                    add(topology, class, weight);
-                }
+            if let Some(topology) = cluster.find_topology(&term.topology_key)
+                && term.matches(&pod.namespace, &pod.labels, &cluster.namespaces)
+            {
+                add(topology, class, weight);
             }
         }
     }

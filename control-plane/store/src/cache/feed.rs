@@ -50,10 +50,10 @@ pub async fn follow(shared: Arc<Shared>) {
         };
         let Err(error) = result else { continue };
         tracing::warn!(error = chain(&error), %after, "watch cache lost the store");
-        if matches!(error, Error::Compacted { .. } | Error::Future { .. }) {
-            if let Err(error) = load(&shared).await {
-                tracing::warn!(error = chain(&error), "watch cache cannot load");
-            }
+        if matches!(error, Error::Compacted { .. } | Error::Future { .. })
+            && let Err(error) = load(&shared).await
+        {
+            tracing::warn!(error = chain(&error), "watch cache cannot load");
         }
         time::sleep(RETRY).await;
     }

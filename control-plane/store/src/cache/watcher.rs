@@ -140,10 +140,12 @@ impl Topic {
 #[derive(Default)]
 pub struct Watchers {
     all: Vec<Arc<Mailbox>>,
-    namespaces: HashMap<Arc<str>, Vec<Arc<Mailbox>>>,
-    keys: HashMap<Arc<str>, Vec<Arc<Mailbox>>>,
-    fields: HashMap<Arc<str>, HashMap<Arc<str>, Vec<Arc<Mailbox>>>>,
+    namespaces: ByName,
+    keys: ByName,
+    fields: HashMap<Arc<str>, ByName>,
 }
+
+type ByName = HashMap<Arc<str>, Vec<Arc<Mailbox>>>;
 
 impl Watchers {
     pub fn add(&mut self, mailbox: Arc<Mailbox>) {
@@ -215,7 +217,7 @@ fn drop_from(mailboxes: &mut Vec<Arc<Mailbox>>, mailbox: &Arc<Mailbox>) {
     }
 }
 
-fn drop_from_map(map: &mut HashMap<Arc<str>, Vec<Arc<Mailbox>>>, key: &Arc<str>, mailbox: &Arc<Mailbox>) {
+fn drop_from_map(map: &mut ByName, key: &Arc<str>, mailbox: &Arc<Mailbox>) {
     if let Some(mailboxes) = map.get_mut(key) {
         drop_from(mailboxes, mailbox);
         if mailboxes.is_empty() {

@@ -159,10 +159,10 @@ fn write(shared: &Shared, batch: &mut Batch, writes: &[Write]) -> Result<()> {
 
 /// The segment to write to; a fresh one if the last is full.
 fn active(shared: &Shared, first: Revision) -> Result<Arc<LogFile>> {
-    if let Some(segment) = shared.files.read().active() {
-        if segment.file.length() < shared.options.segment_bytes {
-            return Ok(segment.file.clone());
-        }
+    if let Some(segment) = shared.files.read().active()
+        && segment.file.length() < shared.options.segment_bytes
+    {
+        return Ok(segment.file.clone());
     }
     let id = shared.files.write().next_id();
     let file = Arc::new(LogFile::open(id, segment_path(&shared.dir, first), true)?);

@@ -37,10 +37,11 @@ async fn no_acknowledged_write_is_lost_by_kill_9() {
         victim.wait().unwrap();
         let lines = reader.join().unwrap();
         for line in &lines {
-            if let [key, revision, value] = line.split(' ').collect::<Vec<_>>()[..] {
-                if key.starts_with('/') && value.ends_with('.') {
-                    acknowledged.insert(key.to_owned(), (revision.parse().unwrap(), value.to_owned()));
-                }
+            if let [key, revision, value] = line.split(' ').collect::<Vec<_>>()[..]
+                && key.starts_with('/')
+                && value.ends_with('.')
+            {
+                acknowledged.insert(key.to_owned(), (revision.parse().unwrap(), value.to_owned()));
             }
         }
         let store = embedded::open(dir.path()).await.unwrap();
