@@ -1,0 +1,124 @@
+//! What every request shares.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use xebec_machinery::Status;
+use xebec_store::Store;
+use xebec_store::cache::{At, Cache, Filter, Object, Query};
+
+use crate::admission::{Chain, Reader};
+use crate::authn::Authenticators;
+use crate::authz::Authorizer;
+use crate::config::Config;
+use crate::flow_control::FlowControl;
+use crate::kinds::{Kinds, Resource};
+use crate::metrics::Metrics;
+use crate::service_ip::ServiceAllocator;
+
+pub struct App {
+    pub config: Config,
+    pub store: Arc<dyn Store>,
+    pub cache: Cache,
+    pub kinds: Kinds,
+    pub admission: Chain,
+    pub authn: Authenticators,
+    pub authz: Authorizer,
+    pub flow: FlowControl,
+    pub metrics: Metrics,
+    pub services: ServiceAllocator,
+    /// Cancelled when the server stops; ends watches.
+    pub stop: CancellationToken,
+    /// Why the server is not ready, by hook; empty when it is.
+    pub pending_hooks: parking_lot::RwLock<Vec<&'static str>>,
+}
+
+impl App {
+    /// The object as the cache has it, or as it is now if the cache has none.
+    pub async fn find(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Option<Arc<Object>>, Status> {
+        match self.cache.get(&resource.storage, resource.scope(namespace), name) {
+            Some(object) => Ok(Some(object)),
+            None => self.find_consistent(resource, namespace, name).await,
+        }
+    }
+
+    /// The object after every acknowledged write.
+    pub async fn find_consistent(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Object>>, Status> {
+        self.cache.get_consistent(&resource.storage, resource.scope(namespace), name).await.map_err(store_error)
+    }
+
+    pub fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::now_utc()
+    }
+}
+
+#[async_trait]
+impl Reader for App {
+    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        let resource = self.kinds.find(group, resource)?;
+        parse(&self.cache.get(&resource.storage, resource.scope(namespace), name)?).ok()
+    }
+
+    async fn get_consistent(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
+        let Some(resource) = self.kinds.find(group, resource) else { return Ok(None) };
+        self.find_consistent(resource, namespace, name).await?.map(|object| parse(&object)).transpose()
+    }
+
+    async fn list(&self, group: &str, resource: &str, namespace: &str) -> Result<Vec<Value>, Status> {
+        let Some(resource) = self.kinds.find(group, resource) else { return Ok(Vec::new()) };
+        let query = Query {
+            resource: &resource.storage,
+            namespace: Some(namespace).filter(|n| !n.is_empty()),
+            filter: Filter::all(),
+            at: At::Any,
+            ..Query::default()
+        };
+        let snapshot = self.cache.list(&query).await.map_err(store_error)?;
+        snapshot.objects.iter().map(|object| parse(object)).collect()
+    }
+}
+
+/// The JSON of a cached object.
+pub fn parse(object: &Object) -> Result<Value, Status> {
+    serde_json::from_slice(object.as_slice())
+        .map_err(|e| Status::internal(format!("stored object {} is not JSON: {e}", object.key())))
+}
+
+/// What a client is told of a failure of the store.
+#[allow(clippy::needless_pass_by_value)] // For `map_err`.
+pub fn store_error(error: xebec_store::Error) -> Status {
+    use xebec_machinery::status::{Cause, Details};
+    use xebec_store::Error;
+    match &error {
+        Error::Compacted { requested, compacted } => {
+            Status::expired(format!("too old resource version: {requested} ({compacted})"))
+        }
+        Error::Timeout { revision: requested, current } | Error::Future { requested, current } => {
+            let cause = Cause {
+                reason: "ResourceVersionTooLarge".into(),
+                message: "Too large resource version".into(),
+                ..Cause::default()
+            };
+            Status::timeout(format!("Too large resource version: {requested}, current: {current}"), 1).with_details(
+                Details { causes: vec![cause], retry_after_seconds: Some(1), ..Details::default() },
+            )
+        }
+        Error::TooLarge { .. } => Status::request_entity_too_large(&error),
+        Error::Unavailable { .. } | Error::Closed => {
+            tracing::warn!(error = xebec_store::chain(&error), "store");
+            Status::service_unavailable(error.to_string()).retry_after(1)
+        }
+        _ => {
+            tracing::error!(error = xebec_store::chain(&error), "store");
+            Status::internal(&error)
+        }
+    }
+}

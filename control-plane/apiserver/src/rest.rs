@@ -1,0 +1,111 @@
+//! The verbs, over any resource of the registry.
+
+mod create;
+mod decode;
+mod delete;
+mod encode;
+mod events;
+mod get;
+mod list;
+mod managed;
+mod meta;
+mod patch;
+mod store;
+mod subresource;
+mod table;
+mod update;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use parking_lot::Mutex;
+use xebec_machinery::{GroupResource, Status};
+use xebec_registry::Context;
+
+use crate::app::App;
+use crate::body::{self, Body, Incoming};
+use crate::kinds::Resource;
+use crate::negotiate::Accept;
+use crate::options::Query;
+use crate::request_info::{RequestInfo, Verb};
+use crate::user::UserInfo;
+
+pub use create::create_object;
+pub use encode::status;
+pub use update::Existing;
+
+/// A request for a resource, authorized.
+pub struct Call {
+    pub app: Arc<App>,
+    pub user: UserInfo,
+    pub info: RequestInfo,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub accept: Accept,
+    pub resource: Arc<Resource>,
+    /// Texts for the Warning header.
+    pub warnings: Mutex<Vec<String>>,
+}
+
+pub type Answer = Result<Response<Body>, Status>;
+
+impl Call {
+    pub fn namespace(&self) -> &str {
+        if self.resource.namespaced() { &self.info.namespace } else { "" }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    pub fn context(&self) -> Context {
+        let user = self.user.clone();
+        Context {
+            user: xebec_registry::UserInfo { name: user.name, uid: user.uid, groups: user.groups, extra: user.extra },
+            now: self.app.now(),
+        }
+    }
+
+    pub fn warn(&self, text: impl Into<String>) {
+        self.warnings.lock().push(text.into());
+    }
+
+    fn method_not_allowed(&self) -> Status {
+        let resource = GroupResource::new(self.resource.row.group, self.info.resource_and_subresource());
+        Status::method_not_allowed(&resource, self.info.verb.as_str())
+    }
+}
+
+/// Answers a request for an object or a collection. `body` is read only by verbs that have one.
+pub async fn serve(call: &Call, body: Incoming) -> Answer {
+    if call.resource.namespaced() && call.info.namespace.is_empty() && !matches!(call.info.verb, Verb::List | Verb::Watch) {
+        return Err(match call.info.verb {
+            Verb::Create => Status::bad_request("an empty namespace may not be set during creation"),
+            _ => Status::not_found_path(),
+        });
+    }
+    if !call.info.subresource.is_empty() {
+        return subresource::serve(call, body).await;
+    }
+    if !call.resource.row.verbs.contains(&call.info.verb.as_str()) {
+        return Err(call.method_not_allowed());
+    }
+    match call.info.verb {
+        Verb::Get => get::get(call).await,
+        Verb::List => list::list(call).await,
+        Verb::Watch => watch::watch(call).await,
+        Verb::Create if call.info.name.is_empty() => create::create(call, read(body).await?).await,
+        Verb::Update => update::update(call, read(body).await?).await,
+        Verb::Patch => patch::patch(call, read(body).await?).await,
+        Verb::Delete => delete::delete(call, read(body).await?).await,
+        Verb::DeleteCollection => delete::delete_collection(call, read(body).await?).await,
+        _ => Err(call.method_not_allowed()),
+    }
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Status> {
+    body::read(body).await
+}

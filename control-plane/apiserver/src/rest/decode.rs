@@ -1,0 +1,105 @@
+//! The body of a write: read, of the right kind, and strict as far as the client asked for.
+
+use bytes::Bytes;
+use serde_json::Value;
+use xebec_machinery::{GroupVersionKind, Status, object};
+use xebec_schema::DefId;
+
+use super::Call;
+use crate::negotiate::{self, Format};
+use crate::options::FieldValidation;
+use crate::wire;
+
+/// An object of kind `expected` from the body.
+pub fn object(
+    call: &Call,
+    body: &Bytes,
+    expected: &GroupVersionKind,
+    definition: Option<DefId>,
+    validation: FieldValidation,
+) -> Result<Value, Status> {
+    let format = negotiate::content_type(&call.headers)?;
+    let (mut value, duplicates) = parse(body, format, &expected.kind)?;
+    of_kind(&mut value, expected)?;
+    strict(call, &mut value, expected, definition, duplicates, validation)?;
+    Ok(value)
+}
+
+fn parse(body: &Bytes, format: Format, kind: &str) -> Result<(Value, Vec<String>), Status> {
+    let decoded = wire::decode(body, format).map_err(|status| {
+        if status.code != 400 {
+            return status;
+        }
+        let why = status.message.trim_start_matches("error decoding: ");
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
+    })?;
+    if !decoded.value.is_object() {
+        let why = "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
+        return Err(Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}")));
+    }
+    Ok((decoded.value, decoded.duplicates))
+}
+
+/// Fills in what the body leaves out of its type, and refuses another type.
+fn of_kind(value: &mut Value, expected: &GroupVersionKind) -> Result<(), Status> {
+    let api_version = expected.api_version();
+    let (version, kind) = (object::api_version(value).to_owned(), object::kind(value).to_owned());
+    if !kind.is_empty() && kind != expected.kind {
+        let (short, expected) = (version.rsplit('/').next().unwrap_or(""), &expected.kind);
+        return Err(Status::bad_request(format!(
+            "{kind} in version \"{short}\" cannot be handled as a {expected}: no kind \"{kind}\" is registered for this path"
+        )));
+    }
+    if !version.is_empty() && version != api_version {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({api_version})"
+        )));
+    }
+    object::set_type(value, &api_version, &expected.kind);
+    Ok(())
+}
+
+/// Unknown and duplicate fields: an error, a warning or nothing, as asked. Wrong types are always an error.
+pub fn strict(
+    call: &Call,
+    value: &mut Value,
+    kind: &GroupVersionKind,
+    definition: Option<DefId>,
+    duplicates: Vec<String>,
+    validation: FieldValidation,
+) -> Result<(), Status> {
+    let handled = |why: &str| {
+        let (kind, version) = (&kind.kind, &kind.version);
+        Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+    };
+    let unknown = match definition {
+        Some(definition) => wire::check(definition, value).map_err(|why| handled(&why))?,
+        None => Vec::new(),
+    };
+    let mut found = unknown;
+    found.extend(duplicates);
+    if found.is_empty() {
+        return Ok(());
+    }
+    match validation {
+        FieldValidation::Ignore => Ok(()),
+        FieldValidation::Warn => {
+            found.into_iter().for_each(|text| call.warn(text));
+            Ok(())
+        }
+        FieldValidation::Strict => Err(handled(&format!("strict decoding error: {}", found.join(", ")))),
+    }
+}
+
+/// The optional body of a DELETE.
+pub fn delete_options(call: &Call, body: &Bytes) -> Result<Value, Status> {
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    let format = negotiate::content_type(&call.headers)?;
+    let (value, _) = parse(body, format, "DeleteOptions")?;
+    match object::kind(&value) {
+        "" | "DeleteOptions" => Ok(value),
+        other => Err(Status::bad_request(format!("decoded object cannot be converted to DeleteOptions: {other}"))),
+    }
+}

