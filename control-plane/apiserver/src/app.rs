@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::flow_control::FlowControl;
 use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
+use crate::proxy::KubeletProxy;
 use crate::service_ip::ServiceAllocator;
 
 pub struct App {
@@ -30,6 +31,8 @@ pub struct App {
     pub flow: FlowControl,
     pub metrics: Metrics,
     pub services: ServiceAllocator,
+    /// Dials kubelets; replaced when its certificate is renewed.
+    pub kubelets: parking_lot::RwLock<Option<KubeletProxy>>,
     /// Cancelled when the server stops; ends watches.
     pub stop: CancellationToken,
     /// Why the server is not ready, by hook; empty when it is.

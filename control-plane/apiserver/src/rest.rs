@@ -4,15 +4,19 @@ mod create;
 mod decode;
 mod delete;
 mod encode;
+mod escalation;
 mod events;
 mod get;
 mod list;
 mod managed;
 mod meta;
 mod patch;
+mod review;
+mod scale;
 mod store;
 mod subresource;
 mod table;
+mod token;
 mod update;
 mod watch;
 mod write;
@@ -34,8 +38,7 @@ use crate::request_info::{RequestInfo, Verb};
 use crate::user::UserInfo;
 
 pub use create::create_object;
-pub use encode::status;
-pub use update::Existing;
+pub use encode::{respond, standard_headers, status, warnings};
 
 /// A request for a resource, authorized.
 pub struct Call {
@@ -48,6 +51,7 @@ pub struct Call {
     pub resource: Arc<Resource>,
     /// Texts for the Warning header.
     pub warnings: Mutex<Vec<String>>,
+    pub local: bool,
 }
 
 pub type Answer = Result<Response<Body>, Status>;
@@ -71,6 +75,27 @@ impl Call {
 
     pub fn warn(&self, text: impl Into<String>) {
         self.warnings.lock().push(text.into());
+    }
+
+    /// The same request about one object.
+    fn for_object(&self, namespace: &str, name: &str) -> Self {
+        let info = RequestInfo { namespace: namespace.to_owned(), name: name.to_owned(), ..self.info.clone() };
+        Self {
+            app: self.app.clone(),
+            user: self.user.clone(),
+            info,
+            query: self.query.clone(),
+            headers: self.headers.clone(),
+            accept: self.accept,
+            resource: self.resource.clone(),
+            warnings: Mutex::default(),
+            local: self.local,
+        }
+    }
+
+    /// Whether the client is in this process: compression would be for nothing.
+    fn is_local(&self) -> bool {
+        self.local
     }
 
     fn method_not_allowed(&self) -> Status {

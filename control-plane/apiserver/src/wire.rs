@@ -1,4 +1,4 @@
-//! Between bytes and objects: JSON, YAML and protobuf, checked against the schema.
+//! Between bytes and objects: JSON, YAML and protobuf.
 
 use serde_json::Value;
 use xebec_machinery::{Status, json, yaml};
@@ -12,7 +12,7 @@ pub struct Decoded {
 }
 
 pub fn decode(bytes: &[u8], format: Format) -> Result<Decoded, Status> {
-    let unreadable = |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding: {e}"));
+    let unreadable = |e: &dyn std::fmt::Display| Status::bad_request(e.to_string());
     let (value, duplicates) = match format {
         Format::Json => json::parse_strict(bytes).map_err(|e| unreadable(&e))?,
         Format::Yaml => yaml::parse(bytes).map_err(|e| unreadable(&e))?,
@@ -32,11 +32,3 @@ pub fn to_protobuf(_value: &Value) -> Result<Vec<u8>, Status> {
 fn from_protobuf(_bytes: &[u8]) -> Result<Value, Status> {
     Err(Status::unsupported_media_type(&["application/json", "application/yaml"]))
 }
-
-/// Checks an object against the definition of its kind: unknown fields are returned, wrong types an error.
-pub fn check(_definition: xebec_schema::DefId, _value: &mut Value) -> Result<Vec<String>, String> {
-    Ok(Vec::new())
-}
-
-/// The defaults that the schema carries.
-pub fn default(_definition: xebec_schema::DefId, _value: &mut Value) {}

@@ -73,7 +73,7 @@ pub fn strict(
         Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
     };
     let unknown = match definition {
-        Some(definition) => wire::check(definition, value).map_err(|why| handled(&why))?,
+        Some(definition) => xebec_schema::decode::check(definition, value).map_err(|why| handled(&why.to_string()))?,
         None => Vec::new(),
     };
     let mut found = unknown;

@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 use crate::kinds::Resource;
+use crate::options::WriteOptions;
+
+use xebec_machinery::Status;
 
 use super::Call;
 
@@ -19,4 +22,17 @@ pub fn manager(call: &Call, field_manager: &str) -> String {
 /// Records in `new` that `manager` wrote what differs from `old`.
 pub fn update(_resource: &Resource, _old: Option<&Value>, new: &mut Value, _manager: &str, _subresource: &str) {
     let _ = new;
+}
+
+/// `config` applied to the present object, with ownership; conflicts with other managers are an error unless forced.
+pub fn apply(
+    _resource: &Resource,
+    old: Option<&Value>,
+    config: &Value,
+    _options: &WriteOptions,
+    _subresource: &str,
+) -> Result<Value, Status> {
+    let mut new = old.cloned().unwrap_or_default();
+    xebec_machinery::patch::merge::apply(&mut new, config.clone());
+    Ok(new)
 }

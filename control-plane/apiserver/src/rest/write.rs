@@ -6,11 +6,10 @@ use xebec_machinery::{Status, object};
 use super::Call;
 use crate::admission::{Attributes, Operation};
 use crate::kinds::Resource;
-use crate::wire;
 
 pub fn default(resource: &Resource, value: &mut Value) {
     if !resource.converted() {
-        wire::default(resource.row.def, value);
+        xebec_schema::default::apply(resource.row.def, value);
     }
     resource.strategy.default(value);
 }

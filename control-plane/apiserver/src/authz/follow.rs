@@ -1,0 +1,63 @@
+//! Keeps the index like the cache.
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use xebec_store::cache::{Cache, Filter, Kind, Object, Start, Watcher};
+
+use super::Authorizer;
+
+const RESOURCES: [&str; 4] = ["clusterroles", "clusterrolebindings", "roles", "rolebindings"];
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// A watch over one of the RBAC resources.
+pub struct Feed {
+    plural: &'static str,
+    watcher: Watcher,
+}
+
+impl Authorizer {
+    /// Fills the index and returns the watches that continue it.
+    pub fn load(&self, cache: &Cache) -> xebec_store::Result<Vec<Feed>> {
+        RESOURCES.into_iter().map(|plural| self.load_one(cache, plural)).collect()
+    }
+
+    /// Applies events until `stop`.
+    pub async fn follow(&self, cache: &Cache, mut feed: Feed, stop: CancellationToken) {
+        loop {
+            let event = tokio::select! {
+                () = stop.cancelled() => return,
+                event = feed.watcher.next() => event,
+            };
+            match event {
+                Ok(event) if event.kind == Kind::Deleted => self.put(feed.plural, &event.object, &Value::Null),
+                Ok(event) => self.put(feed.plural, &event.object, &parse(&event.object)),
+                Err(error) => {
+                    tracing::warn!(error = xebec_store::chain(&error), resource = feed.plural, "authorization loads again");
+                    match self.load_one(cache, feed.plural) {
+                        Ok(fresh) => feed = fresh,
+                        Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+                    }
+                }
+            }
+        }
+    }
+
+    fn load_one(&self, cache: &Cache, plural: &'static str) -> xebec_store::Result<Feed> {
+        let mut watcher = cache.watch(&format!("{GROUP}/{plural}"), None, Filter::all(), Start::Snapshot)?;
+        let snapshot = watcher.take_snapshot();
+        let mut index = self.index.write();
+        index.clear(plural);
+        for object in snapshot.iter().flat_map(|s| &s.objects) {
+            index.put(plural, object.namespace(), object.name(), &parse(object));
+        }
+        Ok(Feed { plural, watcher })
+    }
+
+    fn put(&self, plural: &str, object: &Object, value: &Value) {
+        self.index.write().put(plural, object.namespace(), object.name(), value);
+    }
+}
+
+fn parse(object: &Object) -> Value {
+    serde_json::from_slice(object.as_slice()).unwrap_or_default()
+}

@@ -1,0 +1,162 @@
+//! The road that every request takes.
+
+mod impersonation;
+mod node;
+mod other;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use http::{HeaderValue, Request, Response};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use xebec_machinery::Status;
+
+use crate::app::App;
+use crate::authn::PeerCert;
+use crate::authz::Attributes;
+use crate::body::{Body, Incoming};
+use crate::flow_control::is_long_running;
+use crate::kinds::Resource;
+use crate::metrics::Labels;
+use crate::negotiate::{self, Accept, Format};
+use crate::options::Query;
+use crate::request_info::{RequestInfo, Verb};
+use crate::rest::{self, Call};
+use crate::user::UserInfo;
+
+/// Where a request comes from.
+#[derive(Clone)]
+pub enum Origin {
+    /// A TLS connection, with the certificate of its client.
+    Remote(Option<Arc<PeerCert>>),
+    /// This process, as a user.
+    Local(Arc<UserInfo>),
+}
+
+/// Answers a request, whatever happens on the way.
+pub async fn handle(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> Response<Body> {
+    let start = Instant::now();
+    let info = RequestInfo::new(request.method(), request.uri().path(), request.uri().query().unwrap_or(""));
+    let format = negotiate::accept(request.headers()).map_or(Format::Json, |accept| accept.format);
+    let audit_id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok();
+    let _seen = match is_long_running(&info) {
+        true => app.metrics.streaming(metric_verb(&info)),
+        false => app.metrics.serving(!info.verb.is_read_only()),
+    };
+    let answer = AssertUnwindSafe(serve(&app, &origin, &info, request)).catch_unwind().await;
+    let mut response = match answer {
+        Ok(Ok(response)) => response,
+        Ok(Err(status)) => rest::status(&status, format),
+        Err(_) => {
+            tracing::error!(path = info.path, verb = info.verb.as_str(), "request panicked");
+            let message = "This request caused apiserver to panic. Look in the logs for details.";
+            rest::status(&Status::new(500, xebec_machinery::status::Reason::InternalError, message), format)
+        }
+    };
+    if let Some(id) = audit_id {
+        response.headers_mut().insert("audit-id", id);
+    }
+    observe(&app, &info, response.status().as_u16(), start.elapsed());
+    response
+}
+
+async fn serve(
+    app: &Arc<App>,
+    origin: &Origin,
+    info: &RequestInfo,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Status> {
+    let user = match origin {
+        Origin::Local(user) => (**user).clone(),
+        Origin::Remote(peer) => app.authn.request(app, request.headers(), peer.as_deref()).await?,
+    };
+    let user = impersonation::apply(app, user, request.headers())?;
+    app.authz.check(&user, &Attributes::of(info))?;
+    let _seat = app.flow.admit(info, &user)?;
+    if !info.is_resource {
+        return other::serve(app, info, request).await;
+    }
+    let local = matches!(origin, Origin::Local(_));
+    let resource = app.kinds.get(&info.group, &info.version, &info.resource).ok_or_else(Status::not_found_path)?;
+    if let Some(stream) = node::wanted(resource, info) {
+        return node::serve(app, stream, info, user, request).await;
+    }
+    let accept = negotiate::accept(request.headers())?;
+    let limit = app.config.request_timeout;
+    let work = resource_request(app, resource.clone(), info, user, accept, local, request);
+    if is_long_running(info) {
+        return work.await;
+    }
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Status::timeout("request did not complete within the allotted timeout", 1))
+    })
+}
+
+async fn resource_request(
+    app: &Arc<App>,
+    resource: Arc<Resource>,
+    info: &RequestInfo,
+    user: UserInfo,
+    accept: Accept,
+    local: bool,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Status> {
+    let (parts, body) = request.into_parts();
+    let call = Call {
+        app: app.clone(),
+        user,
+        info: info.clone(),
+        query: Query::parse(parts.uri.query().unwrap_or("")),
+        headers: parts.headers,
+        accept,
+        resource,
+        warnings: Mutex::default(),
+        local,
+    };
+    let answer = rest::serve(&call, body).await;
+    let mut warnings = std::mem::take(&mut *call.warnings.lock());
+    let mut seen = std::collections::HashSet::new();
+    warnings.retain(|text| seen.insert(text.clone()));
+    answer.map(|mut response| {
+        rest::warnings(response.headers_mut(), &warnings);
+        response
+    })
+}
+
+fn metric_verb(info: &RequestInfo) -> &'static str {
+    match &info.verb {
+        Verb::Get => "GET",
+        Verb::List => "LIST",
+        Verb::Watch => "WATCH",
+        Verb::Create => "POST",
+        Verb::Update => "PUT",
+        Verb::Patch => "PATCH",
+        Verb::Delete => "DELETE",
+        Verb::DeleteCollection => "DELETECOLLECTION",
+        Verb::Method(method) if method == "get" => "GET",
+        Verb::Method(_) => "OTHER",
+    }
+}
+
+fn observe(app: &App, info: &RequestInfo, code: u16, duration: std::time::Duration) {
+    // Names that are not served would let clients make time series at will.
+    let known = !info.is_resource || app.kinds.get(&info.group, &info.version, &info.resource).is_some();
+    let text = |text: &'_ str| if known { text.to_owned() } else { String::new() };
+    let scope = match (info.is_resource, info.name.is_empty(), info.namespace.is_empty()) {
+        (false, ..) => "",
+        (true, false, _) => "resource",
+        (true, true, false) => "namespace",
+        (true, true, true) => "cluster",
+    };
+    let labels = Labels {
+        verb: metric_verb(info),
+        group: &text(&info.group),
+        version: &text(&info.version),
+        resource: &text(&info.resource),
+        subresource: &text(&info.subresource),
+        scope,
+    };
+    app.metrics.observe(labels, code, duration);
+}

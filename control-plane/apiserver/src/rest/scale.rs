@@ -1,0 +1,83 @@
+//! The `scale` subresource: `autoscaling/v1` Scale over `spec.replicas`.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use xebec_machinery::field::{Error, Path};
+use xebec_machinery::selector::LabelSelector;
+use xebec_machinery::{GroupKind, GroupVersionKind, Status, object};
+
+use super::patch::Patch;
+use super::update::{Part, change};
+use super::{Answer, Call, decode, encode, read};
+use crate::app::parse;
+use crate::body::Incoming;
+use crate::options::WriteOptions;
+use crate::request_info::Verb;
+
+pub async fn serve(call: &Call, body: Incoming) -> Answer {
+    match call.info.verb {
+        Verb::Get => {
+            let found = call.app.find_consistent(&call.resource, call.namespace(), call.name()).await?;
+            let object = found.ok_or_else(|| call.resource.not_found(call.name()))?;
+            encode::value(call, StatusCode::OK, scale_of(&parse(&object)?))
+        }
+        Verb::Update => {
+            let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
+            let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
+            let definition = xebec_schema::schema().by_kind(&gvk);
+            let scale = decode::object(call, &read(body).await?, &gvk, definition, options.field_validation)?;
+            write(call, &options, |_| Ok(scale.clone())).await
+        }
+        Verb::Patch => {
+            let options = WriteOptions::parse(&call.query, "PatchOptions")?;
+            let patch = Patch::for_subresource(call, &read(body).await?, &options)?;
+            write(call, &options, |mut scale| {
+                patch.apply_untyped(&mut scale)?;
+                Ok(scale)
+            })
+            .await
+        }
+        _ => Err(call.method_not_allowed()),
+    }
+}
+
+async fn write(call: &Call, options: &WriteOptions, produce: impl Fn(Value) -> Result<Value, Status>) -> Answer {
+    let changed = change(call, options, Part::Main, |old| {
+        let scale = produce(scale_of(old))?;
+        let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+        if replicas < 0 {
+            let why = "must be greater than or equal to 0";
+            let error = Error::invalid(&Path::new("spec.replicas"), replicas, why);
+            return Err(Status::invalid(&GroupKind::new("autoscaling", "Scale"), call.name(), vec![error]));
+        }
+        let mut new = old.clone();
+        object::set_resource_version(&mut new, object::resource_version(&scale));
+        object::ensure_map(&mut new, "spec").insert("replicas".into(), replicas.into());
+        Ok(new)
+    });
+    let value = changed.await?.ok_or_else(|| call.resource.not_found(call.name()))?;
+    encode::value(call, StatusCode::OK, scale_of(&value))
+}
+
+fn scale_of(workload: &Value) -> Value {
+    let at = |path: &str| workload.pointer(path).cloned().unwrap_or(Value::Null);
+    let selector = LabelSelector::from_object(&at("/spec/selector")).map(|s| s.to_string()).unwrap_or_default();
+    let replicas = |path: &str| workload.pointer(path).and_then(Value::as_i64).unwrap_or(0);
+    let mut metadata = serde_json::Map::new();
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = workload.pointer(&format!("/metadata/{field}")) {
+            metadata.insert(field.into(), value.clone());
+        }
+    }
+    let mut spec = json!({});
+    if replicas("/spec/replicas") != 0 {
+        spec["replicas"] = replicas("/spec/replicas").into();
+    }
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": spec,
+        "status": { "replicas": replicas("/status/replicas"), "selector": selector },
+    })
+}

@@ -1,0 +1,56 @@
+//! Parts of objects with paths of their own.
+
+mod binding;
+mod eviction;
+
+use http::StatusCode;
+use serde_json::Value;
+use xebec_machinery::Status;
+
+use super::update::{Part, update_part};
+use super::{Answer, Call, encode, get, patch, read, review, scale, token};
+use crate::body::Incoming;
+use crate::request_info::Verb;
+
+pub async fn serve(call: &Call, body: Incoming) -> Answer {
+    let row = call.resource.row.subresource(&call.info.subresource).ok_or_else(Status::not_found_path)?;
+    if !row.verbs.contains(&call.info.verb.as_str()) || call.name().is_empty() {
+        return Err(call.method_not_allowed());
+    }
+    match (call.resource.row.plural, row.name) {
+        (_, "status") => part(call, body, Part::Status).await,
+        (_, "scale") => scale::serve(call, body).await,
+        ("certificatesigningrequests", "approval") => part(call, body, Part::Approval).await,
+        ("namespaces", "finalize") => update_part(call, read(body).await?, Part::Finalize).await,
+        ("pods", "binding") => binding::bind(call, &read(body).await?).await,
+        ("pods", "eviction") => eviction::evict(call, &read(body).await?).await,
+        ("serviceaccounts", "token") => token::request(call, &read(body).await?).await,
+        _ => Err(call.method_not_allowed()),
+    }
+}
+
+async fn part(call: &Call, body: Incoming, part: Part) -> Answer {
+    match call.info.verb {
+        Verb::Get => get::get(call).await,
+        Verb::Update => update_part(call, read(body).await?, part).await,
+        Verb::Patch => patch::patch_part(call, read(body).await?, part).await,
+        _ => Err(call.method_not_allowed()),
+    }
+}
+
+/// Answers kinds that are questions and never stored; `None` for all others.
+pub async fn review(call: &Call, value: &Value) -> Option<Result<Value, Status>> {
+    let answer = match (call.resource.row.group, call.resource.row.plural) {
+        ("authentication.k8s.io" | "authorization.k8s.io", _) => review::answer(call, value).await,
+        ("", "bindings") => binding::bind_named(call, value).await,
+        _ => return None,
+    };
+    Some(answer)
+}
+
+/// `Success`, as bindings and evictions answer.
+fn success(call: &Call, code: StatusCode) -> Answer {
+    let mut status = serde_json::to_value(Status::success(None)).map_err(Status::internal)?;
+    status["code"] = code.as_u16().into();
+    encode::value(call, code, status)
+}

@@ -1,0 +1,276 @@
+//! UPDATE, and the loop that every change of an existing object goes through.
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::Value;
+use xebec_machinery::{Status, object};
+use xebec_registry::value::{keep, same};
+use xebec_store::{Expect, Revision};
+
+use super::store::{self, Written};
+use super::write::{self, admit, validate_admission};
+use super::{Answer, Call, create_object, decode, encode, events, managed, meta};
+use crate::admission::Operation;
+use crate::app::parse;
+use crate::options::WriteOptions;
+
+/// Which part of the object a request writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    Main,
+    Status,
+    /// `certificatesigningrequests/approval`
+    Approval,
+    /// `namespaces/finalize`
+    Finalize,
+    /// A change that the server itself decides (binding): no strategy, no admission.
+    Server,
+}
+
+/// An object as it is stored.
+pub struct Existing {
+    pub value: Value,
+    pub revision: Revision,
+}
+
+/// Bounds retries of writes that may retry; each means that another writer made progress.
+const ATTEMPTS_MAX: usize = 64;
+
+pub async fn update(call: &Call, body: Bytes) -> Answer {
+    update_part(call, body, Part::Main).await
+}
+
+pub async fn update_part(call: &Call, body: Bytes, part: Part) -> Answer {
+    let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
+    let resource = &call.resource;
+    let mut sent = decode::object(call, &body, &resource.gvk, Some(resource.row.def), options.field_validation)?;
+    meta::match_name(call, &mut sent)?;
+    meta::match_namespace(call, &mut sent)?;
+    if part == Part::Main {
+        write::default(resource, &mut sent);
+    }
+    events::stored(resource, &mut sent);
+    match change(call, &options, part, |_| Ok(sent.clone())).await? {
+        Some(value) => encode::object(call, StatusCode::OK, events::shown(resource, value)?),
+        None if part == Part::Main && resource.strategy.allow_create_on_update() => {
+            let value = create_object(call, sent, &options).await?;
+            encode::object(call, StatusCode::CREATED, value)
+        }
+        None => Err(resource.not_found(call.name())),
+    }
+}
+
+/// Writes what `produce` makes of the present object; `None` if there is no object.
+///
+/// What `produce` returns carries the version that it was made from. If it demands another version than the stored one the
+/// change is refused; if it demands none or the stored one, it is made again from whatever another writer stored meanwhile.
+pub async fn change(
+    call: &Call,
+    options: &WriteOptions,
+    part: Part,
+    produce: impl Fn(&Value) -> Result<Value, Status>,
+) -> Result<Option<Value>, Status> {
+    let mut fresh = false;
+    let mut next = None;
+    for _ in 0..ATTEMPTS_MAX {
+        let existing = match next.take() {
+            Some(existing) => Some(existing),
+            None => load(call, fresh).await?,
+        };
+        let Some(existing) = existing else { return Ok(None) };
+        let attempt = async {
+            let new = produce(&existing.value)?;
+            let pinned = check_version(call, &new, &existing)?;
+            Ok((prepare(call, options, part, new, &existing.value).await?, pinned))
+        };
+        let (mut new, pinned) = match attempt.await {
+            Ok(prepared) => prepared,
+            // Perhaps the cache is behind: the answer must be about the newest state.
+            Err(_) if !fresh => {
+                fresh = true;
+                continue;
+            }
+            Err(status) => return Err(status),
+        };
+        match commit(call, options, part, &mut new, &existing).await? {
+            Commit::Done => return Ok(Some(new)),
+            Commit::Gone => return Ok(None),
+            Commit::Raced(_) if pinned => {
+                return Err(Status::modified(&call.resource.gr, call.name()));
+            }
+            Commit::Raced(newer) => next = Some(newer),
+        }
+    }
+    Err(Status::modified(&call.resource.gr, call.name()))
+}
+
+/// The object of the call's path.
+pub async fn load(call: &Call, fresh: bool) -> Result<Option<Existing>, Status> {
+    let (resource, namespace, name) = (&call.resource, call.namespace(), call.name());
+    let object = match fresh {
+        true => call.app.find_consistent(resource, namespace, name).await?,
+        false => call.app.find(resource, namespace, name).await?,
+    };
+    object.map(|object| Ok(Existing { value: parse(&object)?, revision: object.revision() })).transpose()
+}
+
+/// Whether the client demands the version that is stored; an error if it demands another.
+fn check_version(call: &Call, new: &Value, existing: &Existing) -> Result<bool, Status> {
+    let resource = &call.resource;
+    let wanted = object::resource_version(new);
+    let uid = object::uid(new);
+    if !uid.is_empty() && uid != object::uid(&existing.value) {
+        let stored = object::uid(&existing.value);
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}");
+        return Err(Status::conflict(&resource.gr, call.name(), why));
+    }
+    match wanted {
+        "" | "0" if !resource.strategy.allow_unconditional_update() => {
+            use xebec_machinery::field::{Error, Path};
+            let error = Error::invalid(&Path::new("metadata.resourceVersion"), 0, "must be specified for an update");
+            Err(Status::invalid(&resource.gk, call.name(), vec![error]))
+        }
+        "" | "0" => Ok(false),
+        wanted if wanted == existing.revision.to_string() => Ok(call.info.verb == crate::request_info::Verb::Update),
+        _ => Err(Status::modified(&resource.gr, call.name())),
+    }
+}
+
+/// Everything between decoding and storing.
+async fn prepare(call: &Call, options: &WriteOptions, part: Part, mut new: Value, old: &Value) -> Result<Value, Status> {
+    let (resource, strategy) = (&call.resource, call.resource.strategy);
+    object::metadata_mut(&mut new).remove("resourceVersion");
+    meta::carry_over(&mut new, old);
+    if part == Part::Server {
+        return Ok(new);
+    }
+    let subresource = call.info.subresource.as_str();
+    if part == Part::Main {
+        write::default(resource, &mut new);
+    }
+    let mut new = admit(call, Operation::Update, new, Some(old), options.dry_run).await?;
+    match part {
+        Part::Main => {
+            write::default(resource, &mut new);
+            strategy.prepare_for_update(&call.context(), &mut new, old);
+            if strategy.has_generation() && strategy.spec_changed(&new, old) {
+                object::set_generation(&mut new, object::generation(old) + 1);
+            }
+        }
+        Part::Status => strategy.prepare_for_status_update(&call.context(), &mut new, old),
+        Part::Approval => {
+            let conditions = new.pointer("/status/conditions").cloned();
+            strategy.prepare_for_status_update(&call.context(), &mut new, old);
+            keep(&mut new, old, "status");
+            if let Some(conditions) = conditions {
+                object::ensure_map(&mut new, "status").insert("conditions".into(), conditions);
+            }
+        }
+        Part::Finalize => {
+            let finalizers = new.pointer("/spec/finalizers").cloned();
+            keep(&mut new, old, "spec");
+            keep(&mut new, old, "status");
+            let spec = object::ensure_map(&mut new, "spec");
+            match finalizers.filter(|f| f.as_array().is_some_and(|f| !f.is_empty())) {
+                Some(finalizers) => _ = spec.insert("finalizers".into(), finalizers),
+                None => _ = spec.remove("finalizers"),
+            }
+        }
+        Part::Server => {}
+    }
+    let manager = managed::manager(call, &options.field_manager);
+    managed::update(resource, Some(old), &mut new, &manager, subresource);
+    let errors = match part {
+        Part::Main => strategy.validate_update(&new, old),
+        Part::Status | Part::Approval => strategy.validate_status_update(&new, old),
+        Part::Finalize | Part::Server => Vec::new(),
+    };
+    if !errors.is_empty() {
+        return Err(Status::invalid(&resource.gk, call.name(), errors));
+    }
+    if part == Part::Main {
+        strategy.warnings(&new, Some(old)).into_iter().for_each(|text| call.warn(text));
+    }
+    validate_admission(call, Operation::Update, &mut new, Some(old), options.dry_run).await?;
+    if part == Part::Main {
+        super::escalation::check(call, &new, Some(old)).await?;
+    }
+    Ok(new)
+}
+
+enum Commit {
+    Done,
+    Gone,
+    /// Another writer was faster; this is what it stored.
+    Raced(Existing),
+}
+
+async fn commit(
+    call: &Call,
+    options: &WriteOptions,
+    part: Part,
+    new: &mut Value,
+    existing: &Existing,
+) -> Result<Commit, Status> {
+    let resource = &call.resource;
+    let key = resource.key(call.namespace(), call.name());
+    let version = existing.revision.to_string();
+    let lease = match part {
+        Part::Main => call.app.services.for_update(resource, new, &existing.value)?,
+        _ => call.app.services.nothing(),
+    };
+    if options.dry_run {
+        object::set_resource_version(new, &version);
+        return Ok(Commit::Done);
+    }
+    let last_finalizer = is_last_finalizer(resource, new, &existing.value);
+    if !last_finalizer && unchanged(new, &existing.value) {
+        new.clone_from(&existing.value);
+        return Ok(Commit::Done);
+    }
+    let written = if last_finalizer {
+        let written = store::remove(&call.app, &key, existing.revision).await?;
+        if let Written::At(revision) = written {
+            object::set_resource_version(new, &revision.to_string());
+            call.app.services.release(resource, new);
+        }
+        written
+    } else {
+        store::put(&call.app, &key, Expect::Revision(existing.revision), new).await?
+    };
+    match written {
+        Written::At(_) => {
+            lease.keep();
+            Ok(Commit::Done)
+        }
+        Written::Conflict(None) => Ok(Commit::Gone),
+        Written::Conflict(Some(entry)) => {
+            Ok(Commit::Raced(Existing { value: store::from_entry(&entry)?, revision: entry.mod_revision }))
+        }
+    }
+}
+
+/// Whether nothing but the times of field ownership differs: such an update is not written.
+fn unchanged(new: &Value, old: &Value) -> bool {
+    let strip = |value: &Value| {
+        let mut value = value.clone();
+        let metadata = object::metadata_mut(&mut value);
+        metadata.remove("resourceVersion");
+        if let Some(Value::Array(entries)) = metadata.get_mut("managedFields") {
+            entries.iter_mut().filter_map(Value::as_object_mut).for_each(|entry| _ = entry.remove("time"));
+        }
+        value
+    };
+    new.get("spec") == old.get("spec") && new.get("status") == old.get("status") && same(&strip(new), &strip(old))
+}
+
+/// Whether this update takes away the last thing that kept a deleted object (`ShouldDeleteDuringUpdate`).
+fn is_last_finalizer(resource: &crate::kinds::Resource, new: &Value, old: &Value) -> bool {
+    if object::deletion_timestamp(old).is_none() || object::finalizers(new).next().is_some() {
+        return false;
+    }
+    if resource.is("", "namespaces") {
+        return new.pointer("/spec/finalizers").and_then(Value::as_array).is_none_or(Vec::is_empty);
+    }
+    object::deletion_grace_period_seconds(old).unwrap_or(0) == 0
+}

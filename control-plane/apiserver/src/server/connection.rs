@@ -1,0 +1,104 @@
+//! TLS connections: HTTP/1.1 and HTTP/2, bounded in time and number.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::BodyExt;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::authn::ClientCerts;
+use crate::config::Config;
+use crate::pipeline::{self, Origin};
+
+/// A client that does not finish its handshake or its request head is let go.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+const CONNECTIONS_MAX: usize = 20_000;
+/// As Go's http2 server.
+const STREAMS_MAX: u32 = 250;
+const HEADER_BYTES_MAX: usize = 64 << 10;
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+pub fn tls(config: &Config, clients: Arc<ClientCerts>) -> Result<TlsAcceptor, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(config.pki.serving());
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(tls)))
+}
+
+pub async fn accept(
+    app: Arc<App>,
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    clients: Arc<ClientCerts>,
+    tasks: TaskTracker,
+) {
+    let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = app.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let tcp = match accepted {
+            Ok((tcp, _)) => tcp,
+            Err(error) => {
+                // Out of file descriptors, most likely: others must close first.
+                tracing::warn!(%error, "accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(seat) = seats.clone().try_acquire_owned() else { continue };
+        let (app, tls, clients) = (app.clone(), tls.clone(), clients.clone());
+        tasks.spawn(async move {
+            let _seat = seat;
+            if let Err(error) = serve(app, tcp, tls, clients).await {
+                tracing::debug!(error, "connection ended");
+            }
+        });
+    }
+}
+
+async fn serve(app: Arc<App>, tcp: TcpStream, tls: TlsAcceptor, clients: Arc<ClientCerts>) -> Result<(), String> {
+    tcp.set_nodelay(true).map_err(|e| e.to_string())?;
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(tcp)).await;
+    let stream = handshake.map_err(|_| "TLS handshake timed out".to_owned())?.map_err(|e| e.to_string())?;
+    let peer = stream.get_ref().1.peer_certificates().and_then(|chain| clients.peer(chain));
+    let origin = Origin::Remote(peer.map(Arc::new));
+    let stop = app.stop.clone();
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (app, origin) = (app.clone(), origin.clone());
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        async move { Ok::<_, Infallible>(pipeline::handle(app, origin, request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES_MAX * 8);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX as u32)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        outcome = connection.as_mut() => return outcome.map_err(|e| e.to_string()),
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.map_err(|e| e.to_string())
+}

@@ -1,0 +1,114 @@
+//! What runs after start: bootstrap objects, and certificates that are renewed in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt, Full};
+use rustls::RootCertStore;
+use serde_json::Value;
+
+use super::{LocalService, StartError};
+use crate::app::App;
+use crate::bootstrap::{self, Bootstrap};
+use crate::pki::KUBELET_CLIENT;
+use crate::proxy::KubeletProxy;
+use crate::user::{SYSTEM_MASTERS, UserInfo};
+
+/// The hooks, as `/readyz?verbose` names them.
+pub const NAMES: [&str; 2] = ["poststarthook/bootstrap-controller", "poststarthook/rbac/bootstrap-roles"];
+
+const RETRY: Duration = Duration::from_millis(200);
+const RENEWAL_CHECK: Duration = Duration::from_secs(600);
+
+/// Creates what every cluster has; tries again until it is there.
+pub async fn run(app: Arc<App>) {
+    let service = LocalService::new(app.clone(), UserInfo::loopback());
+    for (name, objects) in [(NAMES[1], Vec::new()), (NAMES[0], bootstrap::objects(&app.config))] {
+        for object in &objects {
+            while let Err(problem) = ensure(&service, object).await {
+                tracing::warn!(hook = name, collection = object.collection, problem, "bootstrap object");
+                tokio::select! {
+                    () = app.stop.cancelled() => return,
+                    () = tokio::time::sleep(RETRY) => {}
+                }
+            }
+        }
+        app.pending_hooks.write().retain(|pending| *pending != name);
+    }
+}
+
+async fn ensure(service: &LocalService, wanted: &Bootstrap) -> Result<(), String> {
+    let (code, body) = send(service, Method::POST, &wanted.collection, Some(&wanted.object)).await?;
+    match code {
+        200..=299 => return Ok(()),
+        409 => {}
+        _ => return Err(body.get("message").and_then(Value::as_str).unwrap_or_default().to_owned()),
+    }
+    if wanted.reconciled.is_empty() {
+        return Ok(());
+    }
+    let name = wanted.object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let path = format!("{}/{name}", wanted.collection);
+    let (code, mut stored) = send(service, Method::GET, &path, None).await?;
+    if code != 200 {
+        return Err(format!("GET {path}: {code}"));
+    }
+    for field in wanted.reconciled {
+        stored[*field] = wanted.object[*field].clone();
+    }
+    match send(service, Method::PUT, &path, Some(&stored)).await? {
+        (200..=299, _) => Ok(()),
+        (code, body) => Err(format!("PUT {path}: {code}: {body}")),
+    }
+}
+
+async fn send(service: &LocalService, method: Method, path: &str, object: Option<&Value>) -> Result<(u16, Value), String> {
+    let body = object.map(|o| Bytes::from(o.to_string())).unwrap_or_default();
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, "xebec-apiserver")
+        .body(Full::new(body))
+        .map_err(|e| e.to_string())?;
+    let Ok(response) = tower::ServiceExt::oneshot(service.clone(), request).await;
+    let code = response.status().as_u16();
+    let bytes = response.into_body().collect().await.map_err(|e| e.to_string())?.to_bytes();
+    Ok((code, serde_json::from_slice(&bytes).unwrap_or_default()))
+}
+
+/// Gives the server the certificate that kubelets know it by.
+pub fn kubelet_client(app: &App) -> Result<(), StartError> {
+    let pki = &app.config.pki;
+    let issued = pki.issue_client(KUBELET_CLIENT, &[SYSTEM_MASTERS])?;
+    let key = Arc::new(issued.certified_key(KUBELET_CLIENT)?);
+    let mut roots = RootCertStore::empty();
+    roots.add(pki.ca_der().clone()).map_err(StartError::Tls)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(StartError::Tls)?
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
+    *app.kubelets.write() = Some(KubeletProxy::new(config));
+    Ok(())
+}
+
+/// Renews the server's own certificates at two thirds of their life.
+pub async fn renew(app: Arc<App>) {
+    loop {
+        tokio::select! {
+            () = app.stop.cancelled() => return,
+            () = tokio::time::sleep(RENEWAL_CHECK) => {}
+        }
+        if app.now() < app.config.pki.serving().renew_at() {
+            continue;
+        }
+        let renewed = app.config.pki.renew_serving().map_err(|e| e.to_string());
+        if let Err(problem) = renewed.and_then(|()| kubelet_client(&app).map_err(|e| e.to_string())) {
+            tracing::error!(problem, "certificates were not renewed");
+        }
+    }
+}
