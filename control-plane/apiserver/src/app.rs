@@ -67,7 +67,8 @@ impl App {
 impl Reader for App {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
         let resource = self.kinds.find(group, resource)?;
-        parse(&self.cache.get(&resource.storage, resource.scope(namespace), name)?).ok()
+        let object = self.cache.get(&resource.storage, resource.scope(namespace), name)?;
+        parse(&object).ok()
     }
 
     async fn get_consistent(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Option<Value>, Status> {

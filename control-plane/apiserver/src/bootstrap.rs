@@ -23,8 +23,11 @@ pub const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kub
 pub fn objects(config: &Config) -> Vec<Bootstrap> {
     let mut objects: Vec<_> = NAMESPACES.iter().map(|name| namespace(name)).collect();
     objects.push(kubernetes_service(config));
-    objects.push(kubernetes_endpoints(config));
-    objects.push(kubernetes_endpoint_slice(config));
+    // Endpoints refuse loopback addresses: nobody but this machine could use them.
+    if !config.advertise_address.is_loopback() {
+        objects.push(kubernetes_endpoints(config));
+        objects.push(kubernetes_endpoint_slice(config));
+    }
     objects.extend(config.bootstrap_token.as_deref().and_then(token_secret));
     objects
 }

@@ -8,6 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -26,6 +27,8 @@ use crate::request_info::{RequestInfo, Verb};
 use crate::rest::{self, Call};
 use crate::user::UserInfo;
 
+pub use other::tagged;
+
 /// Where a request comes from.
 #[derive(Clone)]
 pub enum Origin {
@@ -36,7 +39,11 @@ pub enum Origin {
 }
 
 /// Answers a request, whatever happens on the way.
-pub async fn handle(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> Response<Body> {
+pub fn handle(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> BoxFuture<'static, Response<Body>> {
+    Box::pin(answer(app, origin, request))
+}
+
+async fn answer(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> Response<Body> {
     let start = Instant::now();
     let info = RequestInfo::new(request.method(), request.uri().path(), request.uri().query().unwrap_or(""));
     let format = negotiate::accept(request.headers()).map_or(Format::Json, |accept| accept.format);

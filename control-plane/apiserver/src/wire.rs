@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use xebec_machinery::{Status, json, yaml};
+use xebec_schema::protobuf;
 
 use crate::negotiate::Format;
 
@@ -25,10 +26,10 @@ pub fn to_yaml(value: &Value) -> Result<Vec<u8>, Status> {
     serde_yaml_ng::to_string(value).map(String::into_bytes).map_err(Status::internal)
 }
 
-pub fn to_protobuf(_value: &Value) -> Result<Vec<u8>, Status> {
-    Err(Status::not_acceptable(&["application/json", "application/yaml"]))
+pub fn to_protobuf(value: &Value) -> Result<Vec<u8>, Status> {
+    protobuf::encode(value).map_err(Status::internal)
 }
 
-fn from_protobuf(_bytes: &[u8]) -> Result<Value, Status> {
-    Err(Status::unsupported_media_type(&["application/json", "application/yaml"]))
+fn from_protobuf(bytes: &[u8]) -> Result<Value, Status> {
+    protobuf::decode(bytes).map_err(|e| Status::bad_request(e.to_string()))
 }

@@ -173,18 +173,10 @@ pub async fn delete_collection(call: &Call, body: Bytes) -> Answer {
     let options = DeleteOptions::parse(&call.query, &decode::delete_options(call, &body)?)?;
     let selection = ListOptions::parse(&call.query, false)?;
     let snapshot = list::snapshot(call, &selection).await?;
-    let deletions = snapshot.objects.iter().map(|object| {
-        let one = call.for_object(object.namespace(), object.name());
-        let options = &options;
-        async move {
-            match delete_object(&one, options).await {
-                Ok(Deleted::Gone(value) | Deleted::Marked(value)) => Ok(Some(value)),
-                // Somebody else deleted it, which is what was asked for.
-                Err(status) if status.code == 404 || status.code == 409 => Ok(None),
-                Err(status) => Err(status),
-            }
-        }
-    });
+    let mut deletions = Vec::with_capacity(snapshot.objects.len());
+    for object in &snapshot.objects {
+        deletions.push(delete_one(call.for_object(object.namespace(), object.name()), options.clone()));
+    }
     let outcomes: Vec<_> = futures::stream::iter(deletions).buffered(COLLECTION_WORKERS).collect().await;
     let mut items = Vec::new();
     for outcome in outcomes {
@@ -199,4 +191,13 @@ pub async fn delete_collection(call: &Call, body: Bytes) -> Answer {
         "items": items,
     });
     encode::value(call, StatusCode::OK, list)
+}
+
+/// `None` if somebody else deleted the object, which is what was asked for.
+async fn delete_one(call: Call, options: DeleteOptions) -> Result<Option<Value>, Status> {
+    match delete_object(&call, &options).await {
+        Ok(Deleted::Gone(value) | Deleted::Marked(value)) => Ok(Some(value)),
+        Err(status) if status.code == 404 || status.code == 409 => Ok(None),
+        Err(status) => Err(status),
+    }
 }

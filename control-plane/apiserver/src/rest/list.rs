@@ -84,7 +84,7 @@ pub async fn snapshot(call: &Call, options: &ListOptions) -> Result<Snapshot, St
 pub fn filter(resource: &Resource, labels: &LabelSelector, fields: &FieldSelector) -> Result<Filter, Status> {
     if !fields.is_empty() {
         let known = field_names(resource.strategy);
-        if let Some(unknown) = fields.fields().find(|field| !known.iter().any(|k| k == field)) {
+        if let Some(unknown) = fields.requirements.iter().map(|r| &r.field).find(|field| !known.contains(field)) {
             return Err(Status::bad_request(format!("field label not supported: {unknown}")));
         }
     }

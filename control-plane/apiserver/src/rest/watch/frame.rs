@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use xebec_machinery::Status;
+use xebec_schema::protobuf::watch_frame;
 use xebec_store::Revision;
 use xebec_store::cache::{Event, Kind, Object};
 
@@ -91,34 +92,10 @@ impl Framer {
 
     fn frame(&self, kind: &str, object: &Value) -> Bytes {
         if self.accept.format == Format::Protobuf {
-            return protobuf_frame(kind, &wire::to_protobuf(object).unwrap_or_default());
+            return watch_frame(kind, &wire::to_protobuf(object).unwrap_or_default()).into();
         }
         let mut line = format!(r#"{{"type":"{kind}","object":{object}}}"#);
         line.push('\n');
         line.into()
     }
-}
-
-/// Four bytes of length, then a bare `metav1.WatchEvent` {1: type, 2: RawExtension {1: raw}} (apimachinery's
-/// `protobuf.LengthDelimitedFramer` around its raw serializer).
-fn protobuf_frame(kind: &str, raw: &[u8]) -> Bytes {
-    let mut extension = Vec::with_capacity(raw.len() + 8);
-    field(&mut extension, 1, raw);
-    let mut event = Vec::with_capacity(extension.len() + 16);
-    field(&mut event, 1, kind.as_bytes());
-    field(&mut event, 2, &extension);
-    let length = u32::try_from(event.len()).unwrap_or(u32::MAX);
-    [&length.to_be_bytes()[..], &event].concat().into()
-}
-
-/// A length-delimited protobuf field.
-fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
-    out.push(number << 3 | 2);
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        out.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-    out.extend_from_slice(bytes);
 }
