@@ -10,18 +10,24 @@ fn meta_str<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get("metadata").map_or("", |meta| str_of(meta, key))
 }
 
-/// An object as a map; whatever was there and is not a map gives way.
-pub fn ensure_map<'a>(value: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
+/// A value as an object; whatever is there and is none gives way.
+fn members(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = Value::Object(Map::new());
     }
-    let Value::Object(map) = value else { unreachable!("made a map above") };
-    let child = map.entry(key).or_insert_with(|| Value::Object(Map::new()));
-    if !child.is_object() {
-        *child = Value::Object(Map::new());
-    }
-    let Value::Object(child) = child else { unreachable!("made a map above") };
-    child
+    let Value::Object(map) = value else { unreachable!("made an object above") };
+    map
+}
+
+/// The member of an object, itself made an object where it is none.
+pub fn ensure_map<'a>(value: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
+    members(members(value).entry(key).or_insert(Value::Null))
+}
+
+/// Sets a string in a map of `metadata`.
+fn set_in(object: &mut Value, map: &str, key: &str, value: &str) {
+    let map = metadata_mut(object).entry(map).or_insert(Value::Null);
+    members(map).insert(key.to_owned(), value.into());
 }
 
 pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
@@ -139,10 +145,7 @@ pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 }
 
 pub fn set_label(object: &mut Value, key: &str, value: &str) {
-    let meta = object.as_object_mut().map(|o| o.entry("metadata").or_insert_with(|| Value::Object(Map::new())));
-    if let Some(meta) = meta {
-        ensure_map(meta, "labels").insert(key.to_owned(), value.into());
-    }
+    set_in(object, "labels", key, value);
 }
 
 pub fn annotations(object: &Value) -> impl Iterator<Item = (&str, &str)> {
@@ -154,10 +157,7 @@ pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 }
 
 pub fn set_annotation(object: &mut Value, key: &str, value: &str) {
-    let meta = object.as_object_mut().map(|o| o.entry("metadata").or_insert_with(|| Value::Object(Map::new())));
-    if let Some(meta) = meta {
-        ensure_map(meta, "annotations").insert(key.to_owned(), value.into());
-    }
+    set_in(object, "annotations", key, value);
 }
 
 pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
@@ -210,4 +210,27 @@ pub fn at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
 /// The string at a path, `""` when there is none.
 pub fn str_at<'a>(object: &'a Value, path: &[&str]) -> &'a str {
     at(object, path).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn metadata_is_read_and_written() {
+        let mut object = json!({"kind": "X", "metadata": {"name": "a", "labels": null, "ownerReferences": [{"uid": "u", "controller": true}]}});
+        assert_eq!((name(&object), namespace(&object), deletion_timestamp(&object)), ("a", "", None));
+        assert_eq!(controller_of(&object).map(|owner| owner.uid), Some("u"));
+        set_label(&mut object, "k", "v");
+        set_annotation(&mut object, "k", "v");
+        set_namespace(&mut object, "n");
+        set_name(&mut object, "");
+        set_finalizers(&mut object, &["f"]);
+        assert_eq!((label(&object, "k"), annotation(&object, "k"), namespace(&object)), (Some("v"), Some("v"), "n"));
+        assert_eq!((object["metadata"].get("name"), finalizers(&object).collect::<Vec<_>>()), (None, vec!["f"]));
+        assert_eq!(labels(&object).collect::<Vec<_>>(), [("k", "v")]);
+        assert_eq!(str_at(&object, &["metadata", "namespace"]), "n");
+    }
 }

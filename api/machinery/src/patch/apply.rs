@@ -43,7 +43,7 @@ pub struct Manager<'a> {
     pub ignored: &'a [&'a [&'a str]],
 }
 
-/// Applies `config` to `live`, or creates an object from it. The result carries its `managedFields`; it equals `live` if nothing changed.
+/// Applies `config` to `live`, or creates an object from it. Both must be canonical already, or a value written in two ways would count as changed. The result carries its `managedFields`; it equals `live` if nothing changed.
 pub fn apply<S: PatchSchema>(
     live: Option<&Value>,
     config: &Value,

@@ -1,28 +1,89 @@
 //! JSON patch, RFC 6902.
 
+use json_patch::{Patch, PatchOperation};
 use serde_json::Value;
 
 use crate::Status;
+use crate::status::Reason;
 
 /// Upstream's limit on the operations of one patch (`maxJSONPatchOperations`).
 const OPERATIONS_MAX: usize = 10_000;
 
+/// How many bytes all copies of one patch may add: a few that copy a parent into its child would otherwise fill the memory. Upstream's limit is that of a
+/// request body.
+const COPIED_BYTES_MAX: usize = 3 << 20;
+
 /// Applies the operations in order; if one fails, `target` is unchanged.
 pub fn apply(target: &mut Value, patch: &[u8]) -> Result<(), Status> {
-    let patch: json_patch::Patch =
+    let patch: Patch =
         serde_json::from_slice(patch).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
     if patch.len() > OPERATIONS_MAX {
-        let count = patch.len();
         return Err(Status::request_entity_too_large(format!(
-            "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {count}"
+            "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}",
+            patch.len()
         )));
     }
-    // Upstream answers 422 without details for an operation that does not fit the object.
-    json_patch::patch(target, &patch).map_err(|e| {
-        Status::new(
-            422,
-            crate::status::Reason::Invalid,
-            format!("the server rejected our request due to an error in our request: {e}"),
-        )
-    })
+    let mut patched = target.clone();
+    let mut copied = 0;
+    for operation in patch.iter() {
+        if let PatchOperation::Copy(copy) = operation {
+            let source = copy.from.resolve(&patched).map_err(|e| unfit(&e))?;
+            copied += source.to_string().len();
+            if copied > COPIED_BYTES_MAX {
+                return Err(Status::request_entity_too_large(format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {COPIED_BYTES_MAX}"
+                )));
+            }
+        }
+        json_patch::patch(&mut patched, std::slice::from_ref(operation)).map_err(|e| unfit(&e))?;
+    }
+    *target = patched;
+    Ok(())
+}
+
+/// Upstream answers 422 without details for an operation that does not fit the object.
+fn unfit(error: &dyn std::error::Error) -> Status {
+    let message = format!("the server rejected our request due to an error in our request: {error}");
+    Status::new(422, Reason::Invalid, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn operations_apply_in_order() {
+        let mut object = json!({"a": 1, "l": ["x"]});
+        let patch = json!([
+            {"op": "test", "path": "/a", "value": 1}, {"op": "replace", "path": "/a", "value": 2}, {"op": "add", "path": "/l/-", "value": "y"},
+            {"op": "copy", "from": "/l", "path": "/m"}, {"op": "move", "from": "/l/0", "path": "/n"}, {"op": "remove", "path": "/l/0"},
+        ]);
+        apply(&mut object, patch.to_string().as_bytes()).expect("a good patch");
+        assert_eq!(object, json!({"a": 2, "l": [], "m": ["x", "y"], "n": "x"}));
+    }
+
+    #[test]
+    fn a_patch_that_fails_changes_nothing() {
+        let check = |patch: Value, code: u16| {
+            let before = json!({"a": {"b": "0123456789"}});
+            let mut object = before.clone();
+            let error = apply(&mut object, patch.to_string().as_bytes()).expect_err("a bad patch");
+            assert_eq!((error.code, object), (code, before), "{error}");
+        };
+        check(json!([{"op": "remove", "path": "/a"}, {"op": "test", "path": "/x", "value": 1}]), 422);
+        check(json!([{"op": "remove", "path": "/x"}]), 422);
+        check(json!([{"op": "copy", "from": "/x", "path": "/y"}]), 422);
+        check(json!({"op": "remove"}), 400);
+        check(json!([{"op": "nothing", "path": "/a"}]), 400);
+        let remove = json!({"op": "remove", "path": "/a"});
+        check(vec![remove; OPERATIONS_MAX + 1].into(), 413);
+        let double = json!({"op": "copy", "from": "/a", "path": "/a/c"});
+        let mut doubling = vec![double; 20];
+        for (i, op) in doubling.iter_mut().enumerate() {
+            op["path"] = format!("/a/c{i}").into();
+        }
+        check(doubling.into(), 413);
+    }
 }
