@@ -262,3 +262,6 @@ fn condition(request: &Value) -> String {
     }
     condition
 }
+
+#[cfg(test)]
+mod tests;

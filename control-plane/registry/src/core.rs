@@ -7,3 +7,6 @@ pub mod namespace;
 pub mod node;
 pub mod secret;
 pub mod service_account;
+
+#[cfg(test)]
+mod tests;

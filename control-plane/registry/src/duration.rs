@@ -30,8 +30,8 @@ pub fn human(duration: time::Duration) -> String {
         if rest == 0 { format!("{value}{unit}") } else { format!("{value}{unit}{rest}{rest_unit}") }
     };
     match seconds {
-        ..-1 => "<invalid>".to_owned(),
-        ..0 => "0s".to_owned(),
+        ..=-2 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
         s if s < 2 * MINUTE => format!("{s}s"),
         s if s < 10 * MINUTE => with(s / MINUTE, 'm', s % MINUTE, 's'),
         s if s < 3 * HOUR => format!("{}m", s / MINUTE),

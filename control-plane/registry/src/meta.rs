@@ -241,3 +241,6 @@ pub fn format_selector(selector: &Value) -> String {
     terms.sort();
     terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
 }
+
+#[cfg(test)]
+mod tests;

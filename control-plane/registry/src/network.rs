@@ -3,3 +3,6 @@
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod service;
+
+#[cfg(test)]
+mod tests;

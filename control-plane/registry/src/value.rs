@@ -114,6 +114,22 @@ pub fn keep(new: &mut Value, old: &Value, path: &str) {
     }
 }
 
+/// RFC 7396, for tests: objects are merged, null removes.
+#[cfg(test)]
+pub fn merge_patch(target: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    for (field, value) in fields {
+        if value.is_null() {
+            ensure_map(target).remove(field);
+        } else {
+            merge_patch(ensure_map(target).entry(field).or_insert(Value::Null), value);
+        }
+    }
+}
+
 /// Sets a field of an existing object unless it is set.
 pub fn default(object: &mut Value, field: &str, value: impl Into<Value>) {
     if let Some(map) = object.as_object_mut() {

@@ -63,7 +63,7 @@ impl LabelSelector {
         let mut requirements = Vec::new();
         for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
             let values = vec![value.as_str().unwrap_or_default().to_owned()];
-            requirements.push(Requirement::new(key.clone(), Operator::In, values)?);
+            requirements.push(Requirement::new(key.clone(), Operator::Equals, values)?);
         }
         for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
             let text = |name: &str| expression.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -56,7 +56,7 @@ fn objects_become_label_selectors() {
     check(json!({}), "");
     check(
         json!({"matchLabels": {"a": "1"}, "matchExpressions": [{"key": "b", "operator": "NotIn", "values": ["x", "y"]}]}),
-        "a in (1),b notin (x,y)",
+        "a=1,b notin (x,y)",
     );
     assert_eq!(LabelSelector::from_object(&json!(null)), Ok(LabelSelector::Nothing));
     assert!(LabelSelector::from_object(&json!({"matchExpressions": [{"key": "b", "operator": "In"}]})).is_err());

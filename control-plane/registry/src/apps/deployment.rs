@@ -55,14 +55,9 @@ impl Strategy for Deployment {
         for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
             not_negative(spec, field, &path, errors);
         }
-        if let Some(deadline) = integer(spec, "progressDeadlineSeconds") {
-            if deadline <= integer(spec, "minReadySeconds").unwrap_or(0) {
-                errors.invalid(
-                    &path.child("progressDeadlineSeconds"),
-                    deadline,
-                    "must be greater than minReadySeconds",
-                );
-            }
+        let deadline = integer(spec, "progressDeadlineSeconds");
+        if let Some(deadline) = deadline.filter(|d| *d <= integer(spec, "minReadySeconds").unwrap_or(0)) {
+            errors.invalid(&path.child("progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds");
         }
     }
 
@@ -97,12 +92,9 @@ impl Strategy for Deployment {
                 errors.invalid(&path.child(less), count(less), format!("cannot be greater than {than}"));
             }
         }
-        if let (before, Some(after)) =
-            (integer(old, "status.collisionCount").unwrap_or(0), integer(status, "collisionCount"))
-        {
-            if after < before {
-                errors.invalid(&path.child("collisionCount"), after, "cannot be decremented");
-            }
+        let before = integer(old, "status.collisionCount").unwrap_or(0);
+        if let Some(after) = integer(status, "collisionCount").filter(|after| *after < before) {
+            errors.invalid(&path.child("collisionCount"), after, "cannot be decremented");
         }
     }
 
