@@ -168,13 +168,14 @@ pub async fn run_with(
     let kubelet = Kubelet::new(config, machine, runtime, objects, Arc::new(ApiPods(client.clone())), recorder);
     let health = RuntimeHealth::default();
 
+    // Before the collector runs: a pod without a worker is an orphan to it.
+    follow_pods(&kubelet, &pods);
     let mut tasks = JoinSet::new();
     tasks.spawn(server::serve(Arc::clone(&kubelet), listener, tls));
     tasks.spawn(node::lease::run(client.clone(), kubelet.config.node_name.clone()));
     tasks.spawn(node::run(Arc::clone(&kubelet), client, health, port));
     tasks.spawn(pleg::run(Arc::clone(&kubelet)));
     tasks.spawn(logs::rotation::run(Arc::clone(&kubelet)));
-    tasks.spawn(sync_pods(Arc::clone(&kubelet), Arc::clone(&pods)));
     tasks.spawn(gc::run(Arc::clone(&kubelet), pods));
     cancel.cancelled().await;
     tasks.shutdown().await;
@@ -183,8 +184,8 @@ pub async fn run_with(
 }
 
 /// Feeds the workers from the informer.
-async fn sync_pods(kubelet: Arc<Kubelet>, pods: Arc<Informer<Pod>>) {
-    let sink = Arc::downgrade(&kubelet);
+fn follow_pods(kubelet: &Arc<Kubelet>, pods: &Informer<Pod>) {
+    let sink = Arc::downgrade(kubelet);
     pods.on_change(move |change: &Change<Pod>| {
         let Some(kubelet) = sink.upgrade() else { return };
         match (&change.old, &change.new) {
@@ -198,5 +199,4 @@ async fn sync_pods(kubelet: Arc<Kubelet>, pods: Arc<Informer<Pod>>) {
             (None, None) => {}
         }
     });
-    std::future::pending::<()>().await;
 }

@@ -3,6 +3,7 @@
 mod attach;
 mod exec;
 mod portforward;
+mod session;
 mod spdy;
 mod stats;
 mod websocket;

@@ -36,8 +36,13 @@ impl PodApi for ApiPods {
         let api = Api::<Pod>::namespaced(self.0.clone(), &pod.namespace);
         match api.patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
             Ok(_) => Ok(Written::Done),
-            // A conflict is about the UID in the patch: another pod has the name.
-            Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(Written::Gone),
+            Err(error) if is_not_found(&error) => Ok(Written::Gone),
+            // A conflict about the UID in the patch: another pod has the name. Any other is tried again.
+            Err(error) if is_conflict(&error) => match api.get_opt(&pod.name).await {
+                Ok(Some(known)) if known.metadata.uid.as_deref() == Some(&pod.uid) => Err(xebec_client::chain(&error)),
+                Ok(_) => Ok(Written::Gone),
+                Err(error) => Err(xebec_client::chain(&error)),
+            },
             Err(error) => Err(xebec_client::chain(&error)),
         }
     }

@@ -67,6 +67,7 @@ pub struct Worker {
     backoff: Backoff,
     volumes: Option<HashMap<String, Mounted>>,
     volumes_at: Option<tokio::time::Instant>,
+    labels: Option<(BTreeMap<String, String>, BTreeMap<String, String>)>,
     /// Failed attempts at a sandbox or at volumes, for the pause between them.
     failures: u32,
     /// Nothing runs and nothing will: only deletion is left.
@@ -92,6 +93,7 @@ pub fn spawn(kubelet: Arc<Kubelet>, pod: Arc<Pod>, gone: bool) -> Handle {
         backoff: Backoff::default(),
         volumes: None,
         volumes_at: None,
+        labels: None,
         failures: 0,
         finished: false,
     };
@@ -109,6 +111,7 @@ impl Worker {
             if desired.terminating() {
                 return self.terminate().await;
             }
+            self.note_labels(&desired.pod);
             let mut changes = self.desired.clone();
             let next = tokio::select! {
                 next = self.sync(&desired.pod) => next,
@@ -121,6 +124,15 @@ impl Worker {
                 () = tokio::time::sleep(next) => {}
             }
         }
+    }
+
+    /// Files of the downward API follow labels and annotations at once.
+    fn note_labels(&mut self, pod: &Pod) {
+        let now = (pod::labels(pod), pod::annotations(pod));
+        if self.labels.as_ref().is_some_and(|before| *before != now) {
+            self.volumes_at = None;
+        }
+        self.labels = Some(now);
     }
 
     fn facts(&self, observed: &Observed) -> Facts {
@@ -138,6 +150,10 @@ impl Worker {
 
     /// Shows the API what is so.
     fn publish(&self, pod: &Pod, observed: &Observed, terminal: bool) {
+        // A phase that is final stays as it is, with the reason that whoever wrote it gave.
+        if api_pod::is_terminal(pod) {
+            return;
+        }
         let (verdicts, ready) = self.kubelet.probes.verdicts(pod, observed);
         self.status.set(status::generate(&status::Inputs {
             pod,

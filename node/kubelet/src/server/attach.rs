@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::websocket::{self, Input, Reader, Sender};
+use super::session::{self, Input, Reader, Sender, Wanted};
 use super::{Answer, Refused, find, running};
 use crate::kubelet::Kubelet;
 use crate::pod;
@@ -24,16 +24,13 @@ pub(super) async fn serve(
 ) -> Result<Answer, Refused> {
     let (pod, observed) = find(kubelet, namespace, name).await?;
     let id = running(&observed, namespace, name, container)?.id.clone();
-    let flag =
-        |names: [&str; 2]| query.iter().any(|(k, v)| names.contains(&k.as_str()) && matches!(v.as_str(), "1" | "true"));
+    let wanted = Wanted::parse(query)?;
     let tty = pod::find_container(&pod, container).is_some_and(|c| c.tty == Some(true));
-    let stdin = flag(["stdin", "input"]);
-    let (answer, upgrade, protocol) = websocket::negotiate(&mut request)?;
+    let (answer, pending) = session::negotiate(&mut request, wanted)?;
     let kubelet = Arc::clone(kubelet);
     tokio::spawn(async move {
-        let Ok(upgraded) = upgrade.await else { return };
-        let (mut sender, reader) = websocket::split(websocket::socket(upgraded).await, protocol);
-        let status = match kubelet.runtime.attach_url(&id, stdin, tty).await {
+        let Some((mut sender, reader)) = pending.connect().await else { return };
+        let status = match kubelet.runtime.attach_url(&id, wanted.stdin, tty).await {
             Ok(url) => match splice(&url, &mut sender, reader).await {
                 Ok(()) => serde_json::json!({"metadata": {}, "status": "Success"}),
                 Err(why) => super::exec::failure(&format!("error attaching to container: {why}")),
@@ -59,11 +56,11 @@ async fn splice(url: &str, sender: &mut Sender, mut reader: Reader) -> Result<()
             message = stream.next() => match message {
                 Some(Ok(Message::Binary(bytes))) => {
                     let Some((&channel, data)) = bytes.split_first() else { continue };
-                    if channel == websocket::ERROR {
+                    if channel == session::ERROR {
                         // containerd's own Status ends the session; ours says the same.
                         return verdict(data);
                     }
-                    if sender.send(channel, data).await.is_err() {
+                    if !sender.send(channel, bytes.slice(1..)).await {
                         return Ok(());
                     }
                 }

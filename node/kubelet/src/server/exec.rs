@@ -10,7 +10,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use xebec_cri::exec::{Control, ExecOptions, Process};
 
-use super::websocket::{self, Input, RESIZE, Reader, STDERR, STDIN, STDOUT, Sender};
+use super::session::{self, Input, RESIZE, Reader, STDERR, STDIN, STDOUT, Sender, Wanted};
 use super::{Answer, Refused, find, running};
 use crate::kubelet::Kubelet;
 
@@ -22,20 +22,14 @@ pub(super) async fn serve(
     container: &str,
     query: &[(String, String)],
 ) -> Result<Answer, Refused> {
-    let options = options(query)?;
+    let wanted = Wanted::parse(query)?;
+    let options = options(query, wanted)?;
     let (_, observed) = find(kubelet, namespace, pod).await?;
     let id = running(&observed, namespace, pod, container)?.id.clone();
-    let (answer, upgrade, protocol) = websocket::negotiate(&mut request)?;
+    let (answer, pending) = session::negotiate(&mut request, wanted)?;
     let kubelet = Arc::clone(kubelet);
     tokio::spawn(async move {
-        let Ok(upgraded) = upgrade.await else { return };
-        let (mut sender, reader) = websocket::split(websocket::socket(upgraded).await, protocol);
-        // Upstream opens the output channels with an empty message.
-        for channel in [STDOUT, STDERR] {
-            if sender.send(channel, &[]).await.is_err() {
-                return;
-            }
-        }
+        let Some((mut sender, reader)) = pending.connect().await else { return };
         let status = match kubelet.runtime.exec(&id, &options).await {
             Ok(process) => session(process, &mut sender, reader, options.tty).await,
             Err(error) => failure(&format!("error executing command in container: {}", error.message())),
@@ -45,24 +39,14 @@ pub(super) async fn serve(
     Ok(answer)
 }
 
-fn options(query: &[(String, String)]) -> Result<ExecOptions, Refused> {
-    // kubelet's own API says `input`, `output`, `error`; the API server's says `stdin`, `stdout`, `stderr`.
-    let flag =
-        |names: [&str; 2]| query.iter().any(|(k, v)| names.contains(&k.as_str()) && matches!(v.as_str(), "1" | "true"));
-    let options = ExecOptions {
-        command: query.iter().filter(|(key, _)| key == "command").map(|(_, value)| value.clone()).collect(),
-        tty: flag(["tty", "tty"]),
-        stdin: flag(["stdin", "input"]),
-        stdout: flag(["stdout", "output"]),
-        stderr: flag(["stderr", "error"]),
-    };
-    if options.command.is_empty() {
+fn options(query: &[(String, String)], wanted: Wanted) -> Result<ExecOptions, Refused> {
+    let command: Vec<String> =
+        query.iter().filter(|(key, _)| key == "command").map(|(_, value)| value.clone()).collect();
+    if command.is_empty() {
         return Err(Refused(StatusCode::BAD_REQUEST, "you must specify a command".to_owned()));
     }
-    if !options.stdin && !options.stdout && !options.stderr {
-        return Err(Refused::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
-    }
-    Ok(options)
+    let Wanted { stdin, stdout, stderr, tty } = wanted;
+    Ok(ExecOptions { command, tty, stdin, stdout, stderr })
 }
 
 /// Copies until the process ends; the answer is the Status of the error channel.
@@ -79,7 +63,7 @@ async fn session(mut process: Process, sender: &mut Sender, reader: Reader, tty:
     let mut connected = true;
     while let Some((channel, data)) = outputs.recv().await {
         // A client that left does not stop a process that writes.
-        connected = connected && sender.send(channel, &data).await.is_ok();
+        connected = connected && sender.send(channel, data.into()).await;
     }
     let status = match process.wait().await {
         Ok(0) => serde_json::json!({"metadata": {}, "status": "Success"}),
@@ -115,7 +99,7 @@ async fn copy_input(mut reader: Reader, mut stdin: Option<pipe::Sender>, control
                 }
             }
             Input::Data(RESIZE, data) => {
-                if let Some((width, height)) = websocket::terminal_size(&data)
+                if let Some((width, height)) = session::terminal_size(&data)
                     && let Err(error) = control.resize(width, height).await
                 {
                     tracing::debug!(error = error.message(), "resize");

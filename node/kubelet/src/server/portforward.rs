@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -15,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Message;
 
+use super::session;
 use super::spdy::{self, Stream};
 use super::websocket::{self, Socket};
 use super::{Answer, Refused, find};
@@ -48,25 +48,19 @@ pub(super) async fn serve(
         tokio::spawn(async move {
             let Ok(upgraded) = upgrade.await else { return };
             let (near, far) = tokio::io::duplex(256 << 10);
-            tokio::join!(tunnel(websocket::socket(upgraded).await, near), session(far, netns));
+            tokio::join!(tunnel(websocket::socket(upgraded).await, near), serve_streams(far, netns));
         });
         return Ok(answer);
     }
-    let spdy = request.headers().get(header::UPGRADE).is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"spdy/3.1"));
-    if !spdy {
+    if !session::is_spdy(request.headers()) {
         return Err(Refused::bad_request("port-forward needs an upgrade to WebSocket or SPDY/3.1"));
     }
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
-        session(TokioIo::new(upgraded), netns).await;
+        serve_streams(TokioIo::new(upgraded), netns).await;
     });
-    let mut answer = Response::new(http_body_util::Empty::new().boxed_unsync());
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    answer.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("SPDY/3.1"));
-    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    answer.headers_mut().insert("x-stream-protocol-version", HeaderValue::from_static(PROTOCOL));
-    Ok(answer)
+    Ok(session::spdy_answer(PROTOCOL))
 }
 
 /// Copies between the messages of a WebSocket and a stream of bytes.
@@ -99,7 +93,7 @@ async fn tunnel(socket: Socket, stream: DuplexStream) {
     tokio::join!(inward, outward);
 }
 
-async fn session<S>(connection: S, netns: Option<PathBuf>)
+async fn serve_streams<S>(connection: S, netns: Option<PathBuf>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {

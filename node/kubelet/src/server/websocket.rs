@@ -16,13 +16,9 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::session::{ERROR, Input};
 use super::{Answer, Refused};
 
-pub(super) const STDIN: u8 = 0;
-pub(super) const STDOUT: u8 = 1;
-pub(super) const STDERR: u8 = 2;
-pub(super) const ERROR: u8 = 3;
-pub(super) const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 
 pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -38,16 +34,6 @@ pub(super) enum Protocol {
 /// Best first.
 const PROTOCOLS: [(&str, Protocol); 3] =
     [("v5.channel.k8s.io", Protocol::V5), ("v4.channel.k8s.io", Protocol::V4), ("channel.k8s.io", Protocol::V1)];
-
-/// What a client may say.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Input {
-    Data(u8, Bytes),
-    /// A channel's end (v5).
-    Closed(u8),
-    /// The connection's end.
-    Gone,
-}
 
 pub(super) fn offers(headers: &HeaderMap, protocol: &str) -> bool {
     offered(headers).any(|offer| offer == protocol)
@@ -92,11 +78,6 @@ pub(super) async fn socket(upgraded: Upgraded) -> Socket {
 
 /// The channels of one exec or attach session.
 pub(super) fn negotiate(request: &mut Request<Incoming>) -> Result<(Answer, OnUpgrade, Protocol), Refused> {
-    if !is_upgrade(request.headers()) {
-        return Err(Refused::bad_request(
-            "you must specify at least 1 of stdin, stdout, stderr over a WebSocket: SPDY is not served here",
-        ));
-    }
     let none = offered(request.headers()).next().is_none();
     let known = PROTOCOLS.iter().find(|(name, _)| offers(request.headers(), name));
     let (name, protocol) = match known {
@@ -112,21 +93,21 @@ pub(super) fn negotiate(request: &mut Request<Incoming>) -> Result<(Answer, OnUp
     Ok((answer, upgrade, protocol))
 }
 
-pub(super) struct Reader {
+pub(super) struct Messages {
     stream: SplitStream<Socket>,
 }
 
-pub(super) struct Sender {
+pub(super) struct Channels {
     sink: SplitSink<Socket, Message>,
     protocol: Protocol,
 }
 
-pub(super) fn split(socket: Socket, protocol: Protocol) -> (Sender, Reader) {
+pub(super) fn split(socket: Socket, protocol: Protocol) -> (Channels, Messages) {
     let (sink, stream) = socket.split();
-    (Sender { sink, protocol }, Reader { stream })
+    (Channels { sink, protocol }, Messages { stream })
 }
 
-impl Reader {
+impl Messages {
     pub async fn next(&mut self) -> Input {
         loop {
             match self.stream.next().await {
@@ -152,7 +133,7 @@ fn parse(bytes: &Bytes) -> Option<Input> {
     }
 }
 
-impl Sender {
+impl Channels {
     pub async fn send(&mut self, channel: u8, data: &[u8]) -> Result<(), Error> {
         let mut message = Vec::with_capacity(data.len() + 1);
         message.push(channel);
@@ -174,15 +155,6 @@ impl Sender {
         let _ = self.sink.send(Message::Close(None)).await;
         let _ = self.sink.close().await;
     }
-}
-
-/// A `{"Width": …, "Height": …}` of the resize channel.
-pub(super) fn terminal_size(bytes: &[u8]) -> Option<(u16, u16)> {
-    let size: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    let number = |upper: &str, lower: &str| {
-        size.get(upper).or_else(|| size.get(lower))?.as_u64().and_then(|n| u16::try_from(n).ok())
-    };
-    Some((number("Width", "width")?, number("Height", "height")?))
 }
 
 #[cfg(test)]

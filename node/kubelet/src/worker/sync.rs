@@ -107,9 +107,8 @@ impl Worker {
                 return Err(self.failed(pod, "FailedKillPod", &format!("error killing pod: {}", error.message())));
             }
         }
-        if !pod::host_network(pod) && !*self.kubelet.config.network_ready.borrow() {
-            let message = "network is not ready: container runtime network not ready: NetworkReady=false";
-            return Err(self.failed(pod, "NetworkNotReady", message));
+        if !pod::host_network(pod) {
+            self.network(pod).await;
         }
         if let Err(error) = self.prepare(pod) {
             return Err(self.failed(
@@ -137,6 +136,19 @@ impl Worker {
             );
         }
         mounted
+    }
+
+    /// Waits for the pod network, and says so.
+    async fn network(&self, pod: &Pod) {
+        let mut ready = self.kubelet.config.network_ready.clone();
+        if !*ready.borrow() {
+            let message = "network is not ready: container runtime network not ready: NetworkReady=false";
+            self.kubelet.recorder.pod_warning(pod, "NetworkNotReady", message);
+        }
+        // The sender lives as long as the agent: when it is gone nothing starts any more.
+        if ready.wait_for(|ready| *ready).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     pub(super) fn failed(&mut self, pod: &Pod, reason: &str, message: &str) -> Retry {

@@ -12,11 +12,3 @@ fn messages_carry_a_channel_or_its_end() {
         assert_eq!(parse(&Bytes::from(bytes.clone())), want, "{bytes:?}");
     }
 }
-
-#[test]
-fn sizes_are_read_in_either_case() {
-    assert_eq!(terminal_size(br#"{"Width":80,"Height":24}"#), Some((80, 24)));
-    assert_eq!(terminal_size(br#"{"width":80,"height":24}"#), Some((80, 24)));
-    assert_eq!(terminal_size(b"80x24"), None);
-    assert_eq!(terminal_size(br#"{"Width":80000,"Height":24}"#), None);
-}
