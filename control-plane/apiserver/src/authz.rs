@@ -2,6 +2,7 @@
 
 mod follow;
 mod index;
+pub mod policy;
 mod rule;
 
 use parking_lot::RwLock;

@@ -93,6 +93,12 @@ impl Call {
         }
     }
 
+    /// Whether this is a server-side apply.
+    fn is_apply(&self) -> bool {
+        let value = self.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+        self.info.verb == Verb::Patch && value.starts_with("application/apply-patch")
+    }
+
     /// Whether the client is in this process: compression would be for nothing.
     fn is_local(&self) -> bool {
         self.local

@@ -65,9 +65,11 @@ pub async fn create_object(call: &Call, mut value: Value, options: &WriteOptions
 async fn store_new(call: &Call, value: &mut Value, options: &WriteOptions) -> Result<(), Status> {
     let resource = &call.resource;
     let lease = call.app.services.for_create(resource, value, options.dry_run)?;
-    let manager = managed::manager(call, &options.field_manager);
-    object::metadata_mut(value).remove("managedFields");
-    managed::update(resource, None, value, &manager, "");
+    if !call.is_apply() {
+        let manager = managed::manager(call, &options.field_manager);
+        object::metadata_mut(value).remove("managedFields");
+        managed::update(resource, None, value, &manager, "");
+    }
     let errors = resource.strategy.validate(value);
     if !errors.is_empty() {
         return Err(Status::invalid(&resource.gk, object::name(value), errors));

@@ -1,12 +1,17 @@
 //! Field ownership (`metadata.managedFields`).
 
 use serde_json::Value;
+use xebec_machinery::patch::apply::{self, Manager};
+use xebec_machinery::{Status, object, time};
+
+use super::Call;
 use crate::kinds::Resource;
 use crate::options::WriteOptions;
 
-use xebec_machinery::Status;
-
-use super::Call;
+/// What a write to the object itself does not own: the status of kinds that have the subresource.
+const NOT_STATUS: &[&[&str]] = &[&["status"]];
+/// What a write to the status does not own.
+const ONLY_STATUS: &[&[&str]] = &[&["spec"], &["metadata"]];
 
 /// `fieldManager`, or the part of the user agent before the slash (`managerOrUserAgent`).
 pub fn manager(call: &Call, field_manager: &str) -> String {
@@ -19,20 +24,40 @@ pub fn manager(call: &Call, field_manager: &str) -> String {
     if name.is_empty() { "unknown".into() } else { name }
 }
 
-/// Records in `new` that `manager` wrote what differs from `old`.
-pub fn update(_resource: &Resource, _old: Option<&Value>, new: &mut Value, _manager: &str, _subresource: &str) {
-    let _ = new;
+/// Records in `new` that `name` wrote what differs from `old`.
+pub fn update(resource: &Resource, old: Option<&Value>, new: &mut Value, name: &str, subresource: &str) {
+    if resource.converted() {
+        return;
+    }
+    let now = time::now_rfc3339();
+    let manager = manager_of(resource, name, subresource, &now);
+    apply::update_managed_fields(old, new, resource.row.patch_schema(), &manager);
 }
 
 /// `config` applied to the present object, with ownership; conflicts with other managers are an error unless forced.
 pub fn apply(
-    _resource: &Resource,
+    resource: &Resource,
     old: Option<&Value>,
     config: &Value,
-    _options: &WriteOptions,
-    _subresource: &str,
+    options: &WriteOptions,
+    subresource: &str,
 ) -> Result<Value, Status> {
-    let mut new = old.cloned().unwrap_or_default();
-    xebec_machinery::patch::merge::apply(&mut new, config.clone());
+    let now = time::now_rfc3339();
+    let manager = manager_of(resource, &options.field_manager, subresource, &now);
+    let mut new = apply::apply(old, config, resource.row.patch_schema(), &manager, options.force)?;
+    // A version in the configuration is a demand, one from the stored object is not.
+    let wanted = object::resource_version(config);
+    if !wanted.is_empty() {
+        object::set_resource_version(&mut new, wanted);
+    }
     Ok(new)
+}
+
+fn manager_of<'a>(resource: &'a Resource, name: &'a str, subresource: &'a str, now: &'a str) -> Manager<'a> {
+    let ignored = match subresource {
+        "" if resource.row.subresource("status").is_some() => NOT_STATUS,
+        "status" => ONLY_STATUS,
+        _ => &[],
+    };
+    Manager { name, api_version: &resource.api_version, subresource, now, ignored }
 }

@@ -139,7 +139,7 @@ fn check_version(call: &Call, new: &Value, existing: &Existing) -> Result<bool, 
 /// Everything between decoding and storing.
 async fn prepare(call: &Call, options: &WriteOptions, part: Part, mut new: Value, old: &Value) -> Result<Value, Status> {
     let (resource, strategy) = (&call.resource, call.resource.strategy);
-    object::metadata_mut(&mut new).remove("resourceVersion");
+    object::set_resource_version(&mut new, object::resource_version(old));
     meta::carry_over(&mut new, old);
     if part == Part::Server {
         return Ok(new);
@@ -178,8 +178,11 @@ async fn prepare(call: &Call, options: &WriteOptions, part: Part, mut new: Value
         }
         Part::Server => {}
     }
-    let manager = managed::manager(call, &options.field_manager);
-    managed::update(resource, Some(old), &mut new, &manager, subresource);
+    // An apply has recorded its owners itself.
+    if !call.is_apply() {
+        let manager = managed::manager(call, &options.field_manager);
+        managed::update(resource, Some(old), &mut new, &manager, subresource);
+    }
     let errors = match part {
         Part::Main => strategy.validate_update(&new, old),
         Part::Status | Part::Approval => strategy.validate_status_update(&new, old),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use rustls::RootCertStore;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::{LocalService, StartError};
 use crate::app::App;
+use crate::authz::policy;
 use crate::bootstrap::{self, Bootstrap};
 use crate::pki::KUBELET_CLIENT;
 use crate::proxy::KubeletProxy;
@@ -19,23 +21,61 @@ use crate::user::{SYSTEM_MASTERS, UserInfo};
 /// The hooks, as `/readyz?verbose` names them.
 pub const NAMES: [&str; 2] = ["poststarthook/bootstrap-controller", "poststarthook/rbac/bootstrap-roles"];
 
+/// Writes that wait for the disk together.
+const CONCURRENT: usize = 16;
 const RETRY: Duration = Duration::from_millis(200);
 const RENEWAL_CHECK: Duration = Duration::from_secs(600);
 
 /// Creates what every cluster has; tries again until it is there.
 pub async fn run(app: Arc<App>) {
     let service = LocalService::new(app.clone(), UserInfo::loopback());
-    for (name, objects) in [(NAMES[1], Vec::new()), (NAMES[0], bootstrap::objects(&app.config))] {
-        for object in &objects {
-            while let Err(problem) = ensure(&service, object).await {
-                tracing::warn!(hook = name, collection = object.collection, problem, "bootstrap object");
-                tokio::select! {
-                    () = app.stop.cancelled() => return,
-                    () = tokio::time::sleep(RETRY) => {}
-                }
-            }
+    for object in &bootstrap::objects(&app.config) {
+        until_done(&app, NAMES[0], || ensure(&service, object)).await;
+    }
+    finished(&app, NAMES[0]);
+    let policy = policy::objects();
+    futures::stream::iter(&policy)
+        .for_each_concurrent(CONCURRENT, |wanted| until_done(&app, NAMES[1], || ensure_policy(&service, wanted)))
+        .await;
+    finished(&app, NAMES[1]);
+}
+
+fn finished(app: &App, hook: &str) {
+    app.pending_hooks.write().retain(|pending| *pending != hook);
+}
+
+/// Tries until it works or the server stops.
+async fn until_done<F: Future<Output = Result<(), String>>>(app: &App, hook: &str, attempt: impl Fn() -> F) {
+    while let Err(problem) = attempt().await {
+        tracing::warn!(hook, problem, "bootstrap object");
+        tokio::select! {
+            () = app.stop.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
         }
-        app.pending_hooks.write().retain(|pending| *pending != name);
+    }
+}
+
+/// A role or binding as the policy wants it; what the cluster's administrator added stays.
+async fn ensure_policy(service: &LocalService, wanted: &Value) -> Result<(), String> {
+    let collection = policy::collection(wanted);
+    let name = wanted.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let path = format!("{collection}/{name}");
+    let (code, stored) = send(service, Method::GET, &path, None).await?;
+    let (method, target, object) = match code {
+        404 => (Method::POST, &collection, wanted.clone()),
+        200 if policy::replaces(&stored, wanted) => {
+            send(service, Method::DELETE, &path, None).await?;
+            (Method::POST, &collection, wanted.clone())
+        }
+        200 => match policy::reconcile(&stored, wanted) {
+            Some(object) => (Method::PUT, &path, object),
+            None => return Ok(()),
+        },
+        code => return Err(format!("GET {path}: {code}: {stored}")),
+    };
+    match send(service, method, target, Some(&object)).await? {
+        (200..=299 | 409, _) => Ok(()),
+        (code, body) => Err(format!("{target}: {code}: {body}")),
     }
 }
 
@@ -44,7 +84,7 @@ async fn ensure(service: &LocalService, wanted: &Bootstrap) -> Result<(), String
     match code {
         200..=299 => return Ok(()),
         409 => {}
-        _ => return Err(body.get("message").and_then(Value::as_str).unwrap_or_default().to_owned()),
+        code => return Err(format!("POST {}: {code}: {}", wanted.collection, body["message"])),
     }
     if wanted.reconciled.is_empty() {
         return Ok(());
