@@ -31,15 +31,21 @@ struct Held {
 }
 
 impl Allocators {
-    /// Marks what a stored service has: at start, and when another server wrote it.
-    pub fn occupy(&mut self, service: &Value) {
+    /// Marks what a stored service has: at start, and when another server wrote it. Says what was not free.
+    pub fn occupy(&mut self, service: &Value) -> Vec<String> {
         let held = Held::by(service);
+        let mut problems = Vec::new();
         for ip in held.ips {
-            _ = self.cluster_ips.allocate(ip);
+            if let Err(refused) = self.cluster_ips.allocate(ip) {
+                problems.push(format!("clusterIP {ip}: {refused:?}"));
+            }
         }
         for port in held.ports {
-            _ = self.node_ports.allocate(port);
+            if let Err(refused) = self.node_ports.allocate(port) {
+                problems.push(format!("nodePort {port}: {refused:?}"));
+            }
         }
+        problems
     }
 
     /// Frees what a deleted service had.
@@ -108,7 +114,9 @@ impl Allocators {
         let net = self.cluster_ips.net();
         let outside =
             || invalid(format!("the provided IP ({asked}) is not in the valid range. The range of valid IPs is {net}"));
-        let ip: Ipv4Addr = asked.parse().map_err(|_| outside())?;
+        // Validation reports what is not an address.
+        let Ok(ip) = asked.parse::<std::net::IpAddr>() else { return Ok(()) };
+        let std::net::IpAddr::V4(ip) = ip else { return Err(outside()) };
         if before.ips.contains(&ip) {
             return Ok(());
         }
@@ -178,6 +186,8 @@ impl Held {
         let ips = strings(service, "spec.clusterIPs").filter_map(|ip| ip.parse().ok()).collect();
         let mut ports: Vec<i64> = items(service, "spec.ports").iter().filter_map(node_port).collect();
         ports.extend(integer(service, "spec.healthCheckNodePort").filter(|number| *number != 0));
+        // One number may serve two protocols.
+        ports.sort_unstable();
         ports.dedup();
         Self { ips, ports }
     }
@@ -221,3 +231,6 @@ fn families(service: &mut Value) -> Result<(), Vec<Error>> {
     set(service, "spec.ipFamilies", json!(["IPv4"]));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
