@@ -12,6 +12,7 @@ mod index;
 mod record;
 mod recover;
 mod ring;
+mod sys;
 mod writer;
 
 use std::{

@@ -132,7 +132,7 @@ fn read_batch(reader: &mut BufReader<File>, left: u64, path: &Path) -> Result<Op
     Ok(header.matches(&payload).then(|| payload.into()))
 }
 
-/// Cuts off an interrupted write. A batch is written only after the one before it is on the disk: if a complete batch
+/// Cuts off an interrupted write, and the space reserved for more. A batch is written only after the one before it is on the disk: if a complete batch
 /// follows an incomplete one, acknowledged data is damaged.
 fn truncate(log: &LogFile, at: u64, size: u64, tail: Tail) -> Result<()> {
     let corrupt = |reason| Error::Corrupt { path: log.path.clone(), offset: at, reason };
@@ -143,6 +143,8 @@ fn truncate(log: &LogFile, at: u64, size: u64, tail: Tail) -> Result<()> {
     if record::contains_batch(rest.get(1..).unwrap_or_default()) {
         return Err(corrupt("the checksum of a batch that others follow is wrong"));
     }
-    tracing::info!(path = %log.path.display(), offset = at, bytes = size - at, "dropping an interrupted write");
+    if rest.iter().any(|byte| *byte != 0) {
+        tracing::info!(path = %log.path.display(), offset = at, bytes = size - at, "dropping an interrupted write");
+    }
     log.file.set_len(at).and_then(|()| log.file.sync_all()).map_err(io_error("truncate", &log.path))
 }

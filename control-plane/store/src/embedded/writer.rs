@@ -10,6 +10,7 @@ use super::{
     file::{Location, LogFile, Segment, segment_path, sync_dir},
     index::Version,
     record::Batch,
+    sys,
 };
 use crate::{Change, Entry, Error, Event, Expect, Op, Outcome, Result, Revision, Txn};
 
@@ -23,6 +24,9 @@ const BATCH_BYTES: usize = 4 << 20;
 const BATCH_REQUESTS: usize = 4_096;
 
 pub fn run(shared: &Shared, mut requests: mpsc::UnboundedReceiver<Request>) {
+    if let Err(error) = sys::run_promptly() {
+        tracing::debug!(%error, "store writes with normal priority");
+    }
     let mut batch = Batch::new();
     let mut failed = None;
     while let Some(first) = requests.blocking_recv() {
@@ -166,6 +170,11 @@ fn active(shared: &Shared, first: Revision) -> Result<Arc<LogFile>> {
     }
     let id = shared.files.write().next_id();
     let file = Arc::new(LogFile::open(id, segment_path(&shared.dir, first), true)?);
+    if shared.options.sync
+        && let Err(error) = sys::allocate(&file.file, shared.options.segment_bytes)
+    {
+        tracing::debug!(%error, "store cannot reserve space");
+    }
     sync_dir(&shared.dir)?;
     let mut files = shared.files.write();
     files.add(file.clone());

@@ -1,4 +1,4 @@
-//! Decisions per second on synthetic nodes: `cargo run --release -p xebec-scheduler --example bench`.
+//! Decisions per second on synthetic nodes: `cargo run --release -p xebec-scheduler --example decisions`.
 
 #![allow(clippy::unwrap_used)]
 
