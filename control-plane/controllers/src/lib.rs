@@ -34,6 +34,8 @@ use xebec_client::{Client, EventRecorder, Informers};
 /// The controllers of one cluster. At most one process may run them at a time:
 /// `xebec_client::leader::Elector` sees to that.
 pub struct Controllers {
+    /// Acts on everything, so it needs `system:masters` or as much. In the server's own process that
+    /// gives nothing away: whoever holds this process holds the store.
     pub client: Client,
     /// Shared with the scheduler, so that a kind is held once in the process.
     pub informers: Informers,

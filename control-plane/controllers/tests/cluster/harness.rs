@@ -1,0 +1,191 @@
+//! An API server with its controllers, on a store of its own.
+
+use crate::{PATIENCE, node};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use xebec_apiserver::pki::Pki;
+use xebec_apiserver::{Server, UserInfo};
+use xebec_client::kube::core::NamespaceResourceScope;
+use xebec_client::{Api, Client, Informers, PostParams, Resource};
+use xebec_controllers::{Config, Controllers, CsrSigner};
+use xebec_types::apps::Deployment;
+use xebec_types::core::{Namespace, Pod};
+use xebec_types::discovery::EndpointSlice;
+use xebec_types::pod;
+
+pub struct Cluster {
+    pub client: Client,
+    port: u16,
+    pki: Arc<Pki>,
+    nodes: Vec<(String, CancellationToken)>,
+    stop: CancellationToken,
+    _tasks: JoinSet<()>,
+    _server: Server,
+    _dir: tempfile::TempDir,
+}
+
+const TOKEN: &str = "abcdef.0123456789abcdef";
+
+struct Signer(Arc<Pki>);
+
+#[async_trait::async_trait]
+impl CsrSigner for Signer {
+    async fn sign(&self, csr_pem: &str, signer: &str) -> Result<String, String> {
+        self.0.sign_csr(csr_pem, signer, None).map_err(|e| xebec_client::chain(&e))
+    }
+}
+
+impl Cluster {
+    pub async fn start(nodes: usize) -> Self {
+        xebec_client::connection::install_crypto();
+        let dir = tempfile::tempdir().expect("dir");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
+        let port = listener.local_addr().expect("address").port();
+        let sans = ["127.0.0.1".to_string(), "localhost".into()];
+        let pki = Arc::new(Pki::load_or_create(dir.path().join("pki"), &sans).expect("pki"));
+        let store = xebec_store::embedded::open(&dir.path().join("db")).await.expect("store");
+        let config = xebec_apiserver::Config {
+            bootstrap_token: Some(TOKEN.into()),
+            ..xebec_apiserver::Config::new(Arc::clone(&pki), vec![listener])
+        };
+        let server = Server::start(config, Arc::new(store)).await.expect("server");
+        let user = UserInfo::new("test", &["system:masters", "system:authenticated"]);
+        let client = Client::new(server.local_client_service(user), "default");
+        let informers = Informers::new(client.clone());
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let config = Config {
+            ca_pem: pki.ca_pem().to_string(),
+            signer: Some(Arc::new(Signer(Arc::clone(&pki)))),
+            node_monitor_grace_period: Duration::from_secs(3),
+            ..Config::default()
+        };
+        let controllers =
+            Controllers { client: client.clone(), informers: informers.clone(), config };
+        tasks.spawn(xebec_controllers::run(controllers, stop.clone()));
+        let mut cluster = Self {
+            client,
+            port,
+            pki,
+            nodes: Vec::new(),
+            stop,
+            _tasks: tasks,
+            _server: server,
+            _dir: dir,
+        };
+        cluster.add_nodes(nodes, &informers).await;
+        cluster
+    }
+
+    async fn add_nodes(&mut self, count: usize, informers: &Informers) {
+        for n in 0..count {
+            let (name, stop) = (format!("n{n}"), self.stop.child_token());
+            let run = node::run(self.client.clone(), informers.clone(), name.clone(), stop.clone());
+            self._tasks.spawn(run);
+            self.nodes.push((name, stop));
+        }
+        let names = self.nodes.iter().map(|(name, _)| name.clone()).collect();
+        let (client, stop) = (self.client.clone(), self.stop.clone());
+        self._tasks.spawn(node::schedule(client, informers.clone(), names, stop));
+    }
+
+    /// Stops a node's agent; nothing tells the server.
+    pub fn kill_node(&mut self) -> String {
+        let (name, stop) = self.nodes.pop().expect("a node");
+        stop.cancel();
+        name
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    pub fn ca_hash(&self) -> String {
+        let token = xebec_client::bootstrap::Token::with_ca("abcdef", "x", self.pki.ca_der());
+        token.reveal().rsplit(':').next().expect("hash").to_string()
+    }
+
+    pub fn token(&self) -> String {
+        format!("{TOKEN}@sha256:{}", self.ca_hash())
+    }
+
+    pub fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    pub fn all<K: Resource<DynamicType = ()>>(&self) -> Api<K>
+    where
+        K: Clone + Debug + DeserializeOwned,
+    {
+        Api::all(self.client.clone())
+    }
+
+    pub async fn namespace(&self, name: &str) {
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.into());
+        let api = self.all::<Namespace>();
+        api.create(&PostParams::default(), &namespace).await.expect("create namespace");
+    }
+
+    /// Asks until there is an answer; panics with the question after a minute.
+    pub async fn until<T, F>(&self, what: &str, mut ask: impl FnMut() -> F) -> T
+    where
+        F: Future<Output = Option<T>>,
+    {
+        let start = Instant::now();
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            assert!(start.elapsed() < PATIENCE, "no {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub async fn ready_pods(&self, namespace: &str, count: usize) {
+        let api = self.api::<Pod>(namespace);
+        let ask = || async {
+            let pods = api.list(&Default::default()).await.ok()?.items;
+            (pods.iter().filter(|p| pod::is_ready(p)).count() == count).then_some(())
+        };
+        self.until(&format!("{count} ready pods"), ask).await;
+    }
+
+    /// As `kubectl rollout status` waits.
+    pub async fn rolled_out(&self, namespace: &str, name: &str) {
+        let api = self.api::<Deployment>(namespace);
+        let ask = || async {
+            let deployment = api.get(name).await.ok()?;
+            let status = deployment.status?;
+            let replicas = deployment.spec?.replicas?;
+            let observed = status.observed_generation >= deployment.metadata.generation;
+            let all = [status.replicas, status.updated_replicas, status.available_replicas];
+            (observed && all.iter().all(|n| *n == Some(replicas))).then_some(())
+        };
+        self.until("finished rollout", ask).await;
+    }
+
+    pub async fn ready_endpoints(&self, namespace: &str, service: &str) -> usize {
+        let api = self.api::<EndpointSlice>(namespace);
+        let of = xebec_client::ListParams::default()
+            .labels(&format!("kubernetes.io/service-name={service}"));
+        let slices = api.list(&of).await.expect("list").items;
+        let endpoints = slices.iter().flat_map(|s| s.endpoints.iter().flatten());
+        let ready = endpoints.filter(|e| e.conditions.as_ref().and_then(|c| c.ready) == Some(true));
+        ready.count()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,120 @@
+//! A hollow node: it registers, renews its lease, and its pods run as soon as they are bound.
+
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use xebec_client::{Api, Client, DeleteParams, Informers, Patch, PatchParams, PostParams};
+use xebec_types::coordination::Lease;
+use xebec_types::core::{Node, Pod};
+use xebec_types::{object, pod, time};
+
+static ADDRESSES: AtomicU32 = AtomicU32::new(1);
+
+pub async fn run(client: Client, informers: Informers, name: String, stop: CancellationToken) {
+    register(&client, &name).await;
+    let pods = informers.informer::<Pod>();
+    let mut changes = pods.subscribe();
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
+    let mut renew = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = renew.tick() => {
+                let patch = json!({"spec": {"renewTime": time::micro_time(time::now())}});
+                leases.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.ok();
+            }
+            keys = changes.changed() => {
+                for key in keys {
+                    let Some(pod) = pods.get_key(&key) else { continue };
+                    if pod::node_name(&pod) == name {
+                        sync(&client, &pod).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Binds pods to nodes in turn.
+pub async fn schedule(client: Client, informers: Informers, nodes: Vec<String>, stop: CancellationToken) {
+    let pods = informers.informer::<Pod>();
+    let known = informers.informer::<Node>();
+    let mut changes = pods.subscribe();
+    let mut next = 0;
+    loop {
+        let keys = tokio::select! { () = stop.cancelled() => return, keys = changes.changed() => keys };
+        for key in keys {
+            let Some(pod) = pods.get_key(&key) else { continue };
+            if !pod::node_name(&pod).is_empty() || pod::is_terminating(&pod) {
+                continue;
+            }
+            let untainted = |n: &&String| {
+                let taints = known.get("", n).and_then(|n| n.spec.clone()?.taints);
+                taints.is_none_or(|t| t.is_empty())
+            };
+            let ready: Vec<&String> = nodes.iter().filter(untainted).collect();
+            let Some(node) = ready.get(next % ready.len().max(1)) else { continue };
+            next += 1;
+            let binding = json!({
+                "apiVersion": "v1", "kind": "Binding",
+                "metadata": {"name": &*key.name, "namespace": &*key.namespace},
+                "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+            });
+            let url = format!("/api/v1/namespaces/{}/pods/{}/binding", key.namespace, key.name);
+            let request = http::Request::post(url)
+                .header("content-type", "application/json")
+                .body(binding.to_string().into_bytes())
+                .expect("request");
+            if let Err(error) = client.request::<serde_json::Value>(request).await {
+                eprintln!("bind {key}: {error}");
+            }
+        }
+    }
+}
+
+async fn register(client: &Client, name: &str) {
+    let node: Node = serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "status": {"capacity": {"pods": "1000"}, "allocatable": {"pods": "1000"}},
+    }))
+    .expect("node");
+    let nodes: Api<Node> = Api::all(client.clone());
+    nodes.create(&PostParams::default(), &node).await.expect("create node");
+    let lease: Lease = serde_json::from_value(json!({
+        "metadata": {"name": name}, "spec": {"holderIdentity": name, "leaseDurationSeconds": 40},
+    }))
+    .expect("lease");
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
+    leases.create(&PostParams::default(), &lease).await.expect("create lease");
+    let now = time::time(time::now());
+    let patch = json!({"status": {"conditions": [{
+        "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "hollow",
+        "lastHeartbeatTime": now, "lastTransitionTime": now,
+    }]}});
+    nodes
+        .patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
+        .await
+        .expect("node status");
+}
+
+async fn sync(client: &Client, pod: &Arc<Pod>) {
+    let api: Api<Pod> = Api::namespaced(client.clone(), object::namespace(&pod.metadata));
+    let name = object::name(&pod.metadata);
+    if pod::is_terminating(pod) {
+        api.delete(name, &DeleteParams::default().grace_period(0)).await.ok();
+        return;
+    }
+    if pod::phase(pod) == "Running" {
+        return;
+    }
+    let address = ADDRESSES.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let ip = format!("10.{}.{}.{}", 200 + address[1], address[2], address[3]);
+    let now = time::time(time::now());
+    let patch = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]}});
+    if let Err(error) = api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+        eprintln!("status of {name}: {error}");
+    }
+}
