@@ -54,6 +54,7 @@ impl Cluster {
             ..xebec_apiserver::Config::new(Arc::clone(&pki), vec![listener])
         };
         let server = Server::start(config, Arc::new(store)).await.expect("server");
+        server.ready().await;
         let user = UserInfo::new("test", &["system:masters", "system:authenticated"]);
         let client = Client::new(server.local_client_service(user), "default");
         let informers = Informers::new(client.clone());

@@ -226,4 +226,4 @@ fn gone<K>(answer: Result<Option<K>, xebec_client::Error>) -> Option<()> {
     answer.ok()?.is_none().then_some(())
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
