@@ -57,6 +57,7 @@ pub fn validate(object: &Value, scope: Scope, name_errors: impl Fn(&str, bool) -
 }
 
 /// `ValidateObjectMetaUpdate`.
+// Whoever calls checks `resourceVersion`: a store keeps objects without it.
 pub fn validate_update(new: &Value, old: &Value, _scope: Scope, errors: &mut Errors) {
     let path = Path::new("metadata");
     if is_set(old, "metadata.deletionTimestamp") {
@@ -70,9 +71,6 @@ pub fn validate_update(new: &Value, old: &Value, _scope: Scope, errors: &mut Err
             );
             errors.forbidden(&path.child("finalizers"), detail);
         }
-    }
-    if string(new, "metadata.resourceVersion").is_empty() {
-        errors.invalid(&path.child("resourceVersion"), "", "must be specified for an update");
     }
     let generation = |object| integer(object, "metadata.generation").unwrap_or(0);
     if generation(new) < generation(old) {
