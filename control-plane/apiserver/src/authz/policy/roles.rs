@@ -34,6 +34,11 @@ pub const CLUSTER_ROLES: &[(&str, &[Rule])] = &[
             rule("list watch", "discovery.k8s.io", "endpointslices"),
         ],
     ),
+    // An agent is kubelet, service proxy and DNS server in one, with one identity.
+    (
+        "xebec:node-network",
+        &[rule(READ, "-", "services endpoints nodes namespaces"), rule(READ, "discovery.k8s.io", "endpointslices")],
+    ),
     ("system:node-problem-detector", &[rule("get", "-", "nodes"), rule("patch", "-", "nodes/status"), EVENTS]),
     (
         "system:kubelet-api-admin",
@@ -173,7 +178,8 @@ const NODE: &[Rule] = &[
     rule("create delete", "-", "pods"),
     rule("update patch", "-", "pods/status"),
     rule("create", "-", "pods/eviction"),
-    rule(READ, "-", "secrets configmaps"),
+    // Upstream adds list and watch, which its Node authorizer narrows to what the node's pods use.
+    rule("get", "-", "secrets configmaps"),
     rule("get", "-", "persistentvolumeclaims persistentvolumes"),
     rule("get", "-", "endpoints"),
     rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
@@ -239,8 +245,9 @@ pub const CLUSTER_BINDINGS: &[(&str, &str, &[Subject])] = &[
         "system:service-account-issuer-discovery",
         &[Group("system:serviceaccounts")],
     ),
-    // The Node authorizer answers for nodes; the role stays unbound, as upstream leaves it.
-    ("system:node", "system:node", &[]),
+    // Upstream leaves it unbound, since its Node authorizer answers for nodes.
+    ("system:node", "system:node", &[Group("system:nodes")]),
+    ("xebec:node-network", "xebec:node-network", &[Group("system:nodes")]),
     // What kubeadm adds, so that nodes can join with a bootstrap token.
     ("xebec:kubelet-bootstrap", "system:node-bootstrapper", &[Group("system:bootstrappers:xebec:default-node-token")]),
     (
