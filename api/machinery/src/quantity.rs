@@ -1,6 +1,7 @@
 //! Resource quantities: `100m`, `1.5Gi`, `12e6`, with apimachinery's canonical form.
 //!
-//! A quantity is an exact count of nanos, so sums never lose anything; what is finer than a nano rounds up and what exceeds 2^63-1 is capped, as upstream.
+//! A quantity is an exact count of nanos, so sums never lose anything; what is finer than a nano rounds up, as upstream. What exceeds 2^63-1 is capped if it
+//! is written with a binary suffix, otherwise only what exceeds the range of the count, 5 x 10^28.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -8,7 +9,9 @@ use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 use std::str::FromStr;
 
 const NANO: i128 = 1_000_000_000;
-const MAX: i128 = i64::MAX as i128 * NANO;
+const BINARY_MAX: i128 = i64::MAX as i128 * NANO;
+/// Half of what fits, so that a sum of two does.
+const MAX: i128 = 50_000_000_000_000_000_000_000_000_000 * NANO;
 
 /// How a quantity likes to be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -130,7 +133,10 @@ impl FromStr for Quantity {
             return Err(ParseError::Format);
         }
         let (base, exponent, format) = suffix(unit)?;
-        let nanos = nanos(whole, fraction, base, exponent);
+        let mut nanos = nanos(whole, fraction, base, exponent);
+        if format == Format::BinarySi {
+            nanos = nanos.min(BINARY_MAX);
+        }
         Ok(Self { nanos: if text.starts_with('-') { -nanos } else { nanos }, format })
     }
 }
@@ -173,8 +179,9 @@ impl fmt::Display for Quantity {
         if self.nanos == 0 {
             return f.write_str("0");
         }
-        if self.format == Format::BinarySi && self.nanos.abs() >= 1024 * NANO {
-            let mut number = div_away(self.nanos, NANO);
+        // Small or broken amounts are shown in decimal, so that nothing is lost.
+        if self.format == Format::BinarySi && self.nanos.abs() >= 1024 * NANO && self.nanos % NANO == 0 {
+            let mut number = self.nanos / NANO;
             let mut power = 0;
             while number % 1024 == 0 && power < 6 {
                 number /= 1024;

@@ -104,12 +104,11 @@ fn created<S: PatchSchema>(patch: Value, schema: Option<S>) -> Result<Value, Sta
             }
             Ok(Value::Object(made))
         }
+        // Without a list to merge into, keys do not matter; what would delete has nothing to do.
         Value::Array(patch) => {
-            let key = schema.and_then(|s| s.strategy().merge_key);
-            let (Some(schema), Some(key)) = (schema, key) else { return Ok(Value::Array(patch)) };
-            let mut made = Vec::new();
-            list::merge(&mut made, patch, key, schema.item())?;
-            Ok(Value::Array(made))
+            let item = schema.map(S::item);
+            let kept = patch.into_iter().filter(|value| value.get(PATCH).is_none());
+            kept.map(|value| created(value, item)).collect::<Result<Vec<_>, _>>().map(Value::Array)
         }
         scalar => Ok(scalar),
     }
