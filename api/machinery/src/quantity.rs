@@ -191,7 +191,9 @@ impl fmt::Display for Quantity {
         }
         let mut number = self.nanos;
         let mut power = 0;
-        while number % 1000 == 0 && power < 9 {
+        // The largest suffix is E; an exponent has no largest.
+        let last = if self.format == Format::DecimalExponent { usize::MAX } else { 9 };
+        while number % 1000 == 0 && power < last {
             number /= 1000;
             power += 1;
         }
