@@ -97,6 +97,7 @@ impl Scheduler {
             while let Some(bound) = self.binds.try_join_next() {
                 self.finish(bound.ok());
             }
+            while self.reports.try_join_next().is_some() {}
             let next = self.tick();
             let more = self.schedule_some();
             if more {

@@ -34,9 +34,21 @@ pub struct LogFile {
     pub length: AtomicU64,
 }
 
+#[derive(Debug)]
+pub enum AppendError {
+    Undone(Error),
+    Unknown(Error),
+}
+
+impl From<AppendError> for Error {
+    fn from((AppendError::Undone(error) | AppendError::Unknown(error)): AppendError) -> Self {
+        error
+    }
+}
+
 impl LogFile {
     pub fn open(id: FileId, path: PathBuf, create: bool) -> Result<Self> {
-        let opened = OpenOptions::new().read(true).write(true).create_new(create).open(&path);
+        let opened = OpenOptions::new().read(true).write(true).create(create).truncate(create).open(&path);
         let file = opened.map_err(io_error("open", &path))?;
         let length = AtomicU64::new(0);
         Ok(Self { id, path, file, length })
@@ -49,11 +61,21 @@ impl LogFile {
     }
 
     /// Writes after what is there and returns when it is on the disk.
-    pub fn append(&self, bytes: &[u8], sync: bool) -> Result<()> {
+    ///
+    /// After [`AppendError::Undone`] (a full disk, usually) the file is as it was; after [`AppendError::Unknown`] only
+    /// opening the store again can tell what it holds.
+    pub fn append(&self, bytes: &[u8], sync: bool) -> Result<(), AppendError> {
         let end = self.length();
-        self.file.write_all_at(bytes, end).map_err(io_error("write", &self.path))?;
+        if let Err(error) = self.file.write_all_at(bytes, end) {
+            let error = io_error("write", &self.path)(error);
+            return Err(match self.file.set_len(end) {
+                Ok(()) => AppendError::Undone(error),
+                Err(_) => AppendError::Unknown(error),
+            });
+        }
         if sync {
-            self.file.sync_data().map_err(io_error("sync", &self.path))?;
+            let synced = self.file.sync_data().map_err(io_error("sync", &self.path));
+            synced.map_err(AppendError::Unknown)?;
         }
         self.length.store(end + bytes.len() as u64, Ordering::Release);
         Ok(())

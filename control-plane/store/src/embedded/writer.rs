@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Shared,
-    file::{Location, LogFile, Segment, segment_path, sync_dir},
+    file::{AppendError, Location, LogFile, Segment, segment_path, sync_dir},
     index::Version,
     record::Batch,
     sys,
@@ -28,12 +28,12 @@ pub fn run(shared: &Shared, mut requests: mpsc::UnboundedReceiver<Request>) {
         tracing::debug!(%error, "store writes with normal priority");
     }
     let mut batch = Batch::new();
-    let mut failed = None;
+    let mut failed = false;
     while let Some(first) = requests.blocking_recv() {
         let more = std::iter::from_fn(|| requests.try_recv().ok());
         let mut commit = Commit::new(shared, &mut batch);
         for request in std::iter::once(first).chain(more) {
-            if failed.is_some() {
+            if failed {
                 let _gone = request.reply.send(Err(Error::Closed));
                 continue;
             }
@@ -42,10 +42,13 @@ pub fn run(shared: &Shared, mut requests: mpsc::UnboundedReceiver<Request>) {
                 break;
             }
         }
-        if let Err(error) = commit.finish() {
-            // What a failed sync left on the disk is unknown: only opening the store again can tell.
-            tracing::error!(error = crate::chain(&error), "store cannot write; it refuses writes from here on");
-            failed = Some(error);
+        match commit.finish() {
+            Ok(()) => {}
+            Err(AppendError::Undone(error)) => tracing::error!(error = crate::chain(&error), "store cannot write"),
+            Err(AppendError::Unknown(error)) => {
+                tracing::error!(error = crate::chain(&error), "store cannot write; it refuses writes from here on");
+                failed = true;
+            }
         }
         batch.clear();
     }
@@ -130,12 +133,12 @@ impl<'a> Commit<'a> {
     }
 
     /// Makes the writes durable, then visible, then known to who asked.
-    fn finish(self) -> Result<()> {
+    fn finish(self) -> Result<(), AppendError> {
         let Self { shared, batch, revision, replies, writes, .. } = self;
         if !batch.is_empty() {
             if let Err(error) = write(shared, batch, &writes) {
                 for (reply, _) in replies {
-                    let _gone = reply.send(Err(Error::Closed));
+                    let _gone = reply.send(Err(refusal(&error)));
                 }
                 return Err(error);
             }
@@ -149,9 +152,15 @@ impl<'a> Commit<'a> {
     }
 }
 
-fn write(shared: &Shared, batch: &mut Batch, writes: &[Write]) -> Result<()> {
+/// What each writer of a failed commit is told.
+fn refusal((AppendError::Undone(error) | AppendError::Unknown(error)): &AppendError) -> Error {
+    let cause = std::io::Error::other(crate::chain(error));
+    Error::Unavailable { operation: "write", source: cause.into() }
+}
+
+fn write(shared: &Shared, batch: &mut Batch, writes: &[Write]) -> Result<(), AppendError> {
     let Some(first) = writes.first() else { return Ok(()) };
-    let file = active(shared, first.revision)?;
+    let file = active(shared, first.revision).map_err(AppendError::Undone)?;
     let start = file.length();
     file.append(batch.seal(), shared.options.sync)?;
     let mut index = shared.index.write();

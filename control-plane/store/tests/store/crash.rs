@@ -84,3 +84,37 @@ async fn victim() {
     };
     futures::future::join_all((0..KEYS).map(write)).await;
 }
+
+/// A limit on the size of files stands for a full disk: a write that does not fit is refused as a whole, the next that does
+/// is taken.
+#[tokio::test]
+async fn a_write_that_does_not_fit_on_the_disk_changes_nothing() {
+    let dir = TempDir::new().unwrap();
+    let limited = Command::new("sh")
+        .args(["-c", r#"trap "" XFSZ; ulimit -f 1000; exec "$0" crash::limited --exact --nocapture"#])
+        .arg(std::env::current_exe().unwrap())
+        .env(DIR, dir.path())
+        .output()
+        .unwrap();
+    assert!(limited.status.success(), "{limited:?}");
+    let store = embedded::open(dir.path()).await.unwrap();
+    let list = store.list("/registry/", ListOptions::default()).await.unwrap();
+    let found: Vec<_> = list.entries.iter().map(|entry| (&*entry.key, entry.value.len())).collect();
+    assert_eq!(found, [("/registry/1", 300_000), ("/registry/3", 1000)]);
+}
+
+#[tokio::test]
+async fn limited() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let store = embedded::open(dir).await.unwrap();
+    for (key, size, fits) in
+        [("/registry/1", 300_000, true), ("/registry/2", 900_000, false), ("/registry/3", 1000, true)]
+    {
+        let result = store.txn(put(key, Expect::Absent, vec![b'x'; size])).await;
+        match result {
+            Ok(Outcome::Committed(_)) if fits => {}
+            Err(xebec_store::Error::Unavailable { .. }) if !fits => {}
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+}
