@@ -8,7 +8,7 @@ use xebec_machinery::field::Error;
 use xebec_machinery::validation;
 
 use crate::errors::Errors;
-use crate::value::{at, items, keep, remove, same, string};
+use crate::value::{at, items, keep, same, set, string};
 use crate::{duration, meta};
 
 /// Who asks, for what, and when.
@@ -112,7 +112,7 @@ pub trait Strategy: Send + Sync {
     /// Clears what a client cannot set on create (status), and fills in what the server decides.
     fn prepare_for_create(&self, _context: &Context, new: &mut Value) {
         if self.has_status() {
-            remove(new, "status");
+            set(new, "status", json!({}));
         }
     }
 
