@@ -122,8 +122,7 @@ pub fn update_managed_fields<S: PatchSchema>(live: Option<&Value>, new: &mut Val
         managers.clone_from(&before);
     }
     without_managed_fields(new);
-    // An object that was never tracked stays untracked until somebody applies it.
-    if live.is_some() && (managers.is_empty() && before.is_empty() || reset) {
+    if reset && live.is_some() {
         return;
     }
     let empty = Value::Object(Map::new());

@@ -127,7 +127,9 @@ fn conflicts_name_what_updates_used() {
         .apply("a", json!({"replicas": 3}))
         .owners(&[("a", "Apply", json!({"f:replicas": {}})), ("u", "Update", json!({"f:replicas": {}}))])
         .update("v", json!({}))
-        .spec(json!({}));
+        .spec(json!({}))
+        .update("v", json!({"nodeName": "n"}))
+        .owners(&[("v", "Update", json!({"f:nodeName": {}}))]);
 }
 
 #[test]
