@@ -1,6 +1,4 @@
-//! Roles, bindings and what rules cover: `pkg/apis/rbac/validation`.
-
-pub mod rules;
+//! Roles and bindings: `pkg/apis/rbac/validation`. What rules allow is the authorizer's to say.
 
 mod validation;
 

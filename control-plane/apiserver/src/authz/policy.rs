@@ -4,7 +4,8 @@ mod controllers;
 mod roles;
 
 use serde_json::{Value, json};
-use xebec_registry::rbac::rules;
+
+use super::Rule as PolicyRule;
 
 const API_VERSION: &str = "rbac.authorization.k8s.io/v1";
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -103,10 +104,7 @@ pub fn reconcile(stored: &Value, wanted: &Value) -> Option<Value> {
         );
         extend(&mut merged["aggregationRule"]["clusterRoleSelectors"], missing);
     }
-    if let Some(rules) = wanted["rules"].as_array() {
-        let none = Vec::new();
-        extend(&mut merged["rules"], rules::uncovered(stored["rules"].as_array().unwrap_or(&none), rules));
-    }
+    extend(&mut merged["rules"], uncovered(stored, wanted).iter().map(PolicyRule::to_value).collect());
     if wanted.get("subjects").is_some() {
         extend(&mut merged["subjects"], missing_from(&stored["subjects"], &wanted["subjects"]));
     }
@@ -117,6 +115,13 @@ pub fn reconcile(stored: &Value, wanted: &Value) -> Option<Value> {
 pub fn replaces(stored: &Value, wanted: &Value) -> bool {
     wanted.get("roleRef").is_some_and(|reference| *reference != stored["roleRef"])
         && stored["metadata"]["annotations"][AUTO_UPDATE] != "false"
+}
+
+/// What the rules of one role grant and those of another do not.
+fn uncovered(stored: &Value, wanted: &Value) -> Vec<PolicyRule> {
+    let held = PolicyRule::parse_all(stored);
+    let atoms = PolicyRule::parse_all(wanted).into_iter().flat_map(|rule| rule.atoms());
+    atoms.filter(|atom| !held.iter().any(|rule| rule.covers(atom))).collect()
 }
 
 fn missing_from(stored: &Value, wanted: &Value) -> Vec<Value> {

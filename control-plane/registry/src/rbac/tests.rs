@@ -1,7 +1,6 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::rules::{Attributes, allows, escalation_error, uncovered};
 use super::*;
 
 fn messages(errors: Vec<xebec_machinery::field::Error>) -> Vec<String> {
@@ -101,60 +100,4 @@ fn rows_list_subjects() {
     });
     let cells = Binding(Scope::Cluster).row(&binding, OffsetDateTime::UNIX_EPOCH);
     assert_eq!(cells, ["b", "ClusterRole/r", "<unknown>", "u, v", "", "n/a"].map(|cell| json!(cell)));
-}
-
-#[track_caller]
-fn check_allows(rule: Value, verb: &str, resource: &str, name: &str, expected: bool) {
-    let attributes = Attributes::Resource { verb, group: "", resource, name };
-    assert_eq!(allows(&rule, attributes), expected, "{rule} on {verb} {resource} {name}");
-}
-
-#[test]
-fn a_rule_allows_what_it_says() {
-    let pods = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]});
-    check_allows(pods.clone(), "get", "pods", "a", true);
-    check_allows(pods.clone(), "list", "pods", "", false);
-    check_allows(pods, "get", "pods/log", "a", false);
-    check_allows(
-        json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*/scale"]}),
-        "get",
-        "deployments/scale",
-        "a",
-        true,
-    );
-    check_allows(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}), "get", "pods/log", "a", true);
-    check_allows(
-        json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["b"]}),
-        "get",
-        "pods",
-        "a",
-        false,
-    );
-    check_allows(json!({"verbs": ["get"], "apiGroups": ["apps"], "resources": ["pods"]}), "get", "pods", "a", false);
-    let urls = json!({"verbs": ["get"], "nonResourceURLs": ["/apis/*"]});
-    assert!(allows(&urls, Attributes::NonResource { verb: "get", path: "/apis/apps" }));
-    assert!(!allows(&urls, Attributes::NonResource { verb: "get", path: "/api" }));
-}
-
-#[test]
-fn nobody_grants_what_they_do_not_hold() {
-    let rule = |verbs: &[&str], resources: &[&str], names: &[&str]| {
-        let mut rule = json!({"verbs": verbs, "apiGroups": [""], "resources": resources});
-        if !names.is_empty() {
-            rule["resourceNames"] = json!(names);
-        }
-        rule
-    };
-    let held = [rule(&["get", "list"], &["pods"], &[]), rule(&["get"], &["secrets"], &["a"])];
-    assert_eq!(uncovered(&held, &[rule(&["get"], &["pods"], &["x"])]), [] as [Value; 0]);
-    assert_eq!(uncovered(&held, &[rule(&["get"], &["secrets"], &["a", "b"])]), [rule(&["get"], &["secrets"], &["b"])]);
-    assert_eq!(uncovered(&held, &[rule(&["get"], &["secrets"], &[])]), [rule(&["get"], &["secrets"], &[])]);
-    let missing = uncovered(&held, &[rule(&["delete", "get"], &["pods"], &[])]);
-    assert_eq!(
-        escalation_error("u", &["g".to_owned()], &missing),
-        "user \"u\" (groups=[\"g\"]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\"]}"
-    );
-    let all = [json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]})];
-    assert_eq!(uncovered(&all, &held), [] as [Value; 0]);
-    assert_eq!(uncovered(&held, &all).len(), 1);
 }
