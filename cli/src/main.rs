@@ -1,1 +1,110 @@
-fn main() {}
+//! `xebec`: the server, the node agent, and what kubectl does not do.
+
+#![allow(unsafe_code)] // pre_exec in `cluster::unit`, a passed socket in `server`.
+
+mod agent;
+mod cluster;
+mod dns;
+mod image;
+mod log;
+mod server;
+mod signal;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::cluster::layout::Layout;
+
+/// Where a cluster's state is unless the user says otherwise.
+const DEFAULT_DIR: &str = "/var/lib/xebec";
+/// Pods of all nodes.
+const CLUSTER_CIDR: &str = "10.244.0.0/16";
+/// Services.
+const SERVICE_CIDR: &str = "10.96.0.0/16";
+
+#[derive(Parser)]
+#[command(
+    name = "xebec",
+    version,
+    about = "A container orchestrator that serves the Kubernetes API, with its network in eBPF"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the control plane: API server, controllers and scheduler
+    Server(Box<server::Server>),
+    /// Run a node: pods, pod network and the eBPF datapath
+    Agent(Box<agent::Agent>),
+    /// Answer DNS for the cluster's domain on a node; the agent starts it
+    Dns(dns::Dns),
+    /// Start a cluster on this machine, each node in a network namespace of its own
+    Up(cluster::up::Up),
+    /// Remove a cluster from this machine
+    Down(Down),
+    /// Say what runs and whether it works
+    Status(Directory),
+    /// Bring images to nodes without a registry
+    Image(image::Image),
+    /// Keep a cluster's programs running; `xebec up` starts it
+    #[command(hide = true)]
+    Supervise(Directory),
+}
+
+#[derive(Args)]
+struct Directory {
+    /// The cluster's directory
+    #[arg(long, default_value = DEFAULT_DIR)]
+    dir: PathBuf,
+}
+
+#[derive(Args)]
+struct Down {
+    #[command(flatten)]
+    directory: Directory,
+    /// Keep the objects and images: the next `up` resumes with them
+    #[arg(long)]
+    keep_data: bool,
+}
+
+fn main() -> ExitCode {
+    // containerd runs this binary under the names of CNI plugins, once per pod and operation: nothing
+    // may start before this.
+    if xebec_podnet::cni::invoked() {
+        return xebec_podnet::cni::main();
+    }
+    let cli = Cli::parse();
+    log::init(matches!(cli.command, Command::Server(_) | Command::Agent(_) | Command::Dns(_) | Command::Supervise(_)));
+    // The process has one TLS provider; a second call would be the only failure.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xebec: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Server(server) => server.run().await,
+            Command::Agent(agent) => agent.run().await,
+            Command::Dns(dns) => dns.run().await,
+            Command::Up(up) => up.run().await,
+            Command::Down(down) => cluster::down::run(&Layout::new(&down.directory.dir)?, down.keep_data).await,
+            Command::Status(directory) => status::run(&Layout::new(&directory.dir)?).await,
+            Command::Image(image) => image.run().await,
+            Command::Supervise(directory) => cluster::supervise::run(Layout::new(&directory.dir)?).await,
+        }
+    })
+}

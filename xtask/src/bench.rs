@@ -24,6 +24,11 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// Every benchmark once, shortened.
+    pub fn smoke() -> Self {
+        Self { only: None, smoke: true, json: None }
+    }
+
     /// # Errors
     /// When something cannot be built, or a benchmark fails.
     pub fn run(&self) -> Result<()> {

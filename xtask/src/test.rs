@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{images, setup, sh, tidy, up};
+use crate::{bench, bpf::Bpf, codegen, images, setup, sh, tidy, up};
 
 #[derive(Args)]
 pub struct Test {
@@ -20,10 +20,14 @@ const STAGES: &[Stage] = &[
     ("setup", setup::run),
     ("format", || sh::run(sh::cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", tidy::run),
+    ("generated files", || codegen::run(true)),
+    ("eBPF check", || Bpf::Check { object: None }.run()),
+    ("eBPF instruction budget", || Bpf::Stats { write: false }.run()),
     ("clippy", || {
         sh::run(sh::cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     }),
     ("release build", || up::release().map(drop)),
+    ("benchmark smoke", || bench::Bench::smoke().run()),
     // The last stage: its closing lines are the closing lines of the run.
     ("tests", tests),
 ];

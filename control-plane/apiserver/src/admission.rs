@@ -49,7 +49,13 @@ pub trait Reader: Send + Sync {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value>;
 
     /// After waiting for every acknowledged write.
-    async fn get_consistent(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Option<Value>, Status>;
+    async fn get_consistent(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Status>;
 
     /// Every object in a namespace; of all namespaces if it is empty.
     async fn list(&self, group: &str, resource: &str, namespace: &str) -> Result<Vec<Value>, Status>;

@@ -71,7 +71,13 @@ impl Reader for App {
         parse(&object).ok()
     }
 
-    async fn get_consistent(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Option<Value>, Status> {
+    async fn get_consistent(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Status> {
         let Some(resource) = self.kinds.find(group, resource) else { return Ok(None) };
         self.find_consistent(resource, namespace, name).await?.map(|object| parse(&object)).transpose()
     }
@@ -111,9 +117,8 @@ pub fn store_error(error: xebec_store::Error) -> Status {
                 message: "Too large resource version".into(),
                 ..Cause::default()
             };
-            Status::timeout(format!("Too large resource version: {requested}, current: {current}"), 1).with_details(
-                Details { causes: vec![cause], retry_after_seconds: Some(1), ..Details::default() },
-            )
+            Status::timeout(format!("Too large resource version: {requested}, current: {current}"), 1)
+                .with_details(Details { causes: vec![cause], retry_after_seconds: Some(1), ..Details::default() })
         }
         Error::TooLarge { .. } => Status::request_entity_too_large(&error),
         Error::Unavailable { .. } | Error::Closed => {

@@ -70,10 +70,11 @@ impl Authorizer {
             return Verdict::Allowed(String::new());
         }
         let index = self.index.read();
-        let allowed = index.visit(user, &attributes.namespace, |binding, rule| {
-            rule.allows(attributes).then(|| binding.to_string())
-        });
-        allowed.map_or(Verdict::Denied, |binding| Verdict::Allowed(format!("RBAC: allowed by {binding} to {user}", user = user.name)))
+        let allowed = index
+            .visit(user, &attributes.namespace, |binding, rule| rule.allows(attributes).then(|| binding.to_string()));
+        allowed.map_or(Verdict::Denied, |binding| {
+            Verdict::Allowed(format!("RBAC: allowed by {binding} to {user}", user = user.name))
+        })
     }
 
     /// 403 in upstream's words.

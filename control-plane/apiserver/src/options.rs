@@ -41,9 +41,10 @@ impl Query {
     fn integer(&self, key: &str) -> Result<Option<i64>, Status> {
         match self.get(key) {
             None | Some("") => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|_| {
-                Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-            }),
+            Some(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
         }
     }
 }
@@ -70,8 +71,10 @@ pub struct ListOptions {
 
 impl ListOptions {
     pub fn parse(query: &Query, watch: bool) -> Result<Self, Status> {
-        let labels = LabelSelector::parse(query.text("labelSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
-        let fields = FieldSelector::parse(query.text("fieldSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
+        let labels =
+            LabelSelector::parse(query.text("labelSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
+        let fields =
+            FieldSelector::parse(query.text("fieldSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
         let send_initial_events = query.boolean("sendInitialEvents");
         check_version_match(query, watch, send_initial_events)?;
         let continuation = match query.text("continue") {
@@ -97,7 +100,11 @@ impl ListOptions {
             continuation,
             allow_watch_bookmarks: query.boolean("allowWatchBookmarks").unwrap_or(false),
             send_initial_events,
-            timeout: query.integer("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|&s| s > 0).map(Duration::from_secs),
+            timeout: query
+                .integer("timeoutSeconds")?
+                .and_then(|s| u64::try_from(s).ok())
+                .filter(|&s| s > 0)
+                .map(Duration::from_secs),
         })
     }
 }
@@ -182,7 +189,11 @@ impl WriteOptions {
             "Ignore" => FieldValidation::Ignore,
             "Strict" => FieldValidation::Strict,
             other => {
-                errors.push(Error::not_supported(&Path::new("fieldValidation"), other, &["", "Ignore", "Strict", "Warn"]));
+                errors.push(Error::not_supported(
+                    &Path::new("fieldValidation"),
+                    other,
+                    &["", "Ignore", "Strict", "Warn"],
+                ));
                 FieldValidation::Warn
             }
         };
@@ -225,7 +236,11 @@ impl DeleteOptions {
         let path = Path::new("propagationPolicy");
         let propagation = match (text("propagationPolicy").as_deref(), orphan) {
             (Some(_), Some(_)) => {
-                errors.push(Error::invalid(&path, text("propagationPolicy").unwrap_or_default(), "orphanDependents and deletionPropagation cannot be both set"));
+                errors.push(Error::invalid(
+                    &path,
+                    text("propagationPolicy").unwrap_or_default(),
+                    "orphanDependents and deletionPropagation cannot be both set",
+                ));
                 None
             }
             (None | Some(""), None) => None,
@@ -255,9 +270,8 @@ impl DeleteOptions {
         if !errors.is_empty() {
             return Err(invalid("DeleteOptions", errors));
         }
-        let precondition = |key| {
-            body.get("preconditions").and_then(|p| p.get(key)).and_then(Value::as_str).map(str::to_owned)
-        };
+        let precondition =
+            |key| body.get("preconditions").and_then(|p| p.get(key)).and_then(Value::as_str).map(str::to_owned);
         Ok(Self {
             grace_period_seconds,
             propagation,

@@ -96,9 +96,9 @@ async fn serve(
     if is_long_running(info) {
         return work.await;
     }
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-        Err(Status::timeout("request did not complete within the allotted timeout", 1))
-    })
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or_else(|_| Err(Status::timeout("request did not complete within the allotted timeout", 1)))
 }
 
 async fn resource_request(

@@ -108,7 +108,8 @@ impl Pki {
         let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|_| invalid("certificate"))?;
         let service_account_key = load_service_account_key(&dir)?;
         let sans = with_standard_names(sans);
-        let serving = issue(&issuer, "kube-apiserver", &[], &sans, ExtendedKeyUsagePurpose::ServerAuth, CERTIFICATE_LIFETIME)?;
+        let serving =
+            issue(&issuer, "kube-apiserver", &[], &sans, ExtendedKeyUsagePurpose::ServerAuth, CERTIFICATE_LIFETIME)?;
         let serving = Arc::new(ServingCert::new(&serving, ca_der.clone())?);
         Ok(Self { dir, ca_pem, ca_der, issuer, service_account_key, sans: RwLock::new(sans), serving })
     }
@@ -169,7 +170,14 @@ impl Pki {
     /// Replaces the serving certificate; connections from then on see the new one.
     pub fn renew_serving(&self) -> Result<(), PkiError> {
         let sans = self.sans.read().clone();
-        let issued = issue(&self.issuer, "kube-apiserver", &[], &sans, ExtendedKeyUsagePurpose::ServerAuth, CERTIFICATE_LIFETIME)?;
+        let issued = issue(
+            &self.issuer,
+            "kube-apiserver",
+            &[],
+            &sans,
+            ExtendedKeyUsagePurpose::ServerAuth,
+            CERTIFICATE_LIFETIME,
+        )?;
         self.serving.replace(&issued)
     }
 
@@ -232,7 +240,8 @@ fn load_service_account_key(dir: &Path) -> Result<KeyPair, PkiError> {
     if let Some(pem) = files::read(&path)? {
         return KeyPair::from_pem(&pem).map_err(|_| PkiError::Invalid { path, what: "private key" });
     }
-    let key = KeyPair::generate().map_err(|source| PkiError::Certificate { name: "service-accounts".into(), source })?;
+    let key =
+        KeyPair::generate().map_err(|source| PkiError::Certificate { name: "service-accounts".into(), source })?;
     files::write_secret(&path, &key.serialize_pem())?;
     Ok(key)
 }

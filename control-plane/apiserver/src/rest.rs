@@ -112,7 +112,10 @@ impl Call {
 
 /// Answers a request for an object or a collection. `body` is read only by verbs that have one.
 pub async fn serve(call: &Call, body: Incoming) -> Answer {
-    if call.resource.namespaced() && call.info.namespace.is_empty() && !matches!(call.info.verb, Verb::List | Verb::Watch) {
+    if call.resource.namespaced()
+        && call.info.namespace.is_empty()
+        && !matches!(call.info.verb, Verb::List | Verb::Watch)
+    {
         return Err(match call.info.verb {
             Verb::Create => Status::bad_request("an empty namespace may not be set during creation"),
             _ => Status::not_found_path(),

@@ -123,7 +123,7 @@ impl Server {
     }
 
     /// Ends watches, lets requests finish for a while, and stops.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(&self) {
         self.app.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(self.app.config.shutdown_grace, self.tasks.wait()).await.is_err() {
@@ -159,7 +159,8 @@ pub fn health(app: &App, endpoint: &str) -> Health {
     }
     if endpoint == "readyz" {
         let stopping = app.stop.is_cancelled();
-        health = health.with("shutdown", move || if stopping { Err("process is shutting down".into()) } else { Ok(()) });
+        health =
+            health.with("shutdown", move || if stopping { Err("process is shutting down".into()) } else { Ok(()) });
     }
     health
 }

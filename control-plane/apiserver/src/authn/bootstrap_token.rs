@@ -17,7 +17,9 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Option<UserInfo>, St
         return Ok(None);
     };
     let Some(secrets) = app.kinds.find("", "secrets") else { return Ok(None) };
-    let Some(stored) = app.find(secrets, "kube-system", &format!("bootstrap-token-{id}")).await? else { return Ok(None) };
+    let Some(stored) = app.find(secrets, "kube-system", &format!("bootstrap-token-{id}")).await? else {
+        return Ok(None);
+    };
     Ok(user(&parse(&stored)?, id, secret, app.now()))
 }
 

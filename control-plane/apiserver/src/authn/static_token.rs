@@ -6,8 +6,7 @@ use crate::user::UserInfo;
 
 /// Reads lines of `token,user,uid,"group1,group2"`.
 pub fn load(path: &Path) -> Result<HashMap<String, UserInfo>, AuthnError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| AuthnError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| AuthnError::Read { path: path.to_owned(), source })?;
     let mut tokens = HashMap::new();
     for (index, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#')) {
         let invalid = |reason| AuthnError::TokenFile { path: path.to_owned(), line: index + 1, reason };

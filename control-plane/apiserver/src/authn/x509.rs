@@ -57,7 +57,8 @@ impl ClientCerts {
         }
         let nobody = PeerCert { user: None, not_after: OffsetDateTime::UNIX_EPOCH };
         let Ok((_, parsed)) = X509Certificate::from_der(cert) else { return Some(nobody) };
-        let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().ok().map(str::to_owned);
+        let text =
+            |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().ok().map(str::to_owned);
         let name = parsed.subject().iter_common_name().next().and_then(text).unwrap_or_default();
         let groups = parsed.subject().iter_organization().filter_map(text).collect();
         let user = UserInfo { name, groups, ..UserInfo::default() };

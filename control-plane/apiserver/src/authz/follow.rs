@@ -32,7 +32,11 @@ impl Authorizer {
                 Ok(event) if event.kind == Kind::Deleted => self.put(feed.plural, &event.object, &Value::Null),
                 Ok(event) => self.put(feed.plural, &event.object, &parse(&event.object)),
                 Err(error) => {
-                    tracing::warn!(error = xebec_store::chain(&error), resource = feed.plural, "authorization loads again");
+                    tracing::warn!(
+                        error = xebec_store::chain(&error),
+                        resource = feed.plural,
+                        "authorization loads again"
+                    );
                     match self.load_one(cache, feed.plural) {
                         Ok(fresh) => feed = fresh,
                         Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,

@@ -161,7 +161,8 @@ impl Index {
             .map(|(name, role)| {
                 let mut rules = role.own.clone();
                 let others = self.cluster_roles.iter().filter(|(other, _)| *other != name);
-                for (_, other) in others.filter(|(_, other)| role.aggregates.iter().any(|s| matches(s, &other.labels))) {
+                for (_, other) in others.filter(|(_, other)| role.aggregates.iter().any(|s| matches(s, &other.labels)))
+                {
                     rules.extend(other.own.iter().filter(|rule| !role.own.contains(rule)).cloned());
                 }
                 (name.clone(), rules.into())

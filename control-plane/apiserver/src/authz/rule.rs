@@ -68,11 +68,14 @@ impl Rule {
         for verb in &self.verbs {
             for group in &self.api_groups {
                 for resource in &self.resources {
-                    let atom = Self { verbs: one(verb), api_groups: one(group), resources: one(resource), ..Self::default() };
+                    let atom =
+                        Self { verbs: one(verb), api_groups: one(group), resources: one(resource), ..Self::default() };
                     if self.resource_names.is_empty() {
                         atoms.push(atom);
                     } else {
-                        atoms.extend(self.resource_names.iter().map(|n| Self { resource_names: one(n), ..atom.clone() }));
+                        atoms.extend(
+                            self.resource_names.iter().map(|n| Self { resource_names: one(n), ..atom.clone() }),
+                        );
                     }
                 }
             }

@@ -6,7 +6,8 @@ fn authorizer() -> Authorizer {
     let role = |rules: Value| json!({ "metadata": { "name": "r" }, "rules": rules });
     let reader = role(json!([{ "verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "pods/log"] }]));
     index.put("clusterroles", "", "reader", &reader);
-    let named = role(json!([{ "verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["a"] }]));
+    let named =
+        role(json!([{ "verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["a"] }]));
     index.put("roles", "ns", "named", &named);
     let paths = role(json!([{ "verbs": ["get"], "nonResourceURLs": ["/healthz", "/apis/*"] }]));
     index.put("clusterroles", "", "paths", &paths);
@@ -19,7 +20,12 @@ fn authorizer() -> Authorizer {
     index.put("clusterrolebindings", "", "b4", &bind("ClusterRole", "paths", json!({ "kind": "User", "name": "bob" })));
     let admin = json!({ "aggregationRule": { "clusterRoleSelectors": [{ "matchLabels": { "to": "admin" } }] } });
     index.put("clusterroles", "", "admin", &admin);
-    index.put("clusterrolebindings", "", "b5", &bind("ClusterRole", "admin", json!({ "kind": "User", "name": "root" })));
+    index.put(
+        "clusterrolebindings",
+        "",
+        "b5",
+        &bind("ClusterRole", "admin", json!({ "kind": "User", "name": "root" })),
+    );
     let mut part = role(json!([{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }]));
     part["metadata"]["labels"] = json!({ "to": "admin" });
     index.put("clusterroles", "", "part", &part);

@@ -59,7 +59,8 @@ pub async fn serve(
     };
     let kubelet = kubelet(app, &pod, stream).await?;
     let path = path(stream, info, &container, request.uri().query().unwrap_or(""));
-    let proxy = app.kubelets.read().clone().ok_or_else(|| Status::service_unavailable("no client certificate for kubelets"))?;
+    let proxy =
+        app.kubelets.read().clone().ok_or_else(|| Status::service_unavailable("no client certificate for kubelets"))?;
     let answer = proxy.forward(kubelet, &path, request).await?;
     let (parts, body) = answer.into_parts();
     let stop = app.stop.clone();
@@ -148,7 +149,9 @@ async fn kubelet(app: &App, pod: &Value, stream: Stream) -> Result<Kubelet, Stat
     let address = addresses.into_iter().flatten().find_map(|a| {
         (a.get("type")?.as_str()? == "InternalIP").then(|| a.get("address")?.as_str()?.parse::<IpAddr>().ok())?
     });
-    let address = address.ok_or_else(|| Status::internal(format!("no preferred addresses found; known addresses of node {name}: none")))?;
+    let address = address.ok_or_else(|| {
+        Status::internal(format!("no preferred addresses found; known addresses of node {name}: none"))
+    })?;
     let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port").and_then(Value::as_u64).unwrap_or(10250);
     Ok(Kubelet { address, port: u16::try_from(port).unwrap_or(10250) })
 }
@@ -179,7 +182,11 @@ fn path(stream: Stream, info: &RequestInfo, container: &str, query: &str) -> Str
             };
             let value = match key.as_str() {
                 "input" | "output" | "error" | "tty" if streams => {
-                    if value == "true" { "1".to_owned() } else { "0".to_owned() }
+                    if value == "true" {
+                        "1".to_owned()
+                    } else {
+                        "0".to_owned()
+                    }
                 }
                 _ => value.into_owned(),
             };

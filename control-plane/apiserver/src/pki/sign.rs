@@ -81,7 +81,9 @@ fn check(signer: Signer, params: &rcgen::CertificateParams) -> Result<(), SignEr
         }
         Signer::KubeApiserverClient => Ok(()),
         _ if !of_node => Err(SignError::Refused("subject must be O=system:nodes, CN=system:node:<name>")),
-        Signer::KubeApiserverClientKubelet if san => Err(SignError::Refused("subject alternative names are not allowed")),
+        Signer::KubeApiserverClientKubelet if san => {
+            Err(SignError::Refused("subject alternative names are not allowed"))
+        }
         Signer::KubeletServing if !san => Err(SignError::Refused("a subject alternative name is required")),
         _ => Ok(()),
     }

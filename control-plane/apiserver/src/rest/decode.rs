@@ -35,7 +35,9 @@ fn parse(body: &Bytes, format: Format, kind: &str) -> Result<(Value, Vec<String>
     })?;
     if !decoded.value.is_object() {
         let why = "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
-        return Err(Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}")));
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {why}"
+        )));
     }
     Ok((decoded.value, decoded.duplicates))
 }

@@ -128,7 +128,8 @@ pub fn warnings(headers: &mut HeaderMap, texts: &[String]) {
 
 /// A status that says an object was deleted.
 pub fn deleted_status(call: &Call, object: &Value) -> Value {
-    let mut details = json!({ "name": object::name(object), "kind": call.resource.row.plural, "uid": object::uid(object) });
+    let mut details =
+        json!({ "name": object::name(object), "kind": call.resource.row.plural, "uid": object::uid(object) });
     if !call.resource.row.group.is_empty() {
         details["group"] = call.resource.row.group.into();
     }

@@ -32,7 +32,8 @@ pub async fn check(call: &Call, new: &Value, old: Option<&Value>) -> Result<(), 
         name: name.into(),
         ..Attributes::default()
     };
-    let allowed = |attributes: &Attributes| matches!(call.app.authz.authorize(&call.user, attributes), Verdict::Allowed(_));
+    let allowed =
+        |attributes: &Attributes| matches!(call.app.authz.authorize(&call.user, attributes), Verdict::Allowed(_));
     if of_role && allowed(&attributes("escalate", plural, object::name(new))) {
         return Ok(());
     }
@@ -45,9 +46,10 @@ pub async fn check(call: &Call, new: &Value, old: Option<&Value>) -> Result<(), 
         if allowed(&attributes("bind", resource, name)) {
             return Ok(());
         }
-        call.app.authz.rules_of(kind, call.namespace(), name).ok_or_else(|| {
-            Status::not_found(&xebec_machinery::GroupResource::new(GROUP, resource), name)
-        })?
+        call.app
+            .authz
+            .rules_of(kind, call.namespace(), name)
+            .ok_or_else(|| Status::not_found(&xebec_machinery::GroupResource::new(GROUP, resource), name))?
     };
     let missing = call.app.authz.missing(&call.user, call.namespace(), &rules);
     if missing.is_empty() && new.get("aggregationRule").is_none_or(Value::is_null) {

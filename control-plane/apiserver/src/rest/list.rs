@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use serde_json::{Value, json};
-use xebec_machinery::selector::{FieldSelector, LabelSelector};
 use xebec_machinery::Status;
+use xebec_machinery::selector::{FieldSelector, LabelSelector};
 use xebec_store::cache::{At, Filter, Object, Query, Snapshot};
 
 use super::{Answer, Call, encode, events, table};
@@ -27,7 +27,9 @@ pub async fn list(call: &Call) -> Answer {
     let snapshot = snapshot(call, &options).await?;
     let meta = list_meta(&snapshot);
     match (call.accept.format, call.accept.shape) {
-        (Format::Json, Shape::Object) if !call.resource.converted() => Ok(respond(call, head(call, &meta), snapshot, Item::Bytes)),
+        (Format::Json, Shape::Object) if !call.resource.converted() => {
+            Ok(respond(call, head(call, &meta), snapshot, Item::Bytes))
+        }
         (Format::Json, Shape::Table(version)) => {
             let head = table::head(call.resource.strategy, version, &meta);
             Ok(respond(call, head, snapshot, Item::Row(call.query.text("includeObject").to_owned())))
@@ -40,13 +42,18 @@ pub async fn list(call: &Call) -> Answer {
         }
         (Format::Json, Shape::Object) => Ok(respond(call, head(call, &meta), snapshot, Item::Converted)),
         _ => {
-            let items: Result<Vec<Value>, Status> = snapshot.objects.iter().map(|o| events::shown(&call.resource, parse(o)?)).collect();
+            let items: Result<Vec<Value>, Status> =
+                snapshot.objects.iter().map(|o| events::shown(&call.resource, parse(o)?)).collect();
             let items = items?.into_iter().map(|item| encode::shape(call, item)).collect::<Vec<_>>();
             let (api_version, kind) = match call.accept.shape {
                 Shape::Metadata(version) => (format!("meta.k8s.io/{version}"), "PartialObjectMetadataList".to_owned()),
                 _ => (call.resource.api_version.clone(), format!("{}List", call.resource.row.kind)),
             };
-            encode::value(call, StatusCode::OK, json!({ "kind": kind, "apiVersion": api_version, "metadata": meta, "items": items }))
+            encode::value(
+                call,
+                StatusCode::OK,
+                json!({ "kind": kind, "apiVersion": api_version, "metadata": meta, "items": items }),
+            )
         }
     }
 }

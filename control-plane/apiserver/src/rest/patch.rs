@@ -75,7 +75,9 @@ impl Patch {
         let (value, duplicates) = xebec_machinery::json::parse_strict(body)
             .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
         if kind != Kind::Json && !value.is_object() {
-            return Err(Status::bad_request("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}"));
+            return Err(Status::bad_request(
+                "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
+            ));
         }
         match options.field_validation {
             FieldValidation::Strict if !duplicates.is_empty() => {
@@ -161,11 +163,21 @@ async fn apply(call: &Call, body: &Bytes, options: &WriteOptions, part: Part) ->
     if config.pointer("/metadata/managedFields").is_some_and(|m| !m.is_null()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    decode::strict(call, &mut config, &resource.gvk, Some(resource.row.def), decoded.duplicates, options.field_validation)?;
+    decode::strict(
+        call,
+        &mut config,
+        &resource.gvk,
+        Some(resource.row.def),
+        decoded.duplicates,
+        options.field_validation,
+    )?;
     super::meta::match_name(call, &mut config)?;
     super::meta::match_namespace(call, &mut config)?;
     events::stored(resource, &mut config);
-    let changed = change(call, options, part, |old| managed::apply(resource, Some(old), &config, options, &call.info.subresource)).await?;
+    let changed = change(call, options, part, |old| {
+        managed::apply(resource, Some(old), &config, options, &call.info.subresource)
+    })
+    .await?;
     match changed {
         Some(value) => encode::object(call, StatusCode::OK, events::shown(resource, value)?),
         None if part == Part::Main => {

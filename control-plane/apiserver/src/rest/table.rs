@@ -23,7 +23,13 @@ pub fn head(strategy: &dyn Strategy, version: &str, meta: &Value) -> String {
 }
 
 /// One row. `include`: None, Metadata (the default) or Object.
-pub fn row(strategy: &dyn Strategy, object: &Value, include: &str, version: &'static str, now: OffsetDateTime) -> Value {
+pub fn row(
+    strategy: &dyn Strategy,
+    object: &Value,
+    include: &str,
+    version: &'static str,
+    now: OffsetDateTime,
+) -> Value {
     let mut row = json!({ "cells": strategy.row(object, now) });
     match include {
         "None" => {}

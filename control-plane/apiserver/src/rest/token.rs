@@ -81,19 +81,27 @@ async fn bound(call: &Call, request: &Value) -> Result<Option<Bound>, Status> {
         "Secret" => ("secrets", call.namespace()),
         "Node" => ("nodes", ""),
         other => {
-            return Err(Status::bad_request(format!("cannot bind token for serviceaccount {:?} to {other:?}: only Pod, Secret and Node", call.name())));
+            return Err(Status::bad_request(format!(
+                "cannot bind token for serviceaccount {:?} to {other:?}: only Pod, Secret and Node",
+                call.name()
+            )));
         }
     };
     let resource = call.app.kinds.find("", plural).ok_or_else(Status::not_found_path)?;
     let found = call.app.find(resource, namespace, &name).await?;
     let object = parse(&*found.ok_or_else(|| resource.not_found(&name))?)?;
     if !uid.is_empty() && uid != object::uid(&object) {
-        let why = format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated");
+        let why = format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        );
         return Err(Status::conflict(&resource.gr, &name, why));
     }
     let account = object::str_at(&object, &["spec", "serviceAccountName"]);
     if plural == "pods" && account != call.name() {
-        return Err(Status::bad_request(format!("cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.", call.name())));
+        return Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+            call.name()
+        )));
     }
     let node = match plural {
         "pods" => {

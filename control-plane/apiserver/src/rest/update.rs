@@ -137,7 +137,13 @@ fn check_version(call: &Call, new: &Value, existing: &Existing) -> Result<bool, 
 }
 
 /// Everything between decoding and storing.
-async fn prepare(call: &Call, options: &WriteOptions, part: Part, mut new: Value, old: &Value) -> Result<Value, Status> {
+async fn prepare(
+    call: &Call,
+    options: &WriteOptions,
+    part: Part,
+    mut new: Value,
+    old: &Value,
+) -> Result<Value, Status> {
     let (resource, strategy) = (&call.resource, call.resource.strategy);
     object::set_resource_version(&mut new, object::resource_version(old));
     meta::carry_over(&mut new, old);

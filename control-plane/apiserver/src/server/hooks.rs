@@ -104,7 +104,12 @@ async fn ensure(service: &LocalService, wanted: &Bootstrap) -> Result<(), String
     }
 }
 
-async fn send(service: &LocalService, method: Method, path: &str, object: Option<&Value>) -> Result<(u16, Value), String> {
+async fn send(
+    service: &LocalService,
+    method: Method,
+    path: &str,
+    object: Option<&Value>,
+) -> Result<(u16, Value), String> {
     let body = object.map(|o| Bytes::from(o.to_string())).unwrap_or_default();
     let request = Request::builder()
         .method(method)

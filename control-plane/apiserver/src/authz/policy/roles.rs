@@ -236,7 +236,7 @@ pub const CLUSTER_BINDINGS: &[(&str, &str, &[Subject])] = &[
         "system:public-info-viewer",
         &[Group("system:authenticated"), Group("system:unauthenticated")],
     ),
-    ("system:node-proxier", "system:node-proxier", &[User("system:kube-proxy")]),
+    ("system:node-proxier", "system:node-proxier", &[User("system:kube-proxy"), Group("system:nodes")]),
     ("system:kube-controller-manager", "system:kube-controller-manager", &[User("system:kube-controller-manager")]),
     ("system:kube-dns", "system:kube-dns", &[Account(NAMESPACE_SYSTEM, "kube-dns")]),
     ("system:kube-scheduler", "system:kube-scheduler", &[User("system:kube-scheduler")]),

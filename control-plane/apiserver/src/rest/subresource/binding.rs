@@ -50,7 +50,9 @@ async fn assign(call: &Call, binding: &Value, options: &WriteOptions) -> Result<
         let name = call.name();
         if !wanted_uid.is_empty() && wanted_uid != object::uid(old) {
             let stored = object::uid(old);
-            return Err(conflict(format!("Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {stored}")));
+            return Err(conflict(format!(
+                "Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {stored}"
+            )));
         }
         if object::deletion_timestamp(old).is_some() {
             return Err(conflict(format!("pod {name} is being deleted, cannot be assigned to a host")));

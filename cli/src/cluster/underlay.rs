@@ -1,0 +1,67 @@
+//! The network under the nodes: a bridge in a namespace of its own, and a veth from every host to it.
+//!
+//! The host's own namespace gets no device, address or route. `outside` stands for clients that are
+//! not part of the cluster.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use xebec_netlink::{Handle, LinkSpec, NETNS_DIR, Netns, Peer};
+
+use super::layout::{Layout, OUTSIDE_IP, SERVER_IP, UNDERLAY_PREFIX};
+use super::spec::Spec;
+
+const BRIDGE: &str = "br0";
+/// The device of every host on the underlay.
+pub const UPLINK: &str = "eth0";
+
+/// Makes what is missing.
+///
+/// # Errors
+/// Names the host whose part could not be made.
+pub async fn ensure(layout: &Layout, spec: &Spec) -> Result<()> {
+    let netns = Netns::ensure(&layout.netns("switch"))?;
+    let switch = Handle::in_netns(&netns)?;
+    switch.link_set_up("lo").await?;
+    switch.ensure_link(&LinkSpec::bridge(BRIDGE).up()).await?;
+    let nodes = spec.nodes().map(|node| (node.name(), node.ip()));
+    let others = [("server".to_owned(), SERVER_IP), ("outside".to_owned(), OUTSIDE_IP)];
+    for (role, ip) in others.into_iter().chain(nodes) {
+        host(layout, &netns, &role, ip).await.with_context(|| format!("connect {role} to the underlay"))?;
+    }
+    Ok(())
+}
+
+async fn host(layout: &Layout, switch: &Netns, role: &str, ip: Ipv4Addr) -> Result<()> {
+    let netns = Netns::ensure(&layout.netns(role))?;
+    let handle = Handle::in_netns(&netns)?;
+    handle.link_set_up("lo").await?;
+    // Interface names hold 15 bytes (IFNAMSIZ): the name of a node fits behind `p-`.
+    let port = format!("p-{role}");
+    if handle.link_by_name(UPLINK).await?.is_none() {
+        handle.link_add_veth(UPLINK, Peer::new(&port).netns(switch)).await?;
+    }
+    let ports = Handle::in_netns(switch)?;
+    ports.link_set_master(&port, Some(BRIDGE)).await?;
+    ports.link_set_up(&port).await?;
+    handle.link_set_up(UPLINK).await?;
+    let index = handle.link(UPLINK).await?.index;
+    handle.ensure_addr(index, IpNet::new(IpAddr::V4(ip), UNDERLAY_PREFIX)?).await?;
+    Ok(())
+}
+
+/// Removes every namespace of the cluster, whatever the spec says now.
+///
+/// # Errors
+/// When a namespace cannot be unpinned.
+pub async fn remove(layout: &Layout) -> Result<()> {
+    let prefix = layout.netns("");
+    let names = std::fs::read_dir(NETNS_DIR).into_iter().flatten().flatten();
+    for name in names.map(|entry| entry.file_name().to_string_lossy().into_owned()) {
+        if name.starts_with(&prefix) {
+            Netns::delete(&name).with_context(|| format!("remove the network namespace {name}"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The programs of a cluster, in the order in which they start.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::layout::{Layout, NodeNumber, SERVER_IP, SERVER_PORT};
+use super::spec::{Spec, StoreKind, word};
+use super::unit::Unit;
+
+/// etcd's client port inside the server's namespace.
+const ETCD_URL: &str = "http://127.0.0.1:2379";
+
+pub fn units(layout: &Layout, spec: &Spec, xebec: &Path, listener: &Arc<OwnedFd>) -> Vec<Unit> {
+    let mut units = Vec::new();
+    if spec.store == StoreKind::Etcd {
+        units.push(etcd(layout));
+    }
+    units.push(server(layout, spec, xebec, listener));
+    for node in spec.nodes() {
+        units.push(containerd(layout, node));
+        units.push(agent(layout, spec, xebec, node));
+    }
+    units
+}
+
+pub const SERVER: &str = "server";
+
+fn etcd(layout: &Layout) -> Unit {
+    let mut args = Args::default();
+    args.flag("--name", "xebec").flag("--data-dir", layout.etcd_dir());
+    args.flag("--listen-client-urls", ETCD_URL).flag("--advertise-client-urls", ETCD_URL);
+    args.flag("--listen-peer-urls", "http://127.0.0.1:2380");
+    args.flag("--initial-advertise-peer-urls", "http://127.0.0.1:2380");
+    args.flag("--initial-cluster", "xebec=http://127.0.0.1:2380");
+    args.flag("--log-level", "warn");
+    Unit {
+        name: "etcd".to_owned(),
+        program: PathBuf::from("etcd"),
+        args: args.0,
+        netns: layout.netns(SERVER),
+        mount_namespace: None,
+        cgroup: layout.cgroup(SERVER),
+        listener: None,
+        needs: Vec::new(),
+    }
+}
+
+fn server(layout: &Layout, spec: &Spec, xebec: &Path, listener: &Arc<OwnedFd>) -> Unit {
+    let mut args = Args(vec!["server".into()]);
+    args.flag("--data-dir", layout.server_dir());
+    args.flag("--bind-address", SERVER_IP.to_string()).flag("--secure-port", SERVER_PORT.to_string());
+    args.flag("--advertise-address", SERVER_IP.to_string());
+    args.flag("--tls-san", "127.0.0.1,localhost");
+    args.flag("--write-kubeconfig", layout.kubeconfig());
+    args.flag("--kubeconfig-server", format!("https://127.0.0.1:{}", spec.port));
+    if spec.store == StoreKind::Etcd {
+        args.flag("--etcd-servers", ETCD_URL);
+    }
+    Unit {
+        name: SERVER.to_owned(),
+        program: xebec.to_path_buf(),
+        args: args.0,
+        netns: layout.netns(SERVER),
+        mount_namespace: None,
+        cgroup: layout.cgroup(SERVER),
+        listener: Some(Arc::clone(listener)),
+        needs: Vec::new(),
+    }
+}
+
+fn containerd(layout: &Layout, node: NodeNumber) -> Unit {
+    Unit {
+        name: format!("{}.containerd", node.name()),
+        program: PathBuf::from("containerd"),
+        args: vec!["--config".into(), containerd_config(layout, node).into()],
+        netns: layout.netns(&node.name()),
+        mount_namespace: Some(layout.mount_namespace(node)),
+        cgroup: format!("{}/sys", layout.cgroup(&node.name())),
+        listener: None,
+        needs: Vec::new(),
+    }
+}
+
+/// Where [`containerd`]'s configuration is.
+pub fn containerd_config(layout: &Layout, node: NodeNumber) -> PathBuf {
+    layout.node_dir(node).join("containerd.toml")
+}
+
+fn agent(layout: &Layout, spec: &Spec, xebec: &Path, node: NodeNumber) -> Unit {
+    let data = layout.node_dir(node);
+    let mut args = Args(vec!["agent".into()]);
+    args.flag("--server", format!("https://{SERVER_IP}:{SERVER_PORT}")).flag("--token-file", layout.join_token());
+    args.flag("--node-name", node.name()).flag("--node-ip", node.ip().to_string()).flag("--uplink", "eth0");
+    args.flag("--data-dir", data.join("agent")).flag("--run-dir", layout.node_run(node));
+    args.flag("--container-runtime-endpoint", layout.containerd_socket(node));
+    args.flag("--cni-bin-dir", data.join("cni/bin")).flag("--cni-conf-dir", data.join("cni/conf"));
+    args.flag("--cgroup-root", format!("/{}", layout.cgroup(&node.name()))).flag("--routing", word(spec.routing));
+    Unit {
+        name: format!("{}.agent", node.name()),
+        program: xebec.to_path_buf(),
+        args: args.0,
+        netns: layout.netns(&node.name()),
+        mount_namespace: Some(layout.mount_namespace(node)),
+        cgroup: format!("{}/sys", layout.cgroup(&node.name())),
+        listener: None,
+        needs: vec![layout.join_token(), layout.containerd_socket(node)],
+    }
+}
+
+#[derive(Default)]
+struct Args(Vec<OsString>);
+
+impl Args {
+    fn flag(&mut self, name: &str, value: impl Into<OsString>) -> &mut Self {
+        self.0.push(name.into());
+        self.0.push(value.into());
+        self
+    }
+}

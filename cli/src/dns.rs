@@ -1,0 +1,92 @@
+//! `xebec dns`: cluster DNS of a node, started by the agent with the node's own certificate.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+use xebec_client::Informers;
+use xebec_client::bootstrap::{Join, Joined, join};
+
+use crate::signal;
+
+/// How often the agent's renewal of the certificate is looked for.
+const RELOAD_PERIOD: Duration = Duration::from_secs(60);
+
+#[derive(Args)]
+pub struct Dns {
+    /// UDP and TCP; an address that does not exist yet is waited for
+    #[arg(long, required = true)]
+    listen: Vec<SocketAddr>,
+    #[arg(long)]
+    node_name: String,
+    /// API servers, separated by commas
+    #[arg(long, value_delimiter = ',', required = true)]
+    server: Vec<String>,
+    /// Where the agent keeps the node's certificate
+    #[arg(long)]
+    identity_dir: PathBuf,
+    #[arg(long, default_value = "cluster.local")]
+    cluster_domain: String,
+    /// Resolvers for other names [default: those of /etc/resolv.conf]
+    #[arg(long = "upstream", value_name = "ADDRESS")]
+    upstreams: Vec<String>,
+    /// Keep the records here, for a restart while no API server answers
+    #[arg(long)]
+    snapshot: Option<PathBuf>,
+}
+
+impl Dns {
+    /// # Errors
+    /// No certificate in the directory, an upstream that is no address, or a socket that cannot be bound.
+    pub async fn run(self) -> Result<()> {
+        let stop = CancellationToken::new();
+        signal::cancel_on_termination(stop.clone())?;
+        let upstreams = match self.upstreams.as_slice() {
+            [] => {
+                let own: Vec<_> = self.listen.iter().map(SocketAddr::ip).collect();
+                xebec_dns::upstreams(Path::new("/etc/resolv.conf"), &own)?
+            }
+            given => given.iter().map(|text| upstream(text)).collect::<Result<_>>()?,
+        };
+        let joined = join(&Join {
+            servers: self.server,
+            token: None,
+            ca_file: None,
+            dir: self.identity_dir.clone(),
+            node_name: self.node_name,
+        })
+        .await?;
+        let config = xebec_dns::Config {
+            listen: self.listen,
+            cluster_domain: self.cluster_domain,
+            upstreams,
+            snapshot: self.snapshot,
+        };
+        let informers = Informers::new(joined.client.clone());
+        tokio::select! {
+            served = xebec_dns::run(config, &informers, Arc::default(), stop) => Ok(served?),
+            () = reload(&joined) => Ok(()),
+        }
+    }
+}
+
+/// Presents what the agent has renewed; the agent asks for certificates, this process only reads them.
+async fn reload(joined: &Joined) {
+    loop {
+        tokio::time::sleep(RELOAD_PERIOD).await;
+        if let Err(error) = joined.reload() {
+            tracing::warn!(error = xebec_client::chain(&error), "the node's certificate cannot be read again");
+        }
+    }
+}
+
+/// An address with or without a port.
+fn upstream(text: &str) -> Result<SocketAddr> {
+    let with_port = || text.parse().ok();
+    let without = || Some(SocketAddr::new(text.parse().ok()?, 53));
+    with_port().or_else(without).with_context(|| format!("--upstream must be an address, not {text}"))
+}

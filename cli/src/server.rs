@@ -1,0 +1,279 @@
+//! `xebec server`: the flags of the control plane, named as kube-apiserver's and kube-controller-manager's.
+
+use std::net::{IpAddr, TcpListener};
+use std::os::fd::FromRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use ipnet::Ipv4Net;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+use xebec_apiserver::{AuthorizationMode, Pki, UserInfo};
+use xebec_client::{Client, Informers};
+use xebec_controllers::{Controllers, CsrSigner};
+use xebec_store::Store;
+
+use crate::cluster::unit::LISTEN_FD;
+use crate::signal;
+
+#[derive(Args)]
+pub struct Server {
+    /// Objects, certificates and keys
+    #[arg(long, default_value = "/var/lib/xebec/server")]
+    data_dir: PathBuf,
+    /// Keep objects in this etcd instead of the embedded store; several, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    etcd_servers: Vec<String>,
+    #[arg(long, requires = "etcd_servers")]
+    etcd_cafile: Option<PathBuf>,
+    #[arg(long, requires = "etcd_servers")]
+    etcd_certfile: Option<PathBuf>,
+    #[arg(long, requires = "etcd_servers")]
+    etcd_keyfile: Option<PathBuf>,
+    #[arg(long, default_value = "0.0.0.0")]
+    bind_address: IpAddr,
+    #[arg(long, default_value_t = 6443)]
+    secure_port: u16,
+    /// The address that nodes and pods reach [default: the one of the default route]
+    #[arg(long)]
+    advertise_address: Option<IpAddr>,
+    /// Further names and addresses in the serving certificate
+    #[arg(long, value_delimiter = ',')]
+    tls_san: Vec<String>,
+    #[arg(long, default_value = super::SERVICE_CIDR)]
+    service_cluster_ip_range: Ipv4Net,
+    #[arg(long, default_value = super::CLUSTER_CIDR)]
+    cluster_cidr: Ipv4Net,
+    /// How large a node's part of --cluster-cidr is
+    #[arg(long, default_value_t = 24)]
+    node_cidr_mask_size: u8,
+    #[arg(long)]
+    client_ca_file: Option<PathBuf>,
+    /// Lines of token,user,uid,"group,group"
+    #[arg(long)]
+    token_auth_file: Option<PathBuf>,
+    #[arg(long, value_delimiter = ',', default_value = "RBAC")]
+    authorization_mode: Vec<AuthorizationMode>,
+    #[arg(long, value_delimiter = ',')]
+    enable_admission_plugins: Vec<String>,
+    #[arg(long, value_delimiter = ',')]
+    disable_admission_plugins: Vec<String>,
+    #[arg(long, default_value = "https://kubernetes.default.svc.cluster.local")]
+    service_account_issuer: String,
+    /// Which controllers run: `*`, names, and `-name` for all but one
+    #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
+    controllers: Vec<String>,
+    #[arg(long)]
+    no_scheduler: bool,
+    /// How long a node may be silent before it is NotReady
+    #[arg(long, default_value_t = 40, value_name = "SECONDS")]
+    node_monitor_grace_period: u64,
+    /// Write a kubeconfig with a client certificate of system:masters here
+    #[arg(long)]
+    write_kubeconfig: Option<PathBuf>,
+    /// The server in that kubeconfig [default: https://ADDRESS:PORT]
+    #[arg(long)]
+    kubeconfig_server: Option<String>,
+}
+
+impl Server {
+    /// # Errors
+    /// A flag that cannot be used, a store that cannot be opened, or a part that ended.
+    pub async fn run(self) -> Result<()> {
+        std::fs::create_dir_all(&self.data_dir).with_context(|| format!("create {}", self.data_dir.display()))?;
+        let advertise = self.advertise_address.map_or_else(default_address, Ok)?;
+        let pki = Arc::new(self.pki(advertise)?);
+        let token = join_token(&self.data_dir, &pki)?;
+        let store = self.store().await?;
+        let config = self.apiserver(Arc::clone(&pki), advertise, &token)?;
+        let stop = CancellationToken::new();
+        signal::cancel_on_termination(stop.clone())?;
+        let server = xebec_apiserver::Server::start(config, store).await.context("start the API server")?;
+        self.write_kubeconfig(&pki, advertise)?;
+        tracing::info!(address = %self.bind_address, port = self.secure_port, "serving");
+        // The roles are objects too: before they are there, every request of a controller would be refused.
+        server.ready().await;
+        let informers = Informers::new(component(&server, "system:kube-controller-manager"));
+        let mut tasks = tokio::task::JoinSet::new();
+        let client = client(&server, UserInfo::loopback());
+        tasks.spawn(self.controllers(client, informers.clone(), &pki, stop.clone()));
+        if !self.no_scheduler {
+            let client = component(&server, "system:kube-scheduler");
+            tasks.spawn(xebec_scheduler::run(client, informers, xebec_scheduler::Config::default(), stop.clone()));
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Some(ended) = tasks.join_next() => bail!("the controllers or the scheduler ended: {ended:?}"),
+        }
+        server.shutdown().await;
+        Ok(())
+    }
+
+    fn pki(&self, advertise: IpAddr) -> Result<Pki> {
+        let mut sans = vec![
+            "kubernetes".to_owned(),
+            "kubernetes.default".to_owned(),
+            "kubernetes.default.svc".to_owned(),
+            "kubernetes.default.svc.cluster.local".to_owned(),
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+            advertise.to_string(),
+        ];
+        sans.extend(self.service_cluster_ip_range.hosts().next().map(|first| first.to_string()));
+        if !self.bind_address.is_unspecified() {
+            sans.push(self.bind_address.to_string());
+        }
+        sans.extend(self.tls_san.iter().cloned());
+        sans.sort();
+        sans.dedup();
+        Ok(Pki::load_or_create(self.data_dir.join("pki"), &sans)?)
+    }
+
+    async fn store(&self) -> Result<Arc<dyn Store>> {
+        if self.etcd_servers.is_empty() {
+            let dir = self.data_dir.join("db");
+            let store = xebec_store::embedded::open(&dir).await;
+            return Ok(Arc::new(store.with_context(|| format!("open the store in {}", dir.display()))?));
+        }
+        let tls = self.etcd_cafile.is_some().then(|| xebec_store::etcd::Tls {
+            ca_file: self.etcd_cafile.clone(),
+            cert_file: self.etcd_certfile.clone(),
+            key_file: self.etcd_keyfile.clone(),
+        });
+        let store = xebec_store::etcd::connect(&self.etcd_servers, tls).await;
+        Ok(Arc::new(store.with_context(|| format!("use etcd at {}", self.etcd_servers.join(",")))?))
+    }
+
+    fn apiserver(&self, pki: Arc<Pki>, advertise: IpAddr, token: &str) -> Result<xebec_apiserver::Config> {
+        let address = (self.bind_address, self.secure_port);
+        let bound = TcpListener::bind(address).with_context(|| {
+            format!("listen on {}:{}: is another server running?", self.bind_address, self.secure_port)
+        })?;
+        let listeners = passed_listener()?.into_iter().chain([bound]).collect();
+        Ok(xebec_apiserver::Config {
+            advertise_address: advertise,
+            advertise_port: self.secure_port,
+            service_cluster_ip_range: self.service_cluster_ip_range,
+            service_account_issuer: self.service_account_issuer.clone(),
+            authorization_mode: self.authorization_mode.clone(),
+            token_auth_file: self.token_auth_file.clone(),
+            client_ca_file: self.client_ca_file.clone(),
+            bootstrap_token: Some(token.to_owned()),
+            enable_admission_plugins: self.enable_admission_plugins.clone(),
+            disable_admission_plugins: self.disable_admission_plugins.clone(),
+            ..xebec_apiserver::Config::new(pki, listeners)
+        })
+    }
+
+    fn controllers(
+        &self,
+        client: Client,
+        informers: Informers,
+        pki: &Arc<Pki>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + use<> {
+        let config = xebec_controllers::Config {
+            cluster_cidr: self.cluster_cidr,
+            node_cidr_mask: self.node_cidr_mask_size,
+            service_cidr: self.service_cluster_ip_range,
+            ca_pem: pki.ca_pem().to_owned(),
+            signer: Some(Arc::new(Signer(Arc::clone(pki)))),
+            node_monitor_grace_period: Duration::from_secs(self.node_monitor_grace_period),
+            controllers: self.controllers.clone(),
+            ..xebec_controllers::Config::default()
+        };
+        xebec_controllers::run(Controllers { client, informers, config }, stop)
+    }
+
+    fn write_kubeconfig(&self, pki: &Pki, advertise: IpAddr) -> Result<()> {
+        let Some(path) = &self.write_kubeconfig else { return Ok(()) };
+        let server =
+            self.kubeconfig_server.clone().unwrap_or_else(|| format!("https://{advertise}:{}", self.secure_port));
+        let text = pki.admin_kubeconfig(&server)?;
+        write_secret(path, &text).with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// A client in this process: past authentication, but authorized and admitted as any other.
+fn client(server: &xebec_apiserver::Server, user: UserInfo) -> Client {
+    Client::new(server.local_client_service(user), "default")
+}
+
+fn component(server: &xebec_apiserver::Server, name: &str) -> Client {
+    client(server, UserInfo::new(name, &["system:authenticated"]))
+}
+
+struct Signer(Arc<Pki>);
+
+#[async_trait::async_trait]
+impl CsrSigner for Signer {
+    async fn sign(&self, csr_pem: &str, signer: &str) -> Result<String, String> {
+        self.0.sign_csr(csr_pem, signer, None).map_err(|error| xebec_client::chain(&error))
+    }
+}
+
+/// `id.secret@sha256:HASH`: made once, kept for nodes that join later.
+fn join_token(data_dir: &Path, pki: &Pki) -> Result<String> {
+    let path = data_dir.join("join-token");
+    let stored = std::fs::read_to_string(&path).ok();
+    let credentials = match stored.as_deref().and_then(|text| text.trim().split_once('@')) {
+        Some((credentials, _)) => credentials.to_owned(),
+        None => random_token()?,
+    };
+    let hash: String = Sha256::digest(pki.ca_der()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = format!("{credentials}@sha256:{hash}\n");
+    if stored.as_deref() != Some(&text) {
+        write_secret(&path, &text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(credentials)
+}
+
+/// `[a-z0-9]{6}.[a-z0-9]{16}` from the kernel's random numbers.
+fn random_token() -> Result<String> {
+    use std::io::Read;
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut bytes = [0; 22];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("read /dev/urandom")?;
+    let text: String = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect();
+    Ok(format!("{}.{}", &text[..6], &text[6..]))
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let temporary = path.with_extension("tmp");
+    let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+/// The socket that systemd or the supervisor passes (sd_listen_fds(3)).
+fn passed_listener() -> Result<Option<TcpListener>> {
+    let own = std::process::id().to_string();
+    let meant = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == own) || std::env::var_os("LISTEN_PID").is_none();
+    if !meant || std::env::var("LISTEN_FDS").as_deref() != Ok("1") {
+        return Ok(None);
+    }
+    // SAFETY: the caller passed this descriptor for us to own, and nothing else here uses it.
+    let listener = unsafe { TcpListener::from_raw_fd(LISTEN_FD) };
+    listener.local_addr().context("LISTEN_FDS is set, but descriptor 3 is not a listening socket")?;
+    Ok(Some(listener))
+}
+
+/// The source address of the default route.
+fn default_address() -> Result<IpAddr> {
+    let probe = || -> std::io::Result<IpAddr> {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+        // TEST-NET-3 (RFC 5737): connecting a UDP socket sends nothing.
+        socket.connect("203.0.113.1:9")?;
+        Ok(socket.local_addr()?.ip())
+    };
+    Ok(probe().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)))
+}
