@@ -24,18 +24,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The folder of the types of Kubernetes 1.36 in the sources of `k8s-openapi`.
+/// The folder of the types of Kubernetes 1.36 in the sources of `k8s-openapi`. Building this crate alone does not fetch it; then cargo is asked to.
 fn sources() -> Result<PathBuf, Box<dyn Error>> {
-    let manifest = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("Cargo.toml");
-    let output = Command::new(std::env::var("CARGO")?)
-        .args(["metadata", "--format-version=1", "--offline", "--manifest-path"])
-        .arg(manifest)
-        .output()?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let metadata = metadata(&["--offline"]).or_else(|_| metadata(&[]))?;
     let packages = metadata["packages"].as_array().ok_or("cargo metadata lists no packages")?;
     let found = packages.iter().find(|p| p["name"] == "k8s-openapi").ok_or("k8s-openapi is no dependency")?;
     let manifest = found["manifest_path"].as_str().ok_or("a package without manifest")?;
     Ok(Path::new(manifest).with_file_name("src").join("v1_36"))
+}
+
+fn metadata(options: &[&str]) -> Result<serde_json::Value, Box<dyn Error>> {
+    let manifest = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("Cargo.toml");
+    let output = Command::new(std::env::var("CARGO")?)
+        .args(["metadata", "--format-version=1", "--locked", "--filter-platform", &std::env::var("TARGET")?])
+        .args(options)
+        .arg("--manifest-path")
+        .arg(manifest)
+        .output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn visit(folder: &Path, text: &mut String) -> Result<(), Box<dyn Error>> {
