@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::time::Instant;
 use xebec_client::{Informer, Informers, Key};
 use xebec_types::core::Service;
@@ -30,6 +31,8 @@ pub async fn follow(informers: &Informers, zone: &SharedZone, metrics: &Metrics,
     let mut changed_services = services.subscribe();
     let mut changed_slices = slices.subscribe();
     tokio::join!(services.synced(), slices.synced());
+    // What has arrived so far is in the lists that are read below.
+    let _ = (changed_services.changed().now_or_never(), changed_slices.changed().now_or_never());
     let records: Vec<ServiceRecord> = services.list().iter().filter_map(|service| record(service, &slices)).collect();
     tracing::info!(services = records.len(), "DNS synced");
     {

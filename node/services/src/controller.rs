@@ -79,6 +79,8 @@ impl Controller {
         let mut changed_services = self.services.subscribe();
         let mut changed_slices = self.slices.subscribe();
         tokio::join!(self.services.synced(), self.slices.synced());
+        // What has arrived so far is in the lists that `start` compiles.
+        let _ = (changed_services.changed().now_or_never(), changed_slices.changed().now_or_never());
         let mut failed = self.start().await;
         let mut retry = RETRY_FIRST;
         loop {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod api;
+mod controller;
 mod property;
 
 use std::collections::BTreeMap;

@@ -306,3 +306,41 @@ async fn questions_in_a_row() {
     }
     println!("{:?} for a question and its answer", started.elapsed() / count);
 }
+
+/// The API is away and this process is new: it answers from the snapshot, and not before there is one.
+#[tokio::test]
+async fn a_restart_without_the_api_answers_from_the_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("zone.json");
+    let shared = SharedZone::default();
+    *shared.write() = zone();
+    for (snapshot, code) in [(false, ResponseCode::ServFail), (true, NoError)] {
+        if snapshot {
+            snapshot::save(&path, &shared).unwrap();
+        }
+        let away = tower::service_fn(|_: http::Request<xebec_client::kube::client::Body>| async {
+            Err::<http::Response<xebec_client::kube::client::Body>, _>(std::io::Error::other("no route to the API"))
+        });
+        let informers = Informers::new(xebec_client::Client::new(away, "default"));
+        let address = free_address().await;
+        let config = Config {
+            listen: vec![address],
+            cluster_domain: "cluster.local".to_owned(),
+            upstreams: Vec::new(),
+            snapshot: Some(path.clone()),
+        };
+        let stop = CancellationToken::new();
+        let metrics = Arc::new(Metrics::default());
+        let body = async {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            let running = Running { address, metrics: metrics.clone(), _tasks: JoinSet::new() };
+            let (_, answer) = udp(&running, &query("web.demo.svc.cluster.local.", T::A, None)).await;
+            assert_eq!(answer.metadata.response_code, code);
+            stop.cancel();
+        };
+        let (served, ()) = tokio::join!(run(config, &informers, metrics.clone(), stop.clone()), body);
+        served.unwrap();
+    }
+}

@@ -1,0 +1,118 @@
+//! The controller between a small API server and a datapath that remembers.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use xebec_client::Informers;
+
+use super::api::Api;
+use super::*;
+
+#[derive(Default)]
+struct Kernel {
+    state: Mutex<BTreeMap<FrontendKey, Programmed>>,
+    batches: AtomicUsize,
+    refuses: AtomicBool,
+}
+
+#[async_trait]
+impl Sink for Kernel {
+    async fn programmed(&self) -> Result<Vec<Programmed>, SinkError> {
+        Ok(self.state.lock().unwrap().values().cloned().collect())
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Vec<(usize, SinkError)> {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        if self.refuses.load(Ordering::Relaxed) {
+            return (0..changes.len()).map(|index| (index, "map full".into())).collect();
+        }
+        let mut state = self.state.lock().unwrap();
+        changes.iter().for_each(|change| apply(&mut state, change));
+        Vec::new()
+    }
+}
+
+impl Kernel {
+    /// `address:port -> backends`, of every frontend.
+    fn seen(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let backends = |p: &Programmed| p.backends.iter().map(|b| b.addr.to_string()).collect::<Vec<_>>().join(" ");
+        state.iter().map(|(key, p)| format!("{}:{} -> {}", key.addr, key.port, backends(p))).collect()
+    }
+
+    async fn becomes(&self, expected: &[&str]) {
+        let end = tokio::time::Instant::now() + Duration::from_secs(10);
+        while self.seen() != expected {
+            assert!(tokio::time::Instant::now() < end, "{:?} instead of {expected:?}", self.seen());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+fn at(name: &str, address: &str) -> Service {
+    named(name, with(with(http(), "clusterIP", json!(address)), "clusterIPs", json!([address])))
+}
+
+#[tokio::test]
+async fn the_datapath_follows_the_api() {
+    let (api, kernel, metrics) = (Api::default(), Arc::new(Kernel::default()), Arc::new(Metrics::default()));
+    // Left by an earlier run: one Service that is still there, one that is not.
+    let old = [
+        compile(&at("web", "10.96.0.7"), &[&slice("web", 80, &[("10.244.9.9", "n2", "rs")])], NODE),
+        compile(&at("gone", "10.96.0.9"), &[], NODE),
+    ];
+    old.iter().flatten().for_each(|port| kernel.state.lock().unwrap().extend(port.programmed()));
+    let left = ["10.96.0.7:80 -> 10.244.9.9", "10.96.0.9:80 -> "];
+
+    let informers = Informers::new(api.client());
+    let stop = CancellationToken::new();
+    let run = run(&informers, Config::new(NODE), kernel.clone(), metrics.clone(), stop.clone());
+    let body = async {
+        api.put(at("web", "10.96.0.7"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(kernel.seen(), left, "nothing is touched before everything was listed");
+        api.put(slice("web", 80, &[("10.244.1.2", "n1", "rs")]));
+        api.open();
+        kernel.becomes(&["10.96.0.7:80 -> 10.244.1.2"]).await;
+
+        api.put(slice("web", 80, &[("10.244.1.2", "n1", "rs"), ("10.244.2.2", "n2", "rs")]));
+        kernel.becomes(&["10.96.0.7:80 -> 10.244.1.2 10.244.2.2"]).await;
+        api.delete("endpointslices", "web-80");
+        kernel.becomes(&["10.96.0.7:80 -> "]).await;
+
+        kernel.refuses.store(true, Ordering::Relaxed);
+        api.put(at("more", "10.96.0.8"));
+        api.delete("services", "web");
+        while metrics.failures.load(Ordering::Relaxed) < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        kernel.refuses.store(false, Ordering::Relaxed);
+        kernel.becomes(&["10.96.0.8:80 -> "]).await;
+        stop.cancel();
+    };
+    tokio::join!(run, body);
+    assert!(metrics.render().contains("xebec_services_frontends 1\n"));
+}
+
+#[tokio::test]
+async fn changes_that_come_together_are_one_batch() {
+    let (api, kernel) = (Api::default(), Arc::new(Kernel::default()));
+    api.open();
+    let informers = Informers::new(api.client());
+    let stop = CancellationToken::new();
+    let config = Config { coalesce: Duration::from_millis(50), ..Config::new(NODE) };
+    let run = run(&informers, config, kernel.clone(), Arc::default(), stop.clone());
+    let body = async {
+        informers.informer::<Service>().synced().await;
+        (0..100).for_each(|n| api.put(at(&format!("s{n}"), &format!("10.96.1.{n}"))));
+        while kernel.seen().len() < 100 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(run, body);
+    assert!(kernel.batches.load(Ordering::Relaxed) <= 3, "{:?}", kernel.batches);
+}
