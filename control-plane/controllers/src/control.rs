@@ -6,13 +6,15 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use xebec_client::{Api, Client, Error, Patch, PatchParams, Resource};
+use xebec_client::informer::Object;
+use xebec_client::{Api, Change, Client, Error, Informer, Patch, PatchParams, Resource};
 use xebec_types::core::{Pod, PodTemplateSpec};
 use xebec_types::{ObjectMeta, OwnerReference, object};
 
 /// A controller that has not seen its own writes by then acts on what it sees: client-go's
 /// `ExpectationsTimeout`.
 const EXPECTATIONS_TIMEOUT: Duration = Duration::from_secs(300);
+const STALE_FOR_MOST: Duration = Duration::from_secs(5);
 /// Requests that one batch keeps in flight.
 const IN_FLIGHT: usize = 64;
 
@@ -177,6 +179,59 @@ impl Expectations {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Expected>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes of owned objects that the informer has not shown yet, by owner. Acting on a store without
+/// them would do them again.
+pub(crate) struct Written<O>(Mutex<HashMap<O, Writes>>);
+
+/// By object: the resourceVersion that was written, and when.
+type Writes = HashMap<String, (u64, Instant)>;
+
+impl<O> Default for Written<O> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<O: Clone + Eq + std::hash::Hash> Written<O> {
+    pub(crate) fn wrote<K: Object>(&self, owner: &O, object: &K, shown: &Informer<K>) {
+        let meta = object.meta();
+        let (name, version) = (object::name(meta), version(meta));
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The event may have been faster than the answer.
+        let known = shown.get(object::namespace(meta), name);
+        if known.is_some_and(|known| self::version(known.meta()) >= version) {
+            return;
+        }
+        all.entry(owner.clone()).or_default().insert(name.into(), (version, Instant::now()));
+    }
+
+    pub(crate) fn observe<K: Object>(&self, owner: &O, change: &Change<K>) {
+        let Some(object) = change.object() else { return };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(writes) = all.get_mut(owner) else { return };
+        let name = object::name(object.meta());
+        let version = version(object.meta());
+        if writes.get(name).is_some_and(|(v, _)| change.is_deletion() || version >= *v) {
+            writes.remove(name);
+        }
+        if writes.is_empty() {
+            all.remove(owner);
+        }
+    }
+
+    /// Whether there are writes to wait for. After five seconds the informer is believed anyway.
+    pub(crate) fn is_waiting(&self, owner: &O) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(writes) = all.get_mut(owner) else { return false };
+        writes.retain(|_, (_, at)| at.elapsed() < STALE_FOR_MOST);
+        !writes.is_empty()
+    }
+}
+
+fn version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default()
 }
 
 /// Does `count` equal things in batches of 1, 2, 4, … so that a server that refuses one (quota,

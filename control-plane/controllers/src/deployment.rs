@@ -6,7 +6,7 @@ mod template;
 mod view;
 
 use crate::Context;
-use crate::control::{self, Claim};
+use crate::control::{self, Claim, Written};
 use crate::replicaset::{self, BY_CONTROLLER};
 use serde_json::json;
 use status::Progress;
@@ -34,6 +34,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
         sets: context.informers.informer(),
         pods: context.informers.informer(),
         recorder: context.recorder("deployment-controller"),
+        written: Arc::default(),
         queue: Workqueue::new(),
         context,
     };
@@ -53,6 +54,7 @@ struct Controller {
     sets: Arc<Informer<ReplicaSet>>,
     pods: Arc<Informer<Pod>>,
     recorder: EventRecorder,
+    written: Arc<Written<String>>,
     queue: Workqueue<Key>,
 }
 
@@ -63,7 +65,12 @@ impl Controller {
         let queue = self.queue.clone();
         self.deployments.on_change(move |change| queue.add(change.key()));
         let (queue, deployments) = (self.queue.clone(), Arc::clone(&self.deployments));
+        let written = Arc::clone(&self.written);
         self.sets.on_change(move |change| {
+            let owner = change.object().and_then(|set| object::controller_of(&set.metadata));
+            if let Some(owner) = owner {
+                written.observe(&owner.uid, change);
+            }
             for set in [&change.old, &change.new].into_iter().flatten() {
                 let namespace = object::namespace(&set.metadata);
                 match object::controller_of(&set.metadata) {
@@ -94,6 +101,9 @@ impl Controller {
 
     async fn reconcile(&self, key: &Key) -> Outcome {
         let Some(deployment) = self.deployments.get_key(key) else { return Outcome::Done };
+        if self.written.is_waiting(&deployment.metadata.uid.clone().unwrap_or_default()) {
+            return Outcome::After(GATHER);
+        }
         match self.sync(&deployment).await {
             Ok(Some(wait)) => Outcome::After(wait),
             Ok(None) => Outcome::Done,
@@ -156,7 +166,8 @@ impl Controller {
         let api = self.sets_api(deployment);
         let name = object::name(&set.metadata).to_string();
         let error = match api.create(&PostParams::default(), set).await {
-            Ok(_) => {
+            Ok(created) => {
+                self.wrote(deployment, &created);
                 let to = view::wanted(set);
                 if to > 0 {
                     let message = format!("Scaled up replica set {name} from 0 to {to}");
@@ -195,7 +206,8 @@ impl Controller {
             let patch = json!({"metadata": {"annotations": set.metadata.annotations},
                 "spec": {"minReadySeconds": set.spec.as_ref().and_then(|s| s.min_ready_seconds)}});
             let name = object::name(&set.metadata);
-            api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            let set = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            self.wrote(view.deployment, &set);
         }
         for scale in &plan.scale {
             self.scale(view, scale).await?;
@@ -226,7 +238,8 @@ impl Controller {
             "spec": {"replicas": scale.to},
         });
         let api = self.sets_api(view.deployment);
-        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        let set = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        self.wrote(view.deployment, &set);
         if from != scale.to {
             let direction = if from < scale.to { "up" } else { "down" };
             let to = scale.to;
@@ -259,6 +272,11 @@ impl Controller {
             Err(error) if !is_not_found(&error) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    fn wrote(&self, deployment: &Deployment, set: &ReplicaSet) {
+        let owner = object::uid(&deployment.metadata).to_string();
+        self.written.wrote(&owner, set, &self.sets);
     }
 
     fn api(&self, deployment: &Deployment) -> Api<Deployment> {

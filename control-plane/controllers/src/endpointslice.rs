@@ -6,12 +6,11 @@
 pub(crate) mod endpoint;
 mod step;
 
-use crate::{Context, control};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::Context;
+use crate::control::{self, Written};
+use std::sync::Arc;
 use std::time::Duration;
 pub use step::{MANAGED_BY, Plan, step};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xebec_client::{
     Api, Change, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, chain, is_not_found,
@@ -23,8 +22,6 @@ use xebec_types::{label, object};
 const WORKERS: usize = 5;
 /// Slices by `namespace/service`.
 pub(crate) const BY_SERVICE: &str = "service";
-/// How long to wait for the informer to show our own writes before acting on what it shows.
-const STALE_FOR_MOST: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 pub(crate) async fn run(context: Context, stop: CancellationToken) {
@@ -55,7 +52,7 @@ struct Controller {
     nodes: Arc<Informer<Node>>,
     slices: Arc<Informer<EndpointSlice>>,
     recorder: EventRecorder,
-    written: Arc<Written>,
+    written: Arc<Written<Key>>,
     queue: Workqueue<Key>,
 }
 
@@ -66,7 +63,9 @@ impl Controller {
         self.services.on_change(move |change| queue.add(change.key()));
         let (queue, written) = (self.queue.clone(), Arc::clone(&self.written));
         self.slices.on_change(move |change| {
-            written.observe(change);
+            if let Some(service) = change.object().and_then(|slice| service_key(slice)) {
+                written.observe(&service, change);
+            }
             for slice in [&change.old, &change.new].into_iter().flatten() {
                 if let (true, Some(service)) = (is_ours(slice), service_key(slice)) {
                     queue.add(service);
@@ -204,53 +203,4 @@ fn service_of(slice: &EndpointSlice) -> Option<String> {
 fn service_key(slice: &EndpointSlice) -> Option<Key> {
     let service = object::label(&slice.metadata, label::SERVICE_NAME)?;
     Some(Key::new(object::namespace(&slice.metadata), service))
-}
-
-/// Our writes that the informer has not shown yet. Acting on a store without them would make a
-/// second slice for the same endpoints.
-#[derive(Default)]
-struct Written(Mutex<HashMap<Key, Writes>>);
-
-/// By slice: the resourceVersion that was written, and when.
-type Writes = HashMap<String, (u64, Instant)>;
-
-impl Written {
-    fn wrote(&self, service: &Key, slice: &EndpointSlice, shown: &Informer<EndpointSlice>) {
-        let name = object::name(&slice.metadata);
-        let version = version(slice);
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The event may have been faster than the answer.
-        if shown.get(&service.namespace, name).is_some_and(|s| self::version(&s) >= version) {
-            return;
-        }
-        let writes = all.entry(service.clone()).or_default();
-        writes.insert(name.into(), (version, Instant::now()));
-    }
-
-    fn observe(&self, change: &Change<EndpointSlice>) {
-        let Some(slice) = change.object() else { return };
-        let Some(service) = service_key(slice) else { return };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(writes) = all.get_mut(&service) else { return };
-        let name = object::name(&slice.metadata);
-        let seen = writes.get(name).is_some_and(|(v, _)| change.is_deletion() || version(slice) >= *v);
-        if seen {
-            writes.remove(name);
-        }
-        if writes.is_empty() {
-            all.remove(&service);
-        }
-    }
-
-    fn is_waiting(&self, service: &Key) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(writes) = all.get_mut(service) else { return false };
-        writes.retain(|_, (_, at)| at.elapsed() < STALE_FOR_MOST);
-        !writes.is_empty()
-    }
-}
-
-fn version(slice: &EndpointSlice) -> u64 {
-    let version = slice.metadata.resource_version.as_deref();
-    version.and_then(|v| v.parse().ok()).unwrap_or_default()
 }

@@ -74,7 +74,7 @@ fn new_service(network: Ipv4Net) -> Service {
             name: Some(NAME.into()),
             namespace: Some(namespace::KUBE_SYSTEM.into()),
             labels: Some(
-                [("k8s-app", NAME), ("kubernetes.io/name", "CoreDNS")]
+                [("k8s-app", NAME), ("kubernetes.io/cluster-service", "true")]
                     .map(|(k, v)| (k.to_string(), v.to_string()))
                     .into(),
             ),

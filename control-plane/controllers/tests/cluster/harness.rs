@@ -66,19 +66,10 @@ impl Cluster {
             node_monitor_grace_period: Duration::from_secs(3),
             ..Config::default()
         };
-        let controllers =
-            Controllers { client: client.clone(), informers: informers.clone(), config };
+        let controllers = Controllers { client: client.clone(), informers: informers.clone(), config };
         tasks.spawn(xebec_controllers::run(controllers, stop.clone()));
-        let mut cluster = Self {
-            client,
-            port,
-            pki,
-            nodes: Vec::new(),
-            stop,
-            _tasks: tasks,
-            _server: server,
-            _dir: dir,
-        };
+        let mut cluster =
+            Self { client, port, pki, nodes: Vec::new(), stop, _tasks: tasks, _server: server, _dir: dir };
         cluster.add_nodes(nodes, &informers).await;
         cluster
     }
@@ -104,6 +95,11 @@ impl Cluster {
 
     pub fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
+    }
+
+    #[allow(dead_code)] // For the example.
+    pub fn kubeconfig(&self) -> String {
+        self.pki.admin_kubeconfig(&self.url()).expect("kubeconfig")
     }
 
     pub fn ca_hash(&self) -> String {
@@ -176,8 +172,7 @@ impl Cluster {
 
     pub async fn ready_endpoints(&self, namespace: &str, service: &str) -> usize {
         let api = self.api::<EndpointSlice>(namespace);
-        let of = xebec_client::ListParams::default()
-            .labels(&format!("kubernetes.io/service-name={service}"));
+        let of = xebec_client::ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
         let slices = api.list(&of).await.expect("list").items;
         let endpoints = slices.iter().flat_map(|s| s.endpoints.iter().flatten());
         let ready = endpoints.filter(|e| e.conditions.as_ref().and_then(|c| c.ready) == Some(true));

@@ -152,9 +152,8 @@ async fn a_dead_node_loses_its_backends_and_then_its_pods() {
         let slices = slices.list(&Default::default()).await.ok()?.items;
         let endpoints = slices.iter().flat_map(|s| s.endpoints.iter().flatten());
         let mut on_victim = endpoints.filter(|e| e.node_name.as_deref() == Some(&victim));
-        let ready = |e: &xebec_types::discovery::Endpoint| {
-            e.conditions.as_ref().and_then(|c| c.ready).unwrap_or_default()
-        };
+        let ready =
+            |e: &xebec_types::discovery::Endpoint| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or_default();
         on_victim.all(|e| !ready(e)).then_some(())
     };
     cluster.until("backends withdrawn", withdrawn).await;

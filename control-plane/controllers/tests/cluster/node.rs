@@ -93,10 +93,7 @@ async fn register(client: &Client, name: &str) {
         "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "hollow",
         "lastHeartbeatTime": now, "lastTransitionTime": now,
     }]}});
-    nodes
-        .patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
-        .await
-        .expect("node status");
+    nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await.expect("node status");
 }
 
 async fn sync(client: &Client, pod: &Arc<Pod>) {
