@@ -63,13 +63,14 @@ impl Authenticators {
             return Ok(user.clone().authenticated());
         }
         let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-        if let Some((scheme, token)) = bearer.and_then(|v| v.split_once(' ')) {
-            if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() {
-                return match self.token(app, token.trim(), &[]).await? {
-                    Some(found) => Ok(found.user),
-                    None => Err(unauthorized()),
-                };
-            }
+        if let Some((scheme, token)) = bearer.and_then(|v| v.split_once(' '))
+            && scheme.eq_ignore_ascii_case("bearer")
+            && !token.trim().is_empty()
+        {
+            return match self.token(app, token.trim(), &[]).await? {
+                Some(found) => Ok(found.user),
+                None => Err(unauthorized()),
+            };
         }
         // A certificate that is not ours is a failed attempt, not an anonymous one.
         if peer.is_some() || !self.anonymous {

@@ -2,6 +2,7 @@
 
 mod follow;
 mod index;
+mod node;
 pub mod policy;
 mod rule;
 
@@ -14,7 +15,11 @@ use crate::request_info::RequestInfo;
 use crate::user::{SYSTEM_MASTERS, UserInfo};
 
 use index::Index;
+use node::Graph;
 pub use rule::Rule;
+
+const RETRIES: usize = 3;
+const RETRY: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// What somebody wants to do.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -42,7 +47,7 @@ impl Attributes {
             version: info.version.clone(),
             resource: info.resource.clone(),
             subresource: info.subresource.clone(),
-            name: info.name.clone(),
+            name: if info.name.is_empty() { info.selected_name.clone() } else { info.name.clone() },
             path: None,
         }
     }
@@ -58,15 +63,22 @@ pub enum Verdict {
 pub struct Authorizer {
     modes: Vec<AuthorizationMode>,
     index: RwLock<Index>,
+    graph: RwLock<Graph>,
 }
 
 impl Authorizer {
     pub fn new(modes: &[AuthorizationMode]) -> Self {
-        Self { modes: modes.to_vec(), index: RwLock::default() }
+        Self { modes: modes.to_vec(), index: RwLock::default(), graph: RwLock::default() }
     }
 
     pub fn authorize(&self, user: &UserInfo, attributes: &Attributes) -> Verdict {
         if user.in_group(SYSTEM_MASTERS) || self.modes.contains(&AuthorizationMode::AlwaysAllow) {
+            return Verdict::Allowed(String::new());
+        }
+        if self.modes.contains(&AuthorizationMode::Node)
+            && let Some(node) = node::node_of(user)
+            && self.node_allows(node, attributes)
+        {
             return Verdict::Allowed(String::new());
         }
         let index = self.index.read();
@@ -83,6 +95,26 @@ impl Authorizer {
             Verdict::Allowed(_) => Ok(()),
             Verdict::Denied => Err(forbidden(user, attributes)),
         }
+    }
+
+    fn node_allows(&self, node: &str, attributes: &Attributes) -> bool {
+        let index = self.index.read();
+        let rules = index.rules("ClusterRole", "", "system:node").unwrap_or_default();
+        let role = rules.iter().any(|rule| rule.allows(attributes));
+        (role || Graph::of_agent(attributes)) && self.graph.read().allows(node, attributes)
+    }
+
+    /// 403 in upstream's words. A node may ask for what a pod refers to before the index has seen the pod, so it is
+    /// asked again for a moment.
+    pub async fn check_soon(&self, user: &UserInfo, attributes: &Attributes) -> Result<(), Status> {
+        for _ in 0..RETRIES {
+            match self.authorize(user, attributes) {
+                Verdict::Denied if node::node_of(user).is_some() => tokio::time::sleep(RETRY).await,
+                Verdict::Denied => break,
+                Verdict::Allowed(_) => return Ok(()),
+            }
+        }
+        self.check(user, attributes)
     }
 
     /// The rules of a Role or ClusterRole.

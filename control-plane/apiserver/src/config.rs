@@ -12,6 +12,7 @@ use crate::pki::Pki;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AuthorizationMode {
+    Node,
     Rbac,
     AlwaysAllow,
 }
@@ -21,9 +22,10 @@ impl std::str::FromStr for AuthorizationMode {
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         match s {
+            "Node" => Ok(Self::Node),
             "RBAC" => Ok(Self::Rbac),
             "AlwaysAllow" => Ok(Self::AlwaysAllow),
-            other => Err(format!("unknown authorization mode {other:?}: RBAC or AlwaysAllow")),
+            other => Err(format!("unknown authorization mode {other:?}: Node, RBAC or AlwaysAllow")),
         }
     }
 }
@@ -74,7 +76,7 @@ impl Config {
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".into(),
             api_audiences: Vec::new(),
             anonymous_auth: true,
-            authorization_mode: vec![AuthorizationMode::Rbac],
+            authorization_mode: vec![AuthorizationMode::Node, AuthorizationMode::Rbac],
             token_auth_file: None,
             client_ca_file: None,
             bootstrap_token: None,

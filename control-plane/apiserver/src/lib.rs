@@ -1,5 +1,7 @@
 //! Serves the Kubernetes API: one request pipeline over one table-driven registry.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod admission;
 mod app;
 mod authn;

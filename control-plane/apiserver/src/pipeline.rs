@@ -80,7 +80,7 @@ async fn serve(
         Origin::Remote(peer) => app.authn.request(app, request.headers(), peer.as_deref()).await?,
     };
     let user = impersonation::apply(app, user, request.headers())?;
-    app.authz.check(&user, &Attributes::of(info))?;
+    app.authz.check_soon(&user, &Attributes::of(info)).await?;
     let _seat = app.flow.admit(info, &user)?;
     if !info.is_resource {
         return other::serve(app, info, request).await;

@@ -53,6 +53,8 @@ pub struct RequestInfo {
     pub subresource: String,
     /// Empty for collections.
     pub name: String,
+    /// The name that a field selector of a collection demands: authorization looks at it as at a name in the path.
+    pub selected_name: String,
     /// What follows the subresource (`proxy` paths).
     pub trailing: String,
 }
@@ -72,6 +74,7 @@ impl RequestInfo {
             resource: String::new(),
             subresource: String::new(),
             name: String::new(),
+            selected_name: String::new(),
             trailing: String::new(),
         };
         let parts: Vec<String> = path.split('/').filter(|p| !p.is_empty()).map(unescape).collect();
@@ -124,6 +127,7 @@ impl RequestInfo {
             Verb::Delete => Verb::DeleteCollection,
             _ => return,
         };
+        self.selected_name = selected_name(query);
     }
 
     /// `v1`, `apps/v1`
@@ -146,6 +150,12 @@ impl RequestInfo {
 fn wants_watch(query: &str) -> bool {
     form_urlencoded::parse(query.as_bytes())
         .any(|(key, value)| key == "watch" && !matches!(&*value, "0" | "false" | "False" | "FALSE"))
+}
+
+fn selected_name(query: &str) -> String {
+    let selector = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "fieldSelector");
+    let selector = selector.and_then(|(_, text)| xebec_machinery::selector::FieldSelector::parse(&text).ok());
+    selector.and_then(|s| s.required("metadata.name").map(str::to_owned)).unwrap_or_default()
 }
 
 fn unescape(segment: &str) -> String {

@@ -6,10 +6,11 @@ use xebec_store::cache::{Cache, Filter, Kind, Object, Start, Watcher};
 
 use super::Authorizer;
 
-const RESOURCES: [&str; 4] = ["clusterroles", "clusterrolebindings", "roles", "rolebindings"];
+const RESOURCES: [&str; 5] = ["clusterroles", "clusterrolebindings", "roles", "rolebindings", PODS];
 const GROUP: &str = "rbac.authorization.k8s.io";
+const PODS: &str = "pods";
 
-/// A watch over one of the RBAC resources.
+/// A watch over one of the RBAC resources, or over pods.
 pub struct Feed {
     plural: &'static str,
     watcher: Watcher,
@@ -47,18 +48,24 @@ impl Authorizer {
     }
 
     fn load_one(&self, cache: &Cache, plural: &'static str) -> xebec_store::Result<Feed> {
-        let mut watcher = cache.watch(&format!("{GROUP}/{plural}"), None, Filter::all(), Start::Snapshot)?;
+        let group = if plural == PODS { "core" } else { GROUP };
+        let mut watcher = cache.watch(&format!("{group}/{plural}"), None, Filter::all(), Start::Snapshot)?;
         let snapshot = watcher.take_snapshot();
-        let mut index = self.index.write();
-        index.clear(plural);
+        match plural {
+            PODS => self.graph.write().clear(),
+            plural => self.index.write().clear(plural),
+        }
         for object in snapshot.iter().flat_map(|s| &s.objects) {
-            index.put(plural, object.namespace(), object.name(), &parse(object));
+            self.put(plural, object, &parse(object));
         }
         Ok(Feed { plural, watcher })
     }
 
     fn put(&self, plural: &str, object: &Object, value: &Value) {
-        self.index.write().put(plural, object.namespace(), object.name(), value);
+        match plural {
+            PODS => self.graph.write().put(object.namespace(), object.name(), value),
+            plural => self.index.write().put(plural, object.namespace(), object.name(), value),
+        }
     }
 }
 

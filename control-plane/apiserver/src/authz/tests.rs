@@ -92,3 +92,45 @@ fn refusals_are_worded_as_upstream() {
     let path = Attributes { verb: "get".into(), path: Some("/metrics".into()), ..Attributes::default() };
     assert_eq!(forbidden(&user, &path).message, "forbidden: User \"bob\" cannot get path \"/metrics\"");
 }
+
+#[track_caller]
+fn check_node(verb: &str, group: &str, resource: &str, namespace: &str, name: &str, expected: bool) {
+    let authorizer = Authorizer::new(&[AuthorizationMode::Node, AuthorizationMode::Rbac]);
+    let role = json!({ "rules": [{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["secrets", "configmaps", "leases", "pods"] }] });
+    authorizer.index.write().put("clusterroles", "", "system:node", &role);
+    let pod = json!({ "spec": {
+        "nodeName": "n1",
+        "volumes": [{ "secret": { "secretName": "mounted" } }],
+        "containers": [{ "envFrom": [{ "configMapRef": { "name": "env" } }] }],
+    } });
+    let mut graph = authorizer.graph.write();
+    graph.put("ns", "p", &pod);
+    graph.put("ns", "gone", &json!({ "spec": { "nodeName": "n1", "imagePullSecrets": [{ "name": "old" }] } }));
+    graph.put("ns", "gone", &Value::Null);
+    drop(graph);
+    let attributes = Attributes {
+        verb: verb.into(),
+        group: group.into(),
+        resource: resource.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+        ..Attributes::default()
+    };
+    let user = UserInfo::new("system:node:n1", &["system:nodes"]);
+    let allowed = authorizer.authorize(&user, &attributes) != Verdict::Denied;
+    assert_eq!(allowed, expected, "{verb} {resource} {namespace}/{name}");
+}
+
+#[test]
+fn nodes_read_what_their_pods_refer_to() {
+    check_node("get", "", "secrets", "ns", "mounted", true);
+    check_node("get", "", "configmaps", "ns", "env", true);
+    check_node("get", "", "secrets", "ns", "other", false);
+    check_node("get", "", "secrets", "ns", "old", false);
+    check_node("list", "", "secrets", "ns", "", false);
+    check_node("list", "", "pods", "", "", true);
+    check_node("update", "coordination.k8s.io", "leases", "kube-node-lease", "n1", true);
+    check_node("update", "coordination.k8s.io", "leases", "kube-node-lease", "n2", false);
+    check_node("list", "discovery.k8s.io", "endpointslices", "", "", true);
+    check_node("delete", "discovery.k8s.io", "endpointslices", "ns", "s", false);
+}

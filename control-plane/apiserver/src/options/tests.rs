@@ -20,7 +20,7 @@ fn lists_refuse_what_they_cannot_honour() {
     check_list("sendInitialEvents=true", false, "sendInitialEvents is forbidden for list");
     check_list("continue=!!!", false, "continue key is not valid");
     check_list("limit=x", false, "invalid syntax");
-    check_list("labelSelector=a%20in", false, "");
+    check_list("labelSelector=a%20in", false, "unable to parse requirement");
 }
 
 #[test]

@@ -103,6 +103,9 @@ fn health(app: &App, endpoint: &str, rest: &[&str], query: &str) -> Result<Respo
 }
 
 fn metrics(app: &App) -> Result<Response<Body>, Status> {
+    for (resource, count) in app.cache.counts() {
+        app.metrics.set_objects(&resource, count);
+    }
     let text = app.metrics.render().map_err(Status::internal)?;
     Ok(respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Body::from(text)))
 }

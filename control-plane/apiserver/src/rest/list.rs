@@ -154,7 +154,7 @@ fn respond(call: &Call, head: String, snapshot: Snapshot, item: Item) -> Respons
         Body::stream(futures::stream::iter(encode::gzip_chunks(chunks)))
     } else if total <= WHOLE_BYTES_MAX {
         let mut whole = Vec::with_capacity(total + 256);
-        while let Some(chunk) = chunks.next() {
+        for chunk in chunks.by_ref() {
             whole.extend_from_slice(&chunk);
         }
         Body::from(whole)

@@ -80,27 +80,23 @@ async fn ensure_policy(service: &LocalService, wanted: &Value) -> Result<(), Str
 }
 
 async fn ensure(service: &LocalService, wanted: &Bootstrap) -> Result<(), String> {
-    let (code, body) = send(service, Method::POST, &wanted.collection, Some(&wanted.object)).await?;
-    match code {
-        200..=299 => return Ok(()),
-        409 => {}
-        code => return Err(format!("POST {}: {code}: {}", wanted.collection, body["message"])),
-    }
-    if wanted.reconciled.is_empty() {
-        return Ok(());
-    }
     let name = wanted.object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let path = format!("{}/{name}", wanted.collection);
-    let (code, mut stored) = send(service, Method::GET, &path, None).await?;
-    if code != 200 {
-        return Err(format!("GET {path}: {code}"));
-    }
-    for field in wanted.reconciled {
-        stored[*field] = wanted.object[*field].clone();
-    }
-    match send(service, Method::PUT, &path, Some(&stored)).await? {
+    let (method, target, object) = match send(service, Method::GET, &path, None).await? {
+        (404, _) => (Method::POST, &wanted.collection, wanted.object.clone()),
+        (200, stored) => {
+            let mut object = stored.clone();
+            wanted.reconciled.iter().for_each(|&field| object[field] = wanted.object[field].clone());
+            if object == stored {
+                return Ok(());
+            }
+            (Method::PUT, &path, object)
+        }
+        (code, body) => return Err(format!("GET {path}: {code}: {body}")),
+    };
+    match send(service, method, target, Some(&object)).await? {
         (200..=299, _) => Ok(()),
-        (code, body) => Err(format!("PUT {path}: {code}: {body}")),
+        (code, body) => Err(format!("{target}: {code}: {}", body["message"])),
     }
 }
 

@@ -1,0 +1,19 @@
+//! The API as a client sees it, over a real TLS connection to a server in this process.
+#![allow(clippy::unwrap_used)]
+
+#[path = "api/access.rs"]
+mod access;
+#[path = "api/deletion.rs"]
+mod deletion;
+#[path = "api/harness.rs"]
+mod harness;
+#[path = "api/lists.rs"]
+mod lists;
+#[path = "api/services.rs"]
+mod services;
+#[path = "api/subresources.rs"]
+mod subresources;
+#[path = "api/watches.rs"]
+mod watches;
+#[path = "api/writes.rs"]
+mod writes;

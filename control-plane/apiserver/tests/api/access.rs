@@ -1,0 +1,135 @@
+use serde_json::{Value, json};
+use xebec_apiserver::UserInfo;
+
+use crate::harness::{CONFIG_MAPS, Cluster, PODS, answer, config_map, pod, request};
+
+const TOKENS: &str = "/api/v1/namespaces/default/serviceaccounts/default/token";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_decide_who_it_is() {
+    let cluster = Cluster::start().await;
+    let refused = cluster.with_token(None, "GET", PODS, &Value::Null).await;
+    refused.refused(403, "Forbidden", "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"");
+    cluster.with_token(Some("wrong"), "GET", "/version", &Value::Null).await.refused(
+        401,
+        "Unauthorized",
+        "Unauthorized",
+    );
+    cluster.with_token(None, "GET", "/version", &Value::Null).await.expect(200);
+    let me = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let review = cluster.with_token(Some("abcdef.0123456789abcdef"), "POST", me, &json!({})).await.expect(201);
+    assert_eq!(review["status"]["userInfo"]["username"], "system:bootstrap:abcdef");
+    let local = cluster.as_local(UserInfo::new("in-process", &["g"]), "POST", me, &json!({})).await;
+    assert_eq!(local.code, 403, "in-process users are authorized like all others");
+    let mut sender = cluster.connect(Some(("alice", &["devs"]))).await;
+    let alice = answer(sender.send_request(request("POST", me, &[], "{}")).await.unwrap()).await.expect(201);
+    assert_eq!(alice["status"]["userInfo"], json!({ "username": "alice", "groups": ["devs", "system:authenticated"] }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_another_ca_is_nobody() {
+    let cluster = Cluster::start().await;
+    let other = Cluster::start().await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(cluster.pki.ca_der().clone()).unwrap();
+    let key = other.pki.issue_client("admin", &["system:masters"]).unwrap().certified_key("admin").unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(std::sync::Arc::new(rustls::sign::SingleCertAndKey::from(std::sync::Arc::new(key))));
+    let tcp = tokio::net::TcpStream::connect(cluster.server.addresses()[0]).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config)).connect(name, tcp).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(tls);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    let response = sender.send_request(request("GET", PODS, &[], "")).await.unwrap();
+    answer(response).await.refused(401, "Unauthorized", "Unauthorized");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_live_as_long_as_their_pod() {
+    let cluster = Cluster::start().await;
+    let made = cluster.post(PODS, &pod("p")).await.expect(201);
+    let bound = json!({ "spec": { "audiences": [], "expirationSeconds": 600, "boundObjectRef": {
+        "kind": "Pod", "apiVersion": "v1", "name": "p", "uid": made["metadata"]["uid"],
+    } } });
+    let token = cluster.post(TOKENS, &bound).await.expect(201)["status"]["token"].as_str().unwrap().to_owned();
+    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let review = cluster.with_token(Some(&token), "POST", whoami, &json!({})).await.expect(201);
+    let user = &review["status"]["userInfo"];
+    assert_eq!(user["username"], "system:serviceaccount:default:default");
+    assert_eq!(user["extra"]["authentication.kubernetes.io/pod-name"], json!(["p"]));
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let checked = cluster.post(reviews, &json!({ "spec": { "token": token } })).await.expect(201);
+    assert_eq!(checked["status"]["authenticated"], true);
+    let elsewhere =
+        cluster.post(reviews, &json!({ "spec": { "token": token, "audiences": ["vault"] } })).await.expect(201);
+    assert!(elsewhere["status"].get("authenticated").is_none());
+    cluster.delete(&format!("{PODS}/p"), &json!({ "gracePeriodSeconds": 0 })).await.expect(200);
+    cluster.with_token(Some(&token), "POST", whoami, &json!({})).await.refused(401, "Unauthorized", "");
+    let short = json!({ "spec": { "expirationSeconds": 10 } });
+    cluster.post(TOKENS, &short).await.refused(422, "Invalid", "may not specify a duration less than 10 minutes");
+    let tampered = format!("{}x", &token[..token.len() - 1]);
+    cluster.with_token(Some(&tampered), "GET", "/version", &Value::Null).await.refused(401, "Unauthorized", "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_grant_and_nobody_grants_more_than_they_have() {
+    let cluster = Cluster::start().await;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let role = json!({ "metadata": { "name": "r" }, "rules": [{ "verbs": ["*"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"] }, { "verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"] }] });
+    cluster.post(&format!("{rbac}/roles"), &role).await.expect(201);
+    let binding = json!({ "metadata": { "name": "b" }, "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r" }, "subjects": [{ "kind": "User", "name": "bob", "apiGroup": "rbac.authorization.k8s.io" }] });
+    cluster.post(&format!("{rbac}/rolebindings"), &binding).await.expect(201);
+    cluster.post(CONFIG_MAPS, &config_map("c")).await.expect(201);
+    let bob = || UserInfo::new("bob", &["system:authenticated"]);
+    let path = format!("{CONFIG_MAPS}/c");
+    for _ in 0..100 {
+        if cluster.as_local(bob(), "GET", &path, &Value::Null).await.code == 200 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    cluster.as_local(bob(), "GET", &path, &Value::Null).await.expect(200);
+    cluster.as_local(bob(), "DELETE", &path, &Value::Null).await.refused(
+        403,
+        "Forbidden",
+        "User \"bob\" cannot delete resource \"configmaps\"",
+    );
+    let same = json!({ "metadata": { "name": "same" }, "rules": [{ "verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"] }] });
+    let wide = json!({ "metadata": { "name": "wide" }, "rules": [{ "verbs": ["get"], "apiGroups": [""], "resources": ["secrets"] }] });
+    // The wildcard verb on roles includes `escalate`, so the check is made as somebody who may only create them.
+    cluster.as_local(bob(), "POST", &format!("{rbac}/roles"), &wide).await.expect(201);
+    let narrow = json!({ "rules": [{ "verbs": ["create", "get"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"] }, { "verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"] }] });
+    cluster.patch("merge", &format!("{rbac}/roles/r"), &narrow).await.expect(200);
+    for _ in 0..100 {
+        if cluster.as_local(bob(), "DELETE", &format!("{rbac}/roles/x"), &Value::Null).await.code == 403 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    cluster.as_local(bob(), "POST", &format!("{rbac}/roles"), &same).await.expect(201);
+    let mut wider = wide.clone();
+    wider["metadata"]["name"] = "wider".into();
+    let refused = cluster.as_local(bob(), "POST", &format!("{rbac}/roles"), &wider).await;
+    refused.refused(403, "Forbidden", "is attempting to grant RBAC permissions not currently held");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn impersonation_is_a_right() {
+    let cluster = Cluster::start().await;
+    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let as_bob = [("impersonate-user", "bob"), ("impersonate-group", "devs")];
+    let review = cluster.send("POST", whoami, &as_bob, "{}").await.expect(201);
+    assert_eq!(review["status"]["userInfo"]["username"], "bob");
+    let mut sender = cluster.connect(Some(("alice", &[]))).await;
+    let response = sender.send_request(request("POST", whoami, &as_bob, "{}")).await.unwrap();
+    answer(response).await.refused(
+        403,
+        "Forbidden",
+        "users \"bob\" is forbidden: User \"alice\" cannot impersonate resource \"users\"",
+    );
+}

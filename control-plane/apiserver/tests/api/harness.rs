@@ -1,0 +1,208 @@
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
+use serde_json::{Value, json};
+use tokio_rustls::TlsConnector;
+use xebec_apiserver::{Config, Pki, Server, UserInfo};
+
+/// A server with a store of its own, which goes with it.
+pub struct Cluster {
+    pub server: Server,
+    pub pki: Arc<Pki>,
+    dir: tempfile::TempDir,
+}
+
+/// What a request led to.
+pub struct Answer {
+    pub code: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+    pub text: String,
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::in_dir(dir).await
+    }
+
+    async fn in_dir(dir: tempfile::TempDir) -> Self {
+        let pki = Arc::new(Pki::load_or_create(dir.path().join("pki"), &[]).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let store = xebec_store::embedded::open(dir.path().join("store")).await.unwrap();
+        let mut config = Config::new(pki.clone(), vec![listener]);
+        config.bootstrap_token = Some("abcdef.0123456789abcdef".into());
+        let server = Server::start(config, Arc::new(store)).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), server.ready()).await.unwrap();
+        let cluster = Self { server, pki, dir };
+        let account = json!({ "metadata": { "name": "default" } });
+        let path = "/api/v1/namespaces/default/serviceaccounts";
+        if cluster.get(&format!("{path}/default")).await.code == 404 {
+            cluster.post(path, &account).await.expect(201);
+        }
+        cluster
+    }
+
+    /// Stops the server and starts it again over the same files.
+    pub async fn restart(self) -> Self {
+        let Self { server, dir, .. } = self;
+        server.shutdown().await;
+        Self::in_dir(dir).await
+    }
+
+    /// A new connection with a client certificate, or without one.
+    pub async fn connect(&self, user: Option<(&str, &[&str])>) -> SendRequest<Full<Bytes>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.pki.ca_der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match user {
+            None => builder.with_no_client_auth(),
+            Some((name, groups)) => {
+                let key = self.pki.issue_client(name, groups).unwrap().certified_key(name).unwrap();
+                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::new(key))))
+            }
+        };
+        let tcp = tokio::net::TcpStream::connect(self.server.addresses()[0]).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    /// Sends a request as an administrator and leaves the body to the caller.
+    pub async fn open(&self, request: Request<Full<Bytes>>) -> http::Response<Incoming> {
+        let mut sender = self.connect(Some(("admin", &["system:masters"]))).await;
+        let response = sender.send_request(request).await.unwrap();
+        // The connection ends with the last sender; a watch must outlive this call.
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            drop(sender);
+        });
+        response
+    }
+
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        let mut sender = self.connect(Some(("admin", &["system:masters"]))).await;
+        answer(sender.send_request(request(method, path, headers, body)).await.unwrap()).await
+    }
+
+    /// As somebody with these credentials: a token, or nothing.
+    pub async fn with_token(&self, token: Option<&str>, method: &str, path: &str, body: &Value) -> Answer {
+        let mut sender = self.connect(None).await;
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        answer(sender.send_request(request(method, path, &headers, text(body))).await.unwrap()).await
+    }
+
+    /// Through the in-process service.
+    pub async fn as_local(&self, user: UserInfo, method: &str, path: &str, body: &Value) -> Answer {
+        let service = self.server.local_client_service(user);
+        let Ok(response) = tower::ServiceExt::oneshot(service, request(method, path, &[], text(body))).await;
+        answer(response).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    pub async fn post(&self, path: &str, object: &Value) -> Answer {
+        self.send("POST", path, &[], object.to_string()).await
+    }
+
+    pub async fn put(&self, path: &str, object: &Value) -> Answer {
+        self.send("PUT", path, &[], object.to_string()).await
+    }
+
+    pub async fn delete(&self, path: &str, options: &Value) -> Answer {
+        self.send("DELETE", path, &[], text(options)).await
+    }
+
+    /// `kind`: json, merge, strategic or apply.
+    pub async fn patch(&self, kind: &str, path: &str, patch: &Value) -> Answer {
+        let media_type = match kind {
+            "json" => "application/json-patch+json",
+            "merge" => "application/merge-patch+json",
+            "strategic" => "application/strategic-merge-patch+json",
+            _ => "application/apply-patch+yaml",
+        };
+        self.send("PATCH", path, &[("content-type", media_type)], patch.to_string()).await
+    }
+}
+
+impl Answer {
+    /// The body, if the code is the expected one.
+    #[track_caller]
+    pub fn expect(self, code: u16) -> Value {
+        assert_eq!(self.code, code, "{}", self.text);
+        self.body
+    }
+
+    /// A failure with this code, reason and part of the message.
+    #[track_caller]
+    pub fn refused(self, code: u16, reason: &str, message: &str) {
+        assert_eq!((self.code, self.body["reason"].as_str().unwrap_or("")), (code, reason), "{}", self.text);
+        let said = self.body["message"].as_str().unwrap_or("");
+        assert!(said.contains(message), "{said:?} does not say {message:?}");
+    }
+}
+
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    let mut builder = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(Full::new(body.into())).unwrap()
+}
+
+pub async fn answer<B>(response: http::Response<B>) -> Answer
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let body = serde_json::from_slice(&bytes).unwrap_or_default();
+    Answer { code: parts.status.as_u16(), headers: parts.headers, body, text }
+}
+
+fn text(body: &Value) -> String {
+    if body.is_null() { String::new() } else { body.to_string() }
+}
+
+pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub const PODS: &str = "/api/v1/namespaces/default/pods";
+pub const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+pub const SERVICES: &str = "/api/v1/namespaces/default/services";
+
+pub fn config_map(name: &str) -> Value {
+    json!({ "metadata": { "name": name }, "data": { "a": "1" } })
+}
+
+pub fn pod(name: &str) -> Value {
+    json!({ "metadata": { "name": name }, "spec": { "containers": [{ "name": "c", "image": "busybox" }] } })
+}
+
+pub fn deployment(name: &str) -> Value {
+    json!({ "metadata": { "name": name }, "spec": {
+        "selector": { "matchLabels": { "app": name } },
+        "template": {
+            "metadata": { "labels": { "app": name } },
+            "spec": { "containers": [{ "name": "c", "image": "busybox" }] },
+        },
+    } })
+}
