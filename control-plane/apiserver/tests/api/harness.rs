@@ -38,7 +38,7 @@ impl Cluster {
     async fn in_dir(dir: tempfile::TempDir) -> Self {
         let pki = Arc::new(Pki::load_or_create(dir.path().join("pki"), &[]).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let store = xebec_store::embedded::open(dir.path().join("store")).await.unwrap();
+        let store = open_store(&dir.path().join("store")).await;
         let mut config = Config::new(pki.clone(), vec![listener]);
         config.bootstrap_token = Some("abcdef.0123456789abcdef".into());
         let server = Server::start(config, Arc::new(store)).await.unwrap();
@@ -158,6 +158,19 @@ impl Answer {
         let said = self.body["message"].as_str().unwrap_or("");
         assert!(said.contains(message), "{said:?} does not say {message:?}");
     }
+}
+
+/// Opens the store once the tasks of a server that was stopped have let go of it.
+async fn open_store(dir: &std::path::Path) -> xebec_store::embedded::Embedded {
+    let opened = async {
+        loop {
+            match xebec_store::embedded::open(dir).await {
+                Err(xebec_store::Error::Locked { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), opened).await.expect("the store is let go")
 }
 
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Full<Bytes>> {
