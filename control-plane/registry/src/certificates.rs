@@ -10,6 +10,7 @@ use xebec_machinery::validation;
 use crate::duration;
 use crate::errors::Errors;
 use crate::meta;
+use crate::names::path_segment_errors;
 use crate::strategy::{Column, Context, Scope, Strategy, age};
 use crate::value::{at, integer, items, keep, object_mut, remove, set, string, strings};
 
@@ -50,8 +51,8 @@ impl Strategy for CertificateSigningRequest {
     }
 
     /// Names of requests are free, as long as they fit into a URL.
-    fn name_errors(&self, _name: &str, _prefix: bool) -> Vec<String> {
-        Vec::new()
+    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
+        path_segment_errors(name, prefix)
     }
 
     /// The request says who made it; nobody else can.

@@ -10,10 +10,7 @@ use crate::value::{at, integer, string};
 pub const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 pub const POSITIVE: &str = "must be greater than zero";
 pub const ID_RANGE: &str = "must be between 0 and 2147483647, inclusive";
-const HEADER: &str = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')";
 const ENV: &str = "a valid environment variable name must consist only of printable ASCII characters other than '='";
-const DATA_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
-const DATA_KEY_MAX: usize = 253;
 
 pub fn subdomain(path: &Path, value: &str, errors: &mut Errors) {
     errors.invalid_each(path, &json!(value), validation::dns1123_subdomain(value));
@@ -68,27 +65,7 @@ pub fn env_var(path: &Path, name: &str, errors: &mut Errors) {
 }
 
 pub fn http_header(path: &Path, name: &str, errors: &mut Errors) {
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        errors.invalid(path, name, HEADER);
-    }
-}
-
-/// `IsConfigMapKey`: a key of a ConfigMap or Secret.
-pub fn data_key_errors(key: &str) -> Vec<String> {
-    let mut errors = Vec::new();
-    if key.len() > DATA_KEY_MAX {
-        errors.push(format!("must be no more than {DATA_KEY_MAX} bytes"));
-    }
-    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
-        errors.push(DATA_KEY.to_owned());
-    } else if key == "." {
-        errors.push("must not be '.'".to_owned());
-    } else if key == ".." {
-        errors.push("must not be '..'".to_owned());
-    } else if key.starts_with("..") {
-        errors.push("must not start with '..'".to_owned());
-    }
-    errors
+    errors.invalid_each(path, &json!(name), validation::http_header_name(name));
 }
 
 /// `ValidatePathSegmentName`, for kinds whose names are otherwise free (RBAC).
@@ -112,7 +89,7 @@ pub fn percent(text: &str) -> Option<i64> {
 /// `ValidateTaintEffect` and its like: the supported effects.
 pub const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
-/// Whether an IP is written as one; kinds of issue with their legacy forms are accepted by neither Go nor us.
+/// Whether the text is an address.
 pub fn is_ip(text: &str) -> bool {
     text.parse::<std::net::IpAddr>().is_ok()
 }

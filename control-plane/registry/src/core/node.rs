@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use xebec_machinery::field::Path;
+use xebec_machinery::field::{Error, Path};
 use xebec_machinery::validation;
 
 use crate::errors::Errors;
@@ -13,8 +13,6 @@ use crate::value::{at, boolean, entries, is_set, items, keep, same, set, string,
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE: &str = "kubernetes.io/role";
-const ONLY: &str = "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)";
-
 pub struct Node;
 
 impl Strategy for Node {
@@ -60,13 +58,15 @@ impl Strategy for Node {
                 "node updates may not change providerID except from \"\" to valid",
             );
         }
-        let mut rest = new.clone();
-        for field in ["podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"] {
-            keep(&mut rest, old, &format!("spec.{field}"));
+        if string(new, "spec.externalID") != string(old, "spec.externalID") {
+            errors.forbidden(&path.child("externalID"), "may not be updated");
         }
-        if !same(at(&rest, "spec"), at(old, "spec")) {
-            errors.forbidden(&path, ONLY);
-        }
+        addresses(new, errors);
+    }
+
+    fn validate_status(&self, new: &Value, _old: &Value, errors: &mut Errors) {
+        validate_spec(new, errors);
+        addresses(new, errors);
     }
 
     fn fields(&self, node: &Value) -> Vec<(&'static str, String)> {
@@ -109,10 +109,27 @@ impl Strategy for Node {
 }
 
 fn validate_spec(node: &Value, errors: &mut Errors) {
-    let path = Path::new("spec");
+    taints(node, errors);
+    let path = Path::new("spec").child("podCIDRs");
+    let cidrs: Vec<&str> = strings(node, "spec.podCIDRs").collect();
+    for (index, _) in cidrs.iter().enumerate().filter(|(_, cidr)| cidr.parse::<IpNet>().is_err()) {
+        errors.invalid(&path.index(index), json!(cidrs), "must be valid CIDR");
+    }
+    if cidrs.len() > 2 {
+        errors.invalid(&path, json!(cidrs), "may specify no more than one CIDR for each IP family");
+    }
+    for kind in ["capacity", "allocatable"] {
+        for (name, amount) in entries(at(node, "status"), kind) {
+            crate::pod::resources::amount(name, amount, &Path::new("status").child(kind).child(name), errors);
+        }
+    }
+}
+
+/// Upstream reports taints under `metadata`, though they are in the spec.
+fn taints(node: &Value, errors: &mut Errors) {
     let mut seen = Vec::new();
     for (index, taint) in items(node, "spec.taints").iter().enumerate() {
-        let path = path.child("taints").index(index);
+        let path = Path::new("metadata").child("taints").index(index);
         let (key, value, effect) = (string(taint, "key"), string(taint, "value"), string(taint, "effect"));
         label_name(&path.child("key"), key, errors);
         let messages = validation::label_value(value);
@@ -121,22 +138,17 @@ fn validate_spec(node: &Value, errors: &mut Errors) {
         }
         errors.one_of(&path.child("effect"), effect, &EFFECTS);
         if seen.contains(&(key, effect)) {
-            errors.duplicate(&path, taint.clone());
+            let duplicate = Error::duplicate(&path, taint.clone());
+            errors.0.push(Error { detail: "taints must be unique by key and effect pair".to_owned(), ..duplicate });
         }
         seen.push((key, effect));
     }
-    let cidrs: Vec<&str> = strings(node, "spec.podCIDRs").collect();
-    for (index, cidr) in cidrs.iter().enumerate().filter(|(_, cidr)| cidr.parse::<IpNet>().is_err()) {
-        let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-        errors.invalid(&path.child("podCIDRs").index(index), *cidr, detail);
-    }
-    if cidrs.len() > 2 {
-        errors.invalid(&path.child("podCIDRs"), json!(cidrs), "may specify no more than one CIDR for each IP family");
-    }
-    for (kind, list) in [("capacity", at(node, "status.capacity")), ("allocatable", at(node, "status.allocatable"))] {
-        for (name, amount) in list.as_object().into_iter().flatten() {
-            crate::pod::resources::amount(name, amount, &Path::new("status").child(kind).key(name), errors);
-        }
+}
+
+fn addresses(node: &Value, errors: &mut Errors) {
+    let all = items(node, "status.addresses");
+    for (index, address) in all.iter().enumerate().filter(|(index, address)| all[..*index].contains(address)) {
+        errors.duplicate(&Path::new("status").child("addresses").index(index), address.clone());
     }
 }
 

@@ -87,7 +87,13 @@ fn of_type(secret: &Value, path: &Path, errors: &mut Errors) {
         }
     };
     match string(secret, "type") {
-        "kubernetes.io/service-account-token" if at(secret, "metadata.annotations").get(ACCOUNT_NAME).is_none() => {
+        "kubernetes.io/service-account-token"
+            if at(secret, "metadata.annotations")
+                .get(ACCOUNT_NAME)
+                .and_then(Value::as_str)
+                .unwrap_or("")
+                .is_empty() =>
+        {
             errors.required(&Path::new("metadata").child("annotations").key(ACCOUNT_NAME), "");
         }
         "kubernetes.io/dockercfg" => docker_config(data, ".dockercfg", path, errors),
@@ -96,6 +102,7 @@ fn of_type(secret: &Value, path: &Path, errors: &mut Errors) {
             require("username");
             require("password");
         }
+        "kubernetes.io/ssh-auth" if data["ssh-privatekey"] == "" => errors.required(&path.key("ssh-privatekey"), ""),
         "kubernetes.io/ssh-auth" => require("ssh-privatekey"),
         "kubernetes.io/tls" => {
             require("tls.crt");

@@ -138,8 +138,8 @@ fn nodes_change_taints_and_little_else() {
         "nodes",
         json!({"spec": {"taints": [{"key": "a", "effect": "x"}, {"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"}]}}),
         &[
-            "spec.taints[0].effect: Unsupported value: \"x\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
-            "spec.taints[2]: Duplicate value: {\"effect\":\"NoSchedule\",\"key\":\"a\"}",
+            "metadata.taints[0].effect: Unsupported value: \"x\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
+            "metadata.taints[2]: Duplicate value: {\"effect\":\"NoSchedule\",\"key\":\"a\"}: taints must be unique by key and effect pair",
         ],
     );
     check_update("nodes", json!({"spec": {"podCIDR": "10.1.0.0/24", "unschedulable": true}}), json!({}), &[]);

@@ -72,6 +72,9 @@ fn validate_subset(subset: &Value, path: &Path, errors: &mut Errors) {
         }
         port_number(&path.child("port"), integer(port, "port").unwrap_or(0), errors);
         errors.one_of(&path.child("protocol"), string(port, "protocol"), PROTOCOLS);
+        if let Some(protocol) = at(port, "appProtocol").as_str() {
+            errors.invalid_each(&path.child("appProtocol"), &json!(protocol), validation::qualified_name(protocol));
+        }
     }
 }
 

@@ -70,7 +70,6 @@ pub fn tolerations(tolerations: &[Value], path: &Path, errors: &mut Errors) {
 
 /// `validateTopologySpreadConstraints`.
 pub fn topology_spread(constraints: &[Value], path: &Path, errors: &mut Errors) {
-    let mut seen = Vec::new();
     for (index, constraint) in constraints.iter().enumerate() {
         let path = path.index(index);
         let skew = integer(constraint, "maxSkew").unwrap_or(0);
@@ -82,10 +81,11 @@ pub fn topology_spread(constraints: &[Value], path: &Path, errors: &mut Errors) 
         if !["DoNotSchedule", "ScheduleAnyway"].contains(&action) {
             errors.not_supported(&path.child("whenUnsatisfiable"), action, &["DoNotSchedule", "ScheduleAnyway"]);
         }
-        if seen.contains(&(key, action)) {
+        let repeats =
+            |later: &Value| string(later, "topologyKey") == key && string(later, "whenUnsatisfiable") == action;
+        if constraints[index + 1..].iter().any(repeats) {
             errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {action}}}"));
         }
-        seen.push((key, action));
         if let Some(domains) = integer(constraint, "minDomains") {
             if domains <= 0 {
                 errors.invalid(&path.child("minDomains"), domains, POSITIVE);
@@ -101,7 +101,21 @@ pub fn topology_spread(constraints: &[Value], path: &Path, errors: &mut Errors) 
                 errors.not_supported(&path.child(field), policy, &["Honor", "Ignore"]);
             }
         }
+        match_label_keys(constraint, &path, errors);
         label_selector(at(constraint, "labelSelector"), &path.child("labelSelector"), errors);
+    }
+}
+
+fn match_label_keys(constraint: &Value, path: &Path, errors: &mut Errors) {
+    let selector = at(constraint, "labelSelector");
+    for (index, key) in strings(constraint, "matchLabelKeys").enumerate() {
+        let path = path.child("matchLabelKeys").index(index);
+        label_name(&path, key, errors);
+        let in_expressions =
+            || items(selector, "matchExpressions").iter().any(|expression| string(expression, "key") == key);
+        if at(selector, "matchLabels").get(key).is_some() || in_expressions() {
+            errors.invalid(&path, key, "exists in both matchLabelKeys and labelSelector");
+        }
     }
 }
 

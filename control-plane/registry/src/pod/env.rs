@@ -5,7 +5,7 @@ use xebec_machinery::field::Path;
 use xebec_machinery::validation;
 
 use crate::errors::Errors;
-use crate::names::{data_key_errors, env_var, reference_name};
+use crate::names::{env_var, reference_name};
 use crate::value::{at, is_set, items, string};
 
 /// The fields of a pod that a `fieldRef` may name, sorted.
@@ -148,7 +148,7 @@ fn key_ref(reference: &Value, path: &Path, errors: &mut Errors) {
     reference_name(reference, path, errors);
     match string(reference, "key") {
         "" => errors.required(&path.child("key"), ""),
-        key => errors.invalid_each(&path.child("key"), &Value::from(key), data_key_errors(key)),
+        key => errors.invalid_each(&path.child("key"), &Value::from(key), validation::config_map_key(key)),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::errors::Errors;
 use crate::names::NOT_NEGATIVE;
 use crate::value::{at, entries};
 
+const HUGE_PAGES: &str = "hugepages-";
 const CONTAINER: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 const INTEGERS: [&str; 8] = [
     "pods",
@@ -42,11 +43,13 @@ pub fn validate(resources: &Value, path: &Path, errors: &mut Errors) {
         let path = limits_path.key(name);
         container_name(name, &path, errors);
         amount(name, limit, &path, errors);
+        whole_pages(name, limit, &path, errors);
     }
     for (name, request) in entries(resources, "requests") {
         let path = requests_path.key(name);
         container_name(name, &path, errors);
         amount(name, request, &path, errors);
+        whole_pages(name, request, &path, errors);
         let Some(asked) = quantity(request) else { continue };
         match at(resources, "limits").get(name).and_then(quantity) {
             Some(limit) if asked != limit && !may_overcommit(name) => {
@@ -82,6 +85,15 @@ pub fn amount(name: &str, value: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// `validateResourceQuantityHugePageValue`.
+fn whole_pages(name: &str, value: &Value, path: &Path, errors: &mut Errors) {
+    let size = name.strip_prefix(HUGE_PAGES).and_then(|size| size.parse::<Quantity>().ok()).map_or(0, Quantity::value);
+    let Some(quantity) = quantity(value).filter(|_| size > 0) else { return };
+    if quantity.value() <= 0 || quantity.value() % size != 0 {
+        errors.invalid(path, quantity.to_string(), format!("{quantity} is not positive integer multiple of {name}"));
+    }
+}
+
 /// A resource outside the kubernetes.io domains (`IsExtendedResourceName`).
 pub fn is_extended(name: &str) -> bool {
     !is_native(name)
@@ -107,7 +119,7 @@ fn is_native(name: &str) -> bool {
 }
 
 fn is_huge_page(name: &str) -> bool {
-    name.starts_with("hugepages-")
+    name.starts_with(HUGE_PAGES)
 }
 
 fn may_overcommit(name: &str) -> bool {

@@ -50,7 +50,11 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
         resources::amount(name, amount, &path.child("overhead").key(name), errors);
     }
     if is_set(spec, "os") {
-        errors.one_of(&path.child("os").child("name"), string(spec, "os.name"), &["linux", "windows"]);
+        match string(spec, "os.name") {
+            "" => errors.required(&path.child("os").child("name"), "cannot be empty"),
+            "linux" | "windows" => {}
+            other => errors.not_supported(&path.child("os"), other, &["linux", "windows"]),
+        }
     }
 }
 

@@ -215,9 +215,9 @@ fn families(service: &mut Value) -> Result<(), Vec<Error>> {
         return Ok(());
     }
     let mut errors = Vec::new();
-    if string(service, "spec.ipFamilyPolicy") == "RequireDualStack" {
+    if string(service, "spec.ipFamilyPolicy") == "RequireDualStack" || items(service, "spec.clusterIPs").len() > 1 {
         let detail = "this cluster is not configured for dual-stack services";
-        errors.push(Error::invalid(&path.child("ipFamilyPolicy"), "RequireDualStack", detail));
+        errors.push(Error::invalid(&path.child("ipFamilyPolicy"), at(service, "spec.ipFamilyPolicy").clone(), detail));
     }
     for (index, family) in strings(service, "spec.ipFamilies").enumerate().filter(|(_, family)| *family != "IPv4") {
         errors.push(Error::invalid(&path.child("ipFamilies").index(index), family, "not configured on this cluster"));

@@ -203,6 +203,9 @@ fn cluster_ips(service: &Value, path: &Path, errors: &mut Errors) {
     let (ip, list): (&str, Vec<&str>) = (string(spec, "clusterIP"), strings(spec, "clusterIPs").collect());
     match list.first() {
         None if !ip.is_empty() => errors.required(&list_path, ""),
+        Some(_) if ip.is_empty() => {
+            errors.invalid(&list_path, json!(list), "must be empty when `clusterIP` is not specified");
+        }
         Some(first) if *first != ip => errors.invalid(&list_path, json!(list), "first value must match `clusterIP`"),
         _ => {}
     }
@@ -233,7 +236,7 @@ pub fn non_special_ip(text: &str, ip: IpAddr, path: &Path, errors: &mut Errors) 
         IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] & 0xff0f == 0xff02),
     };
     if ip.is_unspecified() {
-        errors.invalid(path, text, "may not be unspecified (0.0.0.0 or ::)");
+        errors.invalid(path, text, format!("may not be unspecified ({text})"));
     }
     if ip.is_loopback() {
         errors.invalid(path, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
@@ -257,6 +260,9 @@ fn load_balancer_only(spec: &Value, path: &Path, errors: &mut Errors) {
             }
         }
         return;
+    }
+    if let Some(class) = at(spec, "loadBalancerClass").as_str() {
+        errors.invalid_each(&path.child("loadBalancerClass"), &json!(class), validation::qualified_name(class));
     }
     for (index, range) in strings(spec, "loadBalancerSourceRanges").enumerate() {
         if range.trim().parse::<IpNet>().is_err() {

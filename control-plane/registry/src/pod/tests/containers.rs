@@ -155,6 +155,13 @@ fn requests_do_not_exceed_limits() {
         ],
     );
     check(
+        json!({"requests": {"cpu": "1", "hugepages-2Mi": "3Mi"}, "limits": {"hugepages-2Mi": "2Mi"}}),
+        &[
+            "spec.containers[0].resources.requests[hugepages-2Mi]: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of hugepages-2Mi",
+            "spec.containers[0].resources.requests: Invalid value: \"3Mi\": must be equal to hugepages-2Mi limit of 2Mi",
+        ],
+    );
+    check(
         json!({"limits": {"hugepages-2Mi": "2Mi"}}),
         &["spec.containers[0].resources: Forbidden: HugePages require cpu or memory"],
     );
