@@ -86,3 +86,62 @@ fn agrees_with_a_full_parse() {
         assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected);
     }
 }
+
+/// Random documents, compact and indented, with awkward keys and strings at every depth.
+#[test]
+fn agrees_with_a_full_parse_of_anything() {
+    let mut seed = 1u64;
+    for round in 0..3_000 {
+        let mut document = json!({});
+        for _ in 0..draw(&mut seed, 4) {
+            document[key(&mut seed)] = value(&mut seed, 4);
+        }
+        if draw(&mut seed, 4) > 0 {
+            let mut metadata = json!({});
+            for _ in 0..draw(&mut seed, 4) {
+                metadata[key(&mut seed)] = value(&mut seed, 3);
+            }
+            document["metadata"] = metadata;
+        } else if let Some(object) = document.as_object_mut() {
+            object.remove("metadata");
+        }
+        for text in [serde_json::to_vec(&document).unwrap(), serde_json::to_vec_pretty(&document).unwrap()] {
+            let out = splice("", &text, round, "").unwrap();
+            let mut expected = document.clone();
+            expected["metadata"]["resourceVersion"] = json!(round.to_string());
+            assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected, "{document}");
+            // No key twice, which a parser would hide.
+            let again = splice("", &out, round, "").unwrap();
+            assert_eq!(again, out);
+        }
+    }
+}
+
+fn draw(seed: &mut u64, limit: u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed % limit
+}
+
+fn key(seed: &mut u64) -> &'static str {
+    const KEYS: [&str; 8] = ["a", "metadata", "resourceVersion", "\"", "\\", "metadata\\", "{\"metadata\":{", "é\n"];
+    KEYS[draw(seed, 8) as usize]
+}
+
+fn value(seed: &mut u64, depth: u64) -> Value {
+    match draw(seed, if depth == 0 { 4 } else { 6 }) {
+        0 => json!(null),
+        1 => json!(-1.5e-7),
+        2 => json!(draw(seed, 2) == 0),
+        3 => json!(key(seed)),
+        4 => (0..draw(seed, 3)).map(|_| value(seed, depth - 1)).collect(),
+        _ => {
+            let mut object = json!({});
+            for _ in 0..draw(seed, 3) {
+                object[key(seed)] = value(seed, depth - 1);
+            }
+            object
+        }
+    }
+}
