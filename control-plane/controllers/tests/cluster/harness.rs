@@ -4,6 +4,8 @@ use crate::{PATIENCE, node};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::future::Future;
+use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -25,8 +27,8 @@ pub struct Cluster {
     nodes: Vec<(String, CancellationToken)>,
     stop: CancellationToken,
     _tasks: JoinSet<()>,
-    _server: Server,
-    _dir: tempfile::TempDir,
+    server: Option<Server>,
+    dir: tempfile::TempDir,
 }
 
 const TOKEN: &str = "abcdef.0123456789abcdef";
@@ -40,21 +42,27 @@ impl CsrSigner for Signer {
     }
 }
 
+async fn serve(dir: &Path, pki: &Arc<Pki>, listener: TcpListener) -> Server {
+    let store = xebec_store::embedded::open(&dir.join("db")).await.expect("store");
+    let config = xebec_apiserver::Config {
+        bootstrap_token: Some(TOKEN.into()),
+        shutdown_grace: Duration::from_millis(200),
+        ..xebec_apiserver::Config::new(Arc::clone(pki), vec![listener])
+    };
+    let server = Server::start(config, Arc::new(store)).await.expect("server");
+    server.ready().await;
+    server
+}
+
 impl Cluster {
     pub async fn start(nodes: usize) -> Self {
         xebec_client::connection::install_crypto();
         let dir = tempfile::tempdir().expect("dir");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         let port = listener.local_addr().expect("address").port();
         let sans = ["127.0.0.1".to_string(), "localhost".into()];
         let pki = Arc::new(Pki::load_or_create(dir.path().join("pki"), &sans).expect("pki"));
-        let store = xebec_store::embedded::open(&dir.path().join("db")).await.expect("store");
-        let config = xebec_apiserver::Config {
-            bootstrap_token: Some(TOKEN.into()),
-            ..xebec_apiserver::Config::new(Arc::clone(&pki), vec![listener])
-        };
-        let server = Server::start(config, Arc::new(store)).await.expect("server");
-        server.ready().await;
+        let server = serve(dir.path(), &pki, listener).await;
         let user = UserInfo::new("test", &["system:masters", "system:authenticated"]);
         let client = Client::new(server.local_client_service(user), "default");
         let informers = Informers::new(client.clone());
@@ -69,7 +77,7 @@ impl Cluster {
         let controllers = Controllers { client: client.clone(), informers: informers.clone(), config };
         tasks.spawn(xebec_controllers::run(controllers, stop.clone()));
         let mut cluster =
-            Self { client, port, pki, nodes: Vec::new(), stop, _tasks: tasks, _server: server, _dir: dir };
+            Self { client, port, pki, nodes: Vec::new(), stop, _tasks: tasks, server: Some(server), dir };
         cluster.add_nodes(nodes, &informers).await;
         cluster
     }
@@ -91,6 +99,31 @@ impl Cluster {
         let (name, stop) = self.nodes.pop().expect("a node");
         stop.cancel();
         name
+    }
+
+    /// Ends the server and starts another on what it left. Clients in this process do not follow:
+    /// only those that dial.
+    #[allow(dead_code)]
+    pub async fn restart(&mut self) {
+        self.stop.cancel();
+        while self._tasks.join_next().await.is_some() {}
+        let server = self.server.take().expect("a server");
+        server.shutdown().await;
+        drop(server);
+        let address = ("127.0.0.1", self.port);
+        let listener = self.until("free port", || async { TcpListener::bind(address).ok() }).await;
+        self.server = Some(serve(self.dir.path(), &self.pki, listener).await);
+    }
+
+    #[allow(dead_code)]
+    pub fn ca_pem(&self) -> String {
+        self.pki.ca_pem().to_string()
+    }
+
+    #[allow(dead_code)]
+    pub fn client_certificate(&self, name: &str, groups: &[&str]) -> String {
+        let issued = self.pki.issue_client(name, groups).expect("certificate");
+        format!("{}{}", issued.cert_pem, issued.key_pem)
     }
 
     pub fn url(&self) -> String {
