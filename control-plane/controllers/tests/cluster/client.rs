@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use xebec_client::connection::{Auth, Connection};
-use xebec_client::identity::Identity;
 use xebec_client::leader::{Elector, Timing};
 use xebec_client::{DeleteParams, Informers, PostParams};
 use xebec_types::core::ConfigMap;
@@ -16,21 +14,12 @@ fn map(name: &str) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name}})).expect("a ConfigMap")
 }
 
-fn connection(cluster: &Cluster, servers: &[String]) -> Connection {
-    let pem = cluster.client_certificate("tester", &["system:masters"]);
-    Connection {
-        servers: servers.to_vec(),
-        ca_pem: cluster.ca_pem().into_bytes(),
-        auth: Auth::Certificate(Arc::new(Identity::from_pem(&pem).expect("identity"))),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_informer_goes_on_after_the_server_was_restarted() {
     let mut cluster = Cluster::start(0).await;
     // Nobody listens at the first address.
     let servers = ["https://127.0.0.1:1".to_string(), cluster.url()];
-    let client = connection(&cluster, &servers).client().expect("client");
+    let client = cluster.dial(&servers).client().expect("client");
     let informers = Informers::new(client.clone());
     let maps = informers.informer::<ConfigMap>();
     maps.synced().await;

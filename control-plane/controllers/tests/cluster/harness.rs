@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_apiserver::pki::Pki;
 use xebec_apiserver::{Server, UserInfo};
+use xebec_client::connection::{Auth, Connection};
+use xebec_client::identity::Identity;
 use xebec_client::kube::core::NamespaceResourceScope;
 use xebec_client::{Api, Client, Informers, PostParams, Resource};
 use xebec_controllers::{Config, Controllers, CsrSigner};
@@ -43,7 +45,13 @@ impl CsrSigner for Signer {
 }
 
 async fn serve(dir: &Path, pki: &Arc<Pki>, listener: TcpListener) -> Server {
-    let store = xebec_store::embedded::open(&dir.join("db")).await.expect("store");
+    let store = loop {
+        match xebec_store::embedded::open(&dir.join("db")).await {
+            Ok(store) => break store,
+            Err(error) => eprintln!("store: {error}"), // The last request of a former server.
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
     let config = xebec_apiserver::Config {
         bootstrap_token: Some(TOKEN.into()),
         shutdown_grace: Duration::from_millis(200),
@@ -76,8 +84,7 @@ impl Cluster {
         };
         let controllers = Controllers { client: client.clone(), informers: informers.clone(), config };
         tasks.spawn(xebec_controllers::run(controllers, stop.clone()));
-        let mut cluster =
-            Self { client, port, pki, nodes: Vec::new(), stop, _tasks: tasks, server: Some(server), dir };
+        let mut cluster = Self { client, port, pki, nodes: Vec::new(), stop, _tasks: tasks, server: Some(server), dir };
         cluster.add_nodes(nodes, &informers).await;
         cluster
     }
@@ -107,6 +114,8 @@ impl Cluster {
     pub async fn restart(&mut self) {
         self.stop.cancel();
         while self._tasks.join_next().await.is_some() {}
+        // The client in this process holds the server that it came from.
+        self.client = self.dial(&[self.url()]).client().expect("client");
         let server = self.server.take().expect("a server");
         server.shutdown().await;
         drop(server);
@@ -115,15 +124,15 @@ impl Cluster {
         self.server = Some(serve(self.dir.path(), &self.pki, listener).await);
     }
 
-    #[allow(dead_code)]
-    pub fn ca_pem(&self) -> String {
-        self.pki.ca_pem().to_string()
-    }
-
-    #[allow(dead_code)]
-    pub fn client_certificate(&self, name: &str, groups: &[&str]) -> String {
-        let issued = self.pki.issue_client(name, groups).expect("certificate");
-        format!("{}{}", issued.cert_pem, issued.key_pem)
+    /// A connection over TLS with an administrator's certificate.
+    pub fn dial(&self, servers: &[String]) -> Connection {
+        let issued = self.pki.issue_client("tester", &["system:masters"]).expect("certificate");
+        let pem = format!("{}{}", issued.cert_pem, issued.key_pem);
+        Connection {
+            servers: servers.to_vec(),
+            ca_pem: self.pki.ca_pem().into(),
+            auth: Auth::Certificate(Arc::new(Identity::from_pem(&pem).expect("identity"))),
+        }
     }
 
     pub fn url(&self) -> String {
