@@ -14,7 +14,7 @@ use xebec_types::object;
 use crate::config::Config;
 use crate::images::Images;
 use crate::machine::Machine;
-use crate::node::{self, RuntimeHealth};
+use crate::node;
 use crate::objects::{ApiObjects, Objects};
 use crate::pod::PodRef;
 use crate::probe::Probes;
@@ -166,14 +166,13 @@ pub async fn run_with(
     let objects = Arc::new(ApiObjects::new(client.clone(), &informers));
     let pods = informers.selected::<Pod>(&Selection::fields(&format!("spec.nodeName={}", config.node_name)));
     let kubelet = Kubelet::new(config, machine, runtime, objects, Arc::new(ApiPods(client.clone())), recorder);
-    let health = RuntimeHealth::default();
 
     // Before the collector runs: a pod without a worker is an orphan to it.
     follow_pods(&kubelet, &pods);
     let mut tasks = JoinSet::new();
     tasks.spawn(server::serve(Arc::clone(&kubelet), listener, tls));
     tasks.spawn(node::lease::run(client.clone(), kubelet.config.node_name.clone()));
-    tasks.spawn(node::run(Arc::clone(&kubelet), client, health, port));
+    tasks.spawn(node::run(Arc::clone(&kubelet), client, port));
     tasks.spawn(pleg::run(Arc::clone(&kubelet)));
     tasks.spawn(logs::rotation::run(Arc::clone(&kubelet)));
     tasks.spawn(gc::run(Arc::clone(&kubelet), pods));

@@ -4,7 +4,6 @@ pub(crate) mod lease;
 mod status;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,31 +13,26 @@ use xebec_types::core::Node;
 
 use crate::kubelet::Kubelet;
 
-/// Whether the runtime answers; kept between rounds so that one slow answer is no outage.
-#[derive(Debug, Default)]
-pub(crate) struct RuntimeHealth {
-    ready: AtomicBool,
-}
-
 /// A status is written when it changes, and at least this often.
 const REPORT: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Registers the node and keeps its status true.
-pub(crate) async fn run(kubelet: Arc<Kubelet>, client: Client, health: RuntimeHealth, port: u16) {
+pub(crate) async fn run(kubelet: Arc<Kubelet>, client: Client, port: u16) {
     let api = Api::<Node>::all(client);
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     let mut network = kubelet.config.network_ready.clone();
     let mut last: Option<(Value, tokio::time::Instant)> = None;
+    let mut was_ready = false;
     let node_name = kubelet.config.node_name.clone();
     kubelet.recorder.node(&node_name, EventType::Normal, "Starting", "Starting kubelet.");
     loop {
-        let facts = status::gather(&kubelet, &health).await;
-        let was_ready = health.ready.swap(facts.ready(), Ordering::Relaxed);
+        let facts = status::gather(&kubelet).await;
         match report(&api, &kubelet, &facts, port, &mut last).await {
             Ok(()) => {
                 backoff.reset();
-                if facts.ready() && !was_ready {
+                let before = std::mem::replace(&mut was_ready, facts.ready());
+                if facts.ready() && !before {
                     let message = format!("Node {node_name} status is now: NodeReady");
                     kubelet.recorder.node(&node_name, EventType::Normal, "NodeReady", &message);
                 }

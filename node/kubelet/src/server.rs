@@ -108,6 +108,24 @@ impl Refused {
     }
 }
 
+/// The API server hands the answer on as it is, so it is the Status that its client expects.
+fn refusal(Refused(status, message): Refused) -> Answer {
+    let reason = match status {
+        StatusCode::BAD_REQUEST => "BadRequest",
+        StatusCode::NOT_FOUND => "NotFound",
+        StatusCode::FORBIDDEN => "Forbidden",
+        StatusCode::UNPROCESSABLE_ENTITY => "Invalid",
+        StatusCode::INTERNAL_SERVER_ERROR => "InternalError",
+        _ => "",
+    };
+    let mut answer = json(&serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "code": status.as_u16(),
+    }));
+    *answer.status_mut() = status;
+    answer
+}
+
 async fn route(kubelet: &Arc<Kubelet>, request: Request<Incoming>) -> Answer {
     let path = request.uri().path().trim_matches('/').to_owned();
     let parts: Vec<&str> = path.split('/').collect();
@@ -129,7 +147,7 @@ async fn route(kubelet: &Arc<Kubelet>, request: Request<Incoming>) -> Answer {
         ["portForward", namespace, name, ..] => portforward::serve(kubelet, request, namespace, name).await,
         _ => Err(Refused::not_found("404 page not found")),
     };
-    answer.unwrap_or_else(|Refused(status, message)| text(status, message))
+    answer.unwrap_or_else(refusal)
 }
 
 fn query(uri: &http::Uri) -> Vec<(String, String)> {

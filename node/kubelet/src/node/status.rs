@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use xebec_types::core::{Node, NodeCondition};
 use xebec_types::time::{self, Timestamp};
 
-use super::RuntimeHealth;
 use crate::config::Config;
 use crate::kubelet::Kubelet;
 use crate::machine;
@@ -37,7 +36,7 @@ impl Facts {
     }
 }
 
-pub(crate) async fn gather(kubelet: &Kubelet, _health: &RuntimeHealth) -> Facts {
+pub(crate) async fn gather(kubelet: &Kubelet) -> Facts {
     let mut facts = Facts { network_ready: *kubelet.config.network_ready.borrow(), ..Facts::default() };
     match kubelet.runtime.version().await {
         Ok(version) => {

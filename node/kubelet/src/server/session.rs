@@ -68,7 +68,7 @@ pub(super) enum Input {
 
 /// An upgrade that was answered and not yet made.
 pub(super) enum Pending {
-    WebSocket(OnUpgrade, Protocol),
+    WebSocket(OnUpgrade, Protocol, Wanted),
     Spdy(OnUpgrade, Wanted),
 }
 
@@ -76,7 +76,7 @@ pub(super) enum Pending {
 pub(super) fn negotiate(request: &mut Request<Incoming>, wanted: Wanted) -> Result<(Answer, Pending), Refused> {
     if websocket::is_upgrade(request.headers()) {
         let (answer, upgrade, protocol) = websocket::negotiate(request)?;
-        return Ok((answer, Pending::WebSocket(upgrade, protocol)));
+        return Ok((answer, Pending::WebSocket(upgrade, protocol, wanted)));
     }
     if !is_spdy(request.headers()) {
         return Err(Refused::bad_request("unable to upgrade: the request must be upgraded to WebSocket or SPDY/3.1"));
@@ -114,12 +114,13 @@ impl Pending {
     /// `None` when the client left before the streams were there.
     pub async fn connect(self) -> Option<(Sender, Reader)> {
         match self {
-            Self::WebSocket(upgrade, protocol) => {
+            Self::WebSocket(upgrade, protocol, wanted) => {
                 let (channels, messages) = websocket::split(websocket::socket(upgrade.await.ok()?).await, protocol);
                 let mut sender = Sender::Channels(channels);
-                // Upstream opens the output channels with an empty message.
-                for channel in [STDOUT, STDERR] {
-                    sender.send(channel, Bytes::new()).await.then_some(())?;
+                // An empty message on the first output tells the client that the session is there, as upstream does.
+                let first = if wanted.stdout { STDOUT } else { STDERR };
+                if wanted.stdout || (wanted.stderr && !wanted.tty) {
+                    sender.send(first, Bytes::new()).await.then_some(())?;
                 }
                 Some((sender, Reader::Messages(messages)))
             }
