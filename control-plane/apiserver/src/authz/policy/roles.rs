@@ -178,8 +178,7 @@ const NODE: &[Rule] = &[
     rule("create delete", "-", "pods"),
     rule("update patch", "-", "pods/status"),
     rule("create", "-", "pods/eviction"),
-    // Upstream adds list and watch, which its Node authorizer narrows to what the node's pods use.
-    rule("get", "-", "secrets configmaps"),
+    rule(READ, "-", "secrets configmaps"),
     rule("get", "-", "persistentvolumeclaims persistentvolumes"),
     rule("get", "-", "endpoints"),
     rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
@@ -245,8 +244,8 @@ pub const CLUSTER_BINDINGS: &[(&str, &str, &[Subject])] = &[
         "system:service-account-issuer-discovery",
         &[Group("system:serviceaccounts")],
     ),
-    // Upstream leaves it unbound, since its Node authorizer answers for nodes.
-    ("system:node", "system:node", &[Group("system:nodes")]),
+    // The Node authorizer grants these rules to nodes, as far as an object concerns them.
+    ("system:node", "system:node", &[]),
     ("xebec:node-network", "xebec:node-network", &[Group("system:nodes")]),
     // What kubeadm adds, so that nodes can join with a bootstrap token.
     ("xebec:kubelet-bootstrap", "system:node-bootstrapper", &[Group("system:bootstrappers:xebec:default-node-token")]),
