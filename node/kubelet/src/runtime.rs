@@ -1,5 +1,7 @@
 //! The container runtime as the kubelet needs it: one trait, served by containerd or by a fake.
 
+mod fake;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use tokio::sync::mpsc;
 use xebec_cri::event::Event;
 use xebec_cri::exec::{ExecOptions, Process};
 use xebec_cri::{Channel, ImageClient, Result, RuntimeClient, v1};
+
+pub use fake::Fake;
 
 /// Label and annotation keys that upstream's kubelet puts on sandboxes and containers.
 pub mod key {

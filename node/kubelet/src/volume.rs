@@ -52,6 +52,13 @@ pub struct MountError {
     pub source: VolumeError,
 }
 
+/// The volumes of a pod on a hollow node: names without files.
+pub fn hollow(pod: &Pod, config: &Config) -> HashMap<String, Mounted> {
+    let path = config.pod_dir(&PodRef::of(pod).uid);
+    let volumes = pod::spec(pod).volumes.iter().flatten();
+    volumes.map(|volume| (volume.name.clone(), Mounted { path: path.clone(), read_only: false })).collect()
+}
+
 /// Makes every volume of the pod, or brings it up to date.
 pub async fn mount_all(
     pod: &Pod,

@@ -200,3 +200,6 @@ async fn grpc_check(grpc: &GRPCAction, target: &Target) -> Outcome {
         Err(error) => failed(&error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@ impl PodApi for Api {
     }
 }
 
-struct Fixture;
+pub struct Fixture;
 
 #[async_trait]
 impl Objects for Fixture {

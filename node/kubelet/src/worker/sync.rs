@@ -173,6 +173,10 @@ impl Worker {
         if self.volumes.is_some() {
             return Ok(());
         }
+        if !self.kubelet.machine.real {
+            self.volumes = Some(volume::hollow(pod, &self.kubelet.config));
+            return Ok(());
+        }
         let facts = self.facts(observed);
         match volume::mount_all(pod, &self.kubelet.config, &facts, &*self.kubelet.objects).await {
             Ok(volumes) => {
@@ -186,7 +190,7 @@ impl Worker {
 
     async fn refresh_volumes(&mut self, pod: &Arc<Pod>, observed: &Observed) -> Option<Duration> {
         let due = self.volumes_at.is_none_or(|at| at.elapsed() + Duration::from_secs(1) >= RESYNC);
-        if !due || pod::spec(pod).volumes.is_none() {
+        if !due || pod::spec(pod).volumes.is_none() || !self.kubelet.machine.real {
             return None;
         }
         let facts = self.facts(observed);

@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 use xebec_cri::testing::BUSYBOX_IMAGE;
 
 use super::*;
-use crate::testing::world::{World, pod, ready, run};
+use crate::machine::Machine;
+use crate::recorder::Recorder;
+use crate::runtime::{Fake, Runtime};
+use crate::testing::world::{Api, Fixture, World, pod, ready, run};
+use crate::{pleg, testing};
 
 fn state(status: &Value, index: usize) -> &Value {
     &status["containerStatuses"][index]["state"]
@@ -238,4 +242,47 @@ fn pods_outlive_the_kubelet_and_containerd() {
         world.delete(stays, 1);
         world.gone("stays").await;
     });
+}
+
+/// A kubelet over the fake runtime: no root, no containerd.
+fn hollow(dir: &std::path::Path) -> (Arc<Kubelet>, Arc<Fake>, Arc<Api>, tokio::task::JoinSet<()>) {
+    let (fake, api) = (Fake::new([10, 0, 0, 1].into()), Arc::new(Api::default()));
+    let recorder = Recorder::Kept(Arc::default());
+    let (runtime, objects) = (Arc::clone(&fake) as Arc<dyn Runtime>, Arc::new(Fixture));
+    let kubelet =
+        Kubelet::new(testing::config(dir), Machine::default(), runtime, objects, Arc::clone(&api) as _, recorder);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(pleg::run(Arc::clone(&kubelet)));
+    (kubelet, fake, api, tasks)
+}
+
+#[tokio::test]
+async fn hollow_pods_run_restart_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kubelet, fake, api, _tasks) = hollow(dir.path());
+    let spec = json!({"containers": [{"name": "c"}], "volumes": [{"name": "v", "secret": {"secretName": "s"}}]});
+    let mut object = pod("hollow", spec);
+    let until = async |what: &str, done: &dyn Fn(&Value) -> bool| {
+        for _ in 0..1000 {
+            let status = api.statuses.lock().unwrap().get("hollow").cloned().unwrap_or_default();
+            if done(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("never {what}");
+    };
+    kubelet.update(Arc::new(serde_json::from_value(object.clone()).unwrap()), false);
+    let status = until("ready", &|s| ready(s)).await;
+    let id =
+        status["containerStatuses"][0]["containerID"].as_str().unwrap().trim_start_matches("containerd://").to_owned();
+    fake.exit(&id, 1);
+    until("restarted", &|s| s["containerStatuses"][0]["restartCount"] == 1 && ready(s)).await;
+    object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    kubelet.update(Arc::new(serde_json::from_value(object).unwrap()), false);
+    while kubelet.known("hollow") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(api.deleted.lock().unwrap().contains("hollow"));
+    assert!(fake.list_pod_sandbox(None).await.unwrap().is_empty());
 }
