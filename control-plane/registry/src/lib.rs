@@ -47,3 +47,6 @@ pub fn strategy(resource: &GroupResource) -> &'static dyn Strategy {
         _ => &strategy::Generic,
     }
 }
+
+#[cfg(test)]
+mod tests;
