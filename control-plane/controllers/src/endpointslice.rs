@@ -196,11 +196,11 @@ fn is_ours(slice: &EndpointSlice) -> bool {
     object::label(&slice.metadata, label::ENDPOINTSLICE_MANAGED_BY) == Some(MANAGED_BY)
 }
 
-fn service_of(slice: &EndpointSlice) -> Option<String> {
+pub(crate) fn service_of(slice: &EndpointSlice) -> Option<String> {
     service_key(slice).map(|key| format!("{}/{}", key.namespace, key.name))
 }
 
-fn service_key(slice: &EndpointSlice) -> Option<Key> {
+pub(crate) fn service_key(slice: &EndpointSlice) -> Option<Key> {
     let service = object::label(&slice.metadata, label::SERVICE_NAME)?;
     Some(Key::new(object::namespace(&slice.metadata), service))
 }

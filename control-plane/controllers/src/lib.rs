@@ -11,6 +11,7 @@ pub mod deployment;
 mod discovery;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod endpointslicemirroring;
 pub mod garbagecollector;
 pub mod namespace;
 pub mod nodeipam;
@@ -117,6 +118,7 @@ const ALL: &[(&str, Start)] = controllers! {
     "deployment" => deployment,
     "replicaset" => replicaset,
     "endpointslice" => endpointslice,
+    "endpointslicemirroring" => endpointslicemirroring,
     "endpoints" => endpoints,
     "serviceaccount" => serviceaccount,
     "root-ca-certificate-publisher" => root_ca_cert_publisher,
@@ -147,13 +149,20 @@ pub async fn run(controllers: Controllers, stop: CancellationToken) {
             tasks.spawn(start(context.clone(), stop.child_token()));
         }
     }
-    while let Some(finished) = tasks.join_next().await {
-        if let Err(error) = finished
-            && error.is_panic()
-        {
-            // The others cannot vouch for the cluster without it.
-            stop.cancel();
-            std::panic::resume_unwind(error.into_panic());
+    loop {
+        // Steps are idempotent: what a stop cuts off is done by the next start.
+        let finished = tokio::select! {
+            () = stop.cancelled() => return tasks.shutdown().await,
+            finished = tasks.join_next() => finished,
+        };
+        match finished {
+            Some(Err(error)) if error.is_panic() => {
+                // The others cannot vouch for the cluster without it.
+                stop.cancel();
+                std::panic::resume_unwind(error.into_panic());
+            }
+            Some(_) => {}
+            None => return stop.cancelled().await,
         }
     }
 }

@@ -33,7 +33,7 @@ pub fn families(spec: &ServiceSpec) -> Vec<Family> {
 
 /// A Service whose endpoints are other people's business has no selector, or is a DNS alias.
 pub fn has_endpoints(spec: &ServiceSpec) -> bool {
-    spec.type_.as_deref() != Some("ExternalName") && spec.selector.is_some()
+    spec.type_.as_deref() != Some("ExternalName") && spec.selector.iter().flatten().next().is_some()
 }
 
 pub fn is_headless(spec: &ServiceSpec) -> bool {

@@ -160,9 +160,9 @@ impl Cluster {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    pub fn all<K: Resource<DynamicType = ()>>(&self) -> Api<K>
+    pub fn all<K>(&self) -> Api<K>
     where
-        K: Clone + Debug + DeserializeOwned,
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         Api::all(self.client.clone())
     }
