@@ -62,6 +62,14 @@ async fn answer(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> Re
             rest::status(&Status::new(500, xebec_machinery::status::Reason::InternalError, message), format)
         }
     };
+    tracing::debug!(
+        target: "audit",
+        verb = info.verb.as_str(),
+        path = info.path,
+        code = response.status().as_u16(),
+        elapsed = ?start.elapsed(),
+        "request"
+    );
     if let Some(id) = audit_id {
         response.headers_mut().insert("audit-id", id);
     }
@@ -149,7 +157,9 @@ fn metric_verb(info: &RequestInfo) -> &'static str {
 
 fn observe(app: &App, info: &RequestInfo, code: u16, duration: std::time::Duration) {
     // Names that are not served would let clients make time series at will.
-    let known = !info.is_resource || app.kinds.get(&info.group, &info.version, &info.resource).is_some();
+    let resource = app.kinds.get(&info.group, &info.version, &info.resource);
+    let part = |r: &Arc<Resource>| info.subresource.is_empty() || r.row.subresource(&info.subresource).is_some();
+    let known = !info.is_resource || resource.is_some_and(part);
     let text = |text: &'_ str| if known { text.to_owned() } else { String::new() };
     let scope = match (info.is_resource, info.name.is_empty(), info.namespace.is_empty()) {
         (false, ..) => "",

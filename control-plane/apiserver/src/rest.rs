@@ -121,6 +121,9 @@ pub async fn serve(call: &Call, body: Incoming) -> Answer {
             _ => Status::not_found_path(),
         });
     }
+    if !call.resource.namespaced() && !is_cluster_path(call) {
+        return Err(Status::not_found_path());
+    }
     if !call.info.subresource.is_empty() {
         return subresource::serve(call, body).await;
     }
@@ -132,12 +135,19 @@ pub async fn serve(call: &Call, body: Incoming) -> Answer {
         Verb::List => list::list(call).await,
         Verb::Watch => watch::watch(call).await,
         Verb::Create if call.info.name.is_empty() => create::create(call, read(body).await?).await,
+        Verb::Update | Verb::Patch if call.info.name.is_empty() => Err(call.method_not_allowed()),
         Verb::Update => update::update(call, read(body).await?).await,
         Verb::Patch => patch::patch(call, read(body).await?).await,
         Verb::Delete => delete::delete(call, read(body).await?).await,
         Verb::DeleteCollection => delete::delete_collection(call, read(body).await?).await,
         _ => Err(call.method_not_allowed()),
     }
+}
+
+/// Whether the path of a cluster-scoped resource names no namespace: a right in a namespace must not reach beyond it.
+fn is_cluster_path(call: &Call) -> bool {
+    let info = &call.info;
+    info.namespace.is_empty() || (call.resource.is("", "namespaces") && info.namespace == info.name)
 }
 
 async fn read(body: Incoming) -> Result<Bytes, Status> {

@@ -1,6 +1,7 @@
 //! The server's life: load the cache, listen, run what must run after start, stop.
 
 mod connection;
+mod event_ttl;
 mod hooks;
 mod local;
 
@@ -41,6 +42,9 @@ pub enum StartError {
     #[error("set up metrics")]
     Metrics(#[from] prometheus::Error),
 }
+
+/// As `--etcd-healthcheck-timeout`.
+const STORE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A running API server.
 pub struct Server {
@@ -93,6 +97,7 @@ impl Server {
         }
         tasks.spawn(hooks::run(app.clone()));
         tasks.spawn(hooks::renew(app.clone()));
+        tasks.spawn(event_ttl::run(app.clone()));
         Ok(Self { app, tasks, addresses })
     }
 
@@ -145,11 +150,16 @@ async fn restore_services(cache: &Cache, services: &ServiceAllocator) -> Result<
 }
 
 /// The checks of a health endpoint, by upstream's names.
-pub fn health(app: &App, endpoint: &str) -> Health {
+pub async fn health(app: &App, endpoint: &str) -> Health {
+    let stored = match tokio::time::timeout(STORE_TIMEOUT, app.store.current_revision()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(xebec_store::chain(&error)),
+        Err(_) => Err("the store does not answer".to_owned()),
+    };
     let hooks = app.pending_hooks.read().clone();
     let mut health = Health::default().with("ping", || Ok(()));
-    let etcd = || Ok(());
-    health = health.with("log", || Ok(())).with("etcd", etcd);
+    let etcd = move || stored.clone();
+    health = health.with("log", || Ok(())).with("etcd", etcd.clone());
     if endpoint == "readyz" {
         health = health.with("etcd-readiness", etcd).with("informer-sync", || Ok(()));
     }

@@ -10,6 +10,7 @@ use xebec_machinery::{Status, object};
 
 use crate::admission::{Attributes, Operation};
 use crate::app::{App, parse};
+use crate::authz;
 use crate::body::{Body, Incoming};
 use crate::kinds::Resource;
 use crate::options::Query;
@@ -47,6 +48,10 @@ pub async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Status> {
     let pods = app.kinds.find("", "pods").ok_or_else(Status::not_found_path)?;
+    if stream != Stream::Log {
+        // A WebSocket begins with a GET, but running something in a pod takes more than reading it.
+        app.authz.check(&user, &authz::Attributes { verb: "create".into(), ..authz::Attributes::of(info) })?;
+    }
     let found = app.find_consistent(pods, &info.namespace, &info.name).await?;
     let pod = parse(&*found.ok_or_else(|| pods.not_found(&info.name))?)?;
     let query = Query::parse(request.uri().query().unwrap_or(""));

@@ -37,7 +37,7 @@ pub async fn serve(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming
         ["apis", group] => found(discovery.group(group)),
         ["apis", group, version] => found(discovery.resource_list(&GroupVersion::new(*group, *version))),
         ["version"] => json(&discovery::version()),
-        [endpoint @ ("healthz" | "livez" | "readyz"), rest @ ..] => health(app, endpoint, rest, query),
+        [endpoint @ ("healthz" | "livez" | "readyz"), rest @ ..] => health(app, endpoint, rest, query).await,
         ["metrics"] => metrics(app),
         ["openapi", rest @ ..] => crate::openapi::serve(rest, query, headers),
         [".well-known", "openid-configuration"] => json(&json!({
@@ -90,8 +90,8 @@ pub fn tagged(headers: &HeaderMap, media_type: &'static str, bytes: Bytes) -> Re
     response
 }
 
-fn health(app: &App, endpoint: &str, rest: &[&str], query: &str) -> Result<Response<Body>, Status> {
-    let health = crate::server::health(app, endpoint);
+async fn health(app: &App, endpoint: &str, rest: &[&str], query: &str) -> Result<Response<Body>, Status> {
+    let health = crate::server::health(app, endpoint).await;
     let answer = match rest {
         [] => health.check(endpoint, query),
         rest => health.check_one(&rest.join("/")).ok_or_else(Status::not_found_path)?,

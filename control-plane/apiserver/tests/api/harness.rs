@@ -56,6 +56,7 @@ impl Cluster {
     pub async fn restart(self) -> Self {
         let Self { server, dir, .. } = self;
         server.shutdown().await;
+        drop(server);
         Self::in_dir(dir).await
     }
 
