@@ -130,6 +130,9 @@ async fn resource_request(
         warnings: Mutex::default(),
         local,
     };
+    if !local && call.resource.is("", "endpoints") {
+        call.warn("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
+    }
     let answer = rest::serve(&call, body).await;
     let mut warnings = std::mem::take(&mut *call.warnings.lock());
     let mut seen = std::collections::HashSet::new();

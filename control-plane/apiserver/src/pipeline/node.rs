@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use futures::StreamExt;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyStream;
 use serde_json::Value;
 use xebec_machinery::{Status, object};
@@ -16,7 +16,7 @@ use crate::kinds::Resource;
 use crate::options::Query;
 use crate::proxy::Kubelet;
 use crate::request_info::{RequestInfo, Verb};
-use crate::rest::standard_headers;
+use crate::rest::{respond, standard_headers};
 use crate::user::UserInfo;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +62,11 @@ pub async fn serve(
         Stream::PortForward => String::new(),
         _ => container(&pod, query.text("container"))?,
     };
-    let kubelet = kubelet(app, &pod, stream).await?;
+    if stream == Stream::Log && object::str_at(&pod, &["spec", "nodeName"]).is_empty() {
+        // A pod without a node has logged nothing: upstream answers without content.
+        return Ok(respond(StatusCode::NO_CONTENT, "text/plain", Body::empty()));
+    }
+    let kubelet = kubelet(app, &pod).await?;
     let path = path(stream, info, &container, request.uri().query().unwrap_or(""));
     let proxy =
         app.kubelets.read().clone().ok_or_else(|| Status::service_unavailable("no client certificate for kubelets"))?;
@@ -78,7 +82,7 @@ pub async fn serve(
         })
         .take_until(async move { stop.cancelled().await });
     let mut response = Response::from_parts(parts, Body::stream(bytes));
-    if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         *response.body_mut() = Body::empty();
     } else if stream == Stream::Log && response.status().is_success() {
         standard_headers(response.headers_mut(), "text/plain");
@@ -137,15 +141,10 @@ fn container(pod: &Value, asked: &str) -> Result<String, Status> {
 }
 
 /// Where the pod's kubelet listens, from the Node's status.
-async fn kubelet(app: &App, pod: &Value, stream: Stream) -> Result<Kubelet, Status> {
+async fn kubelet(app: &App, pod: &Value) -> Result<Kubelet, Status> {
     let name = object::str_at(pod, &["spec", "nodeName"]);
     if name.is_empty() {
-        let pod = object::name(pod);
-        return Err(match stream {
-            // Upstream answers an empty log; kubectl then says why by itself.
-            Stream::Log => Status::bad_request(format!("pod {pod} does not have a host assigned")),
-            _ => Status::bad_request(format!("pod {pod} does not have a host assigned")),
-        });
+        return Err(Status::bad_request(format!("pod {} does not have a host assigned", object::name(pod))));
     }
     let nodes = app.kinds.find("", "nodes").ok_or_else(Status::not_found_path)?;
     let node = app.find(nodes, "", name).await?.ok_or_else(|| nodes.not_found(name))?;

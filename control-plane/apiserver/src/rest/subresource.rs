@@ -5,10 +5,12 @@ mod eviction;
 
 use http::StatusCode;
 use serde_json::Value;
-use xebec_machinery::Status;
+use xebec_machinery::{Status, object};
 
 use super::update::{Part, update_part};
 use super::{Answer, Call, encode, get, patch, read, review, scale, token};
+use crate::app::parse;
+use crate::authz;
 use crate::body::Incoming;
 use crate::request_info::Verb;
 
@@ -18,9 +20,16 @@ pub async fn serve(call: &Call, body: Incoming) -> Answer {
         return Err(call.method_not_allowed());
     }
     match (call.resource.row.plural, row.name) {
+        ("certificatesigningrequests", "status") => {
+            may_use_signer(call, "sign").await?;
+            part(call, body, Part::Status).await
+        }
         (_, "status") => part(call, body, Part::Status).await,
         (_, "scale") => scale::serve(call, body).await,
-        ("certificatesigningrequests", "approval") => part(call, body, Part::Approval).await,
+        ("certificatesigningrequests", "approval") => {
+            may_use_signer(call, "approve").await?;
+            part(call, body, Part::Approval).await
+        }
         ("namespaces", "finalize") => update_part(call, read(body).await?, Part::Finalize).await,
         ("pods", "binding") => binding::bind(call, &read(body).await?).await,
         ("pods", "eviction") => eviction::evict(call, &read(body).await?).await,
@@ -36,6 +45,33 @@ async fn part(call: &Call, body: Incoming, part: Part) -> Answer {
         Verb::Patch => patch::patch_part(call, read(body).await?, part).await,
         _ => Err(call.method_not_allowed()),
     }
+}
+
+/// Who approves or signs for a signer needs a right to it (upstream's CertificateApproval and CertificateSigning plugins).
+async fn may_use_signer(call: &Call, verb: &str) -> Result<(), Status> {
+    if call.info.verb == Verb::Get {
+        return Ok(());
+    }
+    let found = call.app.find(&call.resource, call.namespace(), call.name()).await?;
+    let request = parse(&*found.ok_or_else(|| call.resource.not_found(call.name()))?)?;
+    let signer = object::str_at(&request, &["spec", "signerName"]);
+    let domain = format!("{}/*", signer.split('/').next().unwrap_or(""));
+    let may = |name: &str| {
+        let attributes = authz::Attributes {
+            verb: verb.into(),
+            group: "certificates.k8s.io".into(),
+            version: "*".into(),
+            resource: "signers".into(),
+            name: name.into(),
+            ..authz::Attributes::default()
+        };
+        call.app.authz.authorize(&call.user, &attributes) != authz::Verdict::Denied
+    };
+    if may(signer) || may(&domain) {
+        return Ok(());
+    }
+    let message = format!("user not permitted to {verb} requests with signerName {signer:?}");
+    Err(Status::forbidden(&call.resource.gr, call.name(), message))
 }
 
 /// Answers kinds that are questions and never stored; `None` for all others.

@@ -168,7 +168,8 @@ async fn prepare(
             let conditions = new.pointer("/status/conditions").cloned();
             strategy.prepare_for_status_update(&call.context(), &mut new, old);
             keep(&mut new, old, "status");
-            if let Some(conditions) = conditions {
+            if let Some(mut conditions) = conditions {
+                stamp(&mut conditions);
                 object::ensure_map(&mut new, "status").insert("conditions".into(), conditions);
             }
         }
@@ -205,6 +206,18 @@ async fn prepare(
         super::escalation::check(call, &new, Some(old)).await?;
     }
     Ok(new)
+}
+
+/// Conditions without times get the present (`populateConditionTimestamps` of certificate requests).
+fn stamp(conditions: &mut Value) {
+    let now = xebec_machinery::time::now_rfc3339();
+    for condition in conditions.as_array_mut().into_iter().flatten() {
+        for field in ["lastUpdateTime", "lastTransitionTime"] {
+            if condition.get(field).is_none_or(Value::is_null) {
+                condition[field] = now.clone().into();
+            }
+        }
+    }
 }
 
 enum Commit {

@@ -40,7 +40,9 @@ async fn scale_is_a_view_of_replicas() {
 async fn evictions_delete_and_logs_need_a_node() {
     let cluster = Cluster::start().await;
     cluster.post(PODS, &pod("p")).await.expect(201);
-    cluster.get(&format!("{PODS}/p/log")).await.refused(400, "BadRequest", "pod p does not have a host assigned");
+    assert_eq!(cluster.get(&format!("{PODS}/p/log")).await.code, 204);
+    let exec = cluster.get(&format!("{PODS}/p/exec?command=ls")).await;
+    exec.refused(400, "BadRequest", "pod p does not have a host assigned");
     cluster.get(&format!("{PODS}/p/log?container=x")).await.refused(
         400,
         "BadRequest",
@@ -101,4 +103,36 @@ async fn discovery_names_what_is_served() {
     assert_eq!(cluster.get("/readyz").await.text, "ok");
     assert!(cluster.get("/metrics").await.text.contains("apiserver_request_total"));
     cluster.get("/nope").await.refused(404, "NotFound", "the server could not find the requested resource");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_requests_are_approved_and_signed() {
+    let cluster = Cluster::start().await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "system:node:n");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+    let signer = "kubernetes.io/kube-apiserver-client-kubelet";
+    let body = json!({ "metadata": { "name": "r" }, "spec": {
+        "request": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &pem),
+        "signerName": signer,
+        "usages": ["digital signature", "client auth"],
+    } });
+    let mut made = cluster.post(requests, &body).await.expect(201);
+    assert_eq!(made["spec"]["username"], "admin");
+    made["status"] = json!({ "conditions": [{ "type": "Approved", "status": "True", "reason": "Test" }] });
+    let approved = cluster.put(&format!("{requests}/r/approval"), &made).await.expect(200);
+    assert!(approved["status"]["conditions"][0]["lastTransitionTime"].is_string());
+    let mut signed = approved;
+    let certificate = cluster.pki.sign_csr(&pem, signer, None).unwrap();
+    signed["status"]["certificate"] =
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, certificate).into();
+    let signed = cluster.put(&format!("{requests}/r/status"), &signed).await.expect(200);
+    assert!(signed["status"]["certificate"].is_string());
+    let alice = xebec_apiserver::UserInfo::new("alice", &["system:authenticated"]);
+    let refused = cluster.as_local(alice, "PUT", &format!("{requests}/r/approval"), &signed).await;
+    refused.refused(403, "Forbidden", "cannot update resource \"certificatesigningrequests/approval\"");
 }
