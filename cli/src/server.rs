@@ -55,7 +55,7 @@ pub struct Server {
     /// Lines of token,user,uid,"group,group"
     #[arg(long)]
     token_auth_file: Option<PathBuf>,
-    #[arg(long, value_delimiter = ',', default_value = "RBAC")]
+    #[arg(long, value_delimiter = ',', default_value = "Node,RBAC")]
     authorization_mode: Vec<AuthorizationMode>,
     #[arg(long, value_delimiter = ',')]
     enable_admission_plugins: Vec<String>,
