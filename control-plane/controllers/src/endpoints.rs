@@ -12,11 +12,13 @@ use xebec_client::{
     Api, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, chain, is_already_exists,
     is_not_found,
 };
-use xebec_types::core::{Endpoints, Pod, Service};
+use xebec_types::core::{EndpointSubset, Endpoints, Pod, Service};
 
 const WORKERS: usize = 2;
-/// Pod events within this time make one sync; slices are what must be fast.
+/// Pod events within this time make one sync; slices are what must be fast. It grows with the
+/// object, which is written whole for every change.
 const GATHER: Duration = Duration::from_millis(100);
+const GATHER_PER_ADDRESS: Duration = Duration::from_millis(2);
 
 pub(crate) async fn run(context: Context, stop: CancellationToken) {
     let controller = Controller {
@@ -53,9 +55,12 @@ impl Controller {
         let queue = self.queue.clone();
         self.endpoints.on_change(move |change| queue.add_after(change.key(), GATHER));
         let (queue, services) = (self.queue.clone(), Arc::clone(&self.services));
+        let endpoints = Arc::clone(&self.endpoints);
         self.pods.on_change(move |change| {
-            let affected = endpointslice::affected(&services, change);
-            affected.into_iter().for_each(|key| queue.add_after(key, GATHER));
+            for key in endpointslice::affected(&services, change) {
+                let wait = gather(endpoints.get_key(&key).as_deref());
+                queue.add_after(key, wait);
+            }
         });
     }
 
@@ -105,4 +110,14 @@ impl Controller {
             _ => Ok(()),
         }
     }
+}
+
+fn gather(known: Option<&Endpoints>) -> Duration {
+    let subsets = known.iter().flat_map(|e| e.subsets.iter().flatten());
+    let size = |s: &EndpointSubset| {
+        let lists = [&s.addresses, &s.not_ready_addresses];
+        lists.into_iter().flatten().map(Vec::len).sum::<usize>()
+    };
+    let addresses = u32::try_from(subsets.map(size).sum::<usize>()).unwrap_or(u32::MAX);
+    GATHER + GATHER_PER_ADDRESS.saturating_mul(addresses)
 }

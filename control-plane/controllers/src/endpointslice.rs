@@ -8,20 +8,24 @@ mod step;
 
 use crate::Context;
 use crate::control::{self, Written};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 pub use step::{MANAGED_BY, Plan, step};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xebec_client::{
     Api, Change, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, chain, is_not_found,
 };
 use xebec_types::core::{Node, Pod, Service};
 use xebec_types::discovery::EndpointSlice;
-use xebec_types::{label, object};
+use xebec_types::{label, object, pod};
 
 const WORKERS: usize = 5;
 /// Slices by `namespace/service`.
 pub(crate) const BY_SERVICE: &str = "service";
+/// New backends of a Service that changed within this time wait as long for others.
+const GATHER: Duration = Duration::from_millis(50);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 pub(crate) async fn run(context: Context, stop: CancellationToken) {
@@ -32,6 +36,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
         slices: context.informers.informer(),
         recorder: context.recorder("endpoint-slice-controller"),
         written: Arc::default(),
+        pace: Arc::default(),
         queue: Workqueue::new(),
         context,
     };
@@ -53,14 +58,20 @@ struct Controller {
     slices: Arc<Informer<EndpointSlice>>,
     recorder: EventRecorder,
     written: Arc<Written<Key>>,
+    pace: Arc<Pace>,
     queue: Workqueue<Key>,
 }
 
 impl Controller {
     fn watch(&self) {
         self.slices.add_index(BY_SERVICE, |slice| service_of(slice).into_iter().collect());
-        let queue = self.queue.clone();
-        self.services.on_change(move |change| queue.add(change.key()));
+        let (queue, pace) = (self.queue.clone(), Arc::clone(&self.pace));
+        self.services.on_change(move |change| {
+            if change.is_deletion() {
+                pace.forget(&change.key());
+            }
+            queue.add(change.key());
+        });
         let (queue, written) = (self.queue.clone(), Arc::clone(&self.written));
         self.slices.on_change(move |change| {
             if let Some(service) = change.object().and_then(|slice| service_key(slice)) {
@@ -73,8 +84,13 @@ impl Controller {
             }
         });
         let (queue, services) = (self.queue.clone(), Arc::clone(&self.services));
+        let pace = Arc::clone(&self.pace);
         self.pods.on_change(move |change| {
-            affected(&services, change).into_iter().for_each(|key| queue.add(key));
+            let is_urgent = is_withdrawal(change);
+            for key in affected(&services, change) {
+                let wait = if is_urgent { Duration::ZERO } else { pace.wait(&key) };
+                queue.add_after(key, wait);
+            }
         });
         // A node that changes its zone changes the endpoints on it.
         let (queue, services) = (self.queue.clone(), Arc::clone(&self.services));
@@ -96,6 +112,7 @@ impl Controller {
         // Slices of a Service that is gone are the garbage collector's.
         let Some(service) = self.services.get_key(key) else { return Outcome::Done };
         let plan = self.plan(&service);
+        self.pace.note(key);
         match self.apply(key, plan).await {
             Ok(()) => Outcome::Done,
             Err(error) => {
@@ -203,4 +220,34 @@ pub(crate) fn service_of(slice: &EndpointSlice) -> Option<String> {
 pub(crate) fn service_key(slice: &EndpointSlice) -> Option<Key> {
     let service = object::label(&slice.metadata, label::SERVICE_NAME)?;
     Some(Key::new(object::namespace(&slice.metadata), service))
+}
+
+/// Whether a backend stops taking connections. Nothing waits for company then.
+fn is_withdrawal(change: &Change<Pod>) -> bool {
+    let takes = |pod: &Pod| pod::is_ready(pod) && pod::is_active(pod);
+    change.old.as_ref().is_some_and(|p| takes(p)) && !change.new.as_ref().is_some_and(|p| takes(p))
+}
+
+/// Lets a lone change through at once and gathers those that follow closely: a thousand pods that
+/// become ready one by one must not write each slice a hundred times.
+#[derive(Default)]
+struct Pace(Mutex<HashMap<Key, Instant>>);
+
+impl Pace {
+    fn wait(&self, service: &Key) -> Duration {
+        let last = self.lock().get(service).copied();
+        if last.is_some_and(|at| at.elapsed() < GATHER) { GATHER } else { Duration::ZERO }
+    }
+
+    fn note(&self, service: &Key) {
+        self.lock().insert(service.clone(), Instant::now());
+    }
+
+    fn forget(&self, service: &Key) {
+        self.lock().remove(service);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -36,7 +36,7 @@ pub fn step(service: Option<&Service>, endpoints: Option<&Endpoints>, slices: &[
     let mut plan = Plan::default();
     for mut slice in desired {
         let same = |known: &&Arc<EndpointSlice>| known.address_type == slice.address_type && known.ports == slice.ports;
-        if let Some(at) = spare.iter().position(|known| same(known)) {
+        if let Some(at) = spare.iter().position(same) {
             let known = spare.remove(at);
             let wanted = std::mem::take(&mut slice.metadata);
             slice.metadata = known.metadata.clone();
