@@ -108,6 +108,8 @@ impl Writer {
 pub(crate) type Alive = Box<dyn Fn() -> futures::future::BoxFuture<'static, bool> + Send + Sync>;
 
 const POLL: Duration = Duration::from_millis(50);
+/// How many polls without news pass before the runtime is asked whether the container still runs.
+const POLLS_PER_ASK: u32 = 8;
 
 /// Sends the log to `sender`, to its end or, followed, to the container's end.
 pub(crate) async fn stream(
@@ -129,7 +131,7 @@ pub(crate) async fn stream(
     }
     let mut buffer: Vec<u8> = Vec::new();
     let mut chunk = vec![0; 64 << 10];
-    let mut ended = false;
+    let (mut ended, mut quiet) = (false, 0);
     loop {
         let read = file.read(&mut chunk).await?;
         if read == 0 {
@@ -144,10 +146,12 @@ pub(crate) async fn stream(
                 continue;
             }
             tokio::time::sleep(POLL).await;
+            quiet += 1;
             // Once more after the end: its last lines may have come meanwhile.
-            ended = !alive().await;
+            ended = quiet % POLLS_PER_ASK == 0 && !alive().await;
             continue;
         }
+        quiet = 0;
         buffer.extend_from_slice(&chunk[..read]);
         let mut from = 0;
         while let Some(end) = buffer[from..].iter().position(|b| *b == b'\n') {
