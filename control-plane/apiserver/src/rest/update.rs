@@ -4,7 +4,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;
 use xebec_machinery::{Status, object};
-use xebec_registry::value::{keep, same};
+use xebec_registry::certificates;
+use xebec_registry::core::namespace;
+use xebec_registry::value::same;
 use xebec_store::{Expect, Revision};
 
 use super::store::{self, Written};
@@ -164,25 +166,8 @@ async fn prepare(
             }
         }
         Part::Status => strategy.prepare_for_status_update(&call.context(), &mut new, old),
-        Part::Approval => {
-            let conditions = new.pointer("/status/conditions").cloned();
-            strategy.prepare_for_status_update(&call.context(), &mut new, old);
-            keep(&mut new, old, "status");
-            if let Some(mut conditions) = conditions {
-                stamp(&mut conditions);
-                object::ensure_map(&mut new, "status").insert("conditions".into(), conditions);
-            }
-        }
-        Part::Finalize => {
-            let finalizers = new.pointer("/spec/finalizers").cloned();
-            keep(&mut new, old, "spec");
-            keep(&mut new, old, "status");
-            let spec = object::ensure_map(&mut new, "spec");
-            match finalizers.filter(|f| f.as_array().is_some_and(|f| !f.is_empty())) {
-                Some(finalizers) => _ = spec.insert("finalizers".into(), finalizers),
-                None => _ = spec.remove("finalizers"),
-            }
-        }
+        Part::Approval => certificates::prepare_for_approval(&call.context(), &mut new, old),
+        Part::Finalize => namespace::prepare_for_finalize(&mut new, old),
         Part::Server => {}
     }
     // An apply has recorded its owners itself.
@@ -192,8 +177,10 @@ async fn prepare(
     }
     let errors = match part {
         Part::Main => strategy.validate_update(&new, old),
-        Part::Status | Part::Approval => strategy.validate_status_update(&new, old),
-        Part::Finalize | Part::Server => Vec::new(),
+        Part::Status => strategy.validate_status_update(&new, old),
+        Part::Approval => certificates::validate_approval(&new, old),
+        Part::Finalize => namespace::validate_finalize(&new, old),
+        Part::Server => Vec::new(),
     };
     if !errors.is_empty() {
         return Err(Status::invalid(&resource.gk, call.name(), errors));
@@ -206,18 +193,6 @@ async fn prepare(
         super::escalation::check(call, &new, Some(old)).await?;
     }
     Ok(new)
-}
-
-/// Conditions without times get the present (`populateConditionTimestamps` of certificate requests).
-fn stamp(conditions: &mut Value) {
-    let now = xebec_machinery::time::now_rfc3339();
-    for condition in conditions.as_array_mut().into_iter().flatten() {
-        for field in ["lastUpdateTime", "lastTransitionTime"] {
-            if condition.get(field).is_none_or(Value::is_null) {
-                condition[field] = now.clone().into();
-            }
-        }
-    }
 }
 
 enum Commit {
