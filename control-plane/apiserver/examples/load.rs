@@ -111,6 +111,7 @@ async fn call(
 ) -> Result<(u16, Bytes), Failure> {
     let request =
         Request::builder().method(method).uri(path).header("host", "localhost").body(Full::new(body.into()))?;
+    sender.ready().await?;
     let response = sender.send_request(request).await?;
     let code = response.status().as_u16();
     let mut length = Vec::new();
