@@ -111,18 +111,30 @@ pub struct Informers(Arc<Hub>);
 struct Hub {
     client: Client,
     informers: Mutex<HashMap<(TypeId, Selection), Arc<dyn Any + Send + Sync>>>,
+    trims: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Informers {
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self(Arc::new(Hub { client, informers: Mutex::default(), tasks: Mutex::new(JoinSet::new()) }))
+        Self(Arc::new(Hub {
+            client,
+            informers: Mutex::default(),
+            trims: Mutex::default(),
+            tasks: Mutex::new(JoinSet::new()),
+        }))
     }
 
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.0.client
+    }
+
+    /// Takes parts that no reader in this process needs off every object of a kind, from informers
+    /// started later. Such objects must not be written back whole.
+    pub fn trim<K: Object>(&self, trim: fn(&mut K)) {
+        lock(&self.0.trims).insert(TypeId::of::<K>(), Arc::new(trim));
     }
 
     /// Every object of a kind. The first call starts the watch; it needs a tokio runtime.
@@ -145,8 +157,10 @@ impl Informers {
         let (synced, synced_rx) = watch::channel(false);
         let informer = Arc::new(Informer { store: RwLock::default(), dispatch: Mutex::default(), synced, synced_rx });
         informers.insert(id, Arc::clone(&informer) as Arc<dyn Any + Send + Sync>);
+        let trim = lock(&self.0.trims).get(&TypeId::of::<K>()).cloned();
+        let trim = trim.and_then(|trim| trim.downcast::<fn(&mut K)>().ok()).map(|trim| *trim);
         let (client, selection) = (self.0.client.clone(), selection.clone());
-        lock(&self.0.tasks).spawn(run(client, selection, Arc::clone(&informer)));
+        lock(&self.0.tasks).spawn(run(client, selection, trim, Arc::clone(&informer)));
         informer
     }
 }
@@ -318,7 +332,9 @@ impl Subscription {
     }
 }
 
-async fn run<K: Object>(client: Client, selection: Selection, informer: Arc<Informer<K>>) {
+type Trim<K> = Option<fn(&mut K)>;
+
+async fn run<K: Object>(client: Client, selection: Selection, trim: Trim<K>, informer: Arc<Informer<K>>) {
     let api: Api<K> = Api::all(client);
     let mut strategy = InitialListStrategy::StreamingList;
     loop {
@@ -329,12 +345,12 @@ async fn run<K: Object>(client: Client, selection: Selection, informer: Arc<Info
             ..watcher::Config::default()
         };
         // Only a refused streaming list ends a watch: servers before 1.32 answer it with 422.
-        watch_kind(api.clone(), config, &informer).await;
+        watch_kind(api.clone(), config, trim, &informer).await;
         strategy = InitialListStrategy::ListWatch;
     }
 }
 
-async fn watch_kind<K: Object>(api: Api<K>, config: watcher::Config, informer: &Informer<K>) {
+async fn watch_kind<K: Object>(api: Api<K>, config: watcher::Config, trim: Trim<K>, informer: &Informer<K>) {
     let streaming = config.initial_list_strategy == InitialListStrategy::StreamingList;
     let mut events = pin!(watcher::watcher(api, config));
     let mut backoff = Backoff::reconnect();
@@ -342,7 +358,7 @@ async fn watch_kind<K: Object>(api: Api<K>, config: watcher::Config, informer: &
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(object)) => listed.push(slim(object)),
+            Ok(Event::InitApply(object)) => listed.push(slim(object, trim)),
             Ok(Event::InitDone) => {
                 backoff.reset();
                 let complete = std::mem::take(&mut listed);
@@ -351,11 +367,11 @@ async fn watch_kind<K: Object>(api: Api<K>, config: watcher::Config, informer: &
             }
             Ok(Event::Apply(object)) => {
                 backoff.reset();
-                informer.apply(slim(object));
+                informer.apply(slim(object, trim));
             }
             Ok(Event::Delete(object)) => {
                 backoff.reset();
-                informer.commit(|store| store.remove(&slim(object)).into_iter().collect());
+                informer.commit(|store| store.remove(&slim(object, trim)).into_iter().collect());
             }
             Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if streaming && status.code == 422 => {
                 return;
@@ -371,8 +387,11 @@ async fn watch_kind<K: Object>(api: Api<K>, config: watcher::Config, informer: &
 }
 
 /// `managedFields` is often the larger half of an object and no reader here wants it.
-fn slim<K: Resource>(mut object: K) -> K {
+fn slim<K: Resource>(mut object: K, trim: Trim<K>) -> K {
     object.meta_mut().managed_fields = None;
+    if let Some(trim) = trim {
+        trim(&mut object);
+    }
     object
 }
 

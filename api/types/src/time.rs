@@ -2,12 +2,16 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 pub use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The wall clock. Pure code takes `now` as an argument; only shells call this.
 #[must_use]
 pub fn now() -> Timestamp {
-    Timestamp::now()
+    // `Timestamp::now` needs jiff's `std`, which nothing here turns on.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or_default();
+    let nanoseconds = i32::try_from(since.subsec_nanos()).unwrap_or_default();
+    Timestamp::new(seconds, nanoseconds).unwrap_or_default()
 }
 
 /// `metav1.Time` has whole seconds on the wire.

@@ -31,6 +31,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_client::{Client, EventRecorder, Informers};
+use xebec_types::core::{Container, Pod};
 
 /// The controllers of one cluster. At most one process may run them at a time:
 /// `xebec_client::leader::Elector` sees to that.
@@ -142,6 +143,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// Runs all controllers until `stop`. They wait by themselves for a server that is not there yet.
 pub async fn run(controllers: Controllers, stop: CancellationToken) {
     let Controllers { client, informers, config } = controllers;
+    informers.trim(trim_pod);
     let context = Context { client, informers, config: Arc::new(config) };
     let mut tasks = JoinSet::new();
     for (name, start) in ALL {
@@ -164,6 +166,23 @@ pub async fn run(controllers: Controllers, stop: CancellationToken) {
             Some(_) => {}
             None => return stop.cancelled().await,
         }
+    }
+}
+
+/// What neither a controller nor the scheduler reads is the larger half of a pod. Controllers patch
+/// pods and never write them whole.
+fn trim_pod(pod: &mut Pod) {
+    let Some(spec) = &mut pod.spec else { return };
+    spec.volumes = None;
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        *container = Container {
+            name: std::mem::take(&mut container.name),
+            image: container.image.take(),
+            ports: container.ports.take(),
+            resources: container.resources.take(),
+            restart_policy: container.restart_policy.take(),
+            ..Container::default()
+        };
     }
 }
 
