@@ -15,11 +15,11 @@ use xebec_apiserver::{Server, UserInfo};
 use xebec_client::connection::{Auth, Connection};
 use xebec_client::identity::Identity;
 use xebec_client::kube::core::NamespaceResourceScope;
-use xebec_client::{Api, Client, Informers, PostParams, Resource};
+use xebec_client::{Api, Client, Informers, ListParams, PostParams, Resource};
 use xebec_controllers::{Config, Controllers, CsrSigner};
 use xebec_types::apps::Deployment;
 use xebec_types::core::{Namespace, Pod};
-use xebec_types::discovery::EndpointSlice;
+use xebec_types::discovery::{Endpoint, EndpointSlice};
 use xebec_types::pod;
 
 pub struct Cluster {
@@ -212,13 +212,16 @@ impl Cluster {
         self.until("finished rollout", ask).await;
     }
 
-    pub async fn ready_endpoints(&self, namespace: &str, service: &str) -> usize {
+    pub async fn ready_endpoints(&self, namespace: &str, service: &str, count: usize) {
         let api = self.api::<EndpointSlice>(namespace);
-        let of = xebec_client::ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
-        let slices = api.list(&of).await.expect("list").items;
-        let endpoints = slices.iter().flat_map(|s| s.endpoints.iter().flatten());
-        let ready = endpoints.filter(|e| e.conditions.as_ref().and_then(|c| c.ready) == Some(true));
-        ready.count()
+        let of = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+        let ask = || async {
+            let slices = api.list(&of).await.ok()?.items;
+            let endpoints = slices.iter().flat_map(|s| s.endpoints.iter().flatten());
+            let is_ready = |e: &&Endpoint| e.conditions.as_ref().and_then(|c| c.ready) == Some(true);
+            (endpoints.filter(is_ready).count() == count).then_some(())
+        };
+        self.until(&format!("{count} ready endpoints"), ask).await;
     }
 }
 

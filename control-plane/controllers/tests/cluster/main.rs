@@ -64,13 +64,13 @@ async fn a_deployment_rolls_out_and_back_without_losing_an_endpoint() {
     cluster.api::<Service>("ns").create(&PostParams::default(), &web_service()).await.expect("create");
     deployments.create(&PostParams::default(), &web(3, "a")).await.expect("create");
     cluster.rolled_out("ns", "web").await;
-    assert_eq!(cluster.ready_endpoints("ns", "web").await, 3);
+    cluster.ready_endpoints("ns", "web", 3).await;
 
     let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "b"}]}}}});
     let change = Patch::Strategic(patch);
     deployments.patch("web", &PatchParams::default(), &change).await.expect("patch");
     cluster.rolled_out("ns", "web").await;
-    assert_eq!(cluster.ready_endpoints("ns", "web").await, 3);
+    cluster.ready_endpoints("ns", "web", 3).await;
     let sets = cluster.api::<ReplicaSet>("ns").list(&Default::default()).await.expect("list").items;
     let mut revisions: Vec<_> = sets
         .iter()
