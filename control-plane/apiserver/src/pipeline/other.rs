@@ -47,7 +47,10 @@ pub async fn serve(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],
         })),
-        ["openid", "v1", "jwks"] => json(app.authn.service_accounts.jwks()),
+        ["openid", "v1", "jwks"] => {
+            let keys = app.authn.service_accounts.jwks().to_string();
+            Ok(respond(StatusCode::OK, "application/jwk-set+json", Body::from(keys)))
+        }
         _ => Err(Status::not_found_path()),
     }
 }

@@ -20,7 +20,7 @@ pub async fn create(call: &Call, body: Bytes) -> Answer {
     let resource = &call.resource;
     let value = decode::object(call, &body, &resource.gvk, Some(resource.row.def), options.field_validation)?;
     if let Some(review) = super::subresource::review(call, &value).await {
-        return encode::object(call, StatusCode::CREATED, review?);
+        return encode::value(call, StatusCode::CREATED, review?);
     }
     let value = create_object(call, value, &options).await?;
     encode::object(call, StatusCode::CREATED, events::shown(resource, value)?)

@@ -64,9 +64,10 @@ fn access(call: &Call, user: &UserInfo, review: &Value) -> Result<Value, Status>
     let of_resource = review.pointer("/spec/resourceAttributes").is_some_and(|v| !v.is_null());
     let of_path = review.pointer("/spec/nonResourceAttributes").is_some_and(|v| !v.is_null());
     if of_resource == of_path {
-        return Err(Status::bad_request(
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        ));
+        use xebec_machinery::field::{Error, Path};
+        let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        let error = Error::invalid(&Path::new("spec.resourceAttributes"), Value::Null, detail);
+        return Err(Status::invalid(&call.resource.gk, "", vec![error]));
     }
     let part = "resourceAttributes";
     let attributes = if of_resource {

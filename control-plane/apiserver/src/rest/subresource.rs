@@ -12,6 +12,7 @@ use super::{Answer, Call, encode, get, patch, read, review, scale, token};
 use crate::app::parse;
 use crate::authz;
 use crate::body::Incoming;
+use crate::negotiate::Shape;
 use crate::request_info::Verb;
 
 pub async fn serve(call: &Call, body: Incoming) -> Answer {
@@ -76,6 +77,15 @@ async fn may_use_signer(call: &Call, verb: &str) -> Result<(), Status> {
 
 /// Answers kinds that are questions and never stored; `None` for all others.
 pub async fn review(call: &Call, value: &Value) -> Option<Result<Value, Status>> {
+    let stored = !matches!(call.resource.row.group, "authentication.k8s.io" | "authorization.k8s.io");
+    if !stored && call.accept.shape != Shape::Object {
+        // What is never stored has neither rows nor metadata to show.
+        return Some(Err(Status::not_acceptable(&[
+            "application/json",
+            "application/yaml",
+            "application/vnd.kubernetes.protobuf",
+        ])));
+    }
     let answer = match (call.resource.row.group, call.resource.row.plural) {
         ("authentication.k8s.io" | "authorization.k8s.io", _) => review::answer(call, value).await,
         ("", "bindings") => binding::bind_named(call, value).await,

@@ -26,6 +26,8 @@ const CONNECTIONS_MAX: usize = 20_000;
 /// As Go's http2 server.
 const STREAMS_MAX: u32 = 250;
 const HEADER_BYTES_MAX: usize = 64 << 10;
+const KEEPALIVE_SECONDS: u32 = 30;
+const SILENCE_MS_MAX: u32 = 120_000;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 pub fn tls(config: &Config, clients: Arc<ClientCerts>) -> Result<TlsAcceptor, rustls::Error> {
@@ -73,6 +75,7 @@ pub async fn accept(
 
 async fn serve(app: Arc<App>, tcp: TcpStream, tls: TlsAcceptor, clients: Arc<ClientCerts>) -> Result<(), String> {
     tcp.set_nodelay(true).map_err(|e| e.to_string())?;
+    let_go_of_the_silent(&tcp).map_err(|e| e.to_string())?;
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(tcp)).await;
     let stream = handshake.map_err(|_| "TLS handshake timed out".to_owned())?.map_err(|e| e.to_string())?;
     let peer = stream.get_ref().1.peer_certificates().and_then(|chain| clients.peer(chain));
@@ -101,4 +104,14 @@ async fn serve(app: Arc<App>, tcp: TcpStream, tls: TlsAcceptor, clients: Arc<Cli
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     connection.await.map_err(|e| e.to_string())
+}
+
+/// Ends connections whose client is gone or has stopped reading: a watch or a list must not keep its objects for ever
+/// (tcp(7), `TCP_USER_TIMEOUT` also counts while the peer's window is closed).
+fn let_go_of_the_silent(tcp: &TcpStream) -> nix::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    setsockopt(tcp, sockopt::KeepAlive, &true)?;
+    setsockopt(tcp, sockopt::TcpKeepIdle, &KEEPALIVE_SECONDS)?;
+    setsockopt(tcp, sockopt::TcpKeepInterval, &KEEPALIVE_SECONDS)?;
+    setsockopt(tcp, sockopt::TcpUserTimeout, &SILENCE_MS_MAX)
 }

@@ -157,3 +157,23 @@ async fn a_right_in_a_namespace_does_not_reach_beyond_it() {
         "update is not supported on resources of kind \"pods\"",
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_have_no_table() {
+    let cluster = Cluster::start().await;
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let question = json!({ "spec": { "resourceAttributes": { "verb": "get", "resource": "pods" } } });
+    assert_eq!(cluster.post(reviews, &question).await.expect(201)["status"]["allowed"], true);
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    cluster.send("POST", reviews, &table, question.to_string()).await.refused(406, "NotAcceptable", "");
+    let both = json!({ "spec": {} });
+    cluster.post(reviews, &both).await.refused(
+        422,
+        "Invalid",
+        "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+    );
+    let keys = cluster.get("/openid/v1/jwks").await;
+    assert_eq!(keys.headers["content-type"], "application/jwk-set+json");
+    let issuer = cluster.get("/.well-known/openid-configuration").await.expect(200);
+    assert_eq!(issuer["issuer"], "https://kubernetes.default.svc.cluster.local");
+}
