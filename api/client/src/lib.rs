@@ -38,9 +38,35 @@ pub fn is_conflict(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.is_conflict())
 }
 
-/// An error and its causes on one line.
+/// An error and its causes on one line. A refusal by the server is told in the server's words, once.
 #[must_use]
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&e| e.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut text = String::new();
+    for cause in std::iter::successors(Some(error), |&e| e.source()) {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        if let Some(Error::Api(status)) = cause.downcast_ref::<Error>() {
+            text.push_str(&status.message);
+            break;
+        }
+        text.push_str(&cause.to_string());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("write the lease")]
+    struct Outer(#[source] Error);
+
+    #[test]
+    fn a_refusal_is_told_once() {
+        let status = kube::core::Status::failure("leases \"x\" is forbidden", "Forbidden");
+        let error = Outer(Error::Api(status.boxed()));
+        assert_eq!(chain(&error), "write the lease: leases \"x\" is forbidden");
+    }
 }

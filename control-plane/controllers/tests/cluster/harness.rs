@@ -65,6 +65,9 @@ async fn serve(dir: &Path, pki: &Arc<Pki>, listener: TcpListener) -> Server {
 impl Cluster {
     pub async fn start(nodes: usize) -> Self {
         xebec_client::connection::install_crypto();
+        // RUST_LOG=debug shows what a test that fails was waiting for.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(filter).try_init().ok();
         let dir = tempfile::tempdir().expect("dir");
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         let port = listener.local_addr().expect("address").port();

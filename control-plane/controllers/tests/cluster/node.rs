@@ -1,11 +1,12 @@
 //! A hollow node: it registers, renews its lease, and its pods run as soon as they are bound.
 
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use xebec_client::{Api, Client, DeleteParams, Informers, Patch, PatchParams, PostParams};
+use xebec_client::{Api, Client, DeleteParams, Informers, Key, Patch, PatchParams, PostParams};
 use xebec_types::coordination::Lease;
 use xebec_types::core::{Node, Pod};
 use xebec_types::{object, pod, time};
@@ -38,39 +39,46 @@ pub async fn run(client: Client, informers: Informers, name: String, stop: Cance
 }
 
 /// Binds pods to nodes in turn.
-pub async fn schedule(client: Client, informers: Informers, nodes: Vec<String>, stop: CancellationToken) {
-    let pods = informers.informer::<Pod>();
-    let known = informers.informer::<Node>();
-    let mut changes = pods.subscribe();
+pub async fn schedule(client: Client, informers: Informers, names: Vec<String>, stop: CancellationToken) {
+    let (pods, nodes) = (informers.informer::<Pod>(), informers.informer::<Node>());
+    let (mut pod_changes, mut node_changes) = (pods.subscribe(), nodes.subscribe());
+    let mut waiting = BTreeSet::new();
     let mut next = 0;
     loop {
-        let keys = tokio::select! { () = stop.cancelled() => return, keys = changes.changed() => keys };
-        for key in keys {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            keys = pod_changes.changed() => waiting.extend(keys),
+            _ = node_changes.changed() => {}
+        }
+        let is_untainted = |name: &&String| {
+            let taints = nodes.get("", name).and_then(|n| n.spec.clone()?.taints);
+            nodes.get("", name).is_some() && taints.is_none_or(|t| t.is_empty())
+        };
+        let ready: Vec<&String> = names.iter().filter(is_untainted).collect();
+        if ready.is_empty() {
+            continue;
+        }
+        for key in std::mem::take(&mut waiting) {
             let Some(pod) = pods.get_key(&key) else { continue };
-            if !pod::node_name(&pod).is_empty() || pod::is_terminating(&pod) {
-                continue;
-            }
-            let untainted = |n: &&String| {
-                let taints = known.get("", n).and_then(|n| n.spec.clone()?.taints);
-                taints.is_none_or(|t| t.is_empty())
-            };
-            let ready: Vec<&String> = nodes.iter().filter(untainted).collect();
-            let Some(node) = ready.get(next % ready.len().max(1)) else { continue };
-            next += 1;
-            let binding = json!({
-                "apiVersion": "v1", "kind": "Binding",
-                "metadata": {"name": &*key.name, "namespace": &*key.namespace},
-                "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-            });
-            let url = format!("/api/v1/namespaces/{}/pods/{}/binding", key.namespace, key.name);
-            let request = http::Request::post(url)
-                .header("content-type", "application/json")
-                .body(binding.to_string().into_bytes())
-                .expect("request");
-            if let Err(error) = client.request::<serde_json::Value>(request).await {
-                eprintln!("bind {key}: {error}");
+            if pod::node_name(&pod).is_empty() && !pod::is_terminating(&pod) {
+                next += 1;
+                bind(&client, &key, ready[next % ready.len()]).await;
             }
         }
+    }
+}
+
+async fn bind(client: &Client, key: &Key, node: &str) {
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding",
+        "metadata": {"name": &*key.name, "namespace": &*key.namespace},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    });
+    let url = format!("/api/v1/namespaces/{}/pods/{}/binding", key.namespace, key.name);
+    let request = http::Request::post(url).header("content-type", "application/json");
+    let request = request.body(binding.to_string().into_bytes()).expect("request");
+    if let Err(error) = client.request::<serde_json::Value>(request).await {
+        eprintln!("bind {key}: {error}");
     }
 }
 
