@@ -127,6 +127,13 @@ impl Cluster {
         self.server = Some(serve(self.dir.path(), &self.pki, listener).await);
     }
 
+    /// A certificate and key whose life is mostly over.
+    pub fn short_lived(&self, name: &str, group: &str) -> String {
+        let life = Duration::from_secs(330).try_into().expect("short"); // Backdated by five minutes.
+        let issued = self.pki.issue_client_for(name, &[group], life).expect("certificate");
+        format!("{}{}", issued.cert_pem, issued.key_pem)
+    }
+
     /// A connection over TLS with an administrator's certificate.
     pub fn dial(&self, servers: &[String]) -> Connection {
         let issued = self.pki.issue_client("tester", &["system:masters"]).expect("certificate");

@@ -200,9 +200,26 @@ async fn a_node_joins_with_a_token_and_renews_with_its_certificate() {
     assert_eq!(serving.addresses(), addresses);
     let again = xebec_client::bootstrap::join(&join(None)).await.expect("no token needed");
     assert_eq!(again.identity.pem(), joined.identity.pem());
+
+    // A certificate in the last third of its life is replaced, and connections go on.
+    let old = cluster.short_lived("system:node:n1", "system:nodes");
+    std::fs::write(dir.path().join("kubelet-client.pem"), &old).expect("write");
+    let aged = xebec_client::bootstrap::join(&join(None)).await.expect("join");
+    assert_eq!(aged.identity.pem(), old);
     let stop = tokio_util::sync::CancellationToken::new();
-    stop.cancel();
-    joined.rotate(&serving, &addresses, &stop).await;
+    let renewed = async {
+        let is_new = || async { (aged.identity.pem() != old).then_some(()) };
+        cluster.until("renewed certificate", is_new).await;
+        let nodes = xebec_client::Api::<Node>::all(aged.client.clone());
+        assert!(nodes.get_opt("n1").await.expect("the certificate is good").is_none());
+        let is_kept = || async {
+            let kept = std::fs::read_to_string(dir.path().join("kubelet-client.pem")).ok()?;
+            (kept == aged.identity.pem()).then_some(())
+        };
+        cluster.until("file", is_kept).await;
+        stop.cancel();
+    };
+    tokio::join!(aged.rotate(&serving, &addresses, &stop), renewed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
