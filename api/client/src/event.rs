@@ -4,11 +4,13 @@
 
 mod correlator;
 
+use crate::retry::Backoff;
 use crate::{Api, Client, Patch, PatchParams, PostParams, chain, is_not_found};
 use correlator::{Correlator, Known, Verdict};
 use kube::Resource;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use xebec_types::core::{Event, EventSource, ObjectReference};
@@ -17,6 +19,10 @@ use xebec_types::{ObjectMeta, namespace, object};
 
 /// client-go's queue holds as many and drops what comes after.
 const QUEUE: usize = 1000;
+/// How often an event is offered to a server that does not answer, and the longest wait between:
+/// client-go's `maxTriesPerEvent` and `defaultSleepDuration`.
+const TRIES: usize = 12;
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EventType {
@@ -136,15 +142,25 @@ struct Writer {
 impl Writer {
     async fn run(mut self, mut reports: mpsc::Receiver<Report>) {
         while let Some(report) = reports.recv().await {
-            let outcome = match self.correlator.correlate(&report) {
-                Verdict::Drop => continue,
-                Verdict::Create { message } => self.create(&report, message).await,
-                Verdict::Count { known, message } => self.count(&report, known, message).await,
-            };
-            if let Err(error) = outcome {
-                let reason = report.reason;
+            let verdict = self.correlator.correlate(&report);
+            let mut backoff = Backoff::new(Duration::from_millis(200), LONGEST_WAIT);
+            for _ in 0..TRIES {
+                let Err(error) = self.write(&report, &verdict).await else { break };
+                let reason = &report.reason;
                 tracing::debug!(reason, error = chain(&error), "event not written");
+                if matches!(error, crate::Error::Api(_)) {
+                    break; // The server does not want it.
+                }
+                tokio::time::sleep(backoff.next_delay()).await;
             }
+        }
+    }
+
+    async fn write(&mut self, report: &Report, verdict: &Verdict) -> Result<(), crate::Error> {
+        match verdict {
+            Verdict::Drop => Ok(()),
+            Verdict::Create { message } => self.create(report, message.clone()).await,
+            Verdict::Count { known, message } => self.count(report, known.clone(), message.clone()).await,
         }
     }
 
