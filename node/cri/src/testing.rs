@@ -199,7 +199,19 @@ impl Drop for Containerd {
             }
         }
         self.cgroups().iter().for_each(|group| remove_tree(group));
+        unmount_below(&self.dir);
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Root filesystems and volumes of pods that the test left running: a mount point cannot be removed.
+fn unmount_below(dir: &Path) {
+    let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    let mut below: Vec<&str> = points.filter(|point| Path::new(point).starts_with(dir)).collect();
+    below.sort_unstable_by_key(|point| std::cmp::Reverse(point.len()));
+    for point in below {
+        let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
     }
 }
 
