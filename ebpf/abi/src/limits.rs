@@ -10,13 +10,13 @@ pub const SERVICE_BACKENDS_MAX: u16 = 32_768;
 /// Members of services with session affinity.
 pub const MEMBERS_MAX: u32 = 262_144;
 /// Clients with a remembered backend.
-pub const AFFINITIES_MAX: u32 = 65_536;
+pub const AFFINITIES_MAX: u32 = 32_768;
 /// Flows whose service address is translated packet by packet.
-pub const FLOWS_MAX: u32 = 131_072;
+pub const FLOWS_MAX: u32 = 32_768;
 /// Masqueraded flows take two entries each.
-pub const NAT_MAX: u32 = 131_072;
+pub const NAT_MAX: u32 = 65_536;
 /// Datagrams whose fragments are on their way.
-pub const FRAGMENTS_MAX: u32 = 8_192;
+pub const FRAGMENTS_MAX: u32 = 4_096;
 /// Pods on this node.
 pub const PODS_MAX: u32 = 4_096;
 /// Single addresses and node prefixes of other nodes.
@@ -33,5 +33,5 @@ pub const SNAT_TRIES_MAX: u32 = 32;
 const LRU_BYTES: u64 = (FLOWS_MAX as u64 + NAT_MAX as u64) * (72 + 16 + 48)
     + AFFINITIES_MAX as u64 * (72 + 16 + 16)
     + FRAGMENTS_MAX as u64 * (72 + 12 + 4);
-const _: () = assert!(LRU_BYTES <= 64 << 20, "LRU maps must fit the node's memory budget");
+const _: () = assert!(LRU_BYTES <= 20 << 20, "LRU maps must fit the node's memory budget");
 const _: () = assert!(SERVICE_BACKENDS_MAX as u32 * 2 <= BACKENDS_MAX);

@@ -1,32 +1,48 @@
 //! Deletes conntrack and NAT entries that nobody uses.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
-use xebec_abi::{Flow4, FlowKey4, FlowState, names, proto};
+use xebec_abi::{Direction, Flow4, FlowKey4, FlowState, names, proto};
 
 use crate::{Datapath, Result, clock::boot_ns, lock, table::Table};
 
-/// Between two collections.
+/// Between two collections of idle flows.
 const PERIOD: Duration = Duration::from_secs(30);
+/// Between two looks at flows of services that changed.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What a collection did.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Collected {
     pub conntrack: usize,
     pub nat: usize,
+    /// UDP flows to backends that their service no longer has.
+    pub stale: usize,
 }
 
 impl Datapath {
     /// Collects garbage until told to stop.
     pub async fn maintain(self: Arc<Self>, stop: CancellationToken) {
+        let mut idle_at = tokio::time::Instant::now() + PERIOD;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(PERIOD) => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+            let all = tokio::time::Instant::now() >= idle_at;
+            if all {
+                idle_at += PERIOD;
             }
             let datapath = Arc::clone(&self);
-            match tokio::task::spawn_blocking(move || datapath.collect_garbage()).await {
+            let collect = move || if all { datapath.collect_garbage() } else { datapath.collect_stale() };
+            match tokio::task::spawn_blocking(collect).await {
+                Ok(Ok(collected)) if collected == Collected::default() => {}
                 Ok(Ok(collected)) => tracing::debug!(?collected, "collected flows"),
                 Ok(Err(error)) => tracing::warn!(%error, "collecting flows failed"),
                 Err(error) => tracing::warn!(%error, "collecting flows panicked"),
@@ -34,11 +50,38 @@ impl Datapath {
         }
     }
 
-    /// Deletes idle flows and the backends of replaced services.
+    /// Deletes idle flows, and what [`Datapath::collect_stale`] deletes.
     pub fn collect_garbage(&self) -> Result<Collected> {
+        let stale = self.collect_stale()?;
         let now = boot_ns();
-        lock(&self.services).delete_retired(now)?;
-        Ok(Collected { conntrack: collect(&self.garbage.conntrack, now)?, nat: collect(&self.garbage.nat, now)? })
+        let conntrack = collect(&self.garbage.conntrack, now)?;
+        Ok(Collected { conntrack, nat: collect(&self.garbage.nat, now)?, ..stale })
+    }
+
+    /// Deletes the backends of replaced services, and UDP flows that are bound to a backend that is gone: the client
+    /// cannot know, and would send to it for as long as it sends. A TCP client is told by a reset or a timeout.
+    pub fn collect_stale(&self) -> Result<Collected> {
+        let changed = {
+            let mut services = lock(&self.services);
+            services.delete_retired(boot_ns())?;
+            services.take_changed()?
+        };
+        let mut stale = 0;
+        if !changed.is_empty() {
+            let table = &self.garbage.conntrack;
+            for (key, flow) in table.entries()? {
+                let request = key.direction == Direction::SERVICE && key.proto == proto::UDP;
+                let gone = |backends: &HashSet<_>| !backends.contains(&(flow.to.dst, flow.to.ports.dst));
+                if request && changed.get(&flow.service).is_some_and(gone) {
+                    stale += 1;
+                    table.remove(&key)?;
+                    if let Some(answer) = key.partner(&flow) {
+                        table.remove(&answer)?;
+                    }
+                }
+            }
+        }
+        Ok(Collected { stale, ..Collected::default() })
     }
 }
 
@@ -66,21 +109,31 @@ fn lifetime(proto: u8, state: FlowState) -> Duration {
     })
 }
 
-/// Both entries of a flow are candidates only when both are idle: an answer keeps its request.
-fn collect(table: &Table<FlowKey4, Flow4>, now_ns: u64) -> Result<usize> {
+/// The keys of idle flows. Both entries of a flow go together, and only when both are idle: a stream of answers keeps
+/// its request's entry, without which the next request would open another flow.
+fn idle(flows: &HashMap<FlowKey4, Flow4>, now_ns: u64) -> Vec<FlowKey4> {
     let idle = |key: &FlowKey4, flow: &Flow4| {
-        let lifetime = lifetime(key.proto, flow.state).as_nanos() as u64;
-        now_ns.saturating_sub(flow.seen_ns) > lifetime
+        now_ns.saturating_sub(flow.seen_ns) > lifetime(key.proto, flow.state).as_nanos() as u64
     };
+    let both = |(key, flow): &(&FlowKey4, &Flow4)| {
+        let partner = key.partner(flow).and_then(|partner| flows.get_key_value(&partner));
+        idle(key, flow) && partner.is_none_or(|(key, flow)| idle(key, flow))
+    };
+    flows.iter().filter(both).map(|(key, _)| *key).collect()
+}
+
+fn collect(table: &Table<FlowKey4, Flow4>, now_ns: u64) -> Result<usize> {
+    let flows: HashMap<_, _> = table.entries()?.into_iter().collect();
     let mut collected = 0;
-    for (key, flow) in table.entries()? {
-        if !idle(&key, &flow) {
-            continue;
-        }
+    for key in idle(&flows, now_ns) {
         // Looked at again just before it goes: it may have been used since the map was read.
-        if table.get(&key)?.is_some_and(|flow| idle(&key, &flow)) && table.remove(&key)? {
+        let unused = table.get(&key)?.is_some_and(|flow| Some(&flow) == flows.get(&key));
+        if unused && table.remove(&key)? {
             collected += 1;
         }
     }
     Ok(collected)
 }
+
+#[cfg(test)]
+mod tests;

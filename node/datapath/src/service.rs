@@ -9,7 +9,7 @@ use std::{
 };
 
 use xebec_abi::{
-    Backend4, BackendId, BackendKey, Be16, Frontend4, FrontendKey4, MemberKey4, ServiceId,
+    Addr4, Backend4, BackendId, BackendKey, Be16, Frontend4, FrontendKey4, MemberKey4, ServiceId,
     lb::{backend_flag, scope},
     limits::SERVICE_BACKENDS_MAX,
     names,
@@ -116,6 +116,8 @@ pub(crate) struct Services {
     references: HashMap<ServiceId, Reference>,
     next_id: u32,
     retired: Vec<Retired>,
+    /// Services whose backends changed since their flows were last looked at.
+    changed: HashSet<ServiceId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +144,6 @@ struct Writes {
 }
 
 impl Services {
-    /// Adopts what is pinned, and deletes the backends that a crash between two writes left behind.
     pub fn open(directory: &Path) -> Result<Self> {
         let mut services = Self {
             frontends: Table::open(directory, names::LB4_FRONTENDS)?,
@@ -152,37 +153,64 @@ impl Services {
             references: HashMap::new(),
             next_id: 1,
             retired: Vec::new(),
+            changed: HashSet::new(),
         };
-        for (key, value) in services.frontends.entries()? {
-            services.reference(key, value);
-            services.next_id = services.next_id.max(value.service.0 + 1);
+        services.adopt()?;
+        Ok(services)
+    }
+
+    /// Takes over what is in the maps, and deletes the backends that a crash or a failure between two writes left.
+    fn adopt(&mut self) -> Result<()> {
+        self.programmed.clear();
+        self.references.clear();
+        for (key, value) in self.frontends.entries()? {
+            self.reference(key, value);
+            self.next_id = self.next_id.max(value.service.0.wrapping_add(1));
         }
         let current: HashSet<(ServiceId, u16)> =
-            services.programmed.values().map(|value| (value.service, value.generation)).collect();
-        let orphans: Vec<_> = services
-            .backends
-            .entries()?
-            .into_iter()
-            .map(|(key, _)| key)
-            .filter(|key| !current.contains(&(key.service, key.generation)))
-            .collect();
-        services.backends.remove_all(&orphans)?;
-        Ok(services)
+            self.programmed.values().map(|value| (value.service, value.generation)).collect();
+        let retired: HashSet<BackendKey> =
+            self.retired.iter().flat_map(|retired| retired.keys.iter().copied()).collect();
+        let orphan = |key: &BackendKey| !current.contains(&(key.service, key.generation)) && !retired.contains(key);
+        let backends = self.backends.entries()?;
+        let orphans: Vec<_> = backends.into_iter().map(|(key, _)| key).filter(orphan).collect();
+        self.backends.remove_all(&orphans)
     }
 
     pub fn put_all(&mut self, services: &[Service]) -> Result<Vec<ServiceId>> {
         self.delete_retired(boot_ns())?;
-        let mut writes = Writes::default();
         let mut ids = Vec::with_capacity(services.len());
-        for service in services {
-            ids.push(self.plan(service, &mut writes)?);
+        let mut rest = services;
+        while !rest.is_empty() {
+            // A batch ends where an address comes up again: its second state builds on its first.
+            let mut seen = HashSet::new();
+            let fresh = |service: &Service| service.frontends.iter().all(|frontend| seen.insert(frontend.key));
+            let count = rest.iter().map(fresh).position(|fresh| !fresh).unwrap_or(rest.len()).max(1);
+            let (batch, others) = rest.split_at(count);
+            match self.put_batch(batch) {
+                Ok(batch) => ids.extend(batch),
+                Err(error) => {
+                    // What was written before the failure is in the maps: start again from there.
+                    self.adopt()?;
+                    return Err(error);
+                }
+            }
+            rest = others;
         }
+        Ok(ids)
+    }
+
+    fn put_batch(&mut self, services: &[Service]) -> Result<Vec<ServiceId>> {
+        let mut writes = Writes::default();
+        let ids = services.iter().map(|service| self.plan(service, &mut writes)).collect::<Result<Vec<_>>>()?;
         self.members.put_all(&writes.members, &vec![0; writes.members.len()])?;
         self.backends.put_all(&writes.backends.0, &writes.backends.1)?;
         // The flip.
         self.frontends.put_all(&writes.frontends.0, &writes.frontends.1)?;
         for (key, value) in writes.frontends.0.into_iter().zip(writes.frontends.1) {
-            self.reference(key, value);
+            if let Some(orphan) = self.reference(key, value) {
+                writes.retired.extend(slots(&orphan));
+            }
         }
         self.members.remove_all(&writes.stale_members)?;
         if !writes.retired.is_empty() {
@@ -223,6 +251,7 @@ impl Services {
         }
         if let Some(old) = old {
             writes.retired.extend(slots(&old));
+            self.changed.insert(id);
         }
         Ok(id)
     }
@@ -260,6 +289,7 @@ impl Services {
         self.frontends.remove(key)?;
         self.programmed.remove(key);
         if self.release(&value) {
+            self.changed.insert(value.service);
             let keys: Vec<_> = slots(&value).collect();
             if value.affinity_s != 0 {
                 let mut members = Vec::new();
@@ -283,6 +313,22 @@ impl Services {
         self.backends.remove_all(&keys)
     }
 
+    /// The backends, now, of services that changed since the last call.
+    pub fn take_changed(&mut self) -> Result<HashMap<ServiceId, HashSet<(Addr4, Be16)>>> {
+        let mut changed: HashMap<_, HashSet<_>> =
+            mem::take(&mut self.changed).into_iter().map(|id| (id, HashSet::new())).collect();
+        if changed.is_empty() {
+            return Ok(changed);
+        }
+        for value in self.programmed.values() {
+            let Some(backends) = changed.get_mut(&value.service) else { continue };
+            for key in slots(value) {
+                backends.extend(self.backends.get(&key)?.map(|backend| (backend.addr, backend.port)));
+            }
+        }
+        Ok(changed)
+    }
+
     pub fn read_back(&self) -> Result<Vec<Programmed>> {
         let backends: HashMap<_, _> = self.backends.entries()?.into_iter().collect();
         let frontends = self.frontends.entries()?;
@@ -299,15 +345,14 @@ impl Services {
         }
     }
 
-    fn reference(&mut self, key: FrontendKey4, value: Frontend4) {
+    /// Notes a frontend. Returns the value it had, if that was its service's last.
+    fn reference(&mut self, key: FrontendKey4, value: Frontend4) -> Option<Frontend4> {
         let old = self.programmed.insert(key, value);
         let reference =
             self.references.entry(value.service).or_insert(Reference { frontends: 0, generation: value.generation });
         reference.generation = value.generation;
         reference.frontends += 1;
-        if let Some(old) = old {
-            self.release(&old);
-        }
+        old.filter(|old| self.release(old))
     }
 
     /// True if that was the service's last frontend.
