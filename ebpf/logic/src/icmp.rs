@@ -101,6 +101,3 @@ fn rewrite<P: Packet>(
     let addresses = address_diff(ip, &outer);
     store_addresses(packet, ip, &outer, addresses)
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,6 +13,8 @@
 pub mod conntrack;
 pub mod csum;
 pub mod deliver;
+#[cfg(test)]
+mod fixture;
 pub mod header;
 pub mod icmp;
 pub mod lb;
