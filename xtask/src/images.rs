@@ -46,7 +46,7 @@ fn layer(program: &Path) -> Result<Vec<u8>> {
         let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
         tar.append_data(&mut header(tar::EntryType::Regular, 0o755, bytes.len() as u64), path, bytes.as_slice())?;
     }
-    for applet in sh::read(sh::command(busybox).arg("--list"))?.lines() {
+    for applet in sh::read(sh::command(busybox).arg("--list"))?.lines().filter(|applet| *applet != "busybox") {
         tar.append_link(&mut header(tar::EntryType::Symlink, 0o777, 0), format!("bin/{applet}"), "busybox")?;
     }
     let files = [

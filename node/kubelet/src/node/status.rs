@@ -16,6 +16,8 @@ const IMAGES_MAX: usize = 50;
 /// upstream's hard eviction thresholds: below them the node is under pressure.
 const MEMORY_AVAILABLE_MIN: i64 = 100 << 20;
 const DISK_AVAILABLE_MIN_PERCENT: u64 = 10;
+/// Ten percent of a large disk is room for hundreds of images: with so much free there is no pressure.
+const DISK_AVAILABLE_ENOUGH: u64 = 4 << 30;
 const PIDS_AVAILABLE_MIN_PERCENT: u64 = 10;
 
 /// The changing part.
@@ -64,7 +66,7 @@ pub(crate) async fn gather(kubelet: &Kubelet) -> Facts {
     facts.images = images(kubelet).await;
     facts.memory_pressure = machine::available_memory_bytes() < MEMORY_AVAILABLE_MIN && kubelet.machine.real;
     facts.disk_pressure = machine::filesystem(&kubelet.config.root_dir)
-        .is_some_and(|(size, free)| free * 100 < size * DISK_AVAILABLE_MIN_PERCENT);
+        .is_some_and(|(size, free)| free < DISK_AVAILABLE_ENOUGH && free * 100 < size * DISK_AVAILABLE_MIN_PERCENT);
     facts.pid_pressure =
         pids().is_some_and(|(used, max)| max.saturating_sub(used) * 100 < max * PIDS_AVAILABLE_MIN_PERCENT);
     facts
