@@ -108,9 +108,8 @@ impl Datapath {
         self.attach(hook, &name, &target)
     }
 
-    /// A device that is gone took its links with it; then only the pin is left to remove.
     pub(crate) fn detach_device(&self, hook: Hook, ifindex: u32) -> Result<()> {
-        link::detach_device(&self.directory.join(link::DIRECTORY), hook, ifindex)
+        self.programs.detach(hook, ifindex, &self.directory.join(link::DIRECTORY))
     }
 
     fn attach_cgroup(&self, hook: Hook, name: &str, path: &Path) -> Result<()> {

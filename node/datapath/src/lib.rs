@@ -13,6 +13,7 @@
 #![allow(unsafe_code)] // bpf(2) for what aya does not have, in `sys` alone.
 
 mod clock;
+mod clsact;
 mod config;
 mod error;
 mod garbage;
@@ -63,12 +64,21 @@ impl Datapath {
     ///
     /// Call it in the node's network namespace and in the mount namespace of its bpffs.
     pub fn open(config: Config) -> Result<Self> {
+        Self::open_with(config, object::TcAttach::Probe)
+    }
+
+    /// As on a kernel before 6.6, for tests.
+    #[doc(hidden)]
+    pub fn open_with_clsact(config: Config) -> Result<Self> {
+        Self::open_with(config, object::TcAttach::Clsact)
+    }
+
+    fn open_with(config: Config, tc: object::TcAttach) -> Result<Self> {
         let directory = config.directory();
         let links = directory.join(link::DIRECTORY);
         fs::create_dir_all(&links).map_err(|source| Error::Directory { path: links.clone(), source })?;
         object::require_bpffs(&config.bpffs)?;
-        let programs = Programs::load(&config, &directory)?;
-        programs.self_test()?;
+        let programs = Programs::load(&config, &directory, tc)?;
         let datapath = Self {
             services: Mutex::new(Services::open(&directory)?),
             pods: Mutex::new(Pods::open(&directory)?),
@@ -91,6 +101,7 @@ impl Datapath {
     /// network stack.
     pub fn remove(bpffs: &Path, node: &str) -> Result<()> {
         let directory = config::node_directory(bpffs, node);
+        clsact::detach_all();
         match fs::remove_dir_all(&directory) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::Directory { path: directory, source })

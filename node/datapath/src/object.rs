@@ -5,6 +5,7 @@ use std::{
     net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    sync::Mutex,
 };
 
 use aya::{
@@ -12,14 +13,19 @@ use aya::{
     programs::{Program, SchedClassifier, TestRun, TestRunOptions},
 };
 use ipnet::Ipv4Net;
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::{
+    net::if_::if_indextoname,
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
 use xebec_abi::{config::global, names::PINNED_MAPS};
 
 use crate::{
-    Config, Routing,
+    Config, Routing, clsact,
     error::{Error, Result},
     hook::Hook,
     link::{self, Target},
+    lock,
+    sys::{self, AttachType},
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xebec-datapath.o"));
@@ -28,55 +34,83 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xe
 /// include/uapi/linux/bpf.h).
 const TCX_NEXT: u32 = u32::MAX;
 
+/// How programs attach to devices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TcAttach {
+    /// TCX where the kernel has it.
+    Probe,
+    Clsact,
+}
+
 /// The loaded programs.
 #[derive(Debug)]
 pub struct Programs {
     fds: HashMap<Hook, OwnedFd>,
-    /// Kept for `BPF_PROG_TEST_RUN`.
-    ebpf: Ebpf,
+    /// What attaches clsact filters; `None` with TCX, whose links need only descriptors.
+    clsact: Option<Mutex<Ebpf>>,
 }
 
 impl Programs {
-    pub fn load(config: &Config, directory: &Path) -> Result<Self> {
+    /// Loads the programs and tests them.
+    pub fn load(config: &Config, directory: &Path, tc: TcAttach) -> Result<Self> {
         let ebpf = match load(config, Some(directory), true) {
             // `bpf_set_retval` is 5.18's (b44123b4a3dc): before it a refused connection is EPERM.
             Err(Error::Program { program, .. }) if program.starts_with("sock") => load(config, Some(directory), false)?,
             loaded => loaded?,
         };
+        self_test(&ebpf)?;
         let mut fds = HashMap::new();
         for hook in Hook::SOCKET.into_iter().chain(Hook::DEVICE) {
             fds.insert(hook, descriptor(&ebpf, hook)?);
         }
-        Ok(Self { fds, ebpf })
-    }
-
-    /// Runs a program in the kernel on a packet that it must leave alone, before it meets any other.
-    pub fn self_test(&self) -> Result<()> {
-        // An ARP request, padded to Ethernet's minimum.
-        let mut arp = [0u8; 60];
-        arp[..6].fill(0xff);
-        arp[12..14].copy_from_slice(&[0x08, 0x06]);
-        for hook in Hook::DEVICE {
-            let program = hook.program();
-            let failed = |reason: String| Error::SelfTest { program, reason };
-            let Some(Program::SchedClassifier(classifier)) = self.ebpf.program(program) else {
-                return Err(Error::NoProgram { program });
-            };
-            let mut out = [0u8; 60];
-            let result = classifier
-                .test_run(TestRunOptions { data_in: Some(&arp), data_out: Some(&mut out), ..Default::default() })
-                .map_err(|error| failed(error.to_string()))?;
-            if result.return_value != TCX_NEXT || out != arp {
-                return Err(failed(format!("an ARP request got action {}", result.return_value)));
-            }
-        }
-        Ok(())
+        let tcx = tc == TcAttach::Probe && has_tcx(&fds);
+        Ok(Self { fds, clsact: (!tcx).then(|| Mutex::new(ebpf)) })
     }
 
     pub fn attach(&self, hook: Hook, target: &Target<'_>, pin: &Path) -> Result<()> {
+        if let (Some(ebpf), Target::Device { name, .. }) = (&self.clsact, target) {
+            return clsact::attach(&mut lock(ebpf), hook, name);
+        }
         let fd = self.fds.get(&hook).ok_or(Error::NoProgram { program: hook.program() })?;
         link::attach(hook, fd.as_fd(), target, pin)
     }
+
+    /// A device that is gone took its links and filters with it; then only the pin is left to remove.
+    pub fn detach(&self, hook: Hook, ifindex: u32, links: &Path) -> Result<()> {
+        if self.clsact.is_none() {
+            return link::detach_device(links, hook, ifindex);
+        }
+        if let Ok(name) = if_indextoname(ifindex) {
+            clsact::detach(hook, &name.to_string_lossy());
+        }
+        Ok(())
+    }
+}
+
+/// A kernel with TCX looks for the device and does not find it; one without does not know the attach type.
+fn has_tcx(fds: &HashMap<Hook, OwnedFd>) -> bool {
+    let attempt = |fd: &OwnedFd| sys::link_create(fd.as_fd(), i32::MAX.cast_unsigned(), AttachType::TcxIngress);
+    let refused = fds.get(&Hook::FromPod).and_then(|fd| attempt(fd).err());
+    refused.is_some_and(|error| error.raw_os_error() == Some(libc::ENODEV))
+}
+
+/// Runs a program in the kernel on a packet that it must leave alone, before it meets any other.
+fn self_test(ebpf: &Ebpf) -> Result<()> {
+    // An ARP request, padded to Ethernet's minimum.
+    let mut arp = [0u8; 60];
+    arp[..6].fill(0xff);
+    arp[12..14].copy_from_slice(&[0x08, 0x06]);
+    for hook in Hook::DEVICE {
+        let program = hook.program();
+        let failed = |reason: String| Error::SelfTest { program, reason };
+        let mut out = [0u8; 60];
+        let options = TestRunOptions { data_in: Some(&arp), data_out: Some(&mut out), ..Default::default() };
+        let result = classifier(ebpf, program)?.test_run(options).map_err(|error| failed(error.to_string()))?;
+        if result.return_value != TCX_NEXT || out != arp {
+            return Err(failed(format!("an ARP request got action {}", result.return_value)));
+        }
+    }
+    Ok(())
 }
 
 /// Creates or opens the maps and loads every program. Without a directory nothing is pinned.

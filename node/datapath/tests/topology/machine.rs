@@ -201,7 +201,12 @@ impl Node {
     }
 
     pub fn start_agent(&self) {
-        let datapath = open(&self.space.netns, &self.config);
+        self.start_agent_with(Datapath::open);
+    }
+
+    pub fn start_agent_with(&self, open: fn(Config) -> xebec_datapath::Result<Datapath>) {
+        let opened = self.space.netns.run(|| open(self.config.clone())).unwrap();
+        let datapath = opened.unwrap_or_else(|error| panic!("{}", chain(&error)));
         *self.datapath.datapath.write().unwrap() = Some(Arc::new(datapath));
     }
 

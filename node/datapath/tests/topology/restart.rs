@@ -81,6 +81,40 @@ async fn streams_survive_restarts_of_the_agent() {
     assert!(late.space.netns.run(|| tcp(addr(remote.ip, 80))).unwrap().contains(" sees "));
 }
 
+/// As before 6.6, where a filter that is not replaced but added would see every packet twice.
+#[tokio::test]
+async fn without_tcx_filters_do_the_same() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    node.stop_agent();
+    Datapath::remove(&node.config.bpffs, &node.config.node_name).unwrap();
+    node.start_agent_with(Datapath::open_with_clsact);
+    let (a, b) = (node.pod("a").await, node.pod("b").await);
+    serve(&b.space.netns, b.ip, 80, "b");
+    serve(&machine.outside.netns, OUTSIDE, 80, "outside");
+    node.put(VIP, 80, TCP, &[(b.ip, 80)]);
+    for _ in 0..2 {
+        let sees = |ip| format!("b sees {} peer {}", a.ip, addr(ip, 80));
+        for ip in [b.ip, VIP] {
+            assert_eq!(a.space.netns.run(|| tcp(addr(ip, 80))).unwrap(), sees(ip), "{}", node.report());
+        }
+        let said = a.space.netns.run(|| tcp(addr(OUTSIDE, 80))).unwrap();
+        assert!(said.starts_with(&format!("outside sees {}", node.config.node_ip)), "{said}");
+        node.stop_agent();
+        node.start_agent_with(Datapath::open_with_clsact);
+    }
+    let filters = || {
+        let uplink = ["filter", "show", "dev", "eth0", "ingress"];
+        let output = std::process::Command::new("tc").args(uplink).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).matches("name from_netdev").count()
+    };
+    assert_eq!(node.space.netns.run(filters).unwrap(), 1, "replaced, not added");
+    node.stop_agent();
+    let remove = || Datapath::remove(&node.config.bpffs, &node.config.node_name);
+    node.space.netns.run(remove).unwrap().unwrap();
+    assert_eq!(node.space.netns.run(filters).unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_swap_under_load_loses_no_connection() {
     let machine = Machine::new(1, true).await;

@@ -178,3 +178,71 @@ async fn session_affinity_binds_a_client_to_a_backend() {
         assert_eq!(by_socket(), second);
     }
 }
+
+/// A client that keeps its socket, and so its flow, when the backend it got goes away.
+#[tokio::test]
+async fn a_udp_flow_to_a_backend_that_is_gone_finds_another() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let client = node.pod("client").await;
+    let (a, b) = (node.pod("a").await, node.pod("b").await);
+    serve(&a.space.netns, a.ip, 8080, "a");
+    serve(&b.space.netns, b.ip, 8080, "b");
+    let socket = client.space.netns.run(|| std::net::UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+    let ask = || {
+        socket.send_to(b"?", (VIP, 80)).unwrap();
+        let mut buffer = [0; 100];
+        let (_, from) = socket.recv_from(&mut buffer).unwrap();
+        assert_eq!(from, addr(VIP, 80));
+        char::from(buffer[0])
+    };
+    put_both(node, &[(a.ip, 8080)]);
+    assert_eq!(ask(), 'a');
+    put_both(node, &[(b.ip, 8080)]);
+    let collected = node.datapath().collect_stale().unwrap();
+    assert_eq!(collected.stale, 1);
+    assert_eq!(ask(), 'b');
+    assert_eq!(node.datapath().collect_stale().unwrap().stale, 0);
+}
+
+/// The maps hold exactly what was put, whatever came before: the same services, other backends, moved frontends.
+#[tokio::test]
+async fn the_maps_hold_what_was_put() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let datapath = node.datapath();
+    let backend = |last: u8| (Ipv4Addr::new(10, 244, 1, last), 8080);
+    let vip = |last: u8| Ipv4Addr::new(10, 96, 1, last);
+    let one = |last, backends: &[_]| crate::machine::service(vip(last), 80, TCP, backends);
+    let check = |expected: &[(u8, &[u8])]| {
+        let mut programmed = datapath.frontends().unwrap();
+        programmed.sort_by_key(|programmed| programmed.frontend.key);
+        let programmed: Vec<_> = programmed
+            .iter()
+            .map(|p| (p.frontend.key.addr, p.backends.iter().map(|b| (b.addr, b.port)).collect::<Vec<_>>()))
+            .collect();
+        let backends = |all: &[u8]| all.iter().map(|last| backend(*last)).collect::<Vec<_>>();
+        let expected: Vec<_> = expected.iter().map(|(last, all)| (vip(*last), backends(all))).collect();
+        assert_eq!(programmed, expected);
+    };
+    datapath.put_services(&[one(1, &[backend(1), backend(2)]), one(2, &[])]).unwrap();
+    check(&[(1, &[1, 2]), (2, &[])]);
+    // The same frontend twice in one call: the last state counts.
+    datapath.put_services(&[one(1, &[backend(3)]), one(2, &[backend(4)]), one(1, &[backend(5)])]).unwrap();
+    check(&[(1, &[5]), (2, &[4])]);
+    // Both addresses become one service.
+    let mut both = one(1, &[backend(6)]);
+    both.frontends.extend(one(2, &[]).frontends);
+    datapath.put_service(&both).unwrap();
+    check(&[(1, &[6]), (2, &[6])]);
+    assert!(datapath.remove_frontend(&both.frontends[0].key).unwrap());
+    assert!(!datapath.remove_frontend(&both.frontends[0].key).unwrap());
+    check(&[(2, &[6])]);
+    node.stop_agent();
+    node.start_agent();
+    let datapath = node.datapath();
+    datapath.put_service(&one(3, &[backend(7)])).unwrap();
+    let ids: BTreeSet<_> = datapath.frontends().unwrap().iter().map(|p| p.service).collect();
+    assert_eq!(ids.len(), 2, "a restarted agent gives out no id that is in use");
+}

@@ -1,0 +1,83 @@
+//! Kernels before 6.6 have no TCX: programs attach as filters of the clsact qdisc, which stay when the agent goes, and
+//! are replaced in place.
+
+use aya::{
+    Ebpf,
+    programs::{
+        Program, SchedClassifier, TcAttachType,
+        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
+    },
+};
+
+use crate::{
+    error::{Error, Result},
+    hook::Hook,
+    sys::AttachType,
+};
+
+/// Ours among the filters of a device: "xb".
+const PRIORITY: u16 = 0x7862;
+const HANDLE: TcHandle = TcHandle::new(0, 1);
+
+/// Puts the hook's program on a device, in place of the one that an earlier agent put there.
+pub fn attach(ebpf: &mut Ebpf, hook: Hook, device: &str) -> Result<()> {
+    let program = hook.program();
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Link {
+        operation: "attach",
+        program,
+        target: device.to_owned(),
+        source: std::io::Error::other(source),
+    };
+    // It is there from an earlier attachment, or its absence makes the next step fail.
+    let _ = qdisc_add_clsact(device);
+    let Some(Program::SchedClassifier(classifier)) = ebpf.program_mut(program) else {
+        return Err(Error::NoProgram { program });
+    };
+    if replace(classifier, hook, device) {
+        return Ok(());
+    }
+    let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+    let id = classifier
+        .attach_with_options(device, direction(hook), TcAttachOptions::Netlink(options))
+        .map_err(|source| failed(Box::new(source)))?;
+    // A link that is dropped detaches; this one must outlive us.
+    std::mem::forget(classifier.take_link(id).map_err(|source| failed(Box::new(source)))?);
+    Ok(())
+}
+
+/// False if there is no filter of ours.
+fn replace(classifier: &mut SchedClassifier, hook: Hook, device: &str) -> bool {
+    let Ok(link) = existing(hook, device) else { return false };
+    let Ok(id) = classifier.attach_to_link(link) else { return false };
+    if let Ok(link) = classifier.take_link(id) {
+        std::mem::forget(link);
+    }
+    true
+}
+
+/// Takes the hook's filter off a device. Absent is success.
+pub fn detach(hook: Hook, device: &str) {
+    // Dropping the link removes the filter.
+    drop(existing(hook, device));
+}
+
+fn existing(hook: Hook, device: &str) -> std::io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(device, direction(hook), PRIORITY, HANDLE, None)
+}
+
+fn direction(hook: Hook) -> TcAttachType {
+    match hook.attach_type() {
+        AttachType::TcxEgress => TcAttachType::Egress,
+        _ => TcAttachType::Ingress,
+    }
+}
+
+/// Takes our filters off every device of this network namespace.
+pub fn detach_all() {
+    for interface in nix::net::if_::if_nameindex().iter().flatten() {
+        let device = interface.name().to_string_lossy();
+        // One hook of each direction: filters are found by direction and priority.
+        detach(Hook::FromPod, &device);
+        detach(Hook::ToPod, &device);
+    }
+}
