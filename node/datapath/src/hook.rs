@@ -141,7 +141,12 @@ fn cgroups(config: &Config) -> Vec<(&'static str, &Path)> {
     cgroups
 }
 
-fn interface(ifindex: u32) -> Result<String> {
-    let name = if_indextoname(ifindex).map_err(|errno| Error::Interface { ifindex, source: errno.into() })?;
-    Ok(name.to_string_lossy().into_owned())
+/// The name of a device, in the calling thread's network namespace.
+pub(crate) fn interface(ifindex: u32) -> Result<String> {
+    let name = if_indextoname(ifindex).map(|name| name.to_string_lossy().into_owned());
+    match name {
+        Ok(name) if !name.is_empty() => Ok(name),
+        // nix 0.31 takes the null pointer that says "no such device" for a name.
+        _ => Err(Error::Interface { ifindex, source: std::io::Error::from_raw_os_error(libc::ENXIO) }),
+    }
 }

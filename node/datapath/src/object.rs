@@ -13,16 +13,13 @@ use aya::{
     programs::{Program, SchedClassifier, TestRun, TestRunOptions},
 };
 use ipnet::Ipv4Net;
-use nix::{
-    net::if_::if_indextoname,
-    sys::statfs::{BPF_FS_MAGIC, statfs},
-};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use xebec_abi::{config::global, names::PINNED_MAPS};
 
 use crate::{
     Config, Routing, clsact,
     error::{Error, Result},
-    hook::Hook,
+    hook::{Hook, interface},
     link::{self, Target},
     lock,
     sys::{self, AttachType},
@@ -80,8 +77,8 @@ impl Programs {
         if self.clsact.is_none() {
             return link::detach_device(links, hook, ifindex);
         }
-        if let Ok(name) = if_indextoname(ifindex) {
-            clsact::detach(hook, &name.to_string_lossy());
+        if let Ok(name) = interface(ifindex) {
+            clsact::detach(hook, &name);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use xebec_abi::{Addr4, Pod4, limits::PODS_MAX, names};
 use crate::{
     Datapath,
     error::{Error, Result},
-    hook::Hook,
+    hook::{Hook, interface},
     lock,
     table::Table,
 };
@@ -58,12 +58,18 @@ impl Datapath {
     /// Puts the programs of this agent on every adopted pod; forgets pods whose interface is gone.
     pub(crate) fn adopt_pods(&self) -> Result<()> {
         for pod in self.pods() {
-            if interface_exists(pod.host_ifindex) {
-                self.attach_device(Hook::FromPod, pod.host_ifindex)?;
-                self.attach_device(Hook::ToPod, pod.host_ifindex)?;
-            } else {
-                tracing::info!(ip = %pod.ip, ifindex = pod.host_ifindex, "pod interface is gone");
-                lock(&self.pods).remove(pod.ip)?;
+            let attached = self
+                .attach_device(Hook::FromPod, pod.host_ifindex)
+                .and_then(|()| self.attach_device(Hook::ToPod, pod.host_ifindex));
+            // It may go at any moment, also between the two.
+            match attached {
+                Err(_) if interface(pod.host_ifindex).is_err() => {
+                    tracing::info!(ip = %pod.ip, ifindex = pod.host_ifindex, "pod interface is gone");
+                    lock(&self.pods).remove(pod.ip)?;
+                    self.detach_device(Hook::FromPod, pod.host_ifindex)?;
+                    self.detach_device(Hook::ToPod, pod.host_ifindex)?;
+                }
+                attached => attached?,
             }
         }
         Ok(())
@@ -111,8 +117,4 @@ fn endpoint((addr, pod): (&Addr4, &Pod4)) -> PodEndpoint {
         host_mac: pod.host_mac,
         netns_cookie: pod.netns_cookie,
     }
-}
-
-fn interface_exists(ifindex: u32) -> bool {
-    nix::net::if_::if_indextoname(ifindex).is_ok()
 }

@@ -146,6 +146,29 @@ async fn a_swap_under_load_loses_no_connection() {
 }
 
 #[tokio::test]
+async fn a_pod_that_goes_while_no_agent_runs_is_forgotten() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let (stays, goes) = (node.pod("stays").await, node.pod("goes").await);
+    let links = node.config.bpffs.join("xebec").join(&node.config.node_name).join("v1/links");
+    let pins = || fs::read_dir(&links).unwrap().count();
+    let before = pins();
+    node.stop_agent();
+    drop(goes);
+    let handle = xebec_netlink::Handle::in_netns(&node.space.netns).unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    // A pod's device goes with its namespace, some time after the last reference to it.
+    while handle.links().await.unwrap().iter().filter(|link| link.kind == "veth").count() > 2 {
+        assert!(tokio::time::Instant::now() < deadline, "the pod's device is still there");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    node.start_agent();
+    let pods: Vec<_> = node.datapath().pods().iter().map(|pod| pod.ip).collect();
+    assert_eq!(pods, [stays.ip]);
+    assert_eq!(pins(), before - 2);
+}
+
+#[tokio::test]
 async fn removal_leaves_nothing() {
     let machine = Machine::new(1, true).await;
     let node = &machine.nodes[0];
