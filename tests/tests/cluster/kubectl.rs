@@ -27,7 +27,7 @@ fn reading(kubectl: &Kubectl, namespace: &str) {
         "name",
         "jsonpath={.items[*].metadata.name}",
         "custom-columns=N:.metadata.name",
-        "go-template={{len .items}}",
+        "'go-template={{len .items}}'",
     ] {
         assert!(!kubectl.ok(&format!("get nodes -o {output}")).is_empty(), "-o {output}");
     }

@@ -80,7 +80,7 @@ fn pods_run_as_their_specs_say() {
     assert_eq!(exec("cat /settings/file.txt"), "from-config");
     assert_eq!(exec("cat /hidden/password"), "s3cret");
     let ip = kubectl.ok("get pod full -o jsonpath={.status.podIP}");
-    assert_eq!(exec("printenv POD_IP").trim(), ip);
+    assert_eq!(exec("sh -c 'echo $POD_IP'").trim(), ip);
     let token = exec("cat /var/run/secrets/kubernetes.io/serviceaccount/token");
     assert_eq!(token.matches('.').count(), 2, "a JWT: {token}");
     assert!(kubectl.ok("logs full").contains("started green"));
