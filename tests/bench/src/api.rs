@@ -26,6 +26,9 @@ pub fn run(report: &mut Report, xebec: &Path, smoke: bool) -> Result<()> {
     Ok(())
 }
 
+/// One value of a run.
+type Pick = fn(&Measured) -> f64;
+
 /// One run against one store.
 struct Measured {
     ready: Duration,
@@ -40,8 +43,8 @@ struct Measured {
 
 impl Measured {
     fn zip(&self, other: &Self) -> Vec<(&'static str, &'static str, f64, f64)> {
-        let pick = |f: fn(&Self) -> f64| (f(self), f(other));
-        let rows: [(&str, &str, fn(&Self) -> f64); 7] = [
+        let pick = |f: Pick| (f(self), f(other));
+        let rows: [(&str, &str, Pick); 7] = [
             ("start_to_readyz", "ms", |m| millis(m.ready)),
             ("server_idle_rss", "MiB", |m| m.idle_kib as f64 / 1024.0),
             ("creates", "/s", |m| m.creates_per_s),

@@ -22,7 +22,7 @@ const TCP: u8 = 6;
 pub fn connect(report: &mut Report, smoke: bool) -> Result<()> {
     let (sizes, samples): (&[u32], usize) = if smoke { (&[1, 100], 200) } else { (&[1, 1_000, 10_000], 5_000) };
     let bench = Bench::new()?;
-    let _server = bench.serve()?;
+    bench.serve()?;
     for &size in sizes {
         let services = Services::new(size, &bench.backends());
         // The last one: rules that are walked in order cost most there.

@@ -99,8 +99,7 @@ fn traffic(routing: &'static str) {
     let refused = kubectl.fails("exec client -- demo get http://nobody", None);
     assert!(!refused.contains("timed out"), "a service without backends must refuse at once: {refused}");
     // The API server answers plain text with a TLS alert: it was reached, from a masqueraded address.
-    let alert = kubectl.fails("exec client -- demo tcp kubernetes:443 hello", None);
-    assert!(!alert.contains("connect to"), "{alert}");
+    kubectl.ok("exec client -- demo tcp kubernetes:443 hello");
     masquerade(&cluster, &kubectl);
     for node in ["node-1", "node-2"] {
         // No iptables or nftables rule anywhere: that is the point.
