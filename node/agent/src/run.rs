@@ -2,21 +2,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use xebec_client::Informers;
 use xebec_client::bootstrap::{Join, JoinError, Joined, join};
 use xebec_client::identity::Identity;
-use xebec_client::{Informers, chain};
 use xebec_datapath::Datapath;
 
 use crate::withdraw::WithdrawFromServices;
 use crate::{Config, cidr, dns, network, pause, remotes, services};
-
-/// Flows that ended are looked for this often.
-const GARBAGE_PERIOD: Duration = Duration::from_secs(10);
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -102,7 +98,7 @@ async fn start_network(config: &Config, informers: &Informers, stop: &Cancellati
     let remotes = remotes::follow(informers.clone(), name, network.pods, Arc::clone(&datapath));
     parts.add("routes", endless(remotes));
     parts.add("DNS", endless(dns::supervise(config.clone(), gateway)));
-    parts.add("garbage collection", endless(collect_garbage(datapath)));
+    parts.add("garbage collection", endless(datapath.maintain(stop.clone())));
     Ok(parts)
 }
 
@@ -140,18 +136,6 @@ fn follow_services(
     let config = xebec_services::Config::new(node_name);
     let sink = Arc::new(services::DatapathSink(datapath));
     async move { xebec_services::run(&informers, config, sink, Arc::default(), stop).await }
-}
-
-async fn collect_garbage(datapath: Arc<Datapath>) {
-    loop {
-        tokio::time::sleep(GARBAGE_PERIOD).await;
-        let datapath = Arc::clone(&datapath);
-        match tokio::task::spawn_blocking(move || datapath.collect_garbage()).await {
-            Ok(Ok(collected)) => tracing::debug!(?collected, "ended flows forgotten"),
-            Ok(Err(error)) => tracing::warn!(error = chain(&error), "ended flows not looked for"),
-            Err(error) => tracing::warn!(%error, "garbage collection panicked"),
-        }
-    }
 }
 
 async fn endless(task: impl Future<Output = ()>) -> Result<(), AnyError> {
