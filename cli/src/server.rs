@@ -37,7 +37,7 @@ pub struct Server {
     bind_address: IpAddr,
     #[arg(long, default_value_t = 6443)]
     secure_port: u16,
-    /// The address that nodes and pods reach [default: the one of the default route]
+    /// The address that nodes and pods reach [default: --bind-address, or the one of the default route]
     #[arg(long)]
     advertise_address: Option<IpAddr>,
     /// Further names and addresses in the serving certificate
@@ -84,7 +84,8 @@ impl Server {
     /// A flag that cannot be used, a store that cannot be opened, or a part that ended.
     pub async fn run(self) -> Result<()> {
         std::fs::create_dir_all(&self.data_dir).with_context(|| format!("create {}", self.data_dir.display()))?;
-        let advertise = self.advertise_address.map_or_else(default_address, Ok)?;
+        let bound = Some(self.bind_address).filter(|address| !address.is_unspecified());
+        let advertise = self.advertise_address.or(bound).map_or_else(default_address, Ok)?;
         let pki = Arc::new(self.pki(advertise)?);
         let token = join_token(&self.data_dir, &pki)?;
         let store = self.store().await?;

@@ -59,9 +59,9 @@ impl Services {
         let mut rules = String::from(
             "table ip kube-proxy {\n map service-ips { type ipv4_addr . inet_proto . inet_service : verdict; }\n",
         );
-        rules += " chain services { ip daddr . meta l4proto . th dport vmap @service-ips }\n";
-        rules += " chain nat-output { type nat hook output priority -100; jump services }\n";
-        rules += " chain nat-prerouting { type nat hook prerouting priority -100; jump services }\n}\n";
+        rules += " chain services { ip daddr . meta l4proto . th dport vmap @service-ips; }\n";
+        rules += " chain nat-output { type nat hook output priority -100; jump services; }\n";
+        rules += " chain nat-prerouting { type nat hook prerouting priority -100; jump services; }\n}\n";
         for (n, ip) in self.frontends.iter().enumerate() {
             rules += &self.nft_service(n, *ip);
         }

@@ -159,8 +159,7 @@ impl Bench {
     }
 
     fn datapath(&self) -> Result<Datapath> {
-        let handle = self.client.handle()?;
-        let uplink = self.runtime.block_on(handle.link("eth0"))?.index;
+        let uplink = self.runtime.block_on(async { anyhow::Ok(self.client.handle()?.link("eth0").await?.index) })?;
         let config = Config {
             node_name: "bench".to_owned(),
             bpffs: self.bpffs.path().to_path_buf(),
