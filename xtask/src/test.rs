@@ -28,8 +28,9 @@ const STAGES: &[Stage] = &[
     }),
     ("release build", || up::release().map(drop)),
     ("benchmark smoke", || bench::Bench::smoke().run()),
-    // The last stage: its closing lines are the closing lines of the run.
     ("tests", tests),
+    // The last stage: its closing lines are the closing lines of the run.
+    ("clusters", clusters),
 ];
 
 impl Test {
@@ -47,11 +48,21 @@ impl Test {
     }
 }
 
-/// Unit, property, differential, topology and cluster tests, in one nextest run.
+/// Unit, property, differential and topology tests.
 fn tests() -> Result<()> {
+    nextest(&["--workspace", "--exclude", "xebec-tests"])
+}
+
+/// Whole clusters, alone on the machine: they look at what is left on it.
+fn clusters() -> Result<()> {
+    nextest(&["--package", "xebec-tests"])
+}
+
+fn nextest(packages: &[&str]) -> Result<()> {
     sh::run(
         sh::cargo()
-            .args(["nextest", "run", "--workspace", "--no-fail-fast"])
+            .args(["nextest", "run", "--no-fail-fast"])
+            .args(packages)
             .env("XEBEC", sh::target_dir().join("release/xebec"))
             .env("XEBEC_DEMO_IMAGE", images::demo()?)
             .env("XEBEC_DEMO", sh::target_dir().join("release/demo"))
