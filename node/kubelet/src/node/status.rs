@@ -16,7 +16,8 @@ const IMAGES_MAX: usize = 50;
 /// upstream's hard eviction thresholds: below them the node is under pressure.
 const MEMORY_AVAILABLE_MIN: i64 = 100 << 20;
 const DISK_AVAILABLE_MIN_PERCENT: u64 = 10;
-/// Ten percent of a large disk is room for hundreds of images: with so much free there is no pressure.
+/// With so much free there is no pressure, whatever the percentage. Upstream has no such rule: there a large disk that
+/// is nearly full, as development machines have, takes no pods. Not configurable yet.
 const DISK_AVAILABLE_ENOUGH: u64 = 4 << 30;
 const PIDS_AVAILABLE_MIN_PERCENT: u64 = 10;
 
