@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 const TABLE: &str = "api/schema/src/table.txt";
 
 pub fn run(check: bool) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent folder")?;
+    let root = &crate::sh::root();
     let scratch = env::temp_dir().join(format!("xebec-codegen-{}", std::process::id()));
     fs::create_dir_all(&scratch)?;
     let made = generate(&scratch);
