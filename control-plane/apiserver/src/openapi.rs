@@ -1,39 +1,62 @@
-//! `/openapi/v2` and `/openapi/v3`: rendered once, then bytes.
+//! `/openapi/v2` and `/openapi/v3`: rendered when they are asked for, kept while they are in use.
+
+mod gnostic;
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::time::Instant;
 use xebec_machinery::{GroupVersion, Status};
 use xebec_schema::openapi;
 
+use crate::app::App;
 use crate::body::Body;
 use crate::pipeline::tagged;
 
-/// Documents by path; each is rendered when it is first asked for.
-static RENDERED: LazyLock<Mutex<HashMap<String, Bytes>>> = LazyLock::new(Mutex::default);
+const JSON: &str = "application/json";
+/// What clients ask for; `@` is not allowed in a media type, so the answer has a name of its own (kube-openapi's `handler`).
+const PROTOBUF_ASKED: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+const PROTOBUF: &str = PROTOBUF_ASKED[1];
+
+/// Documents are some megabytes; those that nobody asks for go.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A document that was rendered.
+struct Rendered {
+    bytes: Bytes,
+    used: Instant,
+}
+
+/// Documents by media type and path.
+static RENDERED: LazyLock<Mutex<HashMap<(&str, String), Rendered>>> = LazyLock::new(Mutex::default);
+
+/// Drops documents that were not asked for in a while, until the server stops.
+pub async fn forget_idle(app: Arc<App>) {
+    while tokio::time::timeout(IDLE, app.stop.cancelled()).await.is_err() {
+        let mut rendered = RENDERED.lock();
+        rendered.retain(|_, document| document.used.elapsed() < IDLE);
+        rendered.shrink_to_fit();
+    }
+}
 
 pub fn serve(path: &[&str], query: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let json = ["application/json", "*/*", "application/*"].iter().any(|t| accept.contains(t));
-    if !accept.is_empty() && !json {
-        // OpenAPI as protobuf is a schema of its own; clients fall back to what JSON offers.
-        return Err(match path {
-            ["v2"] => Status::not_found_path(),
-            _ => Status::not_acceptable(&["application/json"]),
-        });
-    }
+    let format = accepted(path, headers)?;
     let document = match path {
-        ["v2"] => rendered(path, || Some(openapi::v2())),
-        ["v3"] => rendered(path, || Some(openapi::v3_index())),
-        ["v3", "api", version] => rendered(path, || openapi::v3(&GroupVersion::new("", *version))),
-        ["v3", "apis", group, version] => rendered(path, || openapi::v3(&GroupVersion::new(*group, *version))),
+        ["v2"] => rendered(path, format, || Some(openapi::v2())),
+        ["v3"] => rendered(path, format, || Some(openapi::v3_index())),
+        ["v3", "api", version] => rendered(path, format, || openapi::v3(&GroupVersion::new("", *version))),
+        ["v3", "apis", group, version] => rendered(path, format, || openapi::v3(&GroupVersion::new(*group, *version))),
         _ => None,
     };
-    let mut response = tagged(headers, "application/json", document.ok_or_else(Status::not_found_path)?);
+    let mut response = tagged(headers, format, document.ok_or_else(Status::not_found_path)?);
     if query.contains("hash=") {
         // The URL changes with the content.
         let forever = HeaderValue::from_static("public, immutable");
@@ -42,12 +65,31 @@ pub fn serve(path: &[&str], query: &str, headers: &HeaderMap) -> Result<Response
     Ok(response)
 }
 
-fn rendered(path: &[&str], render: impl FnOnce() -> Option<Value>) -> Option<Bytes> {
-    let key = path.join("/");
-    if let Some(bytes) = RENDERED.lock().get(&key) {
-        return Some(bytes.clone());
+/// The first media type of the Accept header that the path has.
+fn accepted(path: &[&str], headers: &HeaderMap) -> Result<&'static str, Status> {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
+    let format = |clause: &str| match clause.split(';').next().unwrap_or_default().trim() {
+        JSON | "*/*" | "application/*" => Some(JSON),
+        asked if path == ["v2"] && PROTOBUF_ASKED.contains(&asked) => Some(PROTOBUF),
+        _ => None,
+    };
+    accept.split(',').find_map(format).ok_or_else(|| match path {
+        ["v2"] => Status::not_acceptable(&[JSON, PROTOBUF_ASKED[0], PROTOBUF_ASKED[1]]),
+        _ => Status::not_acceptable(&[JSON]),
+    })
+}
+
+fn rendered(path: &[&str], format: &'static str, render: impl FnOnce() -> Option<Value>) -> Option<Bytes> {
+    let key = (format, path.join("/"));
+    if let Some(document) = RENDERED.lock().get_mut(&key) {
+        document.used = Instant::now();
+        return Some(document.bytes.clone());
     }
-    let bytes = Bytes::from(serde_json::to_vec(&render()?).ok()?);
-    RENDERED.lock().insert(key, bytes.clone());
+    let document = render()?;
+    let bytes = Bytes::from(match format {
+        PROTOBUF => gnostic::encode(&document),
+        _ => serde_json::to_vec(&document).ok()?,
+    });
+    RENDERED.lock().insert(key, Rendered { bytes: bytes.clone(), used: Instant::now() });
     Some(bytes)
 }

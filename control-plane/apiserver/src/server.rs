@@ -98,6 +98,7 @@ impl Server {
         tasks.spawn(hooks::run(app.clone()));
         tasks.spawn(hooks::renew(app.clone()));
         tasks.spawn(event_ttl::run(app.clone()));
+        tasks.spawn(crate::openapi::forget_idle(app.clone()));
         Ok(Self { app, tasks, addresses })
     }
 
