@@ -18,6 +18,7 @@ pub use k8s_openapi::ByteString;
 pub use k8s_openapi::api::apps::v1 as apps;
 pub use k8s_openapi::api::authentication::v1 as authentication;
 pub use k8s_openapi::api::authorization::v1 as authorization;
+pub use k8s_openapi::api::batch::v1 as batch;
 pub use k8s_openapi::api::certificates::v1 as certificates;
 pub use k8s_openapi::api::coordination::v1 as coordination;
 pub use k8s_openapi::api::core::v1 as core;
@@ -28,4 +29,5 @@ pub use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     Condition, LabelSelector, LabelSelectorRequirement, MicroTime, ObjectMeta, OwnerReference, Time,
 };
+pub use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

@@ -15,6 +15,15 @@ pub mod label {
     pub const ENDPOINTSLICE_SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
     pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
     pub const CONTROLLER_REVISION_HASH: &str = "controller-revision-hash";
+    /// On a ControllerRevision: the hash of its data.
+    pub const REVISION_DATA_HASH: &str = "controller.kubernetes.io/hash";
+    pub const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
+    pub const STATEFULSET_POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
+    pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+    pub const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+    pub const JOB_COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+    pub const LEGACY_JOB_NAME: &str = "job-name";
+    pub const LEGACY_CONTROLLER_UID: &str = "controller-uid";
     pub const EXCLUDE_FROM_LOAD_BALANCERS: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 }
 
@@ -35,6 +44,10 @@ pub mod annotation {
     pub const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
     pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
     pub const DESCRIPTION: &str = "kubernetes.io/description";
+    pub const JOB_COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+    pub const JOB_INDEX_FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-failure-count";
+    pub const JOB_INDEX_IGNORED_FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
+    pub const CRONJOB_SCHEDULED_TIMESTAMP: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 }
 
 /// Taint keys and effects.
@@ -73,6 +86,12 @@ pub mod condition {
     pub const AVAILABLE: &str = "Available";
     pub const PROGRESSING: &str = "Progressing";
     pub const REPLICA_FAILURE: &str = "ReplicaFailure";
+
+    pub const COMPLETE: &str = "Complete";
+    pub const FAILED: &str = "Failed";
+    pub const FAILURE_TARGET: &str = "FailureTarget";
+    pub const SUCCESS_CRITERIA_MET: &str = "SuccessCriteriaMet";
+    pub const SUSPENDED: &str = "Suspended";
 }
 
 /// Finalizers.
@@ -80,6 +99,7 @@ pub mod finalizer {
     pub const FOREGROUND_DELETION: &str = "foregroundDeletion";
     pub const ORPHAN: &str = "orphan";
     pub const KUBERNETES: &str = "kubernetes";
+    pub const JOB_TRACKING: &str = "batch.kubernetes.io/job-tracking";
 }
 
 /// Namespaces that exist in every cluster.

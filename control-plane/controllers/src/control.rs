@@ -1,4 +1,11 @@
-//! What controllers that own objects share: owner references, adoption, expectations, batches.
+//! What controllers share: the loop over a queue, owner references, adoption, expectations, batches.
+
+pub(crate) mod hash;
+pub(crate) mod pods;
+pub(crate) mod reconcile;
+
+pub(crate) use pods::Resource;
+pub(crate) use reconcile::{Reconcile, after, run};
 
 use futures::StreamExt;
 use std::collections::{HashMap, HashSet};
@@ -7,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use xebec_client::informer::Object;
-use xebec_client::{Api, Change, Client, Error, Informer, Patch, PatchParams, Resource};
+use xebec_client::{Api, Change, Client, Error, Informer, Patch, PatchParams, PostParams};
 use xebec_types::core::{Pod, PodTemplateSpec};
 use xebec_types::{ObjectMeta, OwnerReference, object};
 
@@ -19,7 +26,7 @@ const STALE_FOR_MOST: Duration = Duration::from_secs(5);
 const IN_FLIGHT: usize = 64;
 
 /// The reference that makes `owner` the controller of what carries it.
-pub(crate) fn controller_ref<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
+pub(crate) fn controller_ref<K: xebec_client::Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
     OwnerReference {
         api_version: K::api_version(&()).into_owned(),
         kind: K::kind(&()).into_owned(),
@@ -71,13 +78,11 @@ pub(crate) fn claim(meta: &ObjectMeta, owner: &ObjectMeta, selected: bool) -> Cl
 }
 
 /// Writes the owner references of an object, unless it changed since it was read.
-pub(crate) async fn write_owners<K>(client: &Client, object: &K, owners: Vec<OwnerReference>) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = xebec_client::kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
+pub(crate) async fn write_owners<K: Resource>(
+    client: &Client,
+    object: &K,
+    owners: Vec<OwnerReference>,
+) -> Result<(), Error> {
     let meta = object.meta();
     let patch = serde_json::json!({"metadata": {
         "uid": meta.uid,
@@ -89,33 +94,29 @@ where
     Ok(())
 }
 
-pub(crate) async fn adopt<K, O>(client: &Client, object: &K, owner: &O) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = xebec_client::kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-    O: Resource<DynamicType = ()>,
-{
+pub(crate) async fn adopt<K: Resource, O: Resource>(client: &Client, object: &K, owner: &O) -> Result<(), Error> {
     let mut owners = object.meta().owner_references.clone().unwrap_or_default();
     owners.retain(|o| o.uid != object::uid(owner.meta()));
     owners.push(controller_ref(owner));
     write_owners(client, object, owners).await
 }
 
-pub(crate) async fn release<K>(client: &Client, object: &K, owner_uid: &str) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = xebec_client::kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
+pub(crate) async fn release<K: Resource>(client: &Client, object: &K, owner_uid: &str) -> Result<(), Error> {
     let mut owners = object.meta().owner_references.clone().unwrap_or_default();
     owners.retain(|o| o.uid != owner_uid);
     match write_owners(client, object, owners).await {
         // Gone, or changed: the next event brings the truth.
         Err(error) if xebec_client::is_not_found(&error) => Ok(()),
         other => other,
+    }
+}
+
+/// Writes the status that `object` carries, unless the object changed since it was read or is gone.
+pub(crate) async fn write_status<K: Resource + serde::Serialize>(client: &Client, object: &K) -> Result<(), Error> {
+    let api: Api<K> = Api::namespaced(client.clone(), object::namespace(object.meta()));
+    match api.replace_status(object::name(object.meta()), &PostParams::default(), object).await {
+        Err(error) if !xebec_client::is_not_found(&error) => Err(error),
+        _ => Ok(()),
     }
 }
 

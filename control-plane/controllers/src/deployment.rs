@@ -6,8 +6,8 @@ mod template;
 mod view;
 
 use crate::Context;
-use crate::control::{self, Claim, Written};
-use crate::replicaset::{self, BY_CONTROLLER};
+use crate::control::pods::{self, BY_CONTROLLER};
+use crate::control::{self, Claim, Reconcile, Written, after};
 use serde_json::json;
 use status::Progress;
 use std::sync::Arc;
@@ -17,14 +17,13 @@ use tokio_util::sync::CancellationToken;
 pub use view::View;
 use xebec_client::kube::api::Preconditions;
 use xebec_client::{
-    Api, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, Patch, PatchParams, PostParams, Workqueue, chain,
+    Api, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, Patch, PatchParams, PostParams, Workqueue,
     is_already_exists, is_conflict, is_not_found,
 };
 use xebec_types::apps::{Deployment, DeploymentStatus, ReplicaSet};
 use xebec_types::core::Pod;
 use xebec_types::{annotation, object, pod, time};
 
-const WORKERS: usize = 5;
 /// Status changes of ReplicaSets within this time make one sync.
 const GATHER: Duration = Duration::from_millis(5);
 
@@ -41,11 +40,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
     controller.watch();
     let (deployments, sets) = (&controller.deployments, &controller.sets);
     tokio::join!(deployments.synced(), sets.synced(), controller.pods.synced());
-    let sync = |key: Key| {
-        let controller = &controller;
-        async move { controller.reconcile(&key).await }
-    };
-    controller.queue.run(WORKERS, &stop, sync).await;
+    control::run(&controller, &stop).await;
 }
 
 struct Controller {
@@ -58,10 +53,27 @@ struct Controller {
     queue: Workqueue<Key>,
 }
 
+impl Reconcile for Controller {
+    const KIND: &'static str = "deployment";
+    const WORKERS: usize = 5;
+
+    fn queue(&self) -> &Workqueue<Key> {
+        &self.queue
+    }
+
+    async fn sync(&self, key: &Key) -> Result<Outcome, Error> {
+        let Some(deployment) = self.deployments.get_key(key) else { return Ok(Outcome::Done) };
+        if self.written.is_waiting(&deployment.metadata.uid.clone().unwrap_or_default()) {
+            return Ok(Outcome::After(GATHER));
+        }
+        Ok(after(self.roll(&deployment).await?))
+    }
+}
+
 impl Controller {
     fn watch(&self) {
-        self.sets.add_index(BY_CONTROLLER, |set| replicaset::controller_index(&set.metadata));
-        self.pods.add_index(BY_CONTROLLER, |pod| replicaset::controller_index(&pod.metadata));
+        self.sets.add_index(BY_CONTROLLER, |set| pods::controller_index(&set.metadata));
+        self.pods.add_index(BY_CONTROLLER, |pod| pods::controller_index(&pod.metadata));
         let queue = self.queue.clone();
         self.deployments.on_change(move |change| queue.add(change.key()));
         let (queue, deployments) = (self.queue.clone(), Arc::clone(&self.deployments));
@@ -99,22 +111,7 @@ impl Controller {
         });
     }
 
-    async fn reconcile(&self, key: &Key) -> Outcome {
-        let Some(deployment) = self.deployments.get_key(key) else { return Outcome::Done };
-        if self.written.is_waiting(&deployment.metadata.uid.clone().unwrap_or_default()) {
-            return Outcome::After(GATHER);
-        }
-        match self.sync(&deployment).await {
-            Ok(Some(wait)) => Outcome::After(wait),
-            Ok(None) => Outcome::Done,
-            Err(error) => {
-                tracing::debug!(deployment = %key, error = chain(&error), "sync failed");
-                Outcome::Retry
-            }
-        }
-    }
-
-    async fn sync(&self, deployment: &Arc<Deployment>) -> Result<Option<Duration>, Error> {
+    async fn roll(&self, deployment: &Arc<Deployment>) -> Result<Option<Duration>, Error> {
         let sets = self.claimed(deployment).await?;
         let view = View::new(deployment, &sets);
         let mut progress = Progress::None;
@@ -136,7 +133,7 @@ impl Controller {
     async fn claimed(&self, deployment: &Arc<Deployment>) -> Result<Vec<Arc<ReplicaSet>>, Error> {
         let client = &self.context.client;
         let uid = object::uid(&deployment.metadata);
-        let orphans = replicaset::orphans(object::namespace(&deployment.metadata));
+        let orphans = pods::orphans(object::namespace(&deployment.metadata));
         let mut sets = self.sets.by_index(BY_CONTROLLER, uid);
         sets.extend(self.sets.by_index(BY_CONTROLLER, &orphans));
         let mut own = Vec::new();
@@ -187,7 +184,7 @@ impl Controller {
             return Ok((Progress::None, Some(count.unwrap_or_default() + 1)));
         }
         if let Error::Api(status) = &error
-            && replicaset::is_terminating_namespace(status)
+            && pods::is_terminating_namespace(status)
         {
             return Ok((Progress::None, None));
         }

@@ -88,10 +88,10 @@ impl Controller {
         };
         match written {
             Ok(_) => Ok(()),
-            Err(Error::Api(status)) if crate::replicaset::is_terminating_namespace(&status) => Ok(()),
+            Err(Error::Api(status)) if crate::control::pods::is_terminating_namespace(&status) => Ok(()),
             Err(error) => {
                 if !is_already_exists(&error) && !xebec_client::is_conflict(&error) {
-                    let message = crate::replicaset::message(&error);
+                    let message = crate::control::pods::message(&error);
                     let message = format!("Failed to update endpoint {key}: {message}");
                     self.recorder.warning(&*service, "FailedToUpdateEndpoint", message);
                 }

@@ -120,7 +120,7 @@ impl Controller {
                 if !xebec_client::is_conflict(&error) {
                     let message = format!(
                         "Error updating Endpoint Slices for Service {key}: {}",
-                        crate::replicaset::message(&error)
+                        crate::control::pods::message(&error)
                     );
                     self.recorder.warning(&*service, "FailedToUpdateEndpointSlices", message);
                 }
@@ -158,7 +158,7 @@ impl Controller {
         let creates = plan.create.into_iter().map(|slice| async move {
             match api.create(&PostParams::default(), &slice).await {
                 Ok(created) => self.written.wrote(service, &created, &self.slices),
-                Err(Error::Api(status)) if crate::replicaset::is_terminating_namespace(&status) => {}
+                Err(Error::Api(status)) if crate::control::pods::is_terminating_namespace(&status) => {}
                 Err(error) => return Err(error),
             }
             Ok(())

@@ -87,7 +87,7 @@ impl Controller {
             };
             match written {
                 Ok(slice) => self.written.wrote(key, &slice, &self.slices),
-                Err(Error::Api(status)) if crate::replicaset::is_terminating_namespace(&status) => {}
+                Err(Error::Api(status)) if crate::control::pods::is_terminating_namespace(&status) => {}
                 Err(error) => return Err(error),
             }
             Ok(())

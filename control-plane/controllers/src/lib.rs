@@ -13,6 +13,7 @@ pub mod endpoints;
 pub mod endpointslice;
 pub mod endpointslicemirroring;
 pub mod garbagecollector;
+mod history;
 pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
@@ -20,6 +21,7 @@ pub mod podgc;
 pub mod replicaset;
 pub mod root_ca_cert_publisher;
 pub mod serviceaccount;
+pub mod statefulset;
 pub mod tainteviction;
 pub mod tokencleaner;
 
@@ -109,30 +111,32 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Start = fn(Context, CancellationToken) -> Task;
 
 macro_rules! controllers {
-    ($($name:literal => $module:ident),* $(,)?) => {
-        &[$(($name, |context, stop| Box::pin($module::run(context, stop)))),*]
+    ($($name:literal => $module:ident :: $run:ident),* $(,)?) => {
+        &[$(($name, |context, stop| Box::pin($module::$run(context, stop)))),*]
     };
 }
 
 /// Every controller by the name that `--controllers` takes.
 const ALL: &[(&str, Start)] = controllers! {
-    "deployment" => deployment,
-    "replicaset" => replicaset,
-    "endpointslice" => endpointslice,
-    "endpointslicemirroring" => endpointslicemirroring,
-    "endpoints" => endpoints,
-    "serviceaccount" => serviceaccount,
-    "root-ca-certificate-publisher" => root_ca_cert_publisher,
-    "nodeipam" => nodeipam,
-    "node-lifecycle" => nodelifecycle,
-    "taint-eviction-controller" => tainteviction,
-    "podgc" => podgc,
-    "namespace" => namespace,
-    "garbage-collector" => garbagecollector,
-    "csr" => certificates,
-    "clusterrole-aggregation" => clusterrole_aggregation,
-    "tokencleaner" => tokencleaner,
-    "cluster-dns" => cluster_dns,
+    "deployment" => deployment::run,
+    "replicaset" => replicaset::run,
+    "replicationcontroller" => replicaset::run_replication,
+    "statefulset" => statefulset::run,
+    "endpointslice" => endpointslice::run,
+    "endpointslicemirroring" => endpointslicemirroring::run,
+    "endpoints" => endpoints::run,
+    "serviceaccount" => serviceaccount::run,
+    "root-ca-certificate-publisher" => root_ca_cert_publisher::run,
+    "nodeipam" => nodeipam::run,
+    "node-lifecycle" => nodelifecycle::run,
+    "taint-eviction-controller" => tainteviction::run,
+    "podgc" => podgc::run,
+    "namespace" => namespace::run,
+    "garbage-collector" => garbagecollector::run,
+    "csr" => certificates::run,
+    "clusterrole-aggregation" => clusterrole_aggregation::run,
+    "tokencleaner" => tokencleaner::run,
+    "cluster-dns" => cluster_dns::run,
 };
 
 /// The names that `--controllers` takes.

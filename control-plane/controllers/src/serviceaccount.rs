@@ -69,7 +69,7 @@ pub(crate) fn settled<T>(result: Result<T, Error>) -> Result<(), Error> {
     match result {
         Ok(_) => Ok(()),
         Err(error) if is_already_exists(&error) || is_not_found(&error) => Ok(()),
-        Err(Error::Api(status)) if crate::replicaset::is_terminating_namespace(&status) => Ok(()),
+        Err(Error::Api(status)) if crate::control::pods::is_terminating_namespace(&status) => Ok(()),
         Err(error) => Err(error),
     }
 }

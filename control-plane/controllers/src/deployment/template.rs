@@ -7,9 +7,6 @@ use xebec_types::apps::{Deployment, ReplicaSet, ReplicaSetSpec};
 use xebec_types::core::PodTemplateSpec;
 use xebec_types::{ObjectMeta, annotation, label, object};
 
-/// Characters of apimachinery's `rand.SafeEncodeString`: no vowels, nothing that looks like another.
-const SAFE: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-
 /// Annotations of a Deployment that mean nothing on its ReplicaSets.
 const NOT_COPIED: [&str; 6] = [
     annotation::LAST_APPLIED,
@@ -31,13 +28,7 @@ pub(super) fn is_current(deployment: &Deployment, set: &ReplicaSet) -> bool {
 
 /// The value of `pod-template-hash`. Collisions raise `collision_count`.
 pub(super) fn hash(template: &PodTemplateSpec, collision_count: Option<i32>) -> String {
-    let mut hash = Fnv::default();
-    hash.write(&serde_json::to_vec(template).unwrap_or_default());
-    if let Some(count) = collision_count {
-        hash.write(&count.to_le_bytes());
-    }
-    let encode = |digit: u8| char::from(SAFE[usize::from(digit) % SAFE.len()]);
-    hash.0.to_string().bytes().map(encode).collect()
+    control::hash::encoded(&serde_json::to_vec(template).unwrap_or_default(), collision_count)
 }
 
 /// The set for the current template, with no replicas yet.
@@ -112,21 +103,4 @@ fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
     // The server may store `creationTimestamp: null` on one and not on the other.
     meta.creation_timestamp = None;
     template
-}
-
-/// FNV-1a, 32 bits.
-struct Fnv(u32);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0x811c_9dc5)
-    }
-}
-
-impl Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-        }
-    }
 }

@@ -41,17 +41,19 @@ impl Counts {
 }
 
 /// The status to write; `None` if the set has it already. `failure` is the reason and message of a
-/// create or delete that the server refused.
+/// create or delete that the server refused. A kind whose status has no field for terminating pods
+/// must not be told of them: they would look like a change for ever.
 pub(super) fn status(
     set: &ReplicaSet,
     counts: &Counts,
+    tells_terminating: bool,
     failure: Option<&(&'static str, String)>,
     now: Timestamp,
 ) -> Option<ReplicaSetStatus> {
     let old = set.status.clone().unwrap_or_default();
     // Zero and absent are the same on the wire.
     let count = |n: i32, old: Option<i32>| Some(n).filter(|n| *n != 0 || old.is_some());
-    let new = ReplicaSetStatus {
+    let mut new = ReplicaSetStatus {
         replicas: counts.active,
         fully_labeled_replicas: count(counts.fully_labeled, old.fully_labeled_replicas),
         ready_replicas: count(counts.ready, old.ready_replicas),
@@ -60,6 +62,9 @@ pub(super) fn status(
         observed_generation: set.metadata.generation,
         conditions: conditions(&old, failure, now),
     };
+    if !tells_terminating {
+        new.terminating_replicas = None;
+    }
     (new != old).then_some(new)
 }
 
