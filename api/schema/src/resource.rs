@@ -1,10 +1,13 @@
 //! The resources that are served, with what no definition says: names, scope, verbs, subresources.
 
+mod rows;
+
 use std::collections::HashMap;
 
 use xebec_machinery::{GroupKind, GroupResource, GroupVersion, GroupVersionKind, GroupVersionResource};
 
 use crate::table::DefId;
+use rows::{ROWS, Row};
 
 type Strs = &'static [&'static str];
 
@@ -63,92 +66,6 @@ impl Resource {
         self.subresources.iter().find(|s| s.name == name)
     }
 }
-
-const ALL: Strs = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const CREATE: Strs = &["create"];
-const UPDATE: Strs = &["get", "patch", "update"];
-const CONNECT: Strs = &["create", "get"];
-
-const fn own(name: &'static str, verbs: Strs) -> Subresource {
-    Subresource { name, gvk: None, verbs }
-}
-
-const fn other(name: &'static str, gvk: (&'static str, &'static str, &'static str), verbs: Strs) -> Subresource {
-    Subresource { name, gvk: Some(gvk), verbs }
-}
-
-const STATUS: Subresource = own("status", UPDATE);
-const SCALE: Subresource = other("scale", ("autoscaling", "v1", "Scale"), UPDATE);
-
-/// Group, version, kind, plural, short names, categories.
-type Names = (&'static str, &'static str, &'static str, &'static str, Strs, Strs);
-
-struct Row(Names, bool, Strs, &'static [Subresource]);
-
-const NAMESPACED: bool = true;
-const CLUSTER: bool = false;
-
-const RBAC: &str = "rbac.authorization.k8s.io";
-const AUTHN: &str = "authentication.k8s.io";
-const AUTHZ: &str = "authorization.k8s.io";
-
-const ROWS: &[Row] = &[
-    Row(("", "v1", "Binding", "bindings", &[], &[]), NAMESPACED, CREATE, &[]),
-    Row(("", "v1", "ConfigMap", "configmaps", &["cm"], &[]), NAMESPACED, ALL, &[]),
-    Row(("", "v1", "Endpoints", "endpoints", &["ep"], &[]), NAMESPACED, ALL, &[]),
-    Row(("", "v1", "Event", "events", &["ev"], &[]), NAMESPACED, ALL, &[]),
-    Row(
-        ("", "v1", "Namespace", "namespaces", &["ns"], &[]),
-        CLUSTER,
-        &["create", "delete", "get", "list", "patch", "update", "watch"],
-        &[own("finalize", &["update"]), STATUS],
-    ),
-    Row(("", "v1", "Node", "nodes", &["no"], &[]), CLUSTER, ALL, &[STATUS]),
-    Row(
-        ("", "v1", "Pod", "pods", &["po"], &["all"]),
-        NAMESPACED,
-        ALL,
-        &[
-            other("attach", ("", "v1", "PodAttachOptions"), CONNECT),
-            other("binding", ("", "v1", "Binding"), CREATE),
-            other("eviction", ("policy", "v1", "Eviction"), CREATE),
-            other("exec", ("", "v1", "PodExecOptions"), CONNECT),
-            own("log", &["get"]),
-            other("portforward", ("", "v1", "PodPortForwardOptions"), CONNECT),
-            STATUS,
-        ],
-    ),
-    Row(("", "v1", "Secret", "secrets", &[], &[]), NAMESPACED, ALL, &[]),
-    Row(
-        ("", "v1", "ServiceAccount", "serviceaccounts", &["sa"], &[]),
-        NAMESPACED,
-        ALL,
-        &[other("token", (AUTHN, "v1", "TokenRequest"), CREATE)],
-    ),
-    Row(("", "v1", "Service", "services", &["svc"], &["all"]), NAMESPACED, ALL, &[STATUS]),
-    Row(("apps", "v1", "ControllerRevision", "controllerrevisions", &[], &[]), NAMESPACED, ALL, &[]),
-    Row(("apps", "v1", "Deployment", "deployments", &["deploy"], &["all"]), NAMESPACED, ALL, &[SCALE, STATUS]),
-    Row(("apps", "v1", "ReplicaSet", "replicasets", &["rs"], &["all"]), NAMESPACED, ALL, &[SCALE, STATUS]),
-    Row((AUTHN, "v1", "SelfSubjectReview", "selfsubjectreviews", &[], &[]), CLUSTER, CREATE, &[]),
-    Row((AUTHN, "v1", "TokenReview", "tokenreviews", &[], &[]), CLUSTER, CREATE, &[]),
-    Row((AUTHZ, "v1", "LocalSubjectAccessReview", "localsubjectaccessreviews", &[], &[]), NAMESPACED, CREATE, &[]),
-    Row((AUTHZ, "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", &[], &[]), CLUSTER, CREATE, &[]),
-    Row((AUTHZ, "v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews", &[], &[]), CLUSTER, CREATE, &[]),
-    Row((AUTHZ, "v1", "SubjectAccessReview", "subjectaccessreviews", &[], &[]), CLUSTER, CREATE, &[]),
-    Row(
-        ("certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", &["csr"], &[]),
-        CLUSTER,
-        ALL,
-        &[own("approval", UPDATE), STATUS],
-    ),
-    Row(("coordination.k8s.io", "v1", "Lease", "leases", &[], &[]), NAMESPACED, ALL, &[]),
-    Row(("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", &[], &[]), NAMESPACED, ALL, &[]),
-    Row(("events.k8s.io", "v1", "Event", "events", &["ev"], &[]), NAMESPACED, ALL, &[]),
-    Row((RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", &[], &[]), CLUSTER, ALL, &[]),
-    Row((RBAC, "v1", "ClusterRole", "clusterroles", &[], &[]), CLUSTER, ALL, &[]),
-    Row((RBAC, "v1", "RoleBinding", "rolebindings", &[], &[]), NAMESPACED, ALL, &[]),
-    Row((RBAC, "v1", "Role", "roles", &[], &[]), NAMESPACED, ALL, &[]),
-];
 
 /// The rows whose kind the table defines: all of them, as a test checks.
 pub(crate) fn rows(by_kind: &HashMap<(&'static str, &'static str, &'static str), DefId>) -> Vec<Resource> {

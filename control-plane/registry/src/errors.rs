@@ -16,6 +16,11 @@ impl Errors {
         self.0.push(Error::invalid(path, value, detail));
     }
 
+    /// `field.OmitValueType`: the message alone says what is wrong.
+    pub fn invalid_whole(&mut self, path: &Path, detail: impl Into<String>) {
+        self.0.push(Error { value: None, ..Error::invalid(path, Value::Null, detail) });
+    }
+
     /// One `invalid` per message.
     pub fn invalid_each<M: Into<String>>(&mut self, path: &Path, value: &Value, messages: impl IntoIterator<Item = M>) {
         self.0.extend(messages.into_iter().map(|message| Error::invalid(path, value.clone(), message)));

@@ -5,6 +5,7 @@
 
 pub mod allocator;
 pub mod apps;
+pub mod batch;
 pub mod certificates;
 pub mod core;
 pub mod duration;
@@ -13,6 +14,7 @@ pub mod meta;
 pub mod names;
 pub mod network;
 pub mod pod;
+pub mod policy;
 pub mod rbac;
 pub mod scale;
 pub mod strategy;
@@ -30,16 +32,24 @@ pub fn strategy(resource: &GroupResource) -> &'static dyn Strategy {
         ("" | "events.k8s.io", "events") => &core::event::Event,
         ("", "namespaces") => &core::namespace::Namespace,
         ("", "nodes") => &core::node::Node,
+        ("", "persistentvolumeclaims") => &core::persistent_volume_claim::PersistentVolumeClaim,
         ("", "pods") => &pod::Pod,
+        ("", "podtemplates") => &core::pod_template::PodTemplate,
+        ("", "replicationcontrollers") => &core::replication_controller::ReplicationController,
         ("", "secrets") => &core::secret::Secret,
         ("", "serviceaccounts") => &core::service_account::ServiceAccount,
         ("", "services") => &network::service::Service,
         ("apps", "controllerrevisions") => &apps::controller_revision::ControllerRevision,
+        ("apps", "daemonsets") => &apps::daemon_set::DaemonSet,
         ("apps", "deployments") => &apps::deployment::Deployment,
         ("apps", "replicasets") => &apps::replica_set::ReplicaSet,
+        ("apps", "statefulsets") => &apps::stateful_set::StatefulSet,
+        ("batch", "cronjobs") => &batch::cron_job::CronJob,
+        ("batch", "jobs") => &batch::job::Job,
         ("certificates.k8s.io", "certificatesigningrequests") => &certificates::CertificateSigningRequest,
         ("coordination.k8s.io", "leases") => &core::lease::Lease,
         ("discovery.k8s.io", "endpointslices") => &network::endpoint_slice::EndpointSlice,
+        ("policy", "poddisruptionbudgets") => &policy::PodDisruptionBudget,
         (rbac::GROUP, "clusterroles") => &rbac::Role(Scope::Cluster),
         (rbac::GROUP, "clusterrolebindings") => &rbac::Binding(Scope::Cluster),
         (rbac::GROUP, "roles") => &rbac::Role(Scope::Namespaced),

@@ -149,6 +149,34 @@ pub fn annotations(annotations: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// `metav1.Condition`s: `v1validation.ValidateConditions`.
+pub fn conditions(status: &Value, path: &Path, errors: &mut Errors) {
+    let mut seen = Vec::new();
+    for (index, condition) in items(status, "conditions").iter().enumerate() {
+        let path = path.index(index);
+        let kind = string(condition, "type");
+        if seen.contains(&kind) {
+            errors.duplicate(&path.child("type"), kind);
+        }
+        seen.push(kind);
+        errors.invalid_each(&path.child("type"), &json!(kind), validation::qualified_name(kind));
+        let state = string(condition, "status");
+        if !["True", "False", "Unknown"].contains(&state) {
+            errors.not_supported(&path.child("status"), state, &["False", "True", "Unknown"]);
+        }
+        if let Some(generation) = integer(condition, "observedGeneration").filter(|generation| *generation < 0) {
+            let detail = "must be greater than or equal to zero";
+            errors.invalid(&path.child("observedGeneration"), generation, detail);
+        }
+        if !is_set(condition, "lastTransitionTime") {
+            errors.required(&path.child("lastTransitionTime"), "must be set");
+        }
+        if string(condition, "reason").is_empty() {
+            errors.required(&path.child("reason"), "must be set");
+        }
+    }
+}
+
 fn common(object: &Value, path: &Path, errors: &mut Errors) {
     labels(at(object, "metadata.labels"), &path.child("labels"), errors);
     annotations(at(object, "metadata.annotations"), &path.child("annotations"), errors);

@@ -86,6 +86,40 @@ pub fn percent(text: &str) -> Option<i64> {
         .ok()
 }
 
+/// `ValidatePositiveIntOrPercent`.
+pub fn int_or_percent(value: &Value, path: &Path, errors: &mut Errors) {
+    match value {
+        Value::String(text) => errors.invalid_each(path, value, validation::percent(text)),
+        Value::Number(count) if count.as_i64().is_some_and(|count| count < 0) => {
+            errors.invalid(path, value.clone(), NOT_NEGATIVE);
+        }
+        _ => {}
+    }
+}
+
+/// `IsNotMoreThan100Percent`.
+pub fn at_most_100_percent(value: &Value, path: &Path, errors: &mut Errors) {
+    if value.as_str().and_then(percent).is_some_and(|percent| percent > 100) {
+        errors.invalid(path, value.clone(), "must not be greater than 100%");
+    }
+}
+
+/// `getIntOrPercentValue`: the number, whichever of the two it is.
+pub fn int_or_percent_value(value: &Value) -> i64 {
+    value.as_str().map_or_else(|| value.as_i64(), percent).unwrap_or(0)
+}
+
+/// A name that becomes part of pods' names should be a label, though it need not (`pkg/registry/apps/*/strategy.go`).
+pub fn pod_name_warning(object: &Value) -> Option<String> {
+    let messages = validation::dns1123_label(string(object, "metadata.name"));
+    (!messages.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            messages.join(" ")
+        )
+    })
+}
+
 /// `ValidateTaintEffect` and its like: the supported effects.
 pub const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 

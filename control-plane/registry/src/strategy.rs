@@ -210,6 +210,16 @@ pub trait Strategy: Send + Sync {
         Grace::None
     }
 
+    /// Whether a DELETE that says nothing of dependents leaves them behind, as the oldest kinds do (`DefaultGarbageCollectionPolicy`).
+    fn orphans_by_default(&self) -> bool {
+        false
+    }
+
+    /// A text for the Warning header of a DELETE that says nothing of dependents.
+    fn deletion_warning(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Called when a DELETE leaves the object for a finalizer or a grace period, after the deletionTimestamp was set.
     fn prepare_for_deletion(&self, _object: &mut Value) {}
 

@@ -3,22 +3,30 @@ use time::OffsetDateTime;
 
 use super::*;
 
-const RESOURCES: [(&str, &str); 19] = [
+const RESOURCES: &[(&str, &str)] = &[
     ("", "configmaps"),
     ("", "endpoints"),
     ("", "events"),
     ("", "namespaces"),
     ("", "nodes"),
+    ("", "persistentvolumeclaims"),
     ("", "pods"),
+    ("", "podtemplates"),
+    ("", "replicationcontrollers"),
     ("", "secrets"),
     ("", "serviceaccounts"),
     ("", "services"),
     ("apps", "controllerrevisions"),
+    ("apps", "daemonsets"),
     ("apps", "deployments"),
     ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("batch", "cronjobs"),
+    ("batch", "jobs"),
     ("certificates.k8s.io", "certificatesigningrequests"),
     ("coordination.k8s.io", "leases"),
     ("discovery.k8s.io", "endpointslices"),
+    ("policy", "poddisruptionbudgets"),
     (rbac::GROUP, "clusterrolebindings"),
     (rbac::GROUP, "clusterroles"),
     (rbac::GROUP, "rolebindings"),
@@ -43,7 +51,7 @@ fn holes() -> Vec<Value> {
 #[test]
 fn no_strategy_minds_a_hole() {
     let context = Context { user: UserInfo::default(), now: OffsetDateTime::UNIX_EPOCH };
-    for (group, resource) in RESOURCES {
+    for &(group, resource) in RESOURCES {
         let strategy = strategy(&GroupResource::new(group, resource));
         for given in holes() {
             let mut new = given.clone();
@@ -71,7 +79,7 @@ fn no_strategy_minds_a_hole() {
 /// What was defaulted and prepared once stays as it is: an update that changes nothing writes nothing.
 #[test]
 fn defaulting_twice_changes_nothing() {
-    for (group, resource) in RESOURCES {
+    for &(group, resource) in RESOURCES {
         let strategy = strategy(&GroupResource::new(group, resource));
         for given in holes() {
             let mut once = given;

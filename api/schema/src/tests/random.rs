@@ -35,7 +35,12 @@ impl Random {
             let key = |keys: &[&str]| keys.contains(&field.name);
             let skip = field.proto == [0; 3] || depth > 5 || key(&["apiVersion", "kind", "managedFields"]);
             if !skip && (self.chance(25) || key(&["name"])) {
-                map.insert(field.name.to_owned(), self.value(field.ty, field.list_type, depth + 1));
+                // A list may be atomic to apply and merge by a key in a strategic patch: then items need the key as well.
+                let list_type = match (field.list_type, &field.patch_merge_key) {
+                    (ListType::Atomic, Some(key)) if !key.is_empty() => ListType::Map(field.patch_merge_key.as_slice()),
+                    (list_type, _) => list_type,
+                };
+                map.insert(field.name.to_owned(), self.value(field.ty, list_type, depth + 1));
             }
         }
         map.into()

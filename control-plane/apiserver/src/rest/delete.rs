@@ -30,6 +30,7 @@ pub enum Deleted {
 
 pub async fn delete(call: &Call, body: Bytes) -> Answer {
     let options = DeleteOptions::parse(&call.query, &decode::delete_options(call, &body)?)?;
+    warn_of_orphans(call, &options);
     match delete_object(call, &options).await? {
         Deleted::Gone(object) if !returns_object(&call.resource) => {
             encode::value(call, StatusCode::OK, encode::deleted_status(call, &object))
@@ -114,7 +115,7 @@ async fn plan(call: &Call, options: &DeleteOptions, existing: &Existing) -> Resu
         Grace::None => 0,
         Grace::Seconds(seconds) => seconds.max(0),
     };
-    let finalizers = finalizers(options, old);
+    let finalizers = finalizers(options, old, strategy.orphans_by_default());
     let unfinalized = call.resource.is("", "namespaces")
         && old.pointer("/spec/finalizers").and_then(Value::as_array).is_some_and(|f| !f.is_empty());
     let begun = object::deletion_timestamp(old).is_some();
@@ -156,10 +157,18 @@ fn check_preconditions(call: &Call, options: &DeleteOptions, existing: &Existing
     }
 }
 
+fn warn_of_orphans(call: &Call, options: &DeleteOptions) {
+    if let Some(text) = call.resource.strategy.deletion_warning().filter(|_| options.propagation.is_none()) {
+        call.warn(text);
+    }
+}
+
 /// The finalizers that the object will have (`deletionFinalizersForGarbageCollection`).
-fn finalizers(options: &DeleteOptions, old: &Value) -> Vec<String> {
+fn finalizers(options: &DeleteOptions, old: &Value, orphans_by_default: bool) -> Vec<String> {
     let mut finalizers: Vec<String> = object::finalizers(old).map(str::to_owned).collect();
-    let Some(propagation) = options.propagation else { return finalizers };
+    let decided = finalizers.iter().any(|f| f == ORPHAN || f == FOREGROUND);
+    let default = (orphans_by_default && !decided).then_some(Propagation::Orphan);
+    let Some(propagation) = options.propagation.or(default) else { return finalizers };
     finalizers.retain(|f| f != ORPHAN && f != FOREGROUND);
     match propagation {
         Propagation::Orphan => finalizers.push(ORPHAN.into()),
@@ -171,6 +180,7 @@ fn finalizers(options: &DeleteOptions, old: &Value) -> Vec<String> {
 
 pub async fn delete_collection(call: &Call, body: Bytes) -> Answer {
     let options = DeleteOptions::parse(&call.query, &decode::delete_options(call, &body)?)?;
+    warn_of_orphans(call, &options);
     let selection = ListOptions::parse(&call.query, false)?;
     let snapshot = list::snapshot(call, &selection).await?;
     let mut deletions = Vec::with_capacity(snapshot.objects.len());

@@ -61,7 +61,14 @@ async fn write(call: &Call, options: &WriteOptions, produce: impl Fn(Value) -> R
 
 fn scale_of(workload: &Value) -> Value {
     let at = |path: &str| workload.pointer(path).cloned().unwrap_or(Value::Null);
-    let selector = LabelSelector::from_object(&at("/spec/selector")).map(|s| s.to_string()).unwrap_or_default();
+    let selector = match at("/spec/selector") {
+        // A ReplicationController's selector is a plain map.
+        Value::Object(map) if map.values().all(Value::is_string) => {
+            let labels = map.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
+            LabelSelector::from_map(labels).to_string()
+        }
+        selector => LabelSelector::from_object(&selector).map(|s| s.to_string()).unwrap_or_default(),
+    };
     let replicas = |path: &str| workload.pointer(path).and_then(Value::as_i64).unwrap_or(0);
     let mut metadata = serde_json::Map::new();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {

@@ -3,11 +3,10 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use xebec_machinery::field::Path;
-use xebec_machinery::validation;
 
 use super::{container_cells, default_template, template_warnings, validate_selector_and_template};
 use crate::errors::Errors;
-use crate::names::{NOT_NEGATIVE, not_negative, percent};
+use crate::names::{at_most_100_percent, int_or_percent, int_or_percent_value, not_negative};
 use crate::strategy::{Column, Strategy, age};
 use crate::value::{at, at_mut, default, integer, is_set, same, set, string};
 
@@ -147,28 +146,11 @@ fn validate_strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
             let unavailable_path = rolling_path.child("maxUnavailable");
             int_or_percent(unavailable, &unavailable_path, errors);
             int_or_percent(surge, &rolling_path.child("maxSurge"), errors);
-            if number(unavailable) == 0 && number(surge) == 0 {
+            if int_or_percent_value(unavailable) == 0 && int_or_percent_value(surge) == 0 {
                 errors.invalid(&unavailable_path, unavailable.clone(), "may not be 0 when `maxSurge` is 0");
             }
-            if unavailable.as_str().and_then(percent).is_some_and(|percent| percent > 100) {
-                errors.invalid(&unavailable_path, unavailable.clone(), "must not be greater than 100%");
-            }
+            at_most_100_percent(unavailable, &unavailable_path, errors);
         }
         other => errors.not_supported(&path.child("type"), other, &["Recreate", "RollingUpdate"]),
     }
-}
-
-/// `ValidatePositiveIntOrPercent`.
-fn int_or_percent(value: &Value, path: &Path, errors: &mut Errors) {
-    match value {
-        Value::String(text) => errors.invalid_each(path, value, validation::percent(text)),
-        Value::Number(count) if count.as_i64().is_some_and(|count| count < 0) => {
-            errors.invalid(path, value.clone(), NOT_NEGATIVE);
-        }
-        _ => {}
-    }
-}
-
-fn number(value: &Value) -> i64 {
-    value.as_str().map_or_else(|| value.as_i64(), percent).unwrap_or(0)
 }

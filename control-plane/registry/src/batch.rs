@@ -1,0 +1,10 @@
+//! Jobs and CronJobs: `pkg/apis/batch`.
+
+pub mod cron_job;
+pub mod indexes;
+pub mod job;
+pub mod schedule;
+
+mod policies;
+mod spec;
+mod status;
