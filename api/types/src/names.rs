@@ -15,6 +15,7 @@ pub mod label {
     pub const ENDPOINTSLICE_SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
     pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
     pub const CONTROLLER_REVISION_HASH: &str = "controller-revision-hash";
+    pub const POD_TEMPLATE_GENERATION: &str = "pod-template-generation";
     /// On a ControllerRevision: the hash of its data.
     pub const REVISION_DATA_HASH: &str = "controller.kubernetes.io/hash";
     pub const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
@@ -44,6 +45,7 @@ pub mod annotation {
     pub const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
     pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
     pub const DESCRIPTION: &str = "kubernetes.io/description";
+    pub const DAEMONSET_TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
     pub const JOB_COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
     pub const JOB_INDEX_FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-failure-count";
     pub const JOB_INDEX_IGNORED_FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-ignored-failure-count";

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use xebec_client::{Api, Client, Error, Informer, Patch, PatchParams, PostParams, is_already_exists, is_not_found};
 use xebec_types::apps::ControllerRevision;
 use xebec_types::core::PodTemplateSpec;
-use xebec_types::{LabelSelector, ObjectMeta, RawExtension, label, object};
+use xebec_types::{LabelSelector, ObjectMeta, RawExtension, object};
 
 /// What makes the present template the newest revision.
 #[derive(PartialEq, Debug)]
@@ -188,7 +188,6 @@ impl Histories {
         Api::namespaced(self.client.clone(), object::namespace(&revision.metadata))
     }
 }
-
 
 #[cfg(test)]
 mod tests;

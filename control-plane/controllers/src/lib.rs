@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod cluster_dns;
 pub mod clusterrole_aggregation;
 mod control;
+pub mod daemonset;
 pub mod deployment;
 mod discovery;
 pub mod endpoints;
@@ -122,6 +123,7 @@ const ALL: &[(&str, Start)] = controllers! {
     "replicaset" => replicaset::run,
     "replicationcontroller" => replicaset::run_replication,
     "statefulset" => statefulset::run,
+    "daemonset" => daemonset::run,
     "endpointslice" => endpointslice::run,
     "endpointslicemirroring" => endpointslicemirroring::run,
     "endpoints" => endpoints::run,

@@ -1,6 +1,7 @@
 use super::*;
 use xebec_types::apps::StatefulSet;
 use xebec_types::core::{Container, PodSpec};
+use xebec_types::label;
 
 fn of(image: &str) -> PodTemplateSpec {
     let container = Container { image: Some(image.into()), ..Container::default() };
