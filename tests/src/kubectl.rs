@@ -1,7 +1,7 @@
 //! A real kubectl.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -18,6 +18,11 @@ pub struct Kubectl {
 impl Kubectl {
     pub fn new(program: PathBuf, kubeconfig: PathBuf) -> Self {
         Self { program, kubeconfig }
+    }
+
+    /// The file that runs.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     pub fn command(&self, line: &str) -> Command {

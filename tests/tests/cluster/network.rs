@@ -98,8 +98,7 @@ fn traffic(routing: &'static str) {
     hairpin(&kubectl, &service);
     let refused = kubectl.fails("exec client -- demo get http://nobody", None);
     assert!(!refused.contains("timed out"), "a service without backends must refuse at once: {refused}");
-    // The API server answers plain text with a TLS alert: it was reached, from a masqueraded address.
-    kubectl.ok("exec client -- demo tcp kubernetes:443 hello");
+    in_cluster_client(&kubectl);
     masquerade(&cluster, &kubectl);
     for node in ["node-1", "node-2"] {
         // No iptables or nftables rule anywhere: that is the point.
@@ -107,6 +106,38 @@ fn traffic(routing: &'static str) {
         assert!(rules.status.success(), "nft: {rules:?}");
         assert_eq!(String::from_utf8_lossy(&rules.stdout), "", "{node} has packet filter rules");
     }
+}
+
+/// A Go client in a pod finds the API server by `default/kubernetes` and trusts it, with nothing but what every pod has:
+/// the variables, the token and the cluster's CA.
+fn in_cluster_client(kubectl: &Kubectl) {
+    let program = kubectl.program().canonicalize().expect("kubectl is a file");
+    let pod = format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: api-client}}
+spec:
+  restartPolicy: Never
+  volumes: [{{name: kubectl, hostPath: {{path: {program}, type: File}}}}]
+  containers:
+  - name: c
+    image: xebec-demo:1
+    command: [/kubectl, get, service, kubernetes, -o, name]
+    volumeMounts: [{{name: kubectl, mountPath: /kubectl}}]
+",
+        program = program.display()
+    );
+    kubectl.ok("create rolebinding api-client --clusterrole=view --serviceaccount=default:default");
+    kubectl.ok_with("apply -f -", &pod);
+    let phase = eventually("the pod that asks the API server ends", 60, || {
+        match kubectl.ok("get pod api-client -o jsonpath={.status.phase}").as_str() {
+            phase @ ("Succeeded" | "Failed") => Ok(phase.to_owned()),
+            phase => Err(phase.to_owned()),
+        }
+    });
+    let log = kubectl.ok("logs api-client");
+    assert_eq!((phase.as_str(), log.trim()), ("Succeeded", "service/kubernetes"));
 }
 
 fn dns(kubectl: &Kubectl, service: &str, pods: &[&str]) {
