@@ -212,7 +212,11 @@ struct Signer(Arc<Pki>);
 #[async_trait::async_trait]
 impl CsrSigner for Signer {
     async fn sign(&self, csr_pem: &str, signer: &str) -> Result<String, String> {
-        self.0.sign_csr(csr_pem, signer, None).map_err(|error| xebec_client::chain(&error))
+        self.sign_for(csr_pem, signer, None).await
+    }
+
+    async fn sign_for(&self, csr_pem: &str, signer: &str, expiration_seconds: Option<i32>) -> Result<String, String> {
+        self.0.sign_csr(csr_pem, signer, expiration_seconds.map(i64::from)).map_err(|error| xebec_client::chain(&error))
     }
 }
 

@@ -103,11 +103,18 @@ pub struct Status {
     pub reason: Reason,
     pub message: String,
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: where a list whose token has expired may go on all the same.
+    pub continuation: Option<Box<str>>,
 }
 
 impl Status {
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, continuation: None }
+    }
+
+    #[must_use]
+    pub fn with_continuation(self, token: impl Into<Box<str>>) -> Self {
+        Self { continuation: Some(token.into()), ..self }
     }
 
     #[must_use]
@@ -122,7 +129,7 @@ impl Status {
     }
 
     pub fn success(details: Option<Details>) -> Self {
-        Self { code: 200, reason: Reason::Unknown, message: String::new(), details: details.map(Box::new) }
+        Self { details: details.map(Box::new), ..Self::new(200, Reason::Unknown, "") }
     }
 
     pub fn is_success(&self) -> bool {
@@ -296,7 +303,8 @@ impl Serialize for Status {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("kind", "Status")?;
         map.serialize_entry("apiVersion", "v1")?;
-        map.serialize_entry("metadata", &serde_json::Map::new())?;
+        let metadata = self.continuation.iter().map(|token| ("continue", token));
+        map.serialize_entry("metadata", &metadata.collect::<std::collections::BTreeMap<_, _>>())?;
         map.serialize_entry("status", if self.is_success() { "Success" } else { "Failure" })?;
         if !self.message.is_empty() {
             map.serialize_entry("message", &self.message)?;

@@ -16,7 +16,7 @@ use crate::user::{SYSTEM_MASTERS, UserInfo};
 
 use index::Index;
 use node::Graph;
-pub use rule::Rule;
+pub use rule::{Rule, quoted};
 
 const RETRIES: usize = 3;
 const RETRY: std::time::Duration = std::time::Duration::from_millis(20);

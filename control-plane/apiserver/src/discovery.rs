@@ -108,6 +108,7 @@ impl<'a> Discovery<'a> {
         let mut versions: Vec<_> = self.resources.iter().filter(|r| r.group == group).map(|r| r.version).collect();
         versions.sort_unstable();
         versions.dedup();
+        versions.sort_by_key(|version| std::cmp::Reverse(rank(version)));
         versions
     }
 
@@ -137,6 +138,18 @@ impl<'a> Discovery<'a> {
         let preferred = versions.first()?.clone();
         Some(json!({"name": group, "versions": versions, "preferredVersion": preferred}))
     }
+}
+
+/// How much a version is preferred: general availability over beta over alpha, then the higher number (`CompareKubeAwareVersionStrings`).
+fn rank(version: &str) -> (u8, u32, u32) {
+    let number = |text: &str| text.parse().unwrap_or(0);
+    let text = version.strip_prefix('v').unwrap_or(version);
+    for (stage, word) in [(1, "beta"), (0, "alpha")] {
+        if let Some((major, minor)) = text.split_once(word) {
+            return (stage, number(major), number(minor));
+        }
+    }
+    (2, number(text), 0)
 }
 
 fn aggregated_resource(resource: &Resource) -> Value {

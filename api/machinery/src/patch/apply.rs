@@ -10,10 +10,12 @@ use super::PatchSchema;
 use super::fields::FieldSet;
 use crate::Status;
 use crate::object;
-use crate::status::Cause;
+use crate::status::{Cause, Reason};
 
 /// The annotation in which `kubectl apply` without `--server-side` keeps what it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// All annotations together may have so many bytes (`TotalAnnotationSizeLimitB`).
+const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
 
 /// Fields nobody owns.
 const UNOWNED: [&[&str]; 10] = [
@@ -56,16 +58,7 @@ pub fn apply<S: PatchSchema>(
     }
     let mut config = config.clone();
     manager.ignored.iter().for_each(|path| remove(&mut config, path));
-    let mut applied = typed::fields_of(&config, schema).map_err(|problem| {
-        let message = format!(
-            "failed to create typed patch object ({}/{}; {}, Kind={}): {problem}",
-            object::namespace(&config),
-            object::name(&config),
-            object::api_version(&config),
-            object::kind(&config)
-        );
-        Status::bad_request(message)
-    })?;
+    let mut applied = typed::fields_of(&config, schema).map_err(|problem| untyped(&config, &problem))?;
     disown(&mut applied, manager);
 
     let mut managers = live.map(Managers::decode).unwrap_or_default();
@@ -89,6 +82,9 @@ pub fn apply<S: PatchSchema>(
     without_managed_fields(&mut merged);
 
     let changed = typed::changed(old, &merged, schema);
+    if manager.name == "kubectl" && manager.subresource.is_empty() {
+        sync_last_applied(&mut merged, &config);
+    }
     let force = force || may_take_over(live, manager, schema, &managers, &changed);
     take(&mut managers, &changed, force)?;
     managers.keep_existing(&merged, schema);
@@ -102,6 +98,17 @@ pub fn apply<S: PatchSchema>(
     }
     managers.encode_into(&mut merged);
     Ok(merged)
+}
+
+/// A configuration that does not fit its type. Upstream has no code for this, so it is 500 without a reason (`structuredmerge.go`).
+pub fn untyped(config: &Value, problem: &str) -> Status {
+    let version = object::api_version(config);
+    // As Go prints a GroupVersionKind: the core group is empty.
+    let slash = if version.contains('/') { "" } else { "/" };
+    let (namespace, name, kind) = (object::namespace(config), object::name(config), object::kind(config));
+    let message =
+        format!("failed to create typed patch object ({namespace}/{name}; {slash}{version}, Kind={kind}): {problem}");
+    Status::new(500, Reason::Unknown, message)
 }
 
 /// Notes in `new` who owns what after an update (PUT, or a patch that is no apply) by `manager`; `live` is the object before, none on create.
@@ -206,6 +213,21 @@ fn may_take_over<S: PatchSchema>(
         conflicting.subtract(&allowed);
         conflicting.is_empty()
     })
+}
+
+/// Where `kubectl apply` left its annotation, `kubectl apply --server-side` keeps it true, so that the former can take over again
+/// (`lastappliedupdater.go`).
+fn sync_last_applied(merged: &mut Value, config: &Value) {
+    if object::annotation(merged, LAST_APPLIED).is_none_or(str::is_empty) {
+        return;
+    }
+    let mut config = config.clone();
+    remove(&mut config, &["metadata", "annotations", LAST_APPLIED]);
+    object::set_annotation(merged, LAST_APPLIED, &format!("{config}\n"));
+    let bytes: usize = object::annotations(merged).map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > ANNOTATIONS_BYTES_MAX {
+        remove(merged, &["metadata", "annotations", LAST_APPLIED]);
+    }
 }
 
 /// Takes out what nobody may own, and what this endpoint does not write.

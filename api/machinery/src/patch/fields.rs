@@ -123,7 +123,7 @@ impl FieldSet {
 }
 
 /// One step as it is shown to people.
-fn spelled(step: &str) -> String {
+pub(super) fn spelled(step: &str) -> String {
     match step.split_at_checked(2) {
         Some(("f:", name)) => format!(".{name}"),
         Some(("v:", value)) => format!("[={value}]"),

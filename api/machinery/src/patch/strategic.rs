@@ -28,6 +28,11 @@ pub fn apply<S: PatchSchema>(original: &mut Value, patch: Value, schema: S) -> R
     merge_object(object, patch, schema)
 }
 
+/// A directive that is not written as it must be (`interpretStrategicMergePatchError`).
+fn malformed(message: &str) -> Status {
+    Status::bad_request(message)
+}
+
 fn unprocessable(message: impl Into<String>) -> Status {
     Status::new(422, Reason::Invalid, message)
 }
@@ -116,12 +121,12 @@ fn created<S: PatchSchema>(patch: Value, schema: Option<S>) -> Result<Value, Sta
 
 /// `$retainKeys` lists the keys that stay; the patch may set no other.
 fn retain_keys(original: &mut Object, patch: &Object, keys: &Value) -> Result<(), Status> {
-    let invalid = || unprocessable("invalid patch format of retainKeys");
+    let invalid = || malformed("invalid patch format of retainKeys");
     let keys: Vec<&str> = keys.as_array().ok_or_else(invalid)?.iter().filter_map(Value::as_str).collect();
     let base =
         |name: &str| name.strip_prefix(SET_ORDER).or_else(|| name.strip_prefix(DELETE_FROM)).unwrap_or(name).to_owned();
     if patch.iter().any(|(name, value)| !value.is_null() && !keys.contains(&base(name).as_str())) {
-        return Err(invalid());
+        return Err(unprocessable("patch content doesn't match retainKeys list"));
     }
     original.retain(|name, _| keys.contains(&name.as_str()));
     Ok(())
@@ -136,7 +141,7 @@ fn merge_ordered<S: PatchSchema>(
     order: Value,
     schema: S,
 ) -> Result<(), Status> {
-    let Value::Array(order) = order else { return Err(unprocessable("invalid patch format of setElementOrder list")) };
+    let Value::Array(order) = order else { return Err(malformed("invalid patch format of setElementOrder list")) };
     let field = schema.member(name);
     let key = field.and_then(|f| f.strategy().merge_key).unwrap_or_default();
     list::check_order(patch.as_ref(), &order, key)?;

@@ -123,14 +123,23 @@ impl fmt::Display for Rule {
         let parts = [
             ("APIGroups", &self.api_groups),
             ("Resources", &self.resources),
-            ("ResourceNames", &self.resource_names),
             ("NonResourceURLs", &self.non_resource_urls),
+            ("ResourceNames", &self.resource_names),
             ("Verbs", &self.verbs),
         ];
-        let shown: Vec<_> =
-            parts.iter().filter(|(_, l)| !l.is_empty()).map(|(name, list)| format!("{name}:{list:?}")).collect();
+        let shown: Vec<_> = parts
+            .iter()
+            .filter(|(_, l)| !l.is_empty())
+            .map(|(name, list)| format!("{name}:{}", quoted(list)))
+            .collect();
         write!(f, "{{{}}}", shown.join(", "))
     }
+}
+
+/// A list of strings as Go's `%q` prints it: `["a" "b"]`.
+pub fn quoted(list: &[String]) -> String {
+    let quoted: Vec<_> = list.iter().map(|text| format!("{text:?}")).collect();
+    format!("[{}]", quoted.join(" "))
 }
 
 fn has(list: &[String], wanted: &str) -> bool {

@@ -35,3 +35,10 @@ fn what_is_not_served_is_absent() {
     assert!(discovery().resource_list(&GroupVersion::new("apps", "v9")).is_none());
     assert!(discovery().group("nonsense.example").is_none());
 }
+
+#[test]
+fn stable_and_newer_versions_are_preferred() {
+    let mut versions = ["v1beta1", "v1", "v2alpha1", "v2", "v10", "v1beta2"];
+    versions.sort_by_key(|version| std::cmp::Reverse(super::rank(version)));
+    assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v2alpha1"]);
+}

@@ -7,22 +7,26 @@ use xebec_store::Revision;
 /// Where the next page of a list starts, and the revision it must be read at.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Continue {
-    pub revision: Revision,
+    /// `None` goes on in the present state: a list that is not consistent, which clients may choose over none.
+    pub revision: Option<Revision>,
     pub start_after: String,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Token {
     v: String,
-    rv: u64,
+    rv: i64,
     start: String,
 }
 
 const VERSION: &str = "meta.k8s.io/v1";
+/// The `rv` of a token that goes on in the present state (`handleCompactedErrorForPaging`).
+const PRESENT: i64 = -1;
 
 impl Continue {
     pub fn encode(&self) -> String {
-        let token = Token { v: VERSION.into(), rv: self.revision.0, start: self.start_after.clone() };
+        let rv = self.revision.map_or(PRESENT, |revision| i64::try_from(revision.0).unwrap_or(i64::MAX));
+        let token = Token { v: VERSION.into(), rv, start: self.start_after.clone() };
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
     }
 
@@ -30,9 +34,16 @@ impl Continue {
         let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('='));
         let invalid = |why: &dyn std::fmt::Display| Status::bad_request(format!("continue key is not valid: {why}"));
         let token: Token = serde_json::from_slice(&bytes.map_err(|e| invalid(&e))?).map_err(|e| invalid(&e))?;
-        if token.v != VERSION || token.rv == 0 {
+        if token.v != VERSION {
             return Err(invalid(&format!("server does not recognize this encoded version {:?}", token.v)));
         }
-        Ok(Self { revision: Revision(token.rv), start_after: token.start })
+        let revision = match token.rv {
+            PRESENT => None,
+            rv => match u64::try_from(rv) {
+                Ok(rv) if rv > 0 => Some(Revision(rv)),
+                _ => return Err(invalid(&"incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
+            },
+        };
+        Ok(Self { revision, start_after: token.start })
     }
 }

@@ -33,8 +33,12 @@ fn watches_refuse_what_they_cannot_honour() {
 
 #[test]
 fn continue_tokens_survive_a_round_trip() {
-    let token = Continue { revision: Revision(7), start_after: "/registry/core/pods/a/b".into() };
-    assert_eq!(Continue::decode(&token.encode()).unwrap(), token);
+    for revision in [Some(Revision(7)), None] {
+        let token = Continue { revision, start_after: "/registry/core/pods/a/b".into() };
+        assert_eq!(Continue::decode(&token.encode()).unwrap(), token);
+    }
+    let zero = Continue { revision: Some(Revision(0)), start_after: String::new() };
+    assert!(Continue::decode(&zero.encode()).is_err());
 }
 
 #[track_caller]

@@ -74,11 +74,7 @@ pub fn strict(
         let (kind, version) = (&kind.kind, &kind.version);
         Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
     };
-    let unknown = match definition {
-        Some(definition) => xebec_schema::decode::check(definition, value).map_err(|why| handled(&why.to_string()))?,
-        None => Vec::new(),
-    };
-    let mut found = unknown;
+    let mut found = unknown(value, definition).map_err(|why| handled(&why))?;
     found.extend(duplicates);
     if found.is_empty() {
         return Ok(());
@@ -90,6 +86,14 @@ pub fn strict(
             Ok(())
         }
         FieldValidation::Strict => Err(handled(&format!("strict decoding error: {}", found.join(", ")))),
+    }
+}
+
+/// The fields of `value` that its definition does not have, which go; an error for a value of the wrong type.
+pub fn unknown(value: &mut Value, definition: Option<DefId>) -> Result<Vec<String>, String> {
+    match definition {
+        Some(definition) => xebec_schema::decode::check(definition, value).map_err(|why| why.to_string()),
+        None => Ok(Vec::new()),
     }
 }
 

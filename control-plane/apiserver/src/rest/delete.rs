@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http::StatusCode;
 use serde_json::{Value, json};
-use xebec_machinery::{Status, object};
+use xebec_machinery::{GroupResource, Status, object};
 use xebec_registry::Grace;
 use xebec_store::Expect;
 
@@ -144,15 +144,20 @@ async fn plan(call: &Call, options: &DeleteOptions, existing: &Existing) -> Resu
 }
 
 fn check_preconditions(call: &Call, options: &DeleteOptions, existing: &Existing) -> Result<(), Status> {
-    let conflict = |what: &str, wanted: &str, stored: &str| {
-        let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {stored}");
-        Err(Status::conflict(&call.resource.gr, call.name(), why))
+    // As `rest.BeforeDelete`, which names the kind where others name the resource.
+    let conflict = |what: &str, wanted: &str, stored: &str, perhaps: &str| {
+        let why = format!(
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({stored}). \
+             The object might have been {perhaps}"
+        );
+        let kind = GroupResource::new(call.resource.row.group, call.resource.row.kind);
+        Err(Status::conflict(&kind, call.name(), why))
     };
     let uid = object::uid(&existing.value);
     let revision = existing.revision.to_string();
     match (&options.uid, &options.resource_version) {
-        (Some(wanted), _) if wanted != uid => conflict("UID", wanted, uid),
-        (_, Some(wanted)) if *wanted != revision => conflict("ResourceVersion", wanted, &revision),
+        (Some(wanted), _) if wanted != uid => conflict("UID", wanted, uid, "deleted and then recreated"),
+        (_, Some(wanted)) if *wanted != revision => conflict("ResourceVersion", wanted, &revision, "modified"),
         _ => Ok(()),
     }
 }

@@ -61,7 +61,7 @@ pub async fn list(call: &Call) -> Answer {
 /// The objects that the options select.
 pub async fn snapshot(call: &Call, options: &ListOptions) -> Result<Snapshot, Status> {
     let at = match (&options.continuation, options.resource_version, options.version_match) {
-        (Some(token), ..) => At::Exact(token.revision),
+        (Some(token), ..) => token.revision.map_or(At::Consistent, At::Exact),
         (None, None, _) => At::Consistent,
         (None, Some(revision), _) if revision.0 == 0 => At::Any,
         (None, Some(revision), Some(Match::Exact)) => At::Exact(revision),
@@ -79,12 +79,21 @@ pub async fn snapshot(call: &Call, options: &ListOptions) -> Result<Snapshot, St
         start_after: options.continuation.as_ref().map(|token| token.start_after.as_str()),
     };
     call.app.cache.list(&query).await.map_err(|error| match (&error, &options.continuation) {
-        (xebec_store::Error::Compacted { .. }, Some(_)) => Status::expired(
-            "The provided continue parameter is too old to display a consistent list result. \
-             You must start a new list without the continue parameter.",
-        ),
+        (xebec_store::Error::Compacted { .. }, Some(token)) => inconsistent(token),
         _ => store_error(error),
     })
+}
+
+/// The pages so far were of a state that is forgotten; the answer has a token for the rest of the present one.
+fn inconsistent(token: &Continue) -> Status {
+    let present = Continue { revision: None, ..token.clone() };
+    Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. \
+         You can start a new list without the continue parameter, or use the continue token in this response to retrieve \
+         the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that \
+         were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    )
+    .with_continuation(present.encode())
 }
 
 /// Selectors as the cache takes them.
@@ -114,7 +123,7 @@ pub fn filter(resource: &Resource, labels: &LabelSelector, fields: &FieldSelecto
 fn list_meta(snapshot: &Snapshot) -> Value {
     let mut meta = json!({ "resourceVersion": snapshot.revision.to_string() });
     if let Some(next) = &snapshot.next {
-        let token = Continue { revision: snapshot.revision, start_after: next.clone() };
+        let token = Continue { revision: Some(snapshot.revision), start_after: next.clone() };
         meta["continue"] = token.encode().into();
         if let Some(remaining) = snapshot.remaining {
             meta["remainingItemCount"] = remaining.into();

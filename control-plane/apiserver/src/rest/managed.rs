@@ -53,6 +53,20 @@ pub fn apply(
     Ok(new)
 }
 
+/// Makes an applied configuration canonical; what does not fit its type is an error, whatever `fieldValidation` says.
+pub fn typed(resource: &Resource, config: &mut Value, options: &WriteOptions, subresource: &str) -> Result<(), Status> {
+    let sent = config.clone();
+    let unknown = super::decode::unknown(config, Some(resource.row.def)).map_err(|why| apply::untyped(&sent, &why))?;
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    // The merge says where they are.
+    let now = time::now_rfc3339();
+    let manager = manager_of(resource, &options.field_manager, subresource, &now);
+    apply::apply(None, &sent, resource.row.patch_schema(), &manager, true)?;
+    Err(apply::untyped(&sent, &format!("errors: {}", unknown.join(", "))))
+}
+
 fn manager_of<'a>(resource: &'a Resource, name: &'a str, subresource: &'a str, now: &'a str) -> Manager<'a> {
     let ignored = match subresource {
         "" if resource.row.subresource("status").is_some() => NOT_STATUS,

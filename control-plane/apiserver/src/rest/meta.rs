@@ -42,6 +42,34 @@ pub fn match_namespace(call: &Call, value: &mut Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// The name and namespace that an object has must be those of the path (apiserver's `checkName`).
+pub fn check_name(call: &Call, value: &Value) -> Result<(), Status> {
+    let (name, namespace) = (object::name(value), object::namespace(value));
+    if name.is_empty() {
+        return Err(unnamed(call));
+    }
+    if name != call.name() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name()
+        )));
+    }
+    if call.resource.namespaced() && !namespace.is_empty() && namespace != call.namespace() {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
+            call.namespace()
+        )));
+    }
+    Ok(())
+}
+
+pub fn unnamed(call: &Call) -> Status {
+    let name = call.name();
+    Status::bad_request(format!(
+        "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+    ))
+}
+
 /// The name of the object must be the one of the path.
 pub fn match_name(call: &Call, value: &mut Value) -> Result<(), Status> {
     let given = object::name(value).to_owned();

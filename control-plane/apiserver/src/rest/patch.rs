@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use http::{StatusCode, header};
 use serde_json::Value;
+use xebec_machinery::patch::apply::untyped;
 use xebec_machinery::patch::{json, merge, strategic};
 use xebec_machinery::{Status, object};
 
 use super::update::{Part, change};
-use super::{Answer, Call, create_object, decode, encode, events, managed};
+use super::{Answer, Call, create_object, decode, encode, events, managed, meta, scale};
 use crate::options::{FieldValidation, WriteOptions};
 use crate::wire;
 
@@ -67,12 +68,14 @@ pub struct Patch {
     /// As sent, for a JSON patch.
     bytes: Bytes,
     value: Value,
+    /// Fields that are there twice.
+    duplicates: Vec<String>,
     validation: FieldValidation,
 }
 
 impl Patch {
     fn parse(call: &Call, kind: Kind, body: &Bytes, options: &WriteOptions) -> Result<Self, Status> {
-        let (value, duplicates) = xebec_machinery::json::parse_strict(body)
+        let (value, mut duplicates) = xebec_machinery::json::parse_strict(body)
             .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
         if kind != Kind::Json && !value.is_object() {
             return Err(Status::bad_request(
@@ -80,13 +83,11 @@ impl Patch {
             ));
         }
         match options.field_validation {
-            FieldValidation::Strict if !duplicates.is_empty() => {
-                return Err(Status::bad_request(format!("strict decoding error: {}", duplicates.join(", "))));
-            }
-            FieldValidation::Warn => duplicates.into_iter().for_each(|text| call.warn(text)),
-            _ => {}
+            FieldValidation::Warn => duplicates.drain(..).for_each(|text| call.warn(text)),
+            FieldValidation::Ignore => duplicates.clear(),
+            FieldValidation::Strict => {}
         }
-        Ok(Self { kind, bytes: body.clone(), value, validation: options.field_validation })
+        Ok(Self { kind, bytes: body.clone(), value, duplicates, validation: options.field_validation })
     }
 
     /// For bodies that have no schema of the resource (`scale`).
@@ -99,6 +100,9 @@ impl Patch {
     }
 
     pub fn apply_untyped(&self, target: &mut Value) -> Result<(), Status> {
+        if !self.duplicates.is_empty() {
+            return Err(self.unfit(target, &strict_error(&self.duplicates)));
+        }
         match self.kind {
             Kind::Json => json::apply(target, &self.bytes),
             _ => {
@@ -110,40 +114,84 @@ impl Patch {
 
     fn apply(&self, call: &Call, old: &Value) -> Result<Value, Status> {
         let resource = &call.resource;
-        let mut new = events::shown(resource, old.clone())?;
-        match self.kind {
-            Kind::Strategic => strategic::apply(&mut new, self.value.clone(), resource.row.patch_schema())?,
-            _ => self.apply_untyped(&mut new)?,
+        let patched = || -> Result<Value, Status> {
+            let mut new = events::shown(resource, old.clone())?;
+            match self.kind {
+                Kind::Strategic => strategic::apply(&mut new, self.value.clone(), resource.row.patch_schema())?,
+                _ => self.apply_untyped(&mut new)?,
+            }
+            Ok(new)
+        };
+        let mut new = patched()?;
+        check_type(call, &new)?;
+        let problem = match decode::unknown(&mut new, Some(resource.row.def)) {
+            Err(why) => Some(why),
+            Ok(unknown) if self.validation == FieldValidation::Strict => {
+                let found = [self.duplicates.clone(), unknown].concat();
+                (!found.is_empty()).then(|| strict_error(&found))
+            }
+            Ok(unknown) => {
+                let heard = self.validation == FieldValidation::Warn;
+                unknown.into_iter().filter(|_| heard).for_each(|text| call.warn(text));
+                None
+            }
+        };
+        if let Some(problem) = problem {
+            return Err(self.unfit(&patched()?, &problem));
         }
-        check_identity(call, &new)?;
-        decode::strict(call, &mut new, &resource.gvk, Some(resource.row.def), Vec::new(), self.validation)?;
+        meta::check_name(call, &new)?;
         events::stored(resource, &mut new);
         Ok(new)
     }
-}
 
-/// A patch cannot make another object of this one.
-fn check_identity(call: &Call, new: &Value) -> Result<(), Status> {
-    let resource = &call.resource;
-    if object::api_version(new) != resource.api_version || object::kind(new) != resource.row.kind {
-        return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): {} {:?}",
-            resource.row.kind,
-            object::api_version(new),
-            object::kind(new)
-        )));
-    }
-    if object::name(new) != call.name() {
+    /// What the patch makes is no object of its type (apiserver's `handlers/patch.go`, which knows no kind here).
+    fn unfit(&self, patched: &Value, problem: &str) -> Status {
         use xebec_machinery::field::{Error, Path};
-        let error = Error::invalid(&Path::new("metadata.name"), object::name(new), "field is immutable");
-        return Err(Status::invalid(&resource.gk, call.name(), vec![error]));
+        let shown = match self.kind {
+            Kind::Strategic => go_text(&self.value),
+            _ => patched.to_string(),
+        };
+        let error = Error::invalid(&Path::new("patch"), shown, problem);
+        Status::invalid(&xebec_machinery::GroupKind::new("", ""), "", vec![error])
     }
-    Ok(())
 }
 
-async fn apply(call: &Call, body: &Bytes, options: &WriteOptions, part: Part) -> Answer {
-    use xebec_machinery::field::{Error, Path};
+fn strict_error(found: &[String]) -> String {
+    format!("strict decoding error: {}", found.join(", "))
+}
+
+/// A value as Go's `%v` prints it: `map[a:1 b:[x y]]`.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut members: Vec<_> = map.iter().map(|(name, value)| format!("{name}:{}", go_text(value))).collect();
+            members.sort();
+            format!("map[{}]", members.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A patch cannot make an object of another kind of this one.
+fn check_type(call: &Call, new: &Value) -> Result<(), Status> {
     let resource = &call.resource;
+    if object::api_version(new) == resource.api_version && object::kind(new) == resource.row.kind {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {} {:?}",
+        resource.row.kind,
+        object::api_version(new),
+        object::kind(new)
+    )))
+}
+
+/// The configuration in the body of an apply, and what is in it twice.
+fn configuration(body: &Bytes, options: &WriteOptions) -> Result<(Value, Vec<String>), Status> {
+    use xebec_machinery::field::{Error, Path};
     if options.field_manager.is_empty() {
         let error = Error::required(&Path::new("fieldManager"), "is required for apply patch");
         let kind = xebec_machinery::GroupKind::new("meta.k8s.io", "PatchOptions");
@@ -151,28 +199,41 @@ async fn apply(call: &Call, body: &Bytes, options: &WriteOptions, part: Part) ->
     }
     let decoded = wire::decode(body, crate::negotiate::Format::Yaml)
         .map_err(|status| Status::bad_request(format!("error decoding YAML: {}", status.message)))?;
-    let mut config = decoded.value;
-    if object::api_version(&config) != resource.api_version || object::kind(&config) != resource.row.kind {
-        return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): {} {:?}",
-            resource.row.kind,
-            object::api_version(&config),
-            object::kind(&config)
-        )));
+    Ok((decoded.value, decoded.duplicates))
+}
+
+/// Applies a Scale: the replicas of the object, owned under the subresource (`scalehandler.go`).
+pub async fn apply_scale(call: &Call, body: &Bytes, options: &WriteOptions) -> Answer {
+    let resource = &call.resource;
+    let (mut config, twice) = configuration(body, options)?;
+    check_config(&config, "autoscaling/v1", "Scale")?;
+    duplicates(call, twice, options.field_validation)?;
+    let scale = xebec_schema::schema().kind("autoscaling", "v1", "Scale");
+    let unknown = decode::unknown(&mut config, scale).map_err(|why| untyped(&config, &why))?;
+    if !unknown.is_empty() {
+        return Err(untyped(&config, &unknown.join(", ")));
     }
-    if config.pointer("/metadata/managedFields").is_some_and(|m| !m.is_null()) {
-        return Err(Status::bad_request("metadata.managedFields must be nil"));
-    }
-    decode::strict(
-        call,
-        &mut config,
-        &resource.gvk,
-        Some(resource.row.def),
-        decoded.duplicates,
-        options.field_validation,
-    )?;
-    super::meta::match_name(call, &mut config)?;
-    super::meta::match_namespace(call, &mut config)?;
+    let replicas = config.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+    scale::check_replicas(call, replicas)?;
+    let parent = serde_json::json!({
+        "apiVersion": resource.api_version, "kind": resource.row.kind,
+        "metadata": {"resourceVersion": object::resource_version(&config)}, "spec": {"replicas": replicas},
+    });
+    let applied = |old: &Value| managed::apply(resource, Some(old), &parent, options, "scale");
+    let changed = change(call, options, Part::Main, applied).await?;
+    let value = changed.ok_or_else(|| resource.not_found(call.name()))?;
+    encode::value(call, StatusCode::OK, scale::scale_of(&value))
+}
+
+async fn apply(call: &Call, body: &Bytes, options: &WriteOptions, part: Part) -> Answer {
+    let resource = &call.resource;
+    let (mut config, twice) = configuration(body, options)?;
+    check_config(&config, &resource.api_version, resource.row.kind)?;
+    managed::typed(resource, &mut config, options, &call.info.subresource)?;
+    duplicates(call, twice, options.field_validation)?;
+    let named = !object::name(&config).is_empty();
+    meta::match_name(call, &mut config)?;
+    meta::match_namespace(call, &mut config)?;
     events::stored(resource, &mut config);
     let changed = change(call, options, part, |old| {
         managed::apply(resource, Some(old), &config, options, &call.info.subresource)
@@ -180,11 +241,53 @@ async fn apply(call: &Call, body: &Bytes, options: &WriteOptions, part: Part) ->
     .await?;
     match changed {
         Some(value) => encode::object(call, StatusCode::OK, events::shown(resource, value)?),
+        None if part == Part::Main && !named => Err(meta::unnamed(call)),
         None if part == Part::Main => {
             let new = managed::apply(resource, None, &config, options, "")?;
             let value = create_object(call, new, options).await?;
             encode::object(call, StatusCode::CREATED, events::shown(resource, value)?)
         }
         None => Err(resource.not_found(call.name())),
+    }
+}
+
+/// What an applied configuration must be, whatever its type (`versioncheck.go`, `structuredmerge.go`).
+fn check_config(config: &Value, api_version: &str, kind: &str) -> Result<(), Status> {
+    let (given, of_kind) = (object::api_version(config), object::kind(config));
+    if given != api_version || of_kind != kind {
+        let slash = if given.contains('/') { "" } else { "/" };
+        return Err(Status::bad_request(format!("invalid object type: {slash}{given}, Kind={of_kind}")));
+    }
+    if config.pointer("/metadata/managedFields").is_some_and(|m| !m.is_null()) {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    Ok(())
+}
+
+/// Fields that an applied configuration has twice.
+fn duplicates(call: &Call, found: Vec<String>, validation: FieldValidation) -> Result<(), Status> {
+    match validation {
+        FieldValidation::Strict if !found.is_empty() => {
+            let message = format!("error strict decoding YAML: {}", found.join(", "));
+            Err(Status::bad_request(message))
+        }
+        FieldValidation::Warn => {
+            found.into_iter().for_each(|text| call.warn(text));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::go_text;
+
+    #[test]
+    fn values_are_shown_as_go_shows_them() {
+        let value = json!({"spec": {"b": null, "a": [1, "x"]}, "kind": "K"});
+        assert_eq!(go_text(&value), "map[kind:K spec:map[a:[1 x] b:<nil>]]");
     }
 }

@@ -65,8 +65,14 @@ fn access(call: &Call, user: &UserInfo, review: &Value) -> Result<Value, Status>
     let of_path = review.pointer("/spec/nonResourceAttributes").is_some_and(|v| !v.is_null());
     if of_resource == of_path {
         use xebec_machinery::field::{Error, Path};
-        let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-        let error = Error::invalid(&Path::new("spec.resourceAttributes"), Value::Null, detail);
+        let error = if of_path {
+            let path = Path::new("spec.nonResourceAttributes");
+            let value = review.pointer("/spec/nonResourceAttributes").cloned().unwrap_or_default();
+            Error::invalid(&path, value, "cannot be specified in combination with resourceAttributes")
+        } else {
+            let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            Error::invalid(&Path::new("spec.resourceAttributes"), Value::Null, detail)
+        };
         return Err(Status::invalid(&call.resource.gk, "", vec![error]));
     }
     let part = "resourceAttributes";
@@ -93,6 +99,9 @@ fn access(call: &Call, user: &UserInfo, review: &Value) -> Result<Value, Status>
 
 async fn token_review(call: &Call, review: &Value) -> Result<Value, Status> {
     let token = object::str_at(review, &["spec", "token"]);
+    if token.is_empty() {
+        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+    }
     let audiences: Vec<String> = review
         .pointer("/spec/audiences")
         .and_then(Value::as_array)

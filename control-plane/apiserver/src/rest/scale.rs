@@ -8,7 +8,7 @@ use xebec_machinery::{GroupKind, GroupVersionKind, Status, object};
 
 use super::patch::Patch;
 use super::update::{Part, change};
-use super::{Answer, Call, decode, encode, read};
+use super::{Answer, Call, decode, encode, patch, read};
 use crate::app::parse;
 use crate::body::Incoming;
 use crate::options::WriteOptions;
@@ -30,6 +30,9 @@ pub async fn serve(call: &Call, body: Incoming) -> Answer {
         }
         Verb::Patch => {
             let options = WriteOptions::parse(&call.query, "PatchOptions")?;
+            if call.is_apply() {
+                return patch::apply_scale(call, &read(body).await?, &options).await;
+            }
             let patch = Patch::for_subresource(call, &read(body).await?, &options)?;
             write(call, &options, |mut scale| {
                 patch.apply_untyped(&mut scale)?;
@@ -45,11 +48,7 @@ async fn write(call: &Call, options: &WriteOptions, produce: impl Fn(Value) -> R
     let changed = change(call, options, Part::Main, |old| {
         let scale = produce(scale_of(old))?;
         let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
-        if replicas < 0 {
-            let why = "must be greater than or equal to 0";
-            let error = Error::invalid(&Path::new("spec.replicas"), replicas, why);
-            return Err(Status::invalid(&GroupKind::new("autoscaling", "Scale"), call.name(), vec![error]));
-        }
+        check_replicas(call, replicas)?;
         let mut new = old.clone();
         object::set_resource_version(&mut new, object::resource_version(&scale));
         object::ensure_map(&mut new, "spec").insert("replicas".into(), replicas.into());
@@ -59,7 +58,15 @@ async fn write(call: &Call, options: &WriteOptions, produce: impl Fn(Value) -> R
     encode::value(call, StatusCode::OK, scale_of(&value))
 }
 
-fn scale_of(workload: &Value) -> Value {
+pub fn check_replicas(call: &Call, replicas: i64) -> Result<(), Status> {
+    if replicas >= 0 {
+        return Ok(());
+    }
+    let error = Error::invalid(&Path::new("spec.replicas"), replicas, "must be greater than or equal to 0");
+    Err(Status::invalid(&GroupKind::new("autoscaling", "Scale"), call.name(), vec![error]))
+}
+
+pub fn scale_of(workload: &Value) -> Value {
     let at = |path: &str| workload.pointer(path).cloned().unwrap_or(Value::Null);
     let selector = match at("/spec/selector") {
         // A ReplicationController's selector is a plain map.

@@ -38,13 +38,13 @@ pub async fn watch(call: &Call) -> Answer {
         (Some(false), None) => (Start::Snapshot, false),
         (_, Some(revision)) => (Start::After(revision), false),
     };
-    if start == Start::Snapshot {
-        match options.resource_version {
-            None => _ = call.app.cache.barrier().await.map_err(store_error)?,
-            Some(revision) => call.app.cache.wait_for(revision).await.map_err(store_error)?,
-        }
-    }
-    let body = match call.app.cache.watch(&call.resource.storage, namespace, filter, start) {
+    let caught_up = match (start, options.resource_version) {
+        (Start::After(_), _) => Ok(()),
+        (Start::Snapshot, None) => call.app.cache.barrier().await.map(|_| ()),
+        (Start::Snapshot, Some(revision)) => call.app.cache.wait_for(revision).await,
+    };
+    let watched = caught_up.and_then(|()| call.app.cache.watch(&call.resource.storage, namespace, filter, start));
+    let body = match watched {
         Ok(mut watcher) => {
             let snapshot = watcher.take_snapshot().filter(|_| initial);
             let ends = Instant::now() + timeout(call, &options);

@@ -124,7 +124,7 @@ async fn roles_grant_and_nobody_grants_more_than_they_have() {
     let mut wider = wide.clone();
     wider["metadata"]["name"] = "wider".into();
     let refused = cluster.as_local(bob(), "POST", &format!("{rbac}/roles"), &wider).await;
-    refused.refused(403, "Forbidden", "is attempting to grant RBAC permissions not currently held");
+    refused.refused(403, "Forbidden", "roles.rbac.authorization.k8s.io \"wider\" is forbidden: user \"bob\" (groups=[\"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"get\"]}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,6 +167,22 @@ async fn questions_have_no_table() {
     let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
     cluster.send("POST", reviews, &table, question.to_string()).await.refused(406, "NotAcceptable", "");
     let both = json!({ "spec": {} });
+    let cases = [
+        (json!({ "spec": {} }), "exactly one of nonResourceAttributes or resourceAttributes must be specified"),
+        (
+            json!({ "spec": { "resourceAttributes": { "verb": "get" }, "nonResourceAttributes": { "verb": "get" } } }),
+            "cannot be specified in combination with resourceAttributes",
+        ),
+    ];
+    for (question, message) in cases {
+        cluster.post(reviews, &question).await.refused(422, "Invalid", message);
+    }
+    let tokens = "/apis/authentication.k8s.io/v1/tokenreviews";
+    cluster.post(tokens, &json!({ "spec": {} })).await.refused(
+        400,
+        "BadRequest",
+        "token is required for TokenReview in authentication",
+    );
     cluster.post(reviews, &both).await.refused(
         422,
         "Invalid",

@@ -8,7 +8,7 @@ async fn deletes_answer_with_what_is_gone() {
     let made = cluster.post(CONFIG_MAPS, &config_map("c")).await.expect(201);
     let path = format!("{CONFIG_MAPS}/c");
     let wrong = json!({ "preconditions": { "uid": "x" } });
-    cluster.delete(&path, &wrong).await.refused(409, "Conflict", "Precondition failed: UID in precondition: x");
+    cluster.delete(&path, &wrong).await.refused(409, "Conflict", "Operation cannot be fulfilled on ConfigMap \"c\": the UID in the precondition (x) does not match the UID in record (");
     cluster.delete(&format!("{path}?dryRun=All"), &Value::Null).await.expect(200);
     let gone = cluster.delete(&path, &json!({ "kind": "DeleteOptions", "apiVersion": "v1" })).await.expect(200);
     assert_eq!(gone["status"], "Success");

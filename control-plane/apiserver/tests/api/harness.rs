@@ -18,6 +18,7 @@ use xebec_apiserver::{Config, Pki, Server, UserInfo};
 pub struct Cluster {
     pub server: Server,
     pub pki: Arc<Pki>,
+    pub store: Arc<dyn xebec_store::Store>,
     dir: tempfile::TempDir,
 }
 
@@ -38,12 +39,12 @@ impl Cluster {
     async fn in_dir(dir: tempfile::TempDir) -> Self {
         let pki = Arc::new(Pki::load_or_create(dir.path().join("pki"), &[]).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let store = open_store(&dir.path().join("store")).await;
+        let store: Arc<dyn xebec_store::Store> = Arc::new(open_store(&dir.path().join("store")).await);
         let mut config = Config::new(pki.clone(), vec![listener]);
         config.bootstrap_token = Some("abcdef.0123456789abcdef".into());
-        let server = Server::start(config, Arc::new(store)).await.unwrap();
+        let server = Server::start(config, store.clone()).await.unwrap();
         tokio::time::timeout(Duration::from_secs(20), server.ready()).await.unwrap();
-        let cluster = Self { server, pki, dir };
+        let cluster = Self { server, pki, store, dir };
         let account = json!({ "metadata": { "name": "default" } });
         let path = "/api/v1/namespaces/default/serviceaccounts";
         if cluster.get(&format!("{path}/default")).await.code == 404 {
@@ -54,9 +55,9 @@ impl Cluster {
 
     /// Stops the server and starts it again over the same files.
     pub async fn restart(self) -> Self {
-        let Self { server, dir, .. } = self;
+        let Self { server, store, dir, .. } = self;
         server.shutdown().await;
-        drop(server);
+        drop((server, store));
         Self::in_dir(dir).await
     }
 

@@ -107,3 +107,52 @@ async fn tables_are_watched_row_by_row() {
     assert_eq!(second["object"]["rows"][0]["cells"][0], "b");
     assert!(second["object"]["columnDefinitions"].is_null());
 }
+
+/// What the server cannot give is said inside the stream, as upstream's cacher does.
+async fn check_refused(cluster: &Cluster, query: &str, code: u16, message: &str) {
+    let mut watch = Watch::open(cluster, query, "").await;
+    let event = watch.next().await.expect("an event");
+    assert_eq!((event["type"].as_str(), event["object"]["code"].as_u64()), (Some("ERROR"), Some(u64::from(code))));
+    assert!(event["object"]["message"].as_str().unwrap().contains(message), "{event}");
+    assert!(watch.next().await.is_none(), "nothing follows an error");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_that_cannot_be_watched_are_refused_in_the_stream() {
+    let cluster = Cluster::start().await;
+    cluster.post(CONFIG_MAPS, &config_map("a")).await.expect(201);
+    let cluster = cluster.restart().await;
+    check_refused(&cluster, "resourceVersion=1", 410, "too old resource version: 1 (").await;
+    let future = "resourceVersion=999999&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    check_refused(&cluster, future, 504, "Too large resource version: 999999").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_watch_starts_is_what_the_client_asked_for() {
+    let cluster = Cluster::start().await;
+    let made = cluster.post(CONFIG_MAPS, &config_map("a")).await.expect(201);
+    let version = made["metadata"]["resourceVersion"].as_str().unwrap();
+    let list = "resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let cases = [
+        // Present objects come first as ADDED; then what happens.
+        (String::new(), &["ADDED a", "ADDED b"][..]),
+        ("resourceVersion=0".to_owned(), &["ADDED a", "ADDED b"]),
+        (format!("resourceVersion={version}"), &["ADDED b"]),
+        (format!("sendInitialEvents=false&resourceVersion={version}&{list}"), &["ADDED b"]),
+        (format!("sendInitialEvents=true&{list}"), &["ADDED a", "BOOKMARK -", "ADDED b"]),
+        (format!("sendInitialEvents=true&resourceVersion=0&{list}"), &["ADDED a", "BOOKMARK -", "ADDED b"]),
+        (format!("sendInitialEvents=true&resourceVersion={version}&{list}"), &["ADDED a", "BOOKMARK -", "ADDED b"]),
+        ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan".to_owned(), &["ADDED a", "ADDED b"]),
+        ("fieldSelector=metadata.name%3Da".to_owned(), &["ADDED a"]),
+    ];
+    for (query, expected) in cases {
+        let mut watch = Watch::open(&cluster, &query, "").await;
+        let (last, before) = expected.split_last().unwrap();
+        for event in before {
+            watch.expect(event).await;
+        }
+        cluster.post(CONFIG_MAPS, &config_map("b")).await.expect(201);
+        watch.expect(last).await;
+        cluster.delete(&format!("{CONFIG_MAPS}/b"), &Value::Null).await.expect(200);
+    }
+}

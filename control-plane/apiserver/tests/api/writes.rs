@@ -193,3 +193,210 @@ async fn acknowledged_writes_survive_a_restart() {
     let cluster = cluster.restart().await;
     assert_eq!(cluster.get(&format!("{CONFIG_MAPS}/kept")).await.expect(200), made);
 }
+
+/// A patch of a fresh deployment, `d`, that is refused.
+async fn check_refused(cluster: &Cluster, kind: &str, query: &str, patch: &str, expected: (u16, &str, &str)) {
+    let media_type = match kind {
+        "json" => "application/json-patch+json",
+        "merge" => "application/merge-patch+json",
+        "strategic" => "application/strategic-merge-patch+json",
+        _ => "application/apply-patch+yaml",
+    };
+    let path = format!("{DEPLOYMENTS}/d?{query}");
+    let answer = cluster.send("PATCH", &path, &[("content-type", media_type)], patch.to_owned()).await;
+    let (code, reason, message) = expected;
+    answer.refused(code, reason, message);
+}
+
+/// As apiserver's `handlers/patch.go` and `versioncheck.go`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn patches_that_do_not_fit_are_refused_in_upstreams_words() {
+    let cluster = Cluster::start().await;
+    let before = cluster.post(DEPLOYMENTS, &deployment("d")).await.expect(201);
+    let strict = "fieldValidation=Strict";
+    let number = "cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32";
+    let apply = |rest: &str| format!("{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: d}}, {rest}}}");
+    let cases = [
+        (
+            "json",
+            "",
+            r#"[{"op":"test","path":"/spec/replicas","value":7}]"#,
+            (422, "Invalid", "the server rejected our request due to an error in our request"),
+        ),
+        ("json", "", r#"[{"op":"remove","path":"/spec/x"}]"#, (422, "Invalid", "the server rejected our request")),
+        ("json", "", "{}", (400, "BadRequest", "")),
+        (
+            "json",
+            "",
+            r#"[{"op":"add","path":"/metadata/name","value":"e"}]"#,
+            (400, "BadRequest", "the name of the object (e) does not match the name on the URL (d)"),
+        ),
+        (
+            "json",
+            "",
+            r#"[{"op":"remove","path":"/metadata/name"}]"#,
+            (400, "BadRequest", "the name of the object (d based on URL) was undeterminable: name must be provided"),
+        ),
+        (
+            "json",
+            strict,
+            r#"[{"op":"add","path":"/spec/nope","value":1}]"#,
+            (422, "Invalid", "strict decoding error: unknown field \"spec.nope\""),
+        ),
+        (
+            "merge",
+            "",
+            r#"{"metadata":{"namespace":"other"}}"#,
+            (
+                400,
+                "BadRequest",
+                "the namespace of the object (other) does not match the namespace on the request (default)",
+            ),
+        ),
+        ("merge", "", "[1]", (400, "BadRequest", "error decoding patch")),
+        ("merge", "", r#"{"spec":{"replicas":"x"}}"#, (422, "Invalid", number)),
+        (
+            "merge",
+            strict,
+            r#"{"spec":{"replicas":1,"replicas":2}}"#,
+            (422, "Invalid", "strict decoding error: duplicate field \"spec.replicas\""),
+        ),
+        (
+            "strategic",
+            "",
+            r#"{"spec":{"replicas":"x"}}"#,
+            (422, "Invalid", "patch: Invalid value: \"map[spec:map[replicas:x]]\": "),
+        ),
+        (
+            "strategic",
+            strict,
+            r#"{"spec":{"nope":1,"replicas":2,"replicas":3}}"#,
+            (
+                422,
+                "Invalid",
+                "patch: Invalid value: \"map[spec:map[nope:1 replicas:3]]\": strict decoding error: duplicate field \"spec.replicas\", unknown field \"spec.nope\"",
+            ),
+        ),
+        (
+            "strategic",
+            "",
+            r#"{"spec":{"strategy":{"$retainKeys":"x"}}}"#,
+            (400, "BadRequest", "invalid patch format of retainKeys"),
+        ),
+        ("merge", "force=true", "{}", (422, "Invalid", "may not be specified for non-apply patch")),
+        ("apply", "fieldManager=a", "a: b: c", (400, "BadRequest", "error decoding YAML")),
+        (
+            "apply",
+            "fieldManager=a",
+            "{apiVersion: v1, kind: Deployment}",
+            (400, "BadRequest", "invalid object type: /v1, Kind=Deployment"),
+        ),
+        (
+            "apply",
+            "fieldManager=a",
+            &apply("spec: {nope: 1}"),
+            (
+                500,
+                "",
+                "failed to create typed patch object (/d; apps/v1, Kind=Deployment): .spec.nope: field not declared in schema",
+            ),
+        ),
+        (
+            "apply",
+            "fieldManager=a",
+            &apply("spec: {replicas: x}"),
+            (500, "", "failed to create typed patch object (/d; apps/v1, Kind=Deployment): "),
+        ),
+        (
+            "apply",
+            "fieldManager=a",
+            "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, managedFields: []}}",
+            (400, "BadRequest", "metadata.managedFields must be nil"),
+        ),
+        (
+            "apply",
+            "fieldManager=a&fieldValidation=Strict",
+            &apply("spec: {replicas: 1, replicas: 2}"),
+            (400, "BadRequest", "error strict decoding YAML: "),
+        ),
+    ];
+    for (kind, query, patch, expected) in cases {
+        check_refused(&cluster, kind, query, patch, expected).await;
+    }
+    assert_eq!(cluster.get(&format!("{DEPLOYMENTS}/d")).await.expect(200), before);
+    let nameless = "{apiVersion: apps/v1, kind: Deployment}";
+    let headers = [("content-type", "application/apply-patch+yaml")];
+    let answer = cluster.send("PATCH", &format!("{DEPLOYMENTS}/e?fieldManager=a"), &headers, nameless).await;
+    answer.refused(400, "BadRequest", "the name of the object (e based on URL) was undeterminable");
+}
+
+/// The entries of `metadata.managedFields`: manager, operation, subresource and the fields under `spec` or `status`.
+fn owners(object: &Value) -> Vec<(&str, &str, &str, &Value)> {
+    let entries = object["metadata"]["managedFields"].as_array().unwrap();
+    let text = |entry: &'_ Value, key: &str| entry[key].as_str().map(|text| text.to_owned().leak() as &str);
+    let mut owners: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let fields = entry["fieldsV1"].as_object().unwrap();
+            let fields = fields.get("f:status").or(fields.get("f:spec")).unwrap_or(&Value::Null);
+            let part = |key| text(entry, key).unwrap_or_default();
+            (part("manager"), part("operation"), part("subresource"), fields)
+        })
+        .collect();
+    owners.sort_by_key(|owner| (owner.0, owner.1, owner.2));
+    owners
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subresources_have_owners_of_their_own() {
+    let cluster = Cluster::start().await;
+    let path = format!("{DEPLOYMENTS}/d");
+    let config = |spec: Value| json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "d" }, "spec": spec });
+    let mut spec = deployment("d")["spec"].clone();
+    spec["replicas"] = 1.into();
+    cluster.patch("apply", &format!("{path}?fieldManager=a"), &config(spec.clone())).await.expect(201);
+    let scale =
+        |replicas: i64| json!({ "apiVersion": "autoscaling/v1", "kind": "Scale", "spec": { "replicas": replicas } });
+    let refused = cluster.patch("apply", &format!("{path}/scale?fieldManager=s"), &scale(3)).await;
+    refused.refused(409, "Conflict", "Apply failed with 1 conflict: conflict with \"a\": .spec.replicas");
+    let scaled =
+        cluster.patch("apply", &format!("{path}/scale?fieldManager=s&force=true"), &scale(3)).await.expect(200);
+    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(3)));
+    let refused = cluster.patch("apply", &format!("{path}/scale?fieldManager=s"), &scale(-1)).await;
+    refused.refused(422, "Invalid", "must be greater than or equal to 0");
+    // Who gave the field up no longer sends it.
+    spec.as_object_mut().unwrap().remove("replicas");
+    let applied = cluster.patch("apply", &format!("{path}?fieldManager=a"), &config(spec)).await.expect(200);
+    assert_eq!(applied["spec"]["replicas"], 3);
+    let status = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "d" }, "status": { "replicas": 2 } });
+    let with_status = cluster.patch("apply", &format!("{path}/status?fieldManager=a"), &status).await.expect(200);
+    let found = owners(&with_status);
+    assert_eq!((found[0].0, found[0].1, found[0].2), ("a", "Apply", ""));
+    assert!(found[0].3.get("f:replicas").is_none());
+    assert_eq!(found[1], ("a", "Apply", "status", &json!({ "f:replicas": {} })));
+    assert_eq!(found[2], ("s", "Apply", "scale", &json!({ "f:replicas": {} })));
+    // A dry run says what would be and changes nothing.
+    let dry = cluster.patch("apply", &format!("{path}/scale?fieldManager=s&dryRun=All"), &scale(5)).await.expect(200);
+    assert_eq!(dry["spec"]["replicas"], 5);
+    assert_eq!(cluster.get(&path).await.expect(200), with_status);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ownership_can_be_forgotten() {
+    let cluster = Cluster::start().await;
+    let path = format!("{CONFIG_MAPS}/c?fieldManager=m");
+    cluster.post(&format!("{CONFIG_MAPS}?fieldManager=m"), &config_map("c")).await.expect(201);
+    let reset = cluster.patch("merge", &path, &json!({ "metadata": { "managedFields": [{}] } })).await.expect(200);
+    assert!(reset["metadata"].get("managedFields").is_none());
+    // The next apply finds what nobody owns, and says so.
+    let config = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c" }, "data": { "a": "2" } });
+    let refused = cluster.patch("apply", &path, &config).await;
+    refused.refused(409, "Conflict", "conflict with \"before-first-apply\" using v1: .data.a");
+    // What makes no sense is not taken over.
+    let nonsense = json!([{ "manager": "x", "operation": "Nonsense", "fieldsType": "FieldsV1", "fieldsV1": {} }]);
+    let kept = cluster
+        .patch("merge", &path, &json!({ "metadata": { "managedFields": nonsense }, "data": { "a": "3" } }))
+        .await;
+    let kept = kept.expect(200);
+    assert_eq!(owners(&kept).iter().map(|owner| owner.0).collect::<Vec<_>>(), ["m"]);
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::patch::fields::{FieldSet, member};
+use crate::patch::fields::{FieldSet, member, spelled};
 use crate::patch::{ListKind, PatchSchema, Shape};
 
 /// How a value is walked: by members, by items that have identities, or not at all.
@@ -78,12 +78,12 @@ pub(super) fn fields_of<S: PatchSchema>(value: &Value, schema: S) -> Result<Fiel
         }
         Walk::Items(list, kind) => {
             let schema = schema.item();
-            for item in list {
-                let step = step(item, kind, schema).map_err(|e| format!(": {e}"))?;
+            for (index, item) in list.iter().enumerate() {
+                let step = step(item, kind, schema).map_err(|e| format!(": element {index}: {e}"))?;
                 if set.children.contains_key(&step) {
-                    return Err(format!(": duplicate entries for key [{}]", &step[2..]));
+                    return Err(format!(": duplicate entries for key {}", spelled(&step)));
                 }
-                let mut child = fields_of(item, schema)?;
+                let mut child = fields_of(item, schema).map_err(|e| spelled(&step) + &e)?;
                 child.owned = true;
                 set.put(step, child);
             }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Object, PATCH, merge_object, unprocessable};
+use super::{Object, PATCH, malformed, merge_object, unprocessable};
 use crate::Status;
 use crate::patch::PatchSchema;
 
@@ -78,7 +78,7 @@ fn no_key(item: &Value, key: &str) -> Status {
 /// `$deleteFromPrimitiveList`: removes scalars from a list.
 pub(super) fn delete_scalars(original: &mut Object, name: &str, remove: Value) -> Result<(), Status> {
     let Value::Array(remove) = remove else {
-        return Err(unprocessable("invalid patch format of primitive list"));
+        return Err(malformed("invalid patch format of primitive list"));
     };
     if let Some(Value::Array(items)) = original.get_mut(name) {
         items.retain(|item| !remove.contains(item));

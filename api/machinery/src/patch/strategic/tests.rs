@@ -108,18 +108,21 @@ fn retain_keys_drops_the_rest() {
 
 #[test]
 fn bad_patches_are_refused() {
-    let check = |patch: Value, want: &str| {
+    let check = |patch: Value, code: u16, want: &str| {
         let mut object = json!({"spec": {"containers": [{"name": "a"}]}});
         let error = apply(&mut object, patch, ROOT).expect_err("a bad patch");
-        assert!(error.message.contains(want), "{error}");
+        assert!(error.code == code && error.message.contains(want), "{} {error}", error.code);
     };
-    check(json!([]), "invalid JSON document");
-    check(json!({"spec": {"$patch": "x"}}), "unknown patch type found: x");
-    check(json!({"spec": {"containers": [{"image": "a"}]}}), "does not contain declared merge key: name");
-    check(json!({"spec": {"strategy": {"$retainKeys": ["a"], "b": 1}}}), "retainKeys");
+    check(json!([]), 400, "invalid JSON document");
+    check(json!({"spec": {"$patch": "x"}}), 422, "unknown patch type found: x");
+    check(json!({"spec": {"containers": [{"image": "a"}]}}), 422, "does not contain declared merge key: name");
+    check(json!({"spec": {"strategy": {"$retainKeys": ["a"], "b": 1}}}), 422, "retainKeys");
+    check(json!({"spec": {"strategy": {"$retainKeys": "a"}}}), 400, "invalid patch format of retainKeys");
+    check(json!({"spec": {"$setElementOrder/containers": 1}}), 400, "setElementOrder");
     check(
         json!({"spec": {"containers": [{"name": "a"}], "$setElementOrder/containers": [{"name": "b"}]}}),
+        422,
         "doesn't match",
     );
-    check(json!({"spec": {"$deleteFromPrimitiveList/containers": 1}}), "primitive list");
+    check(json!({"spec": {"$deleteFromPrimitiveList/containers": 1}}), 400, "primitive list");
 }
