@@ -21,6 +21,8 @@ pub mod global {
     pub const SNAT_PORT_MAX: &str = "SNAT_PORT_MAX";
     pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";
     pub const HASH_SEED: &str = "HASH_SEED";
+    /// Low and high word of the cookie of the node's network namespace.
+    pub const NODE_NETNS: [&str; 2] = ["NODE_NETNS_LOW", "NODE_NETNS_HIGH"];
 }
 
 /// Source address a pod sees when it reaches itself through a service. Link-local (RFC 3927), so
@@ -30,6 +32,9 @@ pub const HAIRPIN_IP: crate::Addr4 = [169, 254, 77, 77];
 /// Ports that masquerade takes: above Linux's default ephemeral range (32768-60999), so they never
 /// meet a socket of the node.
 pub const SNAT_PORTS: core::ops::RangeInclusive<u16> = 61_000..=65_535;
+
+/// Where encapsulated packets go (Linux's default VXLAN port): never a service's on a node's address.
+pub const OVERLAY_PORT: u16 = 8_472;
 
 /// Mark on packets whose tunnel key is already set. A packet that enters from a pod has no mark:
 /// veth scrubs it when namespaces differ (`skb_scrub_packet`).

@@ -47,9 +47,11 @@ impl Direction {
     /// `CT4`: a flow that somebody outside the cluster opened to a pod; the key is the pod's answer,
     /// which must not be masqueraded. `to` carries the tunnel endpoint it came from, if any, in `src`.
     pub const INBOUND: Self = Self(2);
-    /// `NAT4`: pod to outside becomes node to outside.
+    /// `NAT4`, the request: pod to outside becomes node to outside; outside to service becomes outside
+    /// to a backend here, or node to a backend elsewhere.
     pub const OUT: Self = Self(3);
-    /// `NAT4`: outside to node becomes outside to pod.
+    /// `NAT4`, the answer: outside to node becomes outside to pod; backend to client, or to the node,
+    /// becomes service to client.
     pub const IN: Self = Self(4);
 }
 

@@ -76,8 +76,14 @@ pub mod frontend_flag {
     pub const LOCAL_ONLY: u16 = 1 << 0;
     /// The frontend is a NodePort.
     pub const NODE_PORT: u16 = 1 << 1;
-    /// The frontend is a load balancer's or an external address.
-    pub const EXTERNAL: u16 = 1 << 2;
+    /// The frontend is a load balancer's address.
+    pub const LOAD_BALANCER: u16 = 1 << 2;
+    /// Clients outside must be in one of the service's source ranges ([`super::RangeKey4`]).
+    pub const SOURCE_RANGES: u16 = 1 << 3;
+    /// The frontend is one of `externalIPs`.
+    pub const EXTERNAL_IP: u16 = 1 << 4;
+    /// The frontend is a pod's `hostPort`.
+    pub const HOST_PORT: u16 = 1 << 5;
 }
 
 /// Where a backend's address is.
@@ -125,6 +131,24 @@ pub struct MemberKey4 {
     pub pad: [u8; 2],
 }
 const _: () = assert!(size_of::<MemberKey4>() == 12);
+
+/// A range of addresses that may be clients of a service; the prefix length of the trie counts the
+/// service's 32 bits too.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RangeKey4 {
+    /// In network order, as tries compare bytes.
+    pub service: [u8; 4],
+    pub addr: Addr4,
+}
+const _: () = assert!(size_of::<RangeKey4>() == 8);
+
+impl RangeKey4 {
+    #[inline(always)]
+    pub const fn new(service: ServiceId, addr: Addr4) -> Self {
+        Self { service: service.0.to_be_bytes(), addr }
+    }
+}
 
 /// A client of a service with session affinity.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -186,6 +210,7 @@ crate::pod!(
     BackendKey,
     Backend4,
     MemberKey4,
+    RangeKey4,
     AffinityKey,
     Affinity4,
     Origin4,

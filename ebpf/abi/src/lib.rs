@@ -21,7 +21,7 @@ pub use config::VERSION;
 pub use conntrack::{Direction, Flow4, FlowKey4, FlowState, FragmentKey4, Ports, Tuple4};
 pub use lb::{
     Affinity4, AffinityKey, Backend4, BackendId, BackendKey, Frontend4, FrontendKey4, MemberKey4, Origin4, Origins4,
-    ServiceId,
+    RangeKey4, ServiceId,
 };
 pub use route::{Endpoint4, Pod4, PrefixKey4};
 pub use stats::{Counter, DropReason, MapId, Traffic};

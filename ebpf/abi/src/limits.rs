@@ -9,11 +9,13 @@ pub const BACKENDS_MAX: u32 = 1_048_576;
 pub const SERVICE_BACKENDS_MAX: u16 = 32_768;
 /// Members of services with session affinity.
 pub const MEMBERS_MAX: u32 = 262_144;
+/// Source ranges of load balancers, over all services.
+pub const RANGES_MAX: u32 = 65_536;
 /// Clients with a remembered backend.
 pub const AFFINITIES_MAX: u32 = 32_768;
 /// Flows whose service address is translated packet by packet.
 pub const FLOWS_MAX: u32 = 32_768;
-/// Masqueraded flows take two entries each.
+/// Masqueraded flows and flows from outside to services take two entries each.
 pub const NAT_MAX: u32 = 65_536;
 /// Datagrams whose fragments are on their way.
 pub const FRAGMENTS_MAX: u32 = 4_096;

@@ -6,6 +6,7 @@ pub const NAME_MAX_BYTES: usize = 15;
 pub const LB4_FRONTENDS: &str = "xb_lb4_fe";
 pub const LB4_BACKENDS: &str = "xb_lb4_be";
 pub const LB4_MEMBERS: &str = "xb_lb4_member";
+pub const LB4_RANGES: &str = "xb_lb4_range";
 pub const LB4_AFFINITY: &str = "xb_lb4_affinity";
 pub const SOCK4_ORIGINS: &str = "xb_sock4_origin";
 pub const CT4: &str = "xb_ct4";
@@ -19,10 +20,11 @@ pub const COUNTERS: &str = "xb_counters";
 pub const MAP_ERRORS: &str = "xb_map_errors";
 
 /// Every map that outlives an agent.
-pub const PINNED_MAPS: [&str; 14] = [
+pub const PINNED_MAPS: [&str; 15] = [
     LB4_FRONTENDS,
     LB4_BACKENDS,
     LB4_MEMBERS,
+    LB4_RANGES,
     LB4_AFFINITY,
     SOCK4_ORIGINS,
     CT4,

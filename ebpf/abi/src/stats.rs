@@ -70,6 +70,14 @@ index! {
         PacketWrite = 10 => "packet_write",
         /// A protocol that cannot be translated.
         UnknownProtocol = 11 => "unknown_protocol",
+        /// `externalTrafficPolicy: Local` without a backend on this node.
+        NoLocalBackend = 12 => "no_local_backend",
+        /// A client that `loadBalancerSourceRanges` does not name.
+        SourceRange = 13 => "source_range",
+        /// The node has no route to where a translated packet goes.
+        NoRoute = 14 => "no_route",
+        /// The time to live of a translated packet is over.
+        TtlExpired = 15 => "ttl_expired",
     }
 }
 
@@ -106,6 +114,14 @@ index! {
         IcmpError = 13 => "icmp_error",
         /// One of a flow's two entries had been evicted and was written again.
         HalfFlow = 14 => "half_flow",
+        /// A flow from outside was balanced to a backend of this node.
+        ExternalLocal = 15 => "external_local",
+        /// A flow from outside was balanced to a backend elsewhere.
+        ExternalRemote = 16 => "external_remote",
+        /// A translated packet left for outside.
+        ToOutside = 17 => "to_outside",
+        /// A process was refused a port of the node that a service has.
+        BindRefused = 18 => "bind_refused",
     }
 }
 
@@ -119,6 +135,11 @@ index! {
         Origins = 4 => "xb_sock4_origin",
     }
 }
+
+/// Entries of `DROPS` and `COUNTERS`: with room, because pinned arrays keep their size.
+pub const TRAFFIC_ENTRIES: u32 = 64;
+const _: () = assert!(DropReason::ALL.len() <= TRAFFIC_ENTRIES as usize);
+const _: () = assert!(Counter::ALL.len() <= TRAFFIC_ENTRIES as usize);
 
 /// Errnos of map operations fit (ENOENT 2 … EEXIST 17, ENOSPC 28).
 pub const ERRNOS: u32 = 64;

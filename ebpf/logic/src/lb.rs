@@ -22,6 +22,8 @@ pub enum Selection {
     /// Nobody's frontend.
     NotAService,
     NoBackend,
+    /// None on this node, which is all that the service wants.
+    NoLocalBackend,
     Backend(Frontend4, Backend4),
 }
 
@@ -31,6 +33,7 @@ pub fn select<T: Tables>(tables: &T, key: &FrontendKey4, client: Client, pick: u
     let Some(frontend) = tables.frontend(key) else { return Selection::NotAService };
     match backend(tables, &frontend, client, pick) {
         Ok(Some(backend)) => return Selection::Backend(frontend, backend),
+        Ok(None) if is_local_only(&frontend) => return Selection::NoLocalBackend,
         Ok(None) => return Selection::NoBackend,
         Err(Replaced) => tables.count(Counter::FrontendRetry, 0),
     }
@@ -38,8 +41,14 @@ pub fn select<T: Tables>(tables: &T, key: &FrontendKey4, client: Client, pick: u
     let Some(frontend) = tables.frontend(key) else { return Selection::NotAService };
     match backend(tables, &frontend, client, pick) {
         Ok(Some(backend)) => Selection::Backend(frontend, backend),
+        _ if is_local_only(&frontend) => Selection::NoLocalBackend,
         _ => Selection::NoBackend,
     }
+}
+
+#[inline(always)]
+fn is_local_only(frontend: &Frontend4) -> bool {
+    frontend.flags & frontend_flag::LOCAL_ONLY != 0
 }
 
 /// A frontend's backends are gone: the value that was read is old.
@@ -52,8 +61,7 @@ fn backend<T: Tables>(
     client: Client,
     pick: u32,
 ) -> Result<Option<Backend4>, Replaced> {
-    let local_only = frontend.flags & frontend_flag::LOCAL_ONLY != 0;
-    let count = if local_only { frontend.local } else { frontend.backends };
+    let count = if is_local_only(frontend) { frontend.local } else { frontend.backends };
     if count == 0 {
         return Ok(None);
     }

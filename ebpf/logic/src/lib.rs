@@ -13,6 +13,7 @@
 pub mod conntrack;
 pub mod csum;
 pub mod deliver;
+pub mod external;
 #[cfg(test)]
 mod fixture;
 pub mod header;
@@ -61,10 +62,13 @@ pub enum Action {
     Encapsulate,
     /// To another node by the host's routes, without the host's stack if its FIB can say where.
     Route,
+    /// By the host's routes and never through its stack, which would refuse the packet's source.
+    Forward,
 }
 
 impl Verdict {
     pub const PASS: Self = Self { action: Action::Pass, to: 0 };
+    pub const FORWARD: Self = Self { action: Action::Forward, to: 0 };
     pub const ROUTE: Self = Self { action: Action::Route, to: 0 };
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use std::{
 
 use xebec_abi::{
     Addr4, Affinity4, AffinityKey, Backend4, BackendKey, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FragmentKey4,
-    Frontend4, FrontendKey4, MemberKey4, Pod4, Ports, PrefixKey4,
+    Frontend4, FrontendKey4, MemberKey4, Pod4, Ports, PrefixKey4, ServiceId, Tuple4,
 };
 
 use crate::{Csum, FlowMap, Packet, Settings, Tables, conntrack, csum};
@@ -58,6 +58,7 @@ pub struct Node {
     pub overlay: bool,
     pub overlay_vni: u32,
     pub snat_ports: (u16, u16),
+    pub node_netns: u64,
     pub hash_seed: u32,
 }
 
@@ -73,6 +74,7 @@ impl Default for Node {
             overlay: true,
             overlay_vni: 7,
             snat_ports: (61_000, 65_535),
+            node_netns: 1,
             hash_seed: 1,
         }
     }
@@ -85,6 +87,8 @@ pub struct Model {
     pub frontends: HashMap<FrontendKey4, Frontend4>,
     pub backends: HashMap<BackendKey, Backend4>,
     pub members: HashMap<MemberKey4, u32>,
+    /// Networks, with their prefix lengths, by service.
+    pub ranges: HashMap<ServiceId, Vec<(Addr4, u8)>>,
     pub affinity: RefCell<HashMap<AffinityKey, Affinity4>>,
     pub conntrack: RefCell<HashMap<FlowKey4, Flow4>>,
     pub nat: RefCell<HashMap<FlowKey4, Flow4>>,
@@ -153,6 +157,10 @@ impl Settings for Model {
         self.node.snat_ports.1
     }
 
+    fn node_netns(&self) -> u64 {
+        self.node.node_netns
+    }
+
     fn hash_seed(&self) -> u32 {
         self.node.hash_seed
     }
@@ -171,6 +179,10 @@ impl Tables for Model {
         self.members.contains_key(key)
     }
 
+    fn in_source_ranges(&self, service: ServiceId, addr: Addr4) -> bool {
+        self.ranges.get(&service).is_some_and(|ranges| ranges.iter().any(|range| contains(*range, addr)))
+    }
+
     fn affinity(&self, key: &AffinityKey) -> Option<Affinity4> {
         self.affinity.borrow().get(key).copied()
     }
@@ -182,6 +194,10 @@ impl Tables for Model {
     fn touch(&self, map: FlowMap, key: &FlowKey4, touch: &conntrack::Touch) -> Option<conntrack::Touched> {
         let mut flows = self.flows(map).borrow_mut();
         flows.get_mut(key).map(|flow| conntrack::touch(flow, touch))
+    }
+
+    fn peek(&self, map: FlowMap, key: &FlowKey4) -> Option<Tuple4> {
+        self.flows(map).borrow().get(key).map(|flow| flow.to)
     }
 
     fn add_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<bool, DropReason> {

@@ -1,11 +1,11 @@
 //! Uplinks: the devices that lead to other nodes and outside.
 
-use xebec_abi::{Addr4, BackendId, Direction, DropReason, ServiceId, Tuple4};
+use xebec_abi::{Addr4, BackendId, Direction, DropReason, FlowKey4, ServiceId, Tuple4};
 
 use crate::{
     FlowMap, Packet, Tables, Verdict,
     conntrack::{Touch, first, key},
-    deliver,
+    deliver, external,
     header::{self, Frame, Ipv4, Transport},
     snat,
 };
@@ -14,27 +14,38 @@ use crate::{
 #[inline(always)]
 pub fn from_netdev<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
     let Ok(Frame::Ipv4(mut ip)) = header::frame(packet) else { return Ok(Verdict::PASS) };
-    if ip.dst == tables.node_ip() {
-        // Not ours to judge what the node itself receives.
-        let Ok(mut transport) = header::transport(packet, tables, &ip) else {
-            return Ok(Verdict::PASS);
-        };
-        if !snat::unmasquerade(packet, tables, &mut ip, &mut transport)? {
-            return Ok(Verdict::PASS);
-        }
-        let Some(pod) = tables.pod(ip.dst) else { return Ok(Verdict::PASS) };
-        // The client may have dialled a service whose backend is outside.
-        deliver::reverse(packet, tables, &mut ip, &mut transport)?;
-        return deliver::to_pod(packet, tables, &mut ip, &pod);
-    }
     if !tables.in_cluster(ip.dst) {
-        return Ok(Verdict::PASS);
+        return to_node(packet, tables, &mut ip);
     }
     let Some(pod) = tables.pod(ip.dst) else { return Ok(Verdict::PASS) };
     let mut transport = header::transport(packet, tables, &ip)?;
     track_inbound(packet, tables, &ip, &transport, [0; 4])?;
     deliver::reverse(packet, tables, &mut ip, &mut transport)?;
     deliver::to_pod(packet, tables, &mut ip, &pod)
+}
+
+/// What arrives for the node, or for an address that the node may speak for.
+#[inline(always)]
+fn to_node<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<Verdict, DropReason> {
+    // Not ours to judge what the node itself receives.
+    let Ok(mut transport) = header::transport(packet, tables, ip) else { return Ok(Verdict::PASS) };
+    if snat::unmasquerade(packet, tables, ip, &mut transport)? {
+        // The client may have dialled a service whose backend is outside.
+        deliver::reverse(packet, tables, ip, &mut transport)?;
+    } else if !external::forward(packet, tables, ip, &mut transport)? {
+        return Ok(Verdict::PASS);
+    }
+    external::onward(packet, tables, ip)
+}
+
+/// What arrives for the node through the overlay: answers, or the node's own.
+#[inline(always)]
+pub fn answer_in<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<Verdict, DropReason> {
+    let Ok(mut transport) = header::transport(packet, tables, ip) else { return Ok(Verdict::PASS) };
+    if snat::unmasquerade(packet, tables, ip, &mut transport)? {
+        return external::onward(packet, tables, ip);
+    }
+    Ok(Verdict::PASS)
 }
 
 /// Remembers a flow that somebody outside the cluster opened to a pod: its answers keep the pod's
@@ -55,9 +66,14 @@ pub fn track_inbound<P: Packet, T: Tables>(
     if tables.touch(FlowMap::Conntrack, &key, &touch).is_some() {
         return Ok(());
     }
-    let to = Tuple4 { src: tunnel, ..Tuple4::default() };
-    let flow = first(to, ServiceId(0), BackendId(0), &touch);
-    tables.put_flow(FlowMap::Conntrack, &key, &flow)
+    remember_inbound(tables, &key, &touch, u32::from_ne_bytes(tunnel))
+}
+
+/// Not inlined, for the sake of the caller's stack.
+#[inline(never)]
+fn remember_inbound<T: Tables>(tables: &T, key: &FlowKey4, touch: &Touch, tunnel: u32) -> Result<(), DropReason> {
+    let to = Tuple4 { src: tunnel.to_ne_bytes(), ..Tuple4::default() };
+    tables.put_flow(FlowMap::Conntrack, key, &first(to, ServiceId(0), BackendId(0), touch))
 }
 
 /// What leaves through an uplink.
@@ -69,7 +85,13 @@ pub fn to_netdev<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Ver
         // one that no hook sees.
         return Err(DropReason::NoService);
     }
-    if !tables.in_cluster(ip.src) || is_local_multicast(ip.dst) {
+    if is_local_multicast(ip.dst) {
+        return Ok(Verdict::PASS);
+    }
+    if !tables.in_cluster(ip.src) {
+        if ip.src == tables.node_ip() {
+            external::answer(packet, tables, &mut ip)?;
+        }
         return Ok(Verdict::PASS);
     }
     if tables.in_cluster(ip.dst) {

@@ -5,7 +5,7 @@ use xebec_abi::{Addr4, DropReason};
 use crate::{
     Packet, Tables, Verdict, deliver,
     header::{self, Frame},
-    netdev::track_inbound,
+    netdev::{self, track_inbound},
 };
 
 /// Where an encapsulated packet came from.
@@ -28,6 +28,10 @@ pub fn from_overlay<P: Packet, T: Tables>(
         None => [0; 4],
     };
     let Frame::Ipv4(mut ip) = header::frame(packet)? else { return Ok(Verdict::PASS) };
+    if ip.dst == tables.node_ip() {
+        // A pod's answer to a client that this node speaks for.
+        return netdev::answer_in(packet, tables, &mut ip);
+    }
     let Some(pod) = tables.pod(ip.dst) else { return Ok(Verdict::PASS) };
     let mut transport = header::transport(packet, tables, &ip)?;
     track_inbound(packet, tables, &ip, &transport, node)?;

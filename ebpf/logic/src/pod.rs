@@ -5,7 +5,7 @@ use xebec_abi::{Counter, Direction, DropReason};
 use crate::{
     FlowMap, Packet, Tables, Verdict,
     conntrack::{Touch, key},
-    deliver,
+    deliver, external,
     header::{self, Frame, Ipv4, Transport},
     nat, service,
 };
@@ -26,10 +26,16 @@ pub fn from_pod<P: Packet, T: Tables>(packet: &mut P, tables: &T, ifindex: u32) 
         _ => return Err(DropReason::InvalidSource),
     };
     let mut transport = header::transport(packet, tables, &ip)?;
-    if tables.in_services(ip.dst) {
+    if tables.in_services(ip.dst) || is_external_service(tables, &ip, &transport) {
         service::forward(packet, tables, &mut ip, &mut transport, netns)?;
     }
     route(packet, tables, &mut ip, &mut transport)
+}
+
+/// An address of the node, of a load balancer or of `externalIPs`, dialled from inside.
+#[inline(always)]
+fn is_external_service<T: Tables>(tables: &T, ip: &Ipv4, transport: &Transport) -> bool {
+    !tables.in_cluster(ip.dst) && external::is_frontend(tables, ip.dst, transport, ip.proto)
 }
 
 #[inline(always)]

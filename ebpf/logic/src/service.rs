@@ -28,7 +28,9 @@ pub fn forward<P: Packet, T: Tables>(
     let tuple = ip.tuple(transport.ports);
     let touch = Touch::new(packet, tables, ip, transport);
     let request = key(tuple, ip.proto, Direction::SERVICE);
-    let to = match tables.touch(FlowMap::Conntrack, &request, &touch) {
+    // A new connection may use the ports of one that is over: its backend may be gone.
+    let known = if touch.opens() { None } else { tables.touch(FlowMap::Conntrack, &request, &touch) };
+    let to = match known {
         Some(flow) => flow.to,
         None => open(tables, &tuple, netns, &touch)?,
     };
@@ -47,6 +49,7 @@ fn open<T: Tables>(tables: &T, tuple: &Tuple4, netns: u64, touch: &Touch) -> Res
     let (frontend, backend) = match select(tables, &frontend, client, pick) {
         Selection::NotAService => return Err(DropReason::NoService),
         Selection::NoBackend => return Err(DropReason::NoBackend),
+        Selection::NoLocalBackend => return Err(DropReason::NoLocalBackend),
         Selection::Backend(frontend, backend) => (frontend, backend),
     };
     let mut to = Tuple4 { dst: backend.addr, ..tuple };

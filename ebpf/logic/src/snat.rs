@@ -1,10 +1,14 @@
-//! Masquerade: what a pod sends outside the cluster leaves from the node's address.
+//! Masquerade: what a pod sends outside the cluster leaves from the node's address, and so does what a client outside
+//! sends to a backend on another node.
 
-use xebec_abi::{BackendId, Be16, Counter, Direction, DropReason, Ports, ServiceId, Tuple4, limits::SNAT_TRIES_MAX};
+use xebec_abi::{
+    Addr4, BackendId, Be16, Counter, Direction, DropReason, Ports, ServiceId, Tuple4, limits::SNAT_TRIES_MAX,
+    proto::ICMP,
+};
 
 use crate::{
     FlowMap, Packet, Tables,
-    conntrack::{Touch, first, key},
+    conntrack::{Touch, Touched, first, key},
     header::{Ipv4, Kind, Transport},
     icmp,
     lb::{hash, scale},
@@ -24,7 +28,9 @@ pub fn masquerade<P: Packet, T: Tables>(
 ) -> Result<(), DropReason> {
     match transport.kind {
         Kind::Tcp | Kind::Udp | Kind::Echo => {}
-        Kind::IcmpError => return error_out(packet, tables, ip),
+        Kind::IcmpError => {
+            return if error_out(packet, tables, ip)? { Ok(()) } else { Err(DropReason::UnknownProtocol) };
+        }
         Kind::UnknownFragment => return Err(DropReason::UnknownFragment),
         Kind::Other => return Err(DropReason::UnknownProtocol),
     }
@@ -33,9 +39,7 @@ pub fn masquerade<P: Packet, T: Tables>(
     let out = key(tuple, ip.proto, Direction::OUT);
     let to = match tables.touch(FlowMap::Nat, &out, &touch) {
         Some(flow) => {
-            if flow.packets & (REPAIR_PACKETS - 1) == 0 {
-                repair(tables, &tuple, &flow.to, &touch);
-            }
+            repair_sometimes(tables, &tuple, &flow, &touch);
             flow.to
         }
         None => {
@@ -43,45 +47,68 @@ pub fn masquerade<P: Packet, T: Tables>(
             if tables.touch(FlowMap::Conntrack, &inbound, &touch).is_some() {
                 return Ok(());
             }
-            open(tables, &tuple, transport.kind, &touch)?
+            // A backend's answer to a client outside.
+            let answer = key(tuple, ip.proto, Direction::IN);
+            match tables.touch(FlowMap::Nat, &answer, &touch) {
+                Some(flow) => flow.to,
+                None => {
+                    let claim = Claim { dst: tuple.dst, dst_port: tuple.ports.dst, ..Claim::default() };
+                    let to = self::claim(tables, &tuple, &claim, &touch)?;
+                    tables.count(Counter::Masquerade, touch.bytes);
+                    to
+                }
+            }
         }
     };
     nat::translate(packet, ip, transport, &to)
 }
 
+/// Where a flow goes that leaves from the node's address.
+#[derive(Clone, Copy, Default)]
+pub struct Claim {
+    pub dst: Addr4,
+    pub dst_port: Be16,
+    pub service: ServiceId,
+    pub backend: BackendId,
+}
+
 /// Finds a free port. The entry for answers is the claim: it is added only if it is not there. Not
 /// inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn open<T: Tables>(tables: &T, tuple: &Tuple4, kind: Kind, touch: &Touch) -> Result<Tuple4, DropReason> {
+pub fn claim<T: Tables>(tables: &T, tuple: &Tuple4, claim: &Claim, touch: &Touch) -> Result<Tuple4, DropReason> {
     let (tuple, proto) = (*tuple, touch.proto);
     let min = tables.snat_port_min();
     let span = u32::from(tables.snat_port_max().wrapping_sub(min)) + 1;
     let mut uniform = hash(&tuple, proto, tables.hash_seed());
     // One key and one flow after the other in the same place on the stack.
-    let mut flow = first(tuple.reversed(), ServiceId(0), BackendId(0), touch);
+    let mut flow = first(tuple.reversed(), claim.service, claim.backend, touch);
     for _ in 0..SNAT_TRIES_MAX {
         let port = Be16::new(min.wrapping_add(scale(uniform, span) as u16));
-        let dst = if kind == Kind::Echo { port } else { tuple.ports.dst };
-        let to = Tuple4 { src: tables.node_ip(), dst: tuple.dst, ports: Ports { src: port, dst } };
+        let dst = if proto == ICMP { port } else { claim.dst_port };
+        let to = Tuple4 { src: tables.node_ip(), dst: claim.dst, ports: Ports { src: port, dst } };
         let mut key = key(to.reversed(), proto, Direction::IN);
-        match tables.add_flow(FlowMap::Nat, &key, &flow) {
-            Ok(true) => {
-                key.tuple = tuple;
-                key.direction = Direction::OUT;
-                flow.to = to;
-                tables.put_flow(FlowMap::Nat, &key, &flow)?;
-                tables.count(Counter::Masquerade, touch.bytes);
-                return Ok(to);
-            }
-            Ok(false) => tables.count(Counter::SnatRetry, 0),
-            Err(reason) => return Err(reason),
+        // It is there already when a connection is opened again from the same port.
+        if tables.add_flow(FlowMap::Nat, &key, &flow)? || tables.peek(FlowMap::Nat, &key) == Some(flow.to) {
+            key.tuple = tuple;
+            key.direction = Direction::OUT;
+            flow.to = to;
+            tables.put_flow(FlowMap::Nat, &key, &flow)?;
+            return Ok(to);
         }
+        tables.count(Counter::SnatRetry, 0);
         uniform = uniform.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);
     }
     Err(DropReason::NoSnatPort)
 }
 
 /// An LRU map may have evicted the entry for answers alone.
+#[inline(always)]
+pub fn repair_sometimes<T: Tables>(tables: &T, tuple: &Tuple4, flow: &Touched, touch: &Touch) {
+    if flow.packets & (REPAIR_PACKETS - 1) == 0 {
+        repair(tables, tuple, &flow.to, touch);
+    }
+}
+
 #[inline(never)]
 fn repair<T: Tables>(tables: &T, tuple: &Tuple4, to: &Tuple4, touch: &Touch) {
     let answer = key(to.reversed(), touch.proto, Direction::IN);
@@ -91,23 +118,29 @@ fn repair<T: Tables>(tables: &T, tuple: &Tuple4, to: &Tuple4, touch: &Touch) {
     }
 }
 
-/// A pod's error about an answer to a masqueraded flow: the outside knows the node's port.
+/// An error about an answer of a masqueraded flow, of which the outside knows the node's port, or about a request of
+/// a client outside, who knows the service. False: it is about no known flow.
 #[inline(never)]
-fn error_out<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<(), DropReason> {
-    let Some(quoted) = icmp::quoted(packet, ip) else { return Err(DropReason::UnknownProtocol) };
+pub fn error_out<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<bool, DropReason> {
+    let Some(quoted) = icmp::quoted(packet, ip) else { return Ok(false) };
     let touch = Touch::error(packet, tables, &quoted.ip);
-    let request = quoted.tuple().reversed();
-    let out = key(request, quoted.ip.proto, Direction::OUT);
-    let Some(flow) = tables.touch(FlowMap::Nat, &out, &touch) else {
-        let inbound = key(request, quoted.ip.proto, Direction::INBOUND);
-        return match tables.touch(FlowMap::Conntrack, &inbound, &touch) {
-            Some(_) => Ok(()),
-            None => Err(DropReason::UnknownProtocol),
-        };
-    };
+    let mut key = key(quoted.tuple().reversed(), quoted.ip.proto, Direction::OUT);
+    let mut flow = tables.touch(FlowMap::Nat, &key, &touch);
+    let masqueraded = flow.is_some();
+    if !masqueraded {
+        key.direction = Direction::INBOUND;
+        if tables.touch(FlowMap::Conntrack, &key, &touch).is_some() {
+            return Ok(true);
+        }
+        key.direction = Direction::IN;
+        flow = tables.touch(FlowMap::Nat, &key, &touch);
+    }
+    let Some(flow) = flow else { return Ok(false) };
     tables.count(Counter::IcmpError, packet.bytes());
-    let dst = ip.dst;
-    icmp::translate(packet, ip, &quoted, flow.to.src, dst, &flow.to.reversed())
+    // From the backend itself, or from a router on the way.
+    let src = if masqueraded || ip.src == quoted.ip.dst { flow.to.src } else { ip.src };
+    icmp::translate(packet, ip, &quoted, src, flow.to.dst, &flow.to.reversed())?;
+    Ok(true)
 }
 
 /// What an answer from outside to the node's address is for.
@@ -123,7 +156,7 @@ pub fn unmasquerade<P: Packet, T: Tables>(
     }
     // An echo request to the node is for the node.
     let answer = transport.kind.has_flow() && !(transport.kind == Kind::Echo && transport.flags == 8);
-    if !answer || !in_range(tables, transport.ports.dst) {
+    if !answer || ip.dst != tables.node_ip() || !in_range(tables, transport.ports.dst) {
         return Ok(false);
     }
     let touch = Touch::new(packet, tables, ip, transport);
@@ -136,18 +169,19 @@ pub fn unmasquerade<P: Packet, T: Tables>(
     Ok(true)
 }
 
-/// An error from outside about a masqueraded packet.
+/// An error from outside about a masqueraded packet, or about a service's answer.
 #[inline(never)]
 fn error_in<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<bool, DropReason> {
     let Some(quoted) = icmp::quoted(packet, ip) else { return Ok(false) };
-    if quoted.ip.src != tables.node_ip() || !in_range(tables, quoted.ports.src) {
-        return Ok(false);
-    }
     let touch = Touch::error(packet, tables, &quoted.ip);
-    let key = key(quoted.tuple().reversed(), quoted.ip.proto, Direction::IN);
+    let masqueraded = quoted.ip.src == tables.node_ip() && in_range(tables, quoted.ports.src);
+    let direction = if masqueraded { Direction::IN } else { Direction::OUT };
+    let key = key(quoted.tuple().reversed(), quoted.ip.proto, direction);
     let Some(flow) = tables.touch(FlowMap::Nat, &key, &touch) else { return Ok(false) };
     tables.count(Counter::IcmpError, packet.bytes());
-    let (src, inner) = (ip.src, flow.to.reversed());
+    let inner = flow.to.reversed();
+    // From the other end itself, or from a router on the way.
+    let src = if ip.src == quoted.ip.dst { inner.dst } else { ip.src };
     icmp::translate(packet, ip, &quoted, src, flow.to.dst, &inner)?;
     Ok(true)
 }

@@ -32,10 +32,14 @@ pub fn translate<T: Tables>(tables: &T, to: Address, proto: u8, netns: u64) -> T
     if proto != proto::TCP && proto != proto::UDP {
         return Translation::Unchanged;
     }
+    // NodePorts are on the node's loopback address, not on each pod's own.
+    if to.addr[0] == 127 && netns != tables.node_netns() {
+        return Translation::Unchanged;
+    }
     let key = FrontendKey4 { addr: to.addr, port: to.port, proto, scope: scope::INTERNAL };
     match select(tables, &key, Client::Netns(netns), tables.random()) {
         Selection::NotAService => Translation::Unchanged,
-        Selection::NoBackend => {
+        Selection::NoBackend | Selection::NoLocalBackend => {
             tables.count(Counter::SocketRefused, 0);
             Translation::Refused
         }

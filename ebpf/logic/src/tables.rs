@@ -1,6 +1,6 @@
 use xebec_abi::{
     Addr4, Affinity4, AffinityKey, Backend4, BackendKey, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FragmentKey4,
-    Frontend4, FrontendKey4, MemberKey4, Pod4, Ports,
+    Frontend4, FrontendKey4, MemberKey4, Pod4, Ports, ServiceId, Tuple4,
 };
 
 use crate::conntrack::{Touch, Touched};
@@ -30,6 +30,8 @@ pub trait Settings {
     fn overlay_vni(&self) -> u32;
     fn snat_port_min(&self) -> u16;
     fn snat_port_max(&self) -> u16;
+    /// Cookie of the node's own network namespace; 0 if unknown.
+    fn node_netns(&self) -> u64;
     fn hash_seed(&self) -> u32;
 }
 
@@ -38,11 +40,15 @@ pub trait Tables: Settings {
     fn frontend(&self, key: &FrontendKey4) -> Option<Frontend4>;
     fn backend(&self, key: &BackendKey) -> Option<Backend4>;
     fn is_member(&self, key: &MemberKey4) -> bool;
+    /// May this address be a client of a service with source ranges?
+    fn in_source_ranges(&self, service: ServiceId, addr: Addr4) -> bool;
     fn affinity(&self, key: &AffinityKey) -> Option<Affinity4>;
     fn put_affinity(&self, key: &AffinityKey, value: &Affinity4);
 
     /// Counts a packet on a flow, if there is one.
     fn touch(&self, map: FlowMap, key: &FlowKey4, touch: &Touch) -> Option<Touched>;
+    /// What a flow's packets become, without counting one.
+    fn peek(&self, map: FlowMap, key: &FlowKey4) -> Option<Tuple4>;
     /// Adds a flow. False if there is one already.
     fn add_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<bool, DropReason>;
     /// Adds a flow or writes over the one there is, in place.

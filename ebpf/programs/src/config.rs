@@ -28,6 +28,8 @@ globals!(
     SNAT_PORT_MAX,
     HAS_SET_RETVAL,
     HASH_SEED,
+    NODE_NETNS_LOW,
+    NODE_NETNS_HIGH,
 );
 
 /// Device of the overlay, 0 if there is none.
@@ -94,6 +96,11 @@ impl Settings for Maps {
     #[inline(always)]
     fn snat_port_max(&self) -> u16 {
         SNAT_PORT_MAX.load() as u16
+    }
+
+    #[inline(always)]
+    fn node_netns(&self) -> u64 {
+        u64::from(NODE_NETNS_HIGH.load()) << 32 | u64::from(NODE_NETNS_LOW.load())
     }
 
     #[inline(always)]

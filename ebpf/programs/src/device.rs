@@ -109,7 +109,8 @@ fn perform(ctx: &TcContext, verdict: Verdict) -> Result<i32, DropReason> {
             Ok(unsafe { bpf_redirect(overlay_ifindex(), 0) } as i32)
         }
         Action::Encapsulate => set_tunnel_key(ctx, verdict.node()).map(|()| NEXT),
-        Action::Route => route(ctx),
+        Action::Route => route(ctx, Unroutable::ToStack),
+        Action::Forward => route(ctx, Unroutable::Drop),
     }
 }
 
@@ -119,7 +120,8 @@ fn ifindex(ctx: &TcContext) -> u32 {
     unsafe { (*ctx.skb.skb).ifindex }
 }
 
-#[inline(always)]
+/// Not inlined, for the sake of the caller's stack.
+#[inline(never)]
 fn set_tunnel_key(ctx: &TcContext, node: Addr4) -> Result<(), DropReason> {
     // SAFETY: zeroes are a value of this C structure.
     let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
@@ -148,10 +150,18 @@ fn tunnel(ctx: &TcContext) -> Option<Tunnel> {
     Some(Tunnel { vni: key.tunnel_id, node: remote.to_be_bytes() })
 }
 
-/// Past the host's stack to the next hop that its routes name. Whatever the FIB cannot say (no
-/// route, a packet too big, a blackhole) is for the stack, which answers with an ICMP error.
-#[inline(always)]
-fn route(ctx: &TcContext) -> Result<i32, DropReason> {
+/// What becomes of a packet for which the FIB cannot say where to send it (no route, a blackhole).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unroutable {
+    /// The stack answers with an ICMP error.
+    ToStack,
+    /// The stack would refuse its source: it is this node's, or nobody's.
+    Drop,
+}
+
+/// Past the host's stack to the next hop that its routes name. Not inlined, for the sake of the caller's stack.
+#[inline(never)]
+fn route(ctx: &TcContext, unroutable: Unroutable) -> Result<i32, DropReason> {
     let mut skb = Skb::new(ctx);
     let Frame::Ipv4(mut ip) = header::frame(&skb)? else { return Ok(NEXT) };
     // SAFETY: zeroes are a value of this C structure.
@@ -164,11 +174,15 @@ fn route(ctx: &TcContext) -> Result<i32, DropReason> {
     // SAFETY: the parameters live on our stack and have the size that is passed.
     let result = unsafe { fib_lookup(ctx.as_ptr(), &mut fib, size_of::<bpf_fib_lookup>() as i32, 0) };
     if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) && result != i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) {
+        if unroutable == Unroutable::Drop {
+            return Err(DropReason::NoRoute);
+        }
         Maps.count(Counter::ToStack, u64::from(ctx.len()));
         return Ok(NEXT);
     }
     nat::decrement_ttl(&mut skb, &mut ip)?;
-    Maps.count(Counter::ToNode, u64::from(ctx.len()));
+    let counter = if unroutable == Unroutable::Drop { Counter::ToOutside } else { Counter::ToNode };
+    Maps.count(counter, u64::from(ctx.len()));
     // SAFETY: zeroes are a value of this C structure.
     let mut next_hop: bpf_redir_neigh = unsafe { core::mem::zeroed() };
     next_hop.nh_family = AF_INET.into();

@@ -8,8 +8,9 @@ use aya_ebpf::{
 };
 use xebec_abi::{
     Addr4, Affinity4, AffinityKey, Backend4, BackendKey, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FragmentKey4,
-    Frontend4, FrontendKey4, MapId, MemberKey4, Origins4, Pod4, Ports, PrefixKey4, Traffic, limits,
-    stats::MAP_ERRORS_ENTRIES,
+    Frontend4, FrontendKey4, MapId, MemberKey4, Origins4, Pod4, Ports, PrefixKey4, RangeKey4, ServiceId, Traffic,
+    Tuple4, limits,
+    stats::{MAP_ERRORS_ENTRIES, TRAFFIC_ENTRIES},
 };
 use xebec_logic::{FlowMap, Settings, Tables, conntrack};
 
@@ -26,6 +27,8 @@ static FRONTENDS: Grown<FrontendKey4, Frontend4, { limits::FRONTENDS_MAX as usiz
 static BACKENDS: Grown<BackendKey, Backend4, { limits::BACKENDS_MAX as usize }> = HashMap::new();
 #[btf_map(name = "xb_lb4_member")]
 static MEMBERS: Grown<MemberKey4, u32, { limits::MEMBERS_MAX as usize }> = HashMap::new();
+#[btf_map(name = "xb_lb4_range")]
+static RANGES: LpmTrie<RangeKey4, u32, { limits::RANGES_MAX as usize }> = LpmTrie::new();
 #[btf_map(name = "xb_lb4_affinity")]
 static AFFINITY: LruHashMap<AffinityKey, Affinity4, { limits::AFFINITIES_MAX as usize }> = LruHashMap::new();
 /// What sockets dialled. Pinned: a socket keeps its storage only in this map.
@@ -44,9 +47,9 @@ static IPCACHE: Grown<PrefixKey4, Endpoint4, { limits::ENDPOINTS_MAX as usize }>
 #[btf_map(name = "xb_prefix4")]
 static PREFIXES: LpmTrie<Addr4, Endpoint4, { limits::PREFIXES_MAX as usize }> = LpmTrie::new();
 #[btf_map(name = "xb_drops")]
-static DROPS: PerCpuArray<Traffic, { DropReason::ALL.len() }> = PerCpuArray::new();
+static DROPS: PerCpuArray<Traffic, { TRAFFIC_ENTRIES as usize }> = PerCpuArray::new();
 #[btf_map(name = "xb_counters")]
-static COUNTERS: PerCpuArray<Traffic, { Counter::ALL.len() }> = PerCpuArray::new();
+static COUNTERS: PerCpuArray<Traffic, { TRAFFIC_ENTRIES as usize }> = PerCpuArray::new();
 #[btf_map(name = "xb_map_errors")]
 static MAP_ERRORS: PerCpuArray<u64, { MAP_ERRORS_ENTRIES as usize }> = PerCpuArray::new();
 
@@ -134,6 +137,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn in_source_ranges(&self, service: ServiceId, addr: Addr4) -> bool {
+        RANGES.get(&PrefixKey::new(64, RangeKey4::new(service, addr))).is_some()
+    }
+
+    #[inline(always)]
     fn affinity(&self, key: &AffinityKey) -> Option<Affinity4> {
         // SAFETY: see above.
         unsafe { AFFINITY.get(key) }.copied()
@@ -154,6 +162,13 @@ impl Tables for Maps {
         let flow = self.flow(map, key)?;
         // SAFETY: the pointer is to a live entry. Two CPUs may count at once and lose a count.
         Some(conntrack::touch(unsafe { &mut *flow }, touch))
+    }
+
+    #[inline(always)]
+    fn peek(&self, map: FlowMap, key: &FlowKey4) -> Option<Tuple4> {
+        let flow = self.flow(map, key)?;
+        // SAFETY: the pointer is to a live entry.
+        Some(unsafe { (*flow).to })
     }
 
     #[inline(always)]

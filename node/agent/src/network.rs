@@ -77,6 +77,7 @@ async fn datapath_config(
         },
         uplinks,
         gateway: node.gateway,
+        netns_cookie: netns.cookie().unwrap_or_default(),
         snat_ports: xebec_datapath::Config::SNAT_PORTS,
     })
 }

@@ -1,6 +1,6 @@
 //! The task tree.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -133,7 +133,12 @@ fn follow_services(
     datapath: Arc<Datapath>,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let config = xebec_services::Config::new(node_name);
+    let config = xebec_services::Config::new(xebec_services::Node {
+        name: node_name.to_owned(),
+        zone: None,
+        addresses: vec![IpAddr::V4(datapath.config().node_ip)],
+        inside_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(datapath.config().gateway)],
+    });
     let sink = Arc::new(services::DatapathSink(datapath));
     async move { xebec_services::run(&informers, config, sink, Arc::default(), stop).await }
 }

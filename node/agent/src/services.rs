@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use ipnet::{IpNet, Ipv4Net};
 use xebec_abi::lb::{frontend_flag, scope};
 use xebec_datapath::Datapath;
 use xebec_services::{
-    Backend, Change, Frontend, FrontendKey, FrontendKind, Programmed, Protocol, ServicePort, Sink, SinkError,
+    Backend, Change, Frontend, FrontendKey, FrontendKind, Programmed, Protocol, Scope, ServicePort, Sink, SinkError,
     TrafficPolicy,
 };
 
@@ -58,33 +59,51 @@ fn service(port: &ServicePort) -> Option<xebec_datapath::Service> {
         TrafficPolicy::Cluster => 0,
         TrafficPolicy::Local => frontend_flag::LOCAL_ONLY,
     };
-    let frontends: Vec<_> = port.frontends.iter().filter_map(|frontend| kernel_frontend(frontend, policy)).collect();
+    let ranges: Vec<Ipv4Net> = port.source_ranges.iter().filter_map(ipv4_net).collect();
+    let limited = if ranges.is_empty() { 0 } else { frontend_flag::SOURCE_RANGES };
+    let kernel = |frontend| kernel_frontend(frontend, policy, limited);
+    let frontends: Vec<_> = port.frontends.iter().filter_map(kernel).collect();
     let backends = port.backends.iter().filter_map(|backend| {
         let (addr, port) = (ipv4(backend.addr)?, backend.port);
         Some(xebec_datapath::Backend { addr, port, local: backend.local, terminating: backend.terminating })
     });
     let backends = backends.collect();
-    (!frontends.is_empty()).then_some(xebec_datapath::Service { frontends, backends, affinity: port.affinity })
+    let service = xebec_datapath::Service { frontends, backends, affinity: port.affinity, source_ranges: ranges };
+    (!service.frontends.is_empty()).then_some(service)
 }
 
-fn kernel_frontend(frontend: &Frontend, policy: u16) -> Option<xebec_datapath::Frontend> {
+/// `limited` is what load balancers' frontends have besides, if the service has source ranges.
+fn kernel_frontend(frontend: &Frontend, policy: u16, limited: u16) -> Option<xebec_datapath::Frontend> {
     let kind = match frontend.kind {
         FrontendKind::ClusterIp => 0,
         FrontendKind::NodePort => frontend_flag::NODE_PORT,
-        FrontendKind::LoadBalancer | FrontendKind::ExternalIp => frontend_flag::EXTERNAL,
+        FrontendKind::LoadBalancer => frontend_flag::LOAD_BALANCER | limited,
+        FrontendKind::ExternalIp => frontend_flag::EXTERNAL_IP,
+        FrontendKind::HostPort => frontend_flag::HOST_PORT,
     };
     Some(xebec_datapath::Frontend { key: frontend_key(&frontend.key)?, flags: policy | kind })
 }
 
 fn frontend_key(key: &FrontendKey) -> Option<xebec_datapath::FrontendKey> {
     let (addr, port, proto) = (ipv4(key.addr)?, key.port, key.protocol.number());
-    Some(xebec_datapath::FrontendKey { addr, port, proto, scope: scope::INTERNAL })
+    let scope = match key.scope {
+        Scope::Internal => scope::INTERNAL,
+        Scope::External => scope::EXTERNAL,
+    };
+    Some(xebec_datapath::FrontendKey { addr, port, proto, scope })
 }
 
 fn ipv4(addr: IpAddr) -> Option<Ipv4Addr> {
     match addr {
         IpAddr::V4(addr) => Some(addr),
         IpAddr::V6(_) => None,
+    }
+}
+
+fn ipv4_net(net: &IpNet) -> Option<Ipv4Net> {
+    match net {
+        IpNet::V4(net) => Some(*net),
+        IpNet::V6(_) => None,
     }
 }
 
@@ -95,7 +114,9 @@ fn programmed(kernel: &xebec_datapath::Programmed) -> Option<Programmed> {
     let flags = kernel.frontend.flags;
     let kind = match flags {
         flags if flags & frontend_flag::NODE_PORT != 0 => FrontendKind::NodePort,
-        flags if flags & frontend_flag::EXTERNAL != 0 => FrontendKind::LoadBalancer,
+        flags if flags & frontend_flag::LOAD_BALANCER != 0 => FrontendKind::LoadBalancer,
+        flags if flags & frontend_flag::EXTERNAL_IP != 0 => FrontendKind::ExternalIp,
+        flags if flags & frontend_flag::HOST_PORT != 0 => FrontendKind::HostPort,
         _ => FrontendKind::ClusterIp,
     };
     let policy = if flags & frontend_flag::LOCAL_ONLY == 0 { TrafficPolicy::Cluster } else { TrafficPolicy::Local };
@@ -107,8 +128,10 @@ fn programmed(kernel: &xebec_datapath::Programmed) -> Option<Programmed> {
     };
     let mut backends: Vec<_> = kernel.backends.iter().map(backend).collect();
     backends.sort_unstable();
-    let key = FrontendKey { addr: IpAddr::V4(key.addr), port: key.port, protocol };
-    Some(Programmed { frontend: Frontend { key, kind }, policy, backends, affinity: kernel.affinity })
+    let scope = if key.scope == scope::EXTERNAL { Scope::External } else { Scope::Internal };
+    let key = FrontendKey { addr: IpAddr::V4(key.addr), port: key.port, protocol, scope };
+    let source_ranges = kernel.source_ranges.iter().copied().map(IpNet::V4).collect();
+    Some(Programmed { frontend: Frontend { key, kind }, policy, backends, affinity: kernel.affinity, source_ranges })
 }
 
 #[cfg(test)]
@@ -121,8 +144,9 @@ mod tests {
 
     /// What is written reads back as what was wanted: otherwise every restart would write everything again.
     #[track_caller]
-    fn check(kind: FrontendKind, policy: TrafficPolicy, affinity: Option<Duration>) {
-        let key = FrontendKey { addr: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), port: 53, protocol: Protocol::Udp };
+    fn check(kind: FrontendKind, scope: Scope, policy: TrafficPolicy, affinity: Option<Duration>, ranges: &[&str]) {
+        let addr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
+        let key = FrontendKey { addr, port: 53, protocol: Protocol::Udp, scope };
         let backend =
             |n, local| Backend { addr: IpAddr::V4(Ipv4Addr::new(10, 244, 0, n)), port: 53, local, terminating: false };
         let port = ServicePort {
@@ -135,6 +159,7 @@ mod tests {
             frontends: vec![Frontend { key, kind }],
             backends: vec![backend(1, false), backend(2, true)],
             affinity,
+            source_ranges: ranges.iter().map(|range| range.parse().expect("a range")).collect(),
         };
         let kernel = service(&port).expect("IPv4");
         let mut backends = kernel.backends.clone();
@@ -143,6 +168,7 @@ mod tests {
             frontend: kernel.frontends[0],
             service: xebec_datapath::ServiceId(1),
             affinity: kernel.affinity,
+            source_ranges: kernel.source_ranges.clone(),
             backends,
         };
         assert_eq!(programmed(&read), port.programmed().next().map(|(_, programmed)| programmed));
@@ -150,9 +176,12 @@ mod tests {
 
     #[test]
     fn services_read_back_as_they_were_written() {
-        check(FrontendKind::ClusterIp, TrafficPolicy::Cluster, None);
-        check(FrontendKind::ClusterIp, TrafficPolicy::Local, Some(Duration::from_secs(10800)));
-        check(FrontendKind::NodePort, TrafficPolicy::Cluster, None);
-        check(FrontendKind::LoadBalancer, TrafficPolicy::Local, None);
+        let (inside, outside) = (Scope::Internal, Scope::External);
+        check(FrontendKind::ClusterIp, inside, TrafficPolicy::Cluster, None, &[]);
+        check(FrontendKind::ClusterIp, inside, TrafficPolicy::Local, Some(Duration::from_secs(10800)), &[]);
+        check(FrontendKind::NodePort, outside, TrafficPolicy::Cluster, None, &[]);
+        check(FrontendKind::LoadBalancer, outside, TrafficPolicy::Local, None, &["10.0.0.0/8", "192.0.2.7/32"]);
+        check(FrontendKind::ExternalIp, inside, TrafficPolicy::Cluster, None, &[]);
+        check(FrontendKind::HostPort, outside, TrafficPolicy::Local, None, &[]);
     }
 }

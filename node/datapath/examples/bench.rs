@@ -148,6 +148,6 @@ fn service(number: u32, backends: u8) -> Service {
     Service {
         frontends: vec![Frontend { key: FrontendKey::cluster_ip(addr, 80, proto::TCP), flags: 0 }],
         backends: (0..backends).map(backend).collect(),
-        affinity: None,
+        ..Service::default()
     }
 }

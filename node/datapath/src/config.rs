@@ -27,6 +27,9 @@ pub struct Config {
     pub uplinks: Vec<u32>,
     /// The node's own address in `pod_cidr`.
     pub gateway: Ipv4Addr,
+    /// Cookie of the network namespace that the node's own processes are in, 0 if unknown: NodePorts are then not
+    /// served on 127.0.0.1.
+    pub netns_cookie: u64,
     /// Source ports for masquerading; must not overlap `ip_local_port_range`.
     pub snat_ports: RangeInclusive<u16>,
 }

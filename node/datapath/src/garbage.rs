@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use xebec_abi::{Direction, Flow4, FlowKey4, FlowState, names, proto};
+use xebec_abi::{Addr4, Be16, Direction, Flow4, FlowKey4, FlowState, ServiceId, names, proto};
 
 use crate::{Datapath, Result, clock::boot_ns, lock, table::Table};
 
@@ -68,17 +68,8 @@ impl Datapath {
         };
         let mut stale = 0;
         if !changed.is_empty() {
-            let table = &self.garbage.conntrack;
-            for (key, flow) in table.entries()? {
-                let request = key.direction == Direction::SERVICE && key.proto == proto::UDP;
-                let gone = |backends: &HashSet<_>| !backends.contains(&(flow.to.dst, flow.to.ports.dst));
-                if request && changed.get(&flow.service).is_some_and(gone) {
-                    stale += 1;
-                    table.remove(&key)?;
-                    if let Some(answer) = key.partner(&flow) {
-                        table.remove(&answer)?;
-                    }
-                }
+            for table in [&self.garbage.conntrack, &self.garbage.nat] {
+                stale += delete_stale(table, &changed)?;
             }
         }
         Ok(Collected { stale, ..Collected::default() })
@@ -95,6 +86,22 @@ impl Flows {
     pub fn open(directory: &Path) -> Result<Self> {
         Ok(Self { conntrack: Table::open(directory, names::CT4)?, nat: Table::open(directory, names::NAT4)? })
     }
+}
+
+fn delete_stale(table: &Table<FlowKey4, Flow4>, changed: &HashMap<ServiceId, HashSet<(Addr4, Be16)>>) -> Result<usize> {
+    let mut stale = 0;
+    for (key, flow) in table.entries()? {
+        let request = matches!(key.direction, Direction::SERVICE | Direction::OUT) && key.proto == proto::UDP;
+        let gone = |backends: &HashSet<_>| !backends.contains(&(flow.to.dst, flow.to.ports.dst));
+        if request && changed.get(&flow.service).is_some_and(gone) {
+            stale += 1;
+            table.remove(&key)?;
+            if let Some(answer) = key.partner(&flow) {
+                table.remove(&answer)?;
+            }
+        }
+    }
+    Ok(stale)
 }
 
 /// How long an idle flow stays: as Linux's own conntrack does

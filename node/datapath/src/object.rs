@@ -159,7 +159,7 @@ fn descriptor(ebpf: &Ebpf, hook: Hook) -> Result<OwnedFd> {
     fd.as_fd().try_clone_to_owned().map_err(failed)
 }
 
-fn globals(config: &Config, set_retval: bool) -> [(&'static str, u32); 14] {
+fn globals(config: &Config, set_retval: bool) -> [(&'static str, u32); 16] {
     let (overlay, vni) = match config.routing {
         Routing::Vxlan { ifindex, vni } => (ifindex, vni),
         Routing::Native => (0, 0),
@@ -179,6 +179,8 @@ fn globals(config: &Config, set_retval: bool) -> [(&'static str, u32); 14] {
         (global::SNAT_PORT_MAX, u32::from(*config.snat_ports.end())),
         (global::HAS_SET_RETVAL, u32::from(set_retval)),
         (global::HASH_SEED, hash_seed(config)),
+        (global::NODE_NETNS[0], config.netns_cookie as u32),
+        (global::NODE_NETNS[1], (config.netns_cookie >> 32) as u32),
     ]
 }
 

@@ -1,5 +1,8 @@
 //! Services: frontends, backends, and the swap between generations of them.
 
+mod ranges;
+mod read_back;
+
 use std::{
     collections::{HashMap, HashSet},
     mem,
@@ -8,12 +11,15 @@ use std::{
     time::Duration,
 };
 
+use ipnet::Ipv4Net;
 use xebec_abi::{
     Addr4, Backend4, BackendId, BackendKey, Be16, Frontend4, FrontendKey4, MemberKey4, ServiceId,
     lb::{backend_flag, scope},
     limits::SERVICE_BACKENDS_MAX,
     names,
 };
+
+use ranges::Ranges;
 
 use crate::{
     Datapath,
@@ -69,6 +75,8 @@ pub struct Service {
     pub backends: Vec<Backend>,
     /// Session affinity by client IP, for this long after its last connection.
     pub affinity: Option<Duration>,
+    /// Clients outside the cluster for frontends with `frontend_flag::SOURCE_RANGES`.
+    pub source_ranges: Vec<Ipv4Net>,
 }
 
 /// A frontend as the kernel has it.
@@ -77,6 +85,8 @@ pub struct Programmed {
     pub frontend: Frontend,
     pub service: ServiceId,
     pub affinity: Option<Duration>,
+    /// Of its service.
+    pub source_ranges: Vec<Ipv4Net>,
     pub backends: Vec<Backend>,
 }
 
@@ -111,6 +121,7 @@ pub(crate) struct Services {
     frontends: Table<FrontendKey4, Frontend4>,
     backends: Table<BackendKey, Backend4>,
     members: Table<MemberKey4, u32>,
+    ranges: Ranges,
     programmed: HashMap<FrontendKey4, Frontend4>,
     /// Frontends of each service, and the generation they are at.
     references: HashMap<ServiceId, Reference>,
@@ -141,6 +152,9 @@ struct Writes {
     frontends: (Vec<FrontendKey4>, Vec<Frontend4>),
     stale_members: Vec<MemberKey4>,
     retired: Vec<BackendKey>,
+    ranges: Vec<(ServiceId, Vec<Ipv4Net>)>,
+    /// Services that this call has replaced: frontends that leave one do not take its id with them.
+    planned: HashSet<ServiceId>,
 }
 
 impl Services {
@@ -149,6 +163,7 @@ impl Services {
             frontends: Table::open(directory, names::LB4_FRONTENDS)?,
             backends: Table::open(directory, names::LB4_BACKENDS)?,
             members: Table::open(directory, names::LB4_MEMBERS)?,
+            ranges: Ranges::open(directory)?,
             programmed: HashMap::new(),
             references: HashMap::new(),
             next_id: 1,
@@ -167,6 +182,9 @@ impl Services {
             self.reference(key, value);
             self.next_id = self.next_id.max(value.service.0.wrapping_add(1));
         }
+        self.ranges.adopt()?;
+        let references = &self.references;
+        self.ranges.retain(|id| references.contains_key(&id))?;
         let current: HashSet<(ServiceId, u16)> =
             self.programmed.values().map(|value| (value.service, value.generation)).collect();
         let retired: HashSet<BackendKey> =
@@ -205,11 +223,15 @@ impl Services {
         let ids = services.iter().map(|service| self.plan(service, &mut writes)).collect::<Result<Vec<_>>>()?;
         self.members.put_all(&writes.members, &vec![0; writes.members.len()])?;
         self.backends.put_all(&writes.backends.0, &writes.backends.1)?;
+        for (id, ranges) in &writes.ranges {
+            self.ranges.put(*id, ranges)?;
+        }
         // The flip.
         self.frontends.put_all(&writes.frontends.0, &writes.frontends.1)?;
         for (key, value) in writes.frontends.0.into_iter().zip(writes.frontends.1) {
             if let Some(orphan) = self.reference(key, value) {
                 writes.retired.extend(slots(&orphan));
+                self.ranges.put(orphan.service, &[])?;
             }
         }
         self.members.remove_all(&writes.stale_members)?;
@@ -228,11 +250,14 @@ impl Services {
             .filter(|count| *count <= SERVICE_BACKENDS_MAX)
             .ok_or(Error::TooManyBackends { count: service.backends.len() })?;
         let keys: Vec<_> = service.frontends.iter().map(|f| (key_of(&f.key), f.flags)).collect();
-        let old = keys.iter().find_map(|(key, _)| self.programmed.get(key)).copied();
+        let free = |value: &&Frontend4| !writes.planned.contains(&value.service);
+        let old = keys.iter().filter_map(|(key, _)| self.programmed.get(key)).find(free).copied();
         let (id, generation) = match old {
             Some(old) => (old.service, self.references[&old.service].generation.wrapping_add(1)),
             None => (self.allocate(), 0),
         };
+        writes.planned.insert(id);
+        writes.ranges.push((id, service.source_ranges.clone()));
         let mut backends = service.backends.clone();
         // Local backends take the first slots, so that "local only" is a smaller count.
         backends.sort_by_key(|backend| !backend.local);
@@ -290,6 +315,7 @@ impl Services {
         self.programmed.remove(key);
         if self.release(&value) {
             self.changed.insert(value.service);
+            self.ranges.put(value.service, &[])?;
             let keys: Vec<_> = slots(&value).collect();
             if value.affinity_s != 0 {
                 let mut members = Vec::new();
@@ -327,12 +353,6 @@ impl Services {
             }
         }
         Ok(changed)
-    }
-
-    pub fn read_back(&self) -> Result<Vec<Programmed>> {
-        let backends: HashMap<_, _> = self.backends.entries()?.into_iter().collect();
-        let frontends = self.frontends.entries()?;
-        Ok(frontends.iter().map(|(key, value)| programmed(key, value, &backends)).collect())
     }
 
     fn allocate(&mut self) -> ServiceId {
@@ -396,22 +416,4 @@ fn member(service: ServiceId, backend: &Backend4) -> MemberKey4 {
 fn slots(value: &Frontend4) -> impl Iterator<Item = BackendKey> + use<> {
     let Frontend4 { service, generation, backends, .. } = *value;
     (0..backends).map(move |slot| BackendKey { service, generation, slot })
-}
-
-fn programmed(key: &FrontendKey4, value: &Frontend4, backends: &HashMap<BackendKey, Backend4>) -> Programmed {
-    let backend = |backend: &Backend4| Backend {
-        addr: backend.addr.into(),
-        port: backend.port.get(),
-        local: backend.flags & backend_flag::LOCAL != 0,
-        terminating: backend.flags & backend_flag::TERMINATING != 0,
-    };
-    Programmed {
-        frontend: Frontend {
-            key: FrontendKey { addr: key.addr.into(), port: key.port.get(), proto: key.proto, scope: key.scope },
-            flags: value.flags,
-        },
-        service: value.service,
-        affinity: (value.affinity_s != 0).then(|| Duration::from_secs(u64::from(value.affinity_s))),
-        backends: slots(value).filter_map(|slot| backends.get(&slot)).map(backend).collect(),
-    }
 }

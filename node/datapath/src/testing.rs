@@ -36,6 +36,7 @@ pub fn config() -> Config {
         routing: Routing::Vxlan { ifindex: 1, vni: 7 },
         uplinks: Vec::new(),
         gateway: Ipv4Addr::new(10, 244, 1, 1),
+        netns_cookie: 1,
         snat_ports: Config::SNAT_PORTS,
     }
 }

@@ -1,46 +1,60 @@
-//! Which backends each frontend of a Service has.
+//! Which frontends a Service has, and which backends each of them.
+//!
+//! A service port under one traffic policy has one set of backends, and all frontends that share it. Which policy that
+//! is depends on what a client dials and on where the client is:
+//!
+//! | dialled | from pods and nodes | from outside |
+//! |---|---|---|
+//! | clusterIP | `internalTrafficPolicy` | not reachable |
+//! | NodePort, load balancer's address, externalIP | Cluster | `externalTrafficPolicy` |
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use xebec_types::core::{Service, ServicePort as PortSpec, ServiceSpec};
-use xebec_types::discovery::{Endpoint, EndpointSlice};
+use xebec_types::discovery::EndpointSlice;
 use xebec_types::{label, object};
 
-use crate::{Backend, Frontend, FrontendKey, FrontendKind, PortId, Protocol, ServiceKey, ServicePort, TrafficPolicy};
+use crate::candidates::{candidates, select};
+use crate::{
+    Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope, ServiceKey, ServicePort, TrafficPolicy,
+};
 
 /// Of `sessionAffinityConfig.clientIP.timeoutSeconds`, as the API documents it.
 const AFFINITY_DEFAULT: Duration = Duration::from_secs(10_800);
+/// What `loadBalancerSourceRanges` was before it was a field; kube-proxy reads it where the field is empty.
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
-/// The service ports of one Service on the node `node`. `slices` are those of the Service, whatever their family.
+/// The service ports of one Service on `node`. `slices` are those of the Service, whatever their family.
 ///
 /// Headless Services and those of type ExternalName have none: DNS serves them.
-pub fn compile(service: &Service, slices: &[&EndpointSlice], node: &str) -> Vec<ServicePort> {
+pub fn compile(service: &Service, slices: &[&EndpointSlice], node: &Node) -> Vec<ServicePort> {
     let Some(spec) = &service.spec else { return Vec::new() };
     let key = ServiceKey::new(object::namespace(&service.metadata), object::name(&service.metadata));
     let addresses = cluster_ips(spec);
-    if addresses.is_empty() {
-        return Vec::new();
-    }
-    let policy = match spec.internal_traffic_policy.as_deref() {
-        Some("Local") => TrafficPolicy::Local,
-        _ => TrafficPolicy::Cluster,
-    };
     let mut ports = Vec::new();
     for port in spec.ports.iter().flatten() {
-        let (Some(protocol), Ok(number)) = (Protocol::parse(port.protocol.as_deref()), u16::try_from(port.port)) else {
-            continue;
-        };
+        let Some(protocol) = Protocol::parse(port.protocol.as_deref()) else { continue };
         for addr in &addresses {
-            let key_of = |port| FrontendKey { addr: *addr, port, protocol };
-            let candidates = candidates(spec, port, protocol, slices, node, addr.is_ipv6(), policy);
-            ports.push(ServicePort {
-                id: PortId { service: key.clone(), port: port_name(port), protocol, policy },
-                frontends: vec![Frontend { key: key_of(number), kind: FrontendKind::ClusterIp }],
-                backends: select(&candidates),
-                affinity: affinity(spec),
-            });
+            let dialled = Dialled { service, spec, port, protocol, node, cluster_ip: *addr };
+            for policy in [TrafficPolicy::Cluster, TrafficPolicy::Local] {
+                let frontends = dialled.frontends(policy);
+                if frontends.is_empty() {
+                    continue;
+                }
+                let found = candidates(spec, port, protocol, slices, node, addr.is_ipv6(), policy);
+                let balanced = frontends.iter().any(|frontend| frontend.kind == FrontendKind::LoadBalancer);
+                let source_ranges = if balanced { source_ranges(service, spec, addr.is_ipv6()) } else { Vec::new() };
+                ports.push(ServicePort {
+                    id: PortId { service: key.clone(), port: port_name(port), protocol, policy },
+                    frontends,
+                    backends: select(&found, policy),
+                    affinity: affinity(spec),
+                    source_ranges,
+                });
+            }
         }
     }
     ports
@@ -50,7 +64,7 @@ pub fn compile(service: &Service, slices: &[&EndpointSlice], node: &str) -> Vec<
 pub fn compile_all<'a>(
     services: impl IntoIterator<Item = &'a Service>,
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
-    node: &str,
+    node: &Node,
 ) -> Vec<ServicePort> {
     let mut by_service: BTreeMap<ServiceKey, Vec<&EndpointSlice>> = BTreeMap::new();
     for slice in slices {
@@ -73,79 +87,89 @@ pub fn service_of(slice: &EndpointSlice) -> Option<ServiceKey> {
     Some(ServiceKey::new(object::namespace(&slice.metadata), name))
 }
 
-#[derive(Clone, Copy)]
-struct Candidate {
-    backend: Backend,
-    ready: bool,
-    serving: bool,
-}
-
-impl Candidate {
-    fn last_resort(&self) -> bool {
-        self.serving && self.backend.terminating
-    }
-}
-
-/// The endpoints of one port, one per address, best state first where slices disagree.
-fn candidates(
-    spec: &ServiceSpec,
-    port: &PortSpec,
+/// One port of a Service in one family.
+struct Dialled<'a> {
+    service: &'a Service,
+    spec: &'a ServiceSpec,
+    port: &'a PortSpec,
     protocol: Protocol,
-    slices: &[&EndpointSlice],
-    node: &str,
-    ipv6: bool,
-    policy: TrafficPolicy,
-) -> Vec<Candidate> {
-    let publish_not_ready = spec.publish_not_ready_addresses == Some(true);
-    let mut found: BTreeMap<(IpAddr, u16), Candidate> = BTreeMap::new();
-    for slice in slices {
-        let Some(number) = slice_port(slice, port, protocol) else { continue };
-        for endpoint in slice.endpoints.iter().flatten() {
-            let Some(candidate) = candidate(endpoint, number, node, publish_not_ready) else { continue };
-            let eligible = policy == TrafficPolicy::Cluster || candidate.backend.local;
-            if candidate.backend.addr.is_ipv6() != ipv6 || !eligible {
-                continue;
-            }
-            let rank = |c: &Candidate| (c.ready, c.last_resort(), c.backend.local);
-            let slot = found.entry((candidate.backend.addr, number)).or_insert(candidate);
-            if rank(&candidate) > rank(slot) {
-                *slot = candidate;
+    node: &'a Node,
+    cluster_ip: IpAddr,
+}
+
+impl Dialled<'_> {
+    /// Sorted.
+    fn frontends(&self, policy: TrafficPolicy) -> Vec<Frontend> {
+        let mut frontends = Vec::new();
+        if policy == policy_of(self.spec.internal_traffic_policy.as_deref()) {
+            self.add(&mut frontends, self.cluster_ip, self.port.port, FrontendKind::ClusterIp, Scope::Internal);
+        }
+        for (scope, wanted) in [
+            (Scope::Internal, TrafficPolicy::Cluster),
+            (Scope::External, policy_of(self.spec.external_traffic_policy.as_deref())),
+        ] {
+            if policy == wanted {
+                self.external(&mut frontends, scope);
             }
         }
+        frontends.sort_unstable();
+        frontends.dedup_by_key(|frontend| frontend.key);
+        frontends
     }
-    found.into_values().collect()
-}
 
-/// The ready ones or, if there are none, those that serve while they terminate (upstream's CategorizeEndpoints,
-/// KEP-1669). Under the policy Local the candidates are this node's, which therefore fall back by themselves.
-fn select(candidates: &[Candidate]) -> Vec<Backend> {
-    let ready: Vec<Backend> = candidates.iter().filter(|c| c.ready).map(|c| c.backend).collect();
-    if !ready.is_empty() {
-        return ready;
+    fn external(&self, frontends: &mut Vec<Frontend>, scope: Scope) {
+        if let Some(node_port) = self.port.node_port {
+            let inside = if scope == Scope::Internal { &self.node.inside_addresses[..] } else { &[] };
+            for addr in self.node.addresses.iter().chain(inside) {
+                self.add(frontends, *addr, node_port, FrontendKind::NodePort, scope);
+            }
+        }
+        for addr in ingress(self.service) {
+            self.add(frontends, addr, self.port.port, FrontendKind::LoadBalancer, scope);
+        }
+        for addr in self.spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok()) {
+            self.add(frontends, addr, self.port.port, FrontendKind::ExternalIp, scope);
+        }
     }
-    candidates.iter().filter(|c| c.last_resort()).map(|c| c.backend).collect()
+
+    /// Adds a frontend of this family.
+    fn add(&self, frontends: &mut Vec<Frontend>, addr: IpAddr, port: i32, kind: FrontendKind, scope: Scope) {
+        if let Ok(port @ 1..) = u16::try_from(port)
+            && addr.is_ipv6() == self.cluster_ip.is_ipv6()
+        {
+            frontends.push(Frontend { key: FrontendKey { addr, port, protocol: self.protocol, scope }, kind });
+        }
+    }
 }
 
-/// Conditions that are absent mean ready, serving as ready, and not terminating (discovery/v1 EndpointConditions).
-fn candidate(endpoint: &Endpoint, port: u16, node: &str, publish_not_ready: bool) -> Option<Candidate> {
-    // Consumers use the first address only; the others are undefined (discovery/v1 Endpoint).
-    let addr = endpoint.addresses.first()?.parse().ok()?;
-    let conditions = endpoint.conditions.as_ref();
-    let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
-    let serving = conditions.and_then(|c| c.serving).unwrap_or(ready);
-    let terminating = conditions.and_then(|c| c.terminating).unwrap_or(false);
-    let local = endpoint.node_name.as_deref() == Some(node);
-    let backend = Backend { addr, port, local, terminating };
-    Some(Candidate { backend, ready: ready || publish_not_ready, serving })
+fn policy_of(policy: Option<&str>) -> TrafficPolicy {
+    match policy {
+        Some("Local") => TrafficPolicy::Local,
+        _ => TrafficPolicy::Cluster,
+    }
 }
 
-/// The number that a slice gives a Service's port; slices may differ where `targetPort` is a name.
-fn slice_port(slice: &EndpointSlice, port: &PortSpec, protocol: Protocol) -> Option<u16> {
-    let wanted = port.name.as_deref().unwrap_or_default();
-    let ports = slice.ports.iter().flatten();
-    let mut named = ports.filter(|p| p.name.as_deref().unwrap_or_default() == wanted);
-    let found = named.find(|p| Protocol::parse(p.protocol.as_deref()) == Some(protocol))?;
-    u16::try_from(found.port?).ok().filter(|number| *number != 0)
+/// The load balancer's addresses. `ipMode: Proxy` says that packets arrive from the load balancer under its own name,
+/// and that clients inside must go through it (KEP-1860).
+fn ingress(service: &Service) -> impl Iterator<Item = IpAddr> + '_ {
+    let balanced = service.spec.as_ref().is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"));
+    let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let ingress = status.and_then(|status| status.ingress.as_ref()).into_iter().flatten();
+    let vip = ingress.filter(move |ingress| balanced && ingress.ip_mode.as_deref() != Some("Proxy"));
+    vip.filter_map(|ingress| ingress.ip.as_deref()?.parse().ok())
+}
+
+/// Sorted.
+fn source_ranges(service: &Service, spec: &ServiceSpec, ipv6: bool) -> Vec<IpNet> {
+    let field = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
+    let annotation = service.metadata.annotations.as_ref().and_then(|annotations| annotations.get(SOURCE_RANGES));
+    let annotation = annotation.filter(|_| field.is_empty()).into_iter().flat_map(|value| value.split(','));
+    let texts = field.iter().map(String::as_str).chain(annotation);
+    let ranges = texts.filter_map(|text| text.trim().parse::<IpNet>().ok()).map(|range| range.trunc());
+    let mut ranges: Vec<_> = ranges.filter(|range| range.addr().is_ipv6() == ipv6).collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    ranges
 }
 
 fn cluster_ips(spec: &ServiceSpec) -> Vec<IpAddr> {

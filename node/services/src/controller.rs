@@ -14,7 +14,7 @@ use xebec_types::core::Service;
 use xebec_types::discovery::EndpointSlice;
 
 use crate::compile::service_of;
-use crate::{Change, Metrics, Programmed, ServiceKey, ServicePort, Table, compile};
+use crate::{Change, Metrics, Node, Programmed, ServiceKey, ServicePort, Table, compile};
 
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -30,14 +30,14 @@ pub trait Sink: Send + Sync + 'static {
 
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub node_name: String,
+    pub node: Node,
     /// How long a change waits for others to join it.
     pub coalesce: Duration,
 }
 
 impl Config {
-    pub fn new(node_name: &str) -> Self {
-        Self { node_name: node_name.to_owned(), coalesce: Duration::from_millis(1) }
+    pub fn new(node: Node) -> Self {
+        Self { node, coalesce: Duration::from_millis(1) }
     }
 }
 
@@ -156,7 +156,7 @@ impl Controller {
         let key = Key::of(&service.metadata);
         let slices = self.slices.read();
         let slices: Vec<&EndpointSlice> = slices.by_index(BY_SERVICE, &key.to_string()).map(|slice| &**slice).collect();
-        compile(service, &slices, &self.config.node_name)
+        compile(service, &slices, &self.config.node)
     }
 
     /// Returns the Services whose changes failed.

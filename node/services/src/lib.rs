@@ -6,6 +6,7 @@
 //! Words: a *frontend* is what clients dial, a *backend* is what serves them, a *service port* is one port of a Service
 //! under one traffic policy, with the frontends that share its backends.
 
+mod candidates;
 mod compile;
 mod controller;
 mod diff;
@@ -18,8 +19,8 @@ pub use controller::{Config, Sink, SinkError, run};
 pub use diff::diff;
 pub use metrics::Metrics;
 pub use model::{
-    Backend, Change, Frontend, FrontendKey, FrontendKind, PortId, Programmed, Protocol, ServiceKey, ServicePort,
-    TrafficPolicy,
+    Backend, Change, Frontend, FrontendKey, FrontendKind, Node, PortId, Programmed, Protocol, Scope, ServiceKey,
+    ServicePort, TrafficPolicy,
 };
 pub use table::Table;
 

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Protocol {
     Tcp,
@@ -33,12 +35,22 @@ impl Protocol {
     }
 }
 
+/// Which clients a frontend is for: the same address behaves differently for them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Scope {
+    /// Pods and processes of nodes.
+    Internal,
+    /// Everybody else.
+    External,
+}
+
 /// What clients dial.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FrontendKey {
     pub addr: IpAddr,
     pub port: u16,
     pub protocol: Protocol,
+    pub scope: Scope,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -47,6 +59,19 @@ pub enum FrontendKind {
     NodePort,
     LoadBalancer,
     ExternalIp,
+    HostPort,
+}
+
+/// The node that the tables are for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Node {
+    pub name: String,
+    /// Its label `topology.kubernetes.io/zone`.
+    pub zone: Option<String>,
+    /// Where NodePorts are: the node's addresses that clients outside can reach.
+    pub addresses: Vec<IpAddr>,
+    /// Where NodePorts are too, but only for pods and processes of this node: loopback, the pods' gateway.
+    pub inside_addresses: Vec<IpAddr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -114,6 +139,8 @@ pub struct ServicePort {
     pub backends: Vec<Backend>,
     /// Session affinity by client IP, and how long it lasts.
     pub affinity: Option<Duration>,
+    /// Who may dial frontends of the kind [`FrontendKind::LoadBalancer`] from outside; sorted, empty is everybody.
+    pub source_ranges: Vec<IpNet>,
 }
 
 /// A frontend as the datapath has it.
@@ -123,6 +150,8 @@ pub struct Programmed {
     pub policy: TrafficPolicy,
     pub backends: Vec<Backend>,
     pub affinity: Option<Duration>,
+    /// Of its service port, whatever the frontend's kind.
+    pub source_ranges: Vec<IpNet>,
 }
 
 /// One step from what is programmed to what should be. Steps of one batch touch different frontends, so that their
@@ -143,6 +172,7 @@ impl ServicePort {
                 policy: self.id.policy,
                 backends: self.backends.clone(),
                 affinity: self.affinity,
+                source_ranges: self.source_ranges.clone(),
             };
             (frontend.key, programmed)
         })

@@ -78,7 +78,8 @@ impl Table {
                 let kind = crate::FrontendKind::ClusterIp;
                 let frontend = crate::Frontend { key: *key, kind };
                 let policy = TrafficPolicy::Cluster;
-                let programmed = Programmed { frontend, policy, backends: Vec::new(), affinity: None };
+                let (backends, source_ranges) = (Vec::new(), Vec::new());
+                let programmed = Programmed { frontend, policy, backends, affinity: None, source_ranges };
                 self.programmed.insert(*key, unknown(programmed));
             }
         }

@@ -2,6 +2,7 @@
 
 mod api;
 mod controller;
+mod policies;
 mod property;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,15 @@ use xebec_types::discovery::EndpointSlice;
 use super::*;
 
 const NODE: &str = "n1";
+
+fn node() -> Node {
+    Node {
+        name: NODE.to_owned(),
+        zone: Some("z1".to_owned()),
+        addresses: vec!["172.30.0.11".parse().unwrap()],
+        inside_addresses: vec!["127.0.0.1".parse().unwrap()],
+    }
+}
 
 fn service(spec: Value) -> Service {
     named("web", spec)
@@ -62,7 +72,7 @@ fn backends(port: &ServicePort) -> Vec<String> {
 #[track_caller]
 fn check(spec: Value, slices: &[EndpointSlice], expected: &[&str]) {
     let slices: Vec<&EndpointSlice> = slices.iter().collect();
-    let ports = compile(&service(spec), &slices, NODE);
+    let ports = compile(&service(spec), &slices, &node());
     assert_eq!(ports.len(), 1);
     assert_eq!(backends(&ports[0]), expected);
 }
@@ -103,7 +113,7 @@ fn the_local_policy_counts_this_node_only_and_falls_back_by_itself() {
     check(local.clone(), &[slice("web", 80, &both[1..])], &[]);
     let terminating = [("10.244.1.2", "n1", "st"), ("10.244.2.2", "n2", "rs")];
     check(local.clone(), &[slice("web", 80, &terminating)], &["10.244.1.2:80LT"]);
-    let ports = compile(&service(local), &[], NODE);
+    let ports = compile(&service(local), &[], &node());
     assert_eq!(ports[0].id.policy, TrafficPolicy::Local);
 }
 
@@ -137,7 +147,7 @@ fn ports_match_by_name_and_protocol() {
             { "name": "metrics" }],
         "endpoints": [{ "addresses": ["10.244.1.1", "10.244.1.99"], "nodeName": "n1" }] }))
     .unwrap();
-    let ports = compile(&service(spec), &[&slice], NODE);
+    let ports = compile(&service(spec), &[&slice], &node());
     let seen: Vec<_> =
         ports.iter().map(|p| (&*p.id.port, p.id.protocol, p.frontends[0].key.port, backends(p))).collect();
     assert_eq!(
@@ -155,13 +165,13 @@ fn headless_external_and_portless_services_have_no_frontends() {
     let headless = with(with(http(), "clusterIP", json!("None")), "clusterIPs", json!(["None"]));
     let external = json!({ "type": "ExternalName", "externalName": "example.org", "clusterIP": "" });
     for spec in [headless, external, cluster_ip(json!([])), cluster_ip(json!([{ "port": 0x1_0000 }])), json!({})] {
-        assert_eq!(compile(&service(spec.clone()), &[], NODE), [], "{spec}");
+        assert_eq!(compile(&service(spec.clone()), &[], &node()), [], "{spec}");
     }
 }
 
 #[test]
 fn session_affinity_has_a_lifetime() {
-    let affinity = |spec| compile(&service(spec), &[], NODE)[0].affinity;
+    let affinity = |spec| compile(&service(spec), &[], &node())[0].affinity;
     assert_eq!(affinity(http()), None);
     let client_ip = with(http(), "sessionAffinity", json!("ClientIP"));
     assert_eq!(affinity(client_ip.clone()), Some(Duration::from_secs(10_800)));
@@ -175,7 +185,7 @@ fn families_do_not_mix() {
     let mut six = slice("web", 80, &[]);
     six.endpoints = slice("web", 80, &[("fd00:1::2", "n1", "rs")]).endpoints;
     let four = slice("web", 80, &[("10.244.1.2", "n1", "rs")]);
-    let ports = compile(&service(spec), &[&four, &six], NODE);
+    let ports = compile(&service(spec), &[&four, &six], &node());
     let seen: Vec<_> = ports.iter().map(|p| (p.frontends[0].key.addr.to_string(), backends(p))).collect();
     assert_eq!(seen[0], ("10.96.0.7".to_owned(), vec!["10.244.1.2:80L".to_owned()]));
     assert_eq!(seen[1], ("fd00::7".to_owned(), vec!["fd00:1::2:80L".to_owned()]));
@@ -186,7 +196,7 @@ fn key(name: &str) -> ServiceKey {
 }
 
 fn web(endpoints: &[(&str, &str, &str)]) -> Vec<ServicePort> {
-    compile(&service(http()), &[&slice("web", 80, endpoints)], NODE)
+    compile(&service(http()), &[&slice("web", 80, endpoints)], &node())
 }
 
 fn read_back(ports: &[ServicePort]) -> Vec<Programmed> {
@@ -212,7 +222,7 @@ fn a_restart_writes_only_what_differs_and_removes_what_is_gone() {
     let mut old = read_back(&kept);
     old[0].backends.reverse();
     let gone = with(http(), "clusterIPs", json!(["10.96.0.9"]));
-    old.extend(read_back(&compile(&named("gone", gone), &[], NODE)));
+    old.extend(read_back(&compile(&named("gone", gone), &[], &node())));
     let mut table = Table::new(old.clone());
     let changes = table.replace_all([(key("web"), kept)]);
     assert_eq!(changes, [Change::Remove(old[1].frontend.key)]);
@@ -221,9 +231,12 @@ fn a_restart_writes_only_what_differs_and_removes_what_is_gone() {
 #[test]
 fn the_api_servers_last_backends_stay() {
     let spec = json!({ "clusterIP": "10.96.0.1", "ports": [{ "name": "http", "port": 443 }] });
-    let up =
-        compile(&named("kubernetes", spec.clone()), &[&slice("kubernetes", 6443, &[("172.30.0.1", "", "rs")])], NODE);
-    let down = compile(&named("kubernetes", spec), &[], NODE);
+    let up = compile(
+        &named("kubernetes", spec.clone()),
+        &[&slice("kubernetes", 6443, &[("172.30.0.1", "", "rs")])],
+        &node(),
+    );
+    let down = compile(&named("kubernetes", spec), &[], &node());
     let mut table = Table::new(read_back(&up));
     assert_eq!(table.replace_all([(key("kubernetes"), down.clone())]), []);
     assert_eq!(table.update(&key("kubernetes"), down.clone()), []);
@@ -236,7 +249,7 @@ fn the_api_servers_last_backends_stay() {
 
 #[test]
 fn a_contested_frontend_passes_on_when_its_owner_lets_go() {
-    let other = compile(&named("other", http()), &[&slice("other", 80, &[("10.244.3.3", "n3", "rs")])], NODE);
+    let other = compile(&named("other", http()), &[&slice("other", 80, &[("10.244.3.3", "n3", "rs")])], &node());
     let first = web(&[("10.244.1.2", "n1", "rs")]);
     let mut table = Table::default();
     table.update(&key("web"), first.clone());

@@ -121,6 +121,7 @@ impl NodeUnderTest {
             },
             uplinks: vec![node.uplink.index],
             gateway: node.gateway,
+            netns_cookie: 0,
             snat_ports: Config::SNAT_PORTS,
         };
         let datapath = Arc::new(scratch.netns.run(|| Datapath::open(config))??);

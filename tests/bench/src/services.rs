@@ -123,7 +123,7 @@ fn ebpf(count: u32, backends: u16, round: u32) -> Vec<Service> {
                     terminating: false,
                 })
                 .collect(),
-            affinity: None,
+            ..Service::default()
         })
         .collect()
 }
@@ -172,6 +172,7 @@ impl Bench {
             routing: Routing::Native,
             uplinks: vec![uplink],
             gateway: Ipv4Addr::new(10, 244, 0, 1),
+            netns_cookie: 0,
             snat_ports: Config::SNAT_PORTS,
         };
         Ok(self.client.netns.run(|| Datapath::open(config))??)

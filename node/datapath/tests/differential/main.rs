@@ -21,7 +21,9 @@ use packet::Generator;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use xebec_abi::{
     Affinity4, Backend4, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint4, Flow4, FlowKey4, Frontend4,
-    FrontendKey4, MemberKey4, Pod4, PrefixKey4, ServiceId, Traffic, lb::frontend_flag, names, proto,
+    FrontendKey4, MemberKey4, Pod4, PrefixKey4, RangeKey4, ServiceId, Traffic,
+    lb::{frontend_flag, scope},
+    names, proto,
 };
 use xebec_datapath::{Config, Routing, testing};
 use xebec_logic::{Action, Verdict, model::Bytes, model::Model, netdev, overlay, pod};
@@ -68,7 +70,14 @@ fn run(routing: Routing) {
     worlds.compare("at the end");
     println!("{actions:?}");
     println!("flows {} nat {}", worlds.model.conntrack.borrow().len(), worlds.model.nat.borrow().len());
-    for counter in [Counter::PacketLb, Counter::Masquerade, Counter::IcmpError, Counter::ToPod] {
+    for counter in [
+        Counter::PacketLb,
+        Counter::Masquerade,
+        Counter::IcmpError,
+        Counter::ToPod,
+        Counter::ExternalLocal,
+        Counter::ExternalRemote,
+    ] {
         assert_ne!(worlds.model.counted(counter), 0, "the packets exercise {counter:?}");
     }
 }
@@ -132,15 +141,28 @@ impl Worlds {
                 generation: random.random(),
                 backends,
                 local,
-                flags: if random.random_ratio(1, 4) { frontend_flag::LOCAL_ONLY } else { 0 },
+                flags: [0, 0, frontend_flag::LOCAL_ONLY, frontend_flag::SOURCE_RANGES][random.random_range(0..4)],
                 affinity_s: if random.random_ratio(1, 3) { 3_600 } else { 0 },
             };
             let protocol = if id % 2 == 0 { proto::TCP } else { proto::UDP };
             let port = Be16::new(if id > 4 { 53 } else { 80 });
-            let key = FrontendKey4 { addr: [10, 96, 0, (id + 1) as u8 / 2], port, proto: protocol, scope: 0 };
-            self.model.frontends.insert(key, frontend);
+            let vip = [10, 96, 0, (id + 1) as u8 / 2];
+            // Dialled from outside too: ports of the node, a load balancer's address.
+            for (addr, port, scope) in [
+                (vip, port, scope::INTERNAL),
+                ([172, 30, 0, 11], Be16::new(8_079 + id as u16), scope::INTERNAL),
+                ([172, 30, 0, 11], Be16::new(8_079 + id as u16), scope::EXTERNAL),
+                ([203, 0, 113, id as u8 / 2], port, scope::INTERNAL),
+                ([203, 0, 113, id as u8 / 2], port, scope::EXTERNAL),
+            ] {
+                self.model.frontends.insert(FrontendKey4 { addr, port, proto: protocol, scope }, frontend);
+            }
+            if frontend.flags & frontend_flag::SOURCE_RANGES != 0 {
+                self.add_ranges(service);
+            }
             for slot in 0..backends {
-                let addr = match random.random_range(0..4) {
+                let addr = match random.random_range(0..5) {
+                    4 => [172, 30, 0, 12],
                     0 | 1 => [10, 244, 1, random.random_range(2..8)],
                     2 => [10, 244, 2, random.random_range(2..8)],
                     _ => [172, 30, 0, 11],
@@ -154,6 +176,16 @@ impl Worlds {
                 }
             }
         }
+    }
+
+    fn add_ranges(&mut self, service: ServiceId) {
+        let ranges = vec![([192, 0, 2, 0], 24), ([172, 30, 0, 13], 32)];
+        let mut trie: lpm_trie::LpmTrie<_, RangeKey4, u32> =
+            self.ebpf.map_mut(names::LB4_RANGES).unwrap().try_into().unwrap();
+        for (addr, len) in &ranges {
+            trie.insert(&lpm_trie::Key::new(32 + len, RangeKey4::new(service, *addr)), 1, 0).unwrap();
+        }
+        self.model.ranges.insert(service, ranges.iter().map(|(addr, len)| (*addr, *len as u8)).collect());
     }
 
     /// Runs one packet through both.
@@ -173,6 +205,9 @@ impl Worlds {
             "from_overlay" => overlay::from_overlay(&mut bytes, &self.model, None),
             _ => overlay::to_overlay(&mut bytes, &self.model),
         };
+        // The FIB of the test's own namespace knows no way through the loopback device.
+        let routed = matches!(decision, Ok(Verdict { action: Action::Forward, .. }));
+        let decision = if routed { Err(DropReason::NoRoute) } else { decision };
         if let Err(reason) = decision {
             *self.drops.entry(reason).or_default() += 1;
         }
@@ -236,6 +271,7 @@ fn action(decision: &Result<Verdict, DropReason>, model: &Model) -> i32 {
         Err(_) => SHOT,
         Ok(Verdict { action: Action::Pod | Action::Overlay, .. }) => REDIRECT,
         Ok(Verdict { action: Action::Pass | Action::Encapsulate, .. }) => NEXT,
+        Ok(Verdict { action: Action::Forward, .. }) => SHOT,
         Ok(Verdict { action: Action::Route, .. }) => {
             // The FIB of the test's own namespace knows no way to a pod through the loopback device.
             xebec_logic::Tables::count(model, Counter::ToStack, 0);

@@ -25,12 +25,15 @@ impl Generator {
             [10, 244, 9, 9],
             [10, 244, 77, 1],
             [10, 96, 0, 9],
+            [172, 30, 0, 13],
+            [198, 51, 100, 1],
         ];
         // Pods here, pods elsewhere, services.
         for last in 1..8 {
             addresses.extend([[10, 244, 1, last], [10, 244, 1, last], [10, 244, 2, last], [10, 96, 0, last / 2 + 1]]);
+            addresses.extend([[203, 0, 113, last / 2], [172, 30, 0, 11]]);
         }
-        Self { addresses, ports: vec![53, 80, 8_080, 4_000, 4_001, 61_000, 61_001, 65_535] }
+        Self { addresses, ports: vec![53, 80, 8_080, 8_081, 8_082, 8_083, 8_085, 4_000, 4_001, 61_000, 61_001, 65_535] }
     }
 
     pub fn packet(&self, random: &mut StdRng) -> Vec<u8> {

@@ -183,6 +183,7 @@ impl Node {
             },
             uplinks: vec![node.uplink.index],
             gateway: node.gateway,
+            netns_cookie: space.netns.cookie().unwrap(),
             snat_ports: Config::SNAT_PORTS,
         };
         let datapath = open(&space.netns, &config);
@@ -248,7 +249,7 @@ pub fn service(vip: Ipv4Addr, port: u16, proto: u8, backends: &[(Ipv4Addr, u16)]
     Service {
         frontends: vec![Frontend { key: FrontendKey::cluster_ip(vip, port, proto), flags: 0 }],
         backends: backends.iter().map(backend).collect(),
-        affinity: None,
+        ..Service::default()
     }
 }
 

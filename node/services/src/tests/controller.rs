@@ -61,15 +61,15 @@ async fn the_datapath_follows_the_api() {
     let (api, kernel, metrics) = (Api::default(), Arc::new(Kernel::default()), Arc::new(Metrics::default()));
     // Left by an earlier run: one Service that is still there, one that is not.
     let old = [
-        compile(&at("web", "10.96.0.7"), &[&slice("web", 80, &[("10.244.9.9", "n2", "rs")])], NODE),
-        compile(&at("gone", "10.96.0.9"), &[], NODE),
+        compile(&at("web", "10.96.0.7"), &[&slice("web", 80, &[("10.244.9.9", "n2", "rs")])], &node()),
+        compile(&at("gone", "10.96.0.9"), &[], &node()),
     ];
     old.iter().flatten().for_each(|port| kernel.state.lock().unwrap().extend(port.programmed()));
     let left = ["10.96.0.7:80 -> 10.244.9.9", "10.96.0.9:80 -> "];
 
     let informers = Informers::new(api.client());
     let stop = CancellationToken::new();
-    let run = run(&informers, Config::new(NODE), kernel.clone(), metrics.clone(), stop.clone());
+    let run = run(&informers, Config::new(node()), kernel.clone(), metrics.clone(), stop.clone());
     let body = async {
         api.put(at("web", "10.96.0.7"));
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -103,7 +103,7 @@ async fn changes_that_come_together_are_one_batch() {
     api.open();
     let informers = Informers::new(api.client());
     let stop = CancellationToken::new();
-    let config = Config { coalesce: Duration::from_millis(50), ..Config::new(NODE) };
+    let config = Config { coalesce: Duration::from_millis(50), ..Config::new(node()) };
     let run = run(&informers, config, kernel.clone(), Arc::default(), stop.clone());
     let body = async {
         informers.informer::<Service>().synced().await;

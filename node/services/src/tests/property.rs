@@ -101,7 +101,7 @@ fn compile_agrees_with_a_naive_evaluator() {
         let mut random = Random(seed);
         let service = random_service(&mut random, 1);
         let slices: Vec<EndpointSlice> = (0..random.below(4)).map(|n| random_slice(&mut random, 1, n)).collect();
-        let ports = compile_all([&service], &slices, NODE);
+        let ports = compile_all([&service], &slices, &node());
         for (number, protocol) in [(80, "TCP"), (80, "UDP"), (81, "TCP"), (81, "UDP"), (82, "UDP")] {
             let compiled = ports.iter().find(|p| {
                 p.frontends[0].key.port == number
@@ -135,7 +135,7 @@ fn changes_lead_to_the_desired_state_in_any_order() {
                     random_slice(random, s, n)
                 })
                 .collect();
-            compile_all(&services, &slices, NODE)
+            compile_all(&services, &slices, &node())
         };
         let (before, after) = (world(&mut random), world(&mut random));
         let state = |ports: &[ServicePort]| {
@@ -168,11 +168,11 @@ fn the_table_arrives_where_a_full_compile_does() {
                 _ => drop(slices.insert(n, (0..random.below(3)).map(|i| random_slice(&mut random, n, i)).collect())),
             }
             let own: Vec<&EndpointSlice> = slices.get(&n).into_iter().flatten().collect();
-            let ports = services.get(&n).map(|s| compile(s, &own, NODE)).unwrap_or_default();
+            let ports = services.get(&n).map(|s| compile(s, &own, &node())).unwrap_or_default();
             let mut changes = table.update(&key(&format!("s{n}")), ports);
             random.shuffle(&mut changes);
             changes.iter().for_each(|change| apply(&mut kernel, change));
-            let full = compile_all(services.values(), slices.values().flatten(), NODE);
+            let full = compile_all(services.values(), slices.values().flatten(), &node());
             let expected: BTreeMap<_, _> = full.iter().flat_map(|p| p.programmed().collect::<Vec<_>>()).collect();
             assert_eq!(kernel, expected, "seed {seed} step {step}");
             assert_eq!(table.programmed(), &expected, "seed {seed} step {step}");
@@ -191,7 +191,7 @@ fn fifty_thousand_services_compile() {
                 "ports": [{ "name": "p0", "port": 80, "protocol": "TCP" }] });
             let slices: Vec<EndpointSlice> = vec![random_slice(&mut random, n, 0)];
             let name = format!("s{n}");
-            (key(&name), compile(&named(&name, spec), &slices.iter().collect::<Vec<_>>(), NODE))
+            (key(&name), compile(&named(&name, spec), &slices.iter().collect::<Vec<_>>(), &node()))
         })
         .collect();
     let started = std::time::Instant::now();

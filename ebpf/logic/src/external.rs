@@ -1,0 +1,162 @@
+//! Services dialled from outside the cluster: NodePorts, and the addresses of load balancers and `externalIPs`.
+//!
+//! A backend on this node sees its client's address. For one elsewhere the client's address becomes the node's, so
+//! that answers come back here. Both keep a pair of entries in `NAT4`: one lookup per packet of a known flow.
+
+use xebec_abi::{
+    Addr4, Be16, Counter, Direction, DropReason, FrontendKey4, Tuple4,
+    config::OVERLAY_PORT,
+    lb::{frontend_flag, scope},
+    proto,
+};
+
+use crate::{
+    FlowMap, Packet, Tables, Verdict,
+    conntrack::{Touch, first, key},
+    deliver,
+    header::{Ipv4, Kind, Transport},
+    lb::{Client, Selection, hash, select},
+    nat,
+    snat::{self, Claim},
+};
+
+/// Sends a packet from outside to a backend, if it is for a service: then `ip` says where it goes. False: nobody's.
+#[inline(always)]
+pub fn forward<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ip: &mut Ipv4,
+    transport: &mut Transport,
+) -> Result<bool, DropReason> {
+    if !matches!(transport.kind, Kind::Tcp | Kind::Udp) || is_overlay(ip.proto, transport.ports.dst) {
+        return Ok(false);
+    }
+    let tuple = ip.tuple(transport.ports);
+    let touch = Touch::new(packet, tables, ip, transport);
+    // A new connection may use the ports of one that is over: its backend may be gone.
+    let known =
+        if touch.opens() { None } else { tables.touch(FlowMap::Nat, &key(tuple, ip.proto, Direction::OUT), &touch) };
+    let to = match known {
+        Some(flow) => {
+            snat::repair_sometimes(tables, &tuple, &flow, &touch);
+            flow.to
+        }
+        None => {
+            let mut chosen = Claim::default();
+            if !choose(tables, &tuple, &touch, &mut chosen)? {
+                return Ok(false);
+            }
+            open(tables, &tuple, &chosen, &touch)?
+        }
+    };
+    nat::translate(packet, ip, transport, &to)?;
+    Ok(true)
+}
+
+/// False: the address is not a service's. Not inlined, for the sake of the caller's stack.
+#[inline(never)]
+fn choose<T: Tables>(tables: &T, tuple: &Tuple4, touch: &Touch, chosen: &mut Claim) -> Result<bool, DropReason> {
+    let frontend = FrontendKey4 { addr: tuple.dst, port: tuple.ports.dst, proto: touch.proto, scope: scope::EXTERNAL };
+    // A hash, so that retransmissions choose the same backend.
+    let pick = hash(tuple, touch.proto, tables.hash_seed());
+    match select(tables, &frontend, Client::Addr(tuple.src), pick) {
+        Selection::NotAService => Ok(false),
+        Selection::NoBackend => Err(DropReason::NoBackend),
+        Selection::NoLocalBackend => Err(DropReason::NoLocalBackend),
+        Selection::Backend(frontend, backend) => {
+            let limited = frontend.flags & frontend_flag::SOURCE_RANGES != 0;
+            if limited && !tables.in_source_ranges(frontend.service, tuple.src) {
+                return Err(DropReason::SourceRange);
+            }
+            if touch.proto == proto::TCP && !touch.opens() {
+                tables.count(Counter::FlowMiss, touch.bytes);
+            }
+            *chosen =
+                Claim { dst: backend.addr, dst_port: backend.port, service: frontend.service, backend: backend.id };
+            Ok(true)
+        }
+    }
+}
+
+#[inline(always)]
+fn open<T: Tables>(tables: &T, tuple: &Tuple4, chosen: &Claim, touch: &Touch) -> Result<Tuple4, DropReason> {
+    if chosen.dst != tables.node_ip() && tables.pod(chosen.dst).is_none() {
+        tables.count(Counter::ExternalRemote, touch.bytes);
+        return snat::claim(tables, tuple, chosen, touch);
+    }
+    tables.count(Counter::ExternalLocal, touch.bytes);
+    remember(tables, tuple, chosen, touch)
+}
+
+/// Both entries of a flow that keeps its client's address, the answer's first.
+#[inline(never)]
+fn remember<T: Tables>(tables: &T, tuple: &Tuple4, chosen: &Claim, touch: &Touch) -> Result<Tuple4, DropReason> {
+    let mut to = Tuple4 { dst: chosen.dst, ..*tuple };
+    to.ports.dst = chosen.dst_port;
+    let mut key = key(to.reversed(), touch.proto, Direction::IN);
+    let mut flow = first(tuple.reversed(), chosen.service, chosen.backend, touch);
+    for _ in 0..2 {
+        tables.put_flow(FlowMap::Nat, &key, &flow)?;
+        key.tuple = *tuple;
+        key.direction = Direction::OUT;
+        flow.to = to;
+    }
+    Ok(to)
+}
+
+/// The way of a packet that was translated: to a pod here, to the node itself, to another node, or outside.
+#[inline(always)]
+pub fn onward<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<Verdict, DropReason> {
+    if ip.dst == tables.node_ip() {
+        return Ok(Verdict::PASS);
+    }
+    if let Some(pod) = tables.pod(ip.dst) {
+        return deliver::to_pod(packet, tables, ip, &pod);
+    }
+    if ip.ttl <= 1 {
+        return Err(DropReason::TtlExpired);
+    }
+    if !tables.overlay() || !tables.in_cluster(ip.dst) {
+        return Ok(Verdict::FORWARD);
+    }
+    let Some(remote) = tables.remote(ip.dst) else { return Err(DropReason::NoRemote) };
+    nat::decrement_ttl(packet, ip)?;
+    tables.count(Counter::ToOverlay, packet.bytes());
+    Ok(Verdict::overlay(remote.node))
+}
+
+/// What the node itself answers to a client of a service, if a backend is a process of the node.
+#[inline(always)]
+pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<(), DropReason> {
+    let Ok(mut transport) = crate::header::transport(packet, tables, ip) else { return Ok(()) };
+    if is_overlay(ip.proto, transport.ports.dst) {
+        return Ok(());
+    }
+    if transport.kind == Kind::IcmpError {
+        return snat::error_out(packet, tables, ip).map(drop);
+    }
+    if !matches!(transport.kind, Kind::Tcp | Kind::Udp) {
+        return Ok(());
+    }
+    let touch = Touch::new(packet, tables, ip, &transport);
+    let key = key(ip.tuple(transport.ports), ip.proto, Direction::IN);
+    match tables.touch(FlowMap::Nat, &key, &touch) {
+        Some(flow) => nat::translate(packet, ip, &mut transport, &flow.to),
+        None => Ok(()),
+    }
+}
+
+/// Is this an address that only a service of the cluster could have answered for?
+#[inline(always)]
+pub fn is_frontend<T: Tables>(tables: &T, addr: Addr4, transport: &Transport, proto: u8) -> bool {
+    let key = FrontendKey4 { addr, port: transport.ports.dst, proto, scope: scope::INTERNAL };
+    matches!(transport.kind, Kind::Tcp | Kind::Udp) && tables.frontend(&key).is_some()
+}
+
+#[inline(always)]
+fn is_overlay(proto: u8, port: Be16) -> bool {
+    proto == proto::UDP && port.get() == OVERLAY_PORT
+}
+
+#[cfg(test)]
+mod tests;

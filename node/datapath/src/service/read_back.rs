@@ -1,0 +1,40 @@
+//! What is programmed, read from the kernel.
+
+use std::{collections::HashMap, time::Duration};
+
+use xebec_abi::{Backend4, BackendKey, Frontend4, FrontendKey4, lb::backend_flag};
+
+use super::{Backend, Frontend, FrontendKey, Programmed, Services, slots};
+use crate::Result;
+
+impl Services {
+    pub fn read_back(&self) -> Result<Vec<Programmed>> {
+        let backends: HashMap<_, _> = self.backends.entries()?.into_iter().collect();
+        let frontends = self.frontends.entries()?;
+        Ok(frontends.iter().map(|(key, value)| self.programmed(key, value, &backends)).collect())
+    }
+
+    fn programmed(
+        &self,
+        key: &FrontendKey4,
+        value: &Frontend4,
+        backends: &HashMap<BackendKey, Backend4>,
+    ) -> Programmed {
+        let backend = |backend: &Backend4| Backend {
+            addr: backend.addr.into(),
+            port: backend.port.get(),
+            local: backend.flags & backend_flag::LOCAL != 0,
+            terminating: backend.flags & backend_flag::TERMINATING != 0,
+        };
+        Programmed {
+            frontend: Frontend {
+                key: FrontendKey { addr: key.addr.into(), port: key.port.get(), proto: key.proto, scope: key.scope },
+                flags: value.flags,
+            },
+            service: value.service,
+            affinity: (value.affinity_s != 0).then(|| Duration::from_secs(u64::from(value.affinity_s))),
+            source_ranges: self.ranges.of(value.service),
+            backends: slots(value).filter_map(|slot| backends.get(&slot)).map(backend).collect(),
+        }
+    }
+}
