@@ -3,6 +3,7 @@
 mod client;
 mod harness;
 mod node;
+mod workload;
 
 use harness::Cluster;
 use serde_json::json;
