@@ -28,6 +28,7 @@ pub fn objects(config: &Config) -> Vec<Bootstrap> {
         objects.push(kubernetes_endpoints(config));
         objects.push(kubernetes_endpoint_slice(config));
     }
+    objects.extend(xebec_registry::scheduling::SYSTEM.map(priority_class));
     objects.extend(config.bootstrap_token.as_deref().and_then(token_secret));
     objects
 }
@@ -38,6 +39,18 @@ fn namespace(name: &str) -> Bootstrap {
         object: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
         reconciled: &[],
     }
+}
+
+/// A priority that pods of the system may ask for (`scheduling/bootstrap-system-priority-classes`).
+fn priority_class((name, value, description): (&str, i64, &str)) -> Bootstrap {
+    let object = json!({
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": name},
+        "value": value,
+        "description": description,
+    });
+    Bootstrap { collection: "/apis/scheduling.k8s.io/v1/priorityclasses".to_owned(), object, reconciled: &[] }
 }
 
 /// The first address of the service range, as upstream reserves it.

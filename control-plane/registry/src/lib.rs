@@ -16,12 +16,18 @@ pub mod network;
 pub mod pod;
 pub mod policy;
 pub mod rbac;
+pub mod runtime_class;
 pub mod scale;
+pub mod scheduling;
+pub mod storage;
 pub mod strategy;
 pub mod value;
 
 pub use strategy::{Column, Context, DeleteOptions, Grace, Scope, Strategy, UserInfo};
 use xebec_machinery::GroupResource;
+
+const NETWORKING: &str = "networking.k8s.io";
+const STORAGE: &str = "storage.k8s.io";
 
 /// The strategy of a resource; one without behaviour of its own gets the generic one.
 pub fn strategy(resource: &GroupResource) -> &'static dyn Strategy {
@@ -30,12 +36,15 @@ pub fn strategy(resource: &GroupResource) -> &'static dyn Strategy {
         ("", "endpoints") => &network::endpoints::Endpoints,
         // One storage for both groups; see [`core::event`].
         ("" | "events.k8s.io", "events") => &core::event::Event,
+        ("", "limitranges") => &core::limit_range::LimitRange,
         ("", "namespaces") => &core::namespace::Namespace,
         ("", "nodes") => &core::node::Node,
         ("", "persistentvolumeclaims") => &core::persistent_volume_claim::PersistentVolumeClaim,
+        ("", "persistentvolumes") => &core::persistent_volume::PersistentVolume,
         ("", "pods") => &pod::Pod,
         ("", "podtemplates") => &core::pod_template::PodTemplate,
         ("", "replicationcontrollers") => &core::replication_controller::ReplicationController,
+        ("", "resourcequotas") => &core::resource_quota::ResourceQuota,
         ("", "secrets") => &core::secret::Secret,
         ("", "serviceaccounts") => &core::service_account::ServiceAccount,
         ("", "services") => &network::service::Service,
@@ -49,11 +58,24 @@ pub fn strategy(resource: &GroupResource) -> &'static dyn Strategy {
         ("certificates.k8s.io", "certificatesigningrequests") => &certificates::CertificateSigningRequest,
         ("coordination.k8s.io", "leases") => &core::lease::Lease,
         ("discovery.k8s.io", "endpointslices") => &network::endpoint_slice::EndpointSlice,
+        (NETWORKING, "ingressclasses") => &network::ingress_class::IngressClass,
+        (NETWORKING, "ingresses") => &network::ingress::Ingress,
+        (NETWORKING, "ipaddresses") => &network::ip_address::IpAddress,
+        (NETWORKING, "networkpolicies") => &network::network_policy::NetworkPolicy,
+        (NETWORKING, "servicecidrs") => &network::ip_address::ServiceCidr,
+        ("node.k8s.io", "runtimeclasses") => &runtime_class::RuntimeClass,
         ("policy", "poddisruptionbudgets") => &policy::PodDisruptionBudget,
         (rbac::GROUP, "clusterroles") => &rbac::Role(Scope::Cluster),
         (rbac::GROUP, "clusterrolebindings") => &rbac::Binding(Scope::Cluster),
         (rbac::GROUP, "roles") => &rbac::Role(Scope::Namespaced),
         (rbac::GROUP, "rolebindings") => &rbac::Binding(Scope::Namespaced),
+        ("scheduling.k8s.io", "priorityclasses") => &scheduling::PriorityClass,
+        (STORAGE, "csidrivers") => &storage::csi::CsiDriver,
+        (STORAGE, "csinodes") => &storage::csi::CsiNode,
+        (STORAGE, "csistoragecapacities") => &storage::csi::CsiStorageCapacity,
+        (STORAGE, "storageclasses") => &storage::class::StorageClass,
+        (STORAGE, "volumeattachments") => &storage::volume_attachment::VolumeAttachment,
+        (STORAGE, "volumeattributesclasses") => &storage::class::VolumeAttributesClass,
         _ => &strategy::Generic,
     }
 }

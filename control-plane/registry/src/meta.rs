@@ -241,6 +241,15 @@ pub fn format_labels(labels: &Value) -> String {
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
 }
 
+/// Addresses as narrow tables show them: sixteen characters at most (`loadBalancerWidth`).
+pub fn clip(text: &str) -> String {
+    const WIDTH: usize = 16;
+    match text.get(..WIDTH - 3) {
+        Some(head) if text.len() > WIDTH => format!("{head}..."),
+        _ => text.to_owned(),
+    }
+}
+
 /// `metav1.FormatLabelSelector`.
 pub fn format_selector(selector: &Value) -> String {
     if selector.is_null() {

@@ -78,6 +78,28 @@ pub fn path_segment_errors(name: &str, prefix: bool) -> Vec<String> {
     errors
 }
 
+/// `IsValidPathSegmentName`, of a field.
+pub fn path_segment_name(path: &Path, name: &str, errors: &mut Errors) {
+    errors.invalid_each(path, &json!(name), validation::path_segment_name(name));
+}
+
+/// `IsDomainPrefixedPath`: `acme.io/foo`.
+pub fn domain_prefixed_path(path: &Path, text: &str, errors: &mut Errors) {
+    match text.split_once('/') {
+        _ if text.is_empty() => errors.required(path, ""),
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+            let messages = validation::dns1123_subdomain(domain);
+            errors.invalid_each(path, &json!(domain), messages.into_iter().map(|m| format!("prefix part {m}")));
+            let known = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@/".contains(&b);
+            if !rest.bytes().all(known) {
+                let message = validation::regex_error("Invalid path", r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+", &[]);
+                errors.invalid(path, rest, message);
+            }
+        }
+        _ => errors.invalid(path, text, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
+    }
+}
+
 /// A percentage such as `25%`, as a number.
 pub fn percent(text: &str) -> Option<i64> {
     text.strip_suffix('%')

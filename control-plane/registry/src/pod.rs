@@ -20,8 +20,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use xebec_machinery::field::Path;
 
-pub use affinity::node_selector_term;
+pub use affinity::{node_selector_term, tolerations};
 pub use container::PROTOCOLS;
+pub use volume::host_path;
 
 use crate::errors::Errors;
 use crate::meta;

@@ -29,12 +29,15 @@ const CLUSTER: bool = false;
 const RBAC: &str = "rbac.authorization.k8s.io";
 const AUTHN: &str = "authentication.k8s.io";
 const AUTHZ: &str = "authorization.k8s.io";
+const NETWORKING: &str = "networking.k8s.io";
+const STORAGE: &str = "storage.k8s.io";
 
 pub const ROWS: &[Row] = &[
     Row(("", "v1", "Binding", "bindings", &[], &[]), NAMESPACED, CREATE, &[]),
     Row(("", "v1", "ConfigMap", "configmaps", &["cm"], &[]), NAMESPACED, ALL, &[]),
     Row(("", "v1", "Endpoints", "endpoints", &["ep"], &[]), NAMESPACED, ALL, &[]),
     Row(("", "v1", "Event", "events", &["ev"], &[]), NAMESPACED, ALL, &[]),
+    Row(("", "v1", "LimitRange", "limitranges", &["limits"], &[]), NAMESPACED, ALL, &[]),
     Row(
         ("", "v1", "Namespace", "namespaces", &["ns"], &[]),
         CLUSTER,
@@ -43,6 +46,7 @@ pub const ROWS: &[Row] = &[
     ),
     Row(("", "v1", "Node", "nodes", &["no"], &[]), CLUSTER, ALL, &[STATUS]),
     Row(("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"], &[]), NAMESPACED, ALL, &[STATUS]),
+    Row(("", "v1", "PersistentVolume", "persistentvolumes", &["pv"], &[]), CLUSTER, ALL, &[STATUS]),
     Row(
         ("", "v1", "Pod", "pods", &["po"], &["all"]),
         NAMESPACED,
@@ -64,6 +68,7 @@ pub const ROWS: &[Row] = &[
         ALL,
         &[SCALE, STATUS],
     ),
+    Row(("", "v1", "ResourceQuota", "resourcequotas", &["quota"], &[]), NAMESPACED, ALL, &[STATUS]),
     Row(("", "v1", "Secret", "secrets", &[], &[]), NAMESPACED, ALL, &[]),
     Row(
         ("", "v1", "ServiceAccount", "serviceaccounts", &["sa"], &[]),
@@ -94,9 +99,22 @@ pub const ROWS: &[Row] = &[
     Row(("coordination.k8s.io", "v1", "Lease", "leases", &[], &[]), NAMESPACED, ALL, &[]),
     Row(("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", &[], &[]), NAMESPACED, ALL, &[]),
     Row(("events.k8s.io", "v1", "Event", "events", &["ev"], &[]), NAMESPACED, ALL, &[]),
+    Row((NETWORKING, "v1", "IngressClass", "ingressclasses", &[], &[]), CLUSTER, ALL, &[]),
+    Row((NETWORKING, "v1", "Ingress", "ingresses", &["ing"], &[]), NAMESPACED, ALL, &[STATUS]),
+    Row((NETWORKING, "v1", "IPAddress", "ipaddresses", &["ip"], &[]), CLUSTER, ALL, &[]),
+    Row((NETWORKING, "v1", "NetworkPolicy", "networkpolicies", &["netpol"], &[]), NAMESPACED, ALL, &[]),
+    Row((NETWORKING, "v1", "ServiceCIDR", "servicecidrs", &[], &[]), CLUSTER, ALL, &[STATUS]),
+    Row(("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses", &[], &[]), CLUSTER, ALL, &[]),
     Row(("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", &["pdb"], &[]), NAMESPACED, ALL, &[STATUS]),
     Row((RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", &[], &[]), CLUSTER, ALL, &[]),
     Row((RBAC, "v1", "ClusterRole", "clusterroles", &[], &[]), CLUSTER, ALL, &[]),
     Row((RBAC, "v1", "RoleBinding", "rolebindings", &[], &[]), NAMESPACED, ALL, &[]),
     Row((RBAC, "v1", "Role", "roles", &[], &[]), NAMESPACED, ALL, &[]),
+    Row(("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", &["pc"], &[]), CLUSTER, ALL, &[]),
+    Row((STORAGE, "v1", "CSIDriver", "csidrivers", &[], &[]), CLUSTER, ALL, &[]),
+    Row((STORAGE, "v1", "CSINode", "csinodes", &[], &[]), CLUSTER, ALL, &[]),
+    Row((STORAGE, "v1", "CSIStorageCapacity", "csistoragecapacities", &[], &[]), NAMESPACED, ALL, &[]),
+    Row((STORAGE, "v1", "StorageClass", "storageclasses", &["sc"], &[]), CLUSTER, ALL, &[]),
+    Row((STORAGE, "v1", "VolumeAttachment", "volumeattachments", &[], &[]), CLUSTER, ALL, &[STATUS]),
+    Row((STORAGE, "v1", "VolumeAttributesClass", "volumeattributesclasses", &["vac"], &[]), CLUSTER, ALL, &[]),
 ];

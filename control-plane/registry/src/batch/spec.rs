@@ -1,12 +1,11 @@
 //! `JobSpec`, of jobs and of the templates of cron jobs: defaults and `validateJobSpec`.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use xebec_machinery::field::Path;
-use xebec_machinery::validation;
 
 use super::policies;
 use crate::errors::Errors;
-use crate::names::not_negative;
+use crate::names::{domain_prefixed_path, not_negative};
 use crate::pod;
 use crate::value::{at, at_mut, default as fill, default_string, integer, is_set, items_mut, string};
 
@@ -81,19 +80,7 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
 
 fn managed_by(spec: &Value, path: &Path, errors: &mut Errors) {
     let Some(manager) = at(spec, "managedBy").as_str() else { return };
-    // `IsDomainPrefixedPath`.
-    match manager.split_once('/') {
-        _ if manager.is_empty() => errors.required(path, ""),
-        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
-            errors.invalid_each(path, &json!(domain), validation::dns1123_subdomain(domain));
-            let known = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/".contains(&b);
-            if !rest.bytes().all(known) {
-                let message = validation::regex_error("Invalid path", r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+", &[]);
-                errors.invalid(path, rest, message);
-            }
-        }
-        _ => errors.invalid(path, manager, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
-    }
+    domain_prefixed_path(path, manager, errors);
     if manager.len() > MANAGED_BY_BYTES_MAX {
         errors.too_long(path, MANAGED_BY_BYTES_MAX);
     }

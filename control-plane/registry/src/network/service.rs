@@ -14,7 +14,7 @@ use crate::strategy::{Column, Context, Strategy};
 use crate::value::{at, default, default_string, is_set, items_mut, keep, remove, set, string};
 
 pub use fields::{is_headless, needs_cluster_ip, needs_node_port};
-pub use validation::non_special_ip;
+pub use validation::{non_special_ip, validate_status as validate_load_balancer};
 
 const AFFINITY_SECONDS: i64 = 10_800;
 

@@ -11,7 +11,7 @@ use crate::value::{at, entries};
 
 const HUGE_PAGES: &str = "hugepages-";
 const CONTAINER: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-const INTEGERS: [&str; 8] = [
+const INTEGERS: [&str; 9] = [
     "pods",
     "services",
     "replicationcontrollers",
@@ -19,6 +19,7 @@ const INTEGERS: [&str; 8] = [
     "secrets",
     "configmaps",
     "persistentvolumeclaims",
+    "services.loadbalancers",
     "services.nodeports",
 ];
 
@@ -101,7 +102,8 @@ pub fn is_extended(name: &str) -> bool {
         && validation::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
-fn container_name(name: &str, path: &Path, errors: &mut Errors) {
+/// What `validateContainerResourceName` adds to the checks of any resource's name.
+pub fn container_name(name: &str, path: &Path, errors: &mut Errors) {
     let messages = validation::qualified_name(name);
     if !messages.is_empty() {
         errors.invalid_each(path, &json!(name), messages);
@@ -122,6 +124,7 @@ fn is_huge_page(name: &str) -> bool {
     name.starts_with(HUGE_PAGES)
 }
 
-fn may_overcommit(name: &str) -> bool {
+/// `IsOvercommitAllowed`.
+pub fn may_overcommit(name: &str) -> bool {
     is_native(name) && !is_huge_page(name)
 }

@@ -136,7 +136,8 @@ fn empty_dir(source: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn host_path(source: &Value, path: &Path, errors: &mut Errors) {
+/// `validateHostPathVolumeSource`.
+pub fn host_path(source: &Value, path: &Path, errors: &mut Errors) {
     let target = string(source, "path");
     if target.is_empty() {
         errors.required(&path.child("path"), "");
