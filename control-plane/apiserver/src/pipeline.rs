@@ -45,6 +45,7 @@ pub fn handle(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> BoxF
 
 async fn answer(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> Response<Body> {
     let start = Instant::now();
+    let dry_run = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "dryRun=All"));
     let info = RequestInfo::new(request.method(), request.uri().path(), request.uri().query().unwrap_or(""));
     let format = negotiate::accept(request.headers()).map_or(Format::Json, |accept| accept.format);
     let audit_id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok();
@@ -73,7 +74,7 @@ async fn answer(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> Re
     if let Some(id) = audit_id {
         response.headers_mut().insert("audit-id", id);
     }
-    observe(&app, &info, response.status().as_u16(), start.elapsed());
+    observe(&app, &info, dry_run, response.status().as_u16(), start.elapsed());
     response
 }
 
@@ -158,7 +159,7 @@ fn metric_verb(info: &RequestInfo) -> &'static str {
     }
 }
 
-fn observe(app: &App, info: &RequestInfo, code: u16, duration: std::time::Duration) {
+fn observe(app: &App, info: &RequestInfo, dry_run: bool, code: u16, duration: std::time::Duration) {
     // Names that are not served would let clients make time series at will.
     let resource = app.kinds.get(&info.group, &info.version, &info.resource);
     let part = |r: &Arc<Resource>| info.subresource.is_empty() || r.row.subresource(&info.subresource).is_some();
@@ -172,6 +173,7 @@ fn observe(app: &App, info: &RequestInfo, code: u16, duration: std::time::Durati
     };
     let labels = Labels {
         verb: metric_verb(info),
+        dry_run: if dry_run { "All" } else { "" },
         group: &text(&info.group),
         version: &text(&info.version),
         resource: &text(&info.resource),

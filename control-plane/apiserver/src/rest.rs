@@ -124,6 +124,7 @@ pub async fn serve(call: &Call, body: Incoming) -> Answer {
     if !call.resource.namespaced() && !is_cluster_path(call) {
         return Err(Status::not_found_path());
     }
+    check_table(call)?;
     if !call.info.subresource.is_empty() {
         return subresource::serve(call, body).await;
     }
@@ -148,6 +149,19 @@ pub async fn serve(call: &Call, body: Incoming) -> Answer {
 fn is_cluster_path(call: &Call) -> bool {
     let info = &call.info;
     info.namespace.is_empty() || (call.resource.is("", "namespaces") && info.namespace == info.name)
+}
+
+/// `includeObject` of a table (`ValidateTableOptions`).
+fn check_table(call: &Call) -> Result<(), Status> {
+    use xebec_machinery::field::{Error, Path};
+    let include = call.query.text("includeObject");
+    let known = ["", "None", "Metadata", "Object"].contains(&include);
+    if known || !matches!(call.accept.shape, crate::negotiate::Shape::Table(_)) {
+        return Ok(());
+    }
+    let detail = "must be 'Metadata', 'Object', 'None', or empty";
+    let error = Error::invalid(&Path::new("includeObject"), include, detail);
+    Err(Status::invalid(&xebec_machinery::GroupKind::new("meta.k8s.io", "TableOptions"), "", vec![error]))
 }
 
 async fn read(body: Incoming) -> Result<Bytes, Status> {

@@ -183,17 +183,26 @@ impl ServiceAccountTokens {
     }
 }
 
+/// How long after its deletion began an object's tokens are good: clocks differ (`jwt.DefaultLeeway`).
+const LEEWAY: time::Duration = time::Duration::seconds(60);
+
 async fn alive(app: &App, claims: &Kubernetes) -> Result<bool, Status> {
+    // A pod's token names its node too, but dies with the pod.
+    let node = claims.node.as_ref().filter(|_| claims.pod.is_none());
     let bound = [
         ("serviceaccounts", claims.namespace.as_str(), Some(&claims.serviceaccount)),
         ("pods", &claims.namespace, claims.pod.as_ref()),
         ("secrets", &claims.namespace, claims.secret.as_ref()),
+        ("nodes", "", node),
     ];
     for (plural, namespace, reference) in bound {
         let Some(reference) = reference else { continue };
         let Some(resource) = app.kinds.find("", plural) else { return Ok(false) };
         let Some(found) = app.find(resource, namespace, &reference.name).await? else { return Ok(false) };
-        if object::uid(&parse(&found)?) != reference.uid {
+        let found = parse(&found)?;
+        let deleted = object::deletion_timestamp(&found).and_then(xebec_machinery::time::parse);
+        let deleted = deleted.is_some_and(|at| time::OffsetDateTime::from(at) + LEEWAY < app.now());
+        if deleted || object::uid(&found) != reference.uid {
             return Ok(false);
         }
     }

@@ -27,7 +27,7 @@ pub fn apply(app: &App, user: UserInfo, headers: &HeaderMap) -> Result<UserInfo,
         if groups.is_empty() && extra.is_empty() && uid.is_empty() {
             return Ok(user);
         }
-        return Err(Status::bad_request(format!("requested {groups:?} without impersonating a user")));
+        return Err(Status::internal(format!("requested {groups:?} without impersonating a user")));
     }
     let may = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
         let attributes = Attributes {

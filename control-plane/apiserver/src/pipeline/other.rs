@@ -40,16 +40,16 @@ pub async fn serve(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming
         [endpoint @ ("healthz" | "livez" | "readyz"), rest @ ..] => health(app, endpoint, rest, query).await,
         ["metrics"] => metrics(app),
         ["openapi", rest @ ..] => crate::openapi::serve(rest, query, headers),
-        [".well-known", "openid-configuration"] => json(&json!({
+        [".well-known", "openid-configuration"] => public(json(&json!({
             "issuer": app.config.service_account_issuer,
             "jwks_uri": format!("https://{}:{}/openid/v1/jwks", app.config.advertise_address, app.config.advertise_port),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],
-        })),
+        }))),
         ["openid", "v1", "jwks"] => {
             let keys = app.authn.service_accounts.jwks().to_string();
-            Ok(respond(StatusCode::OK, "application/jwk-set+json", Body::from(keys)))
+            public(Ok(respond(StatusCode::OK, "application/jwk-set+json", Body::from(keys))))
         }
         _ => Err(Status::not_found_path()),
     }
@@ -58,6 +58,13 @@ pub async fn serve(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming
 fn json(value: &Value) -> Result<Response<Body>, Status> {
     let bytes = serde_json::to_vec(value).map_err(Status::internal)?;
     Ok(respond(StatusCode::OK, "application/json", Body::from(bytes)))
+}
+
+/// Keys and their description change rarely (`routes/openidmetadata.go`).
+fn public(response: Result<Response<Body>, Status>) -> Result<Response<Body>, Status> {
+    let mut response = response?;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    Ok(response)
 }
 
 fn found(value: Option<Value>) -> Result<Response<Body>, Status> {

@@ -17,10 +17,13 @@ use crate::body::{Body, BoxError};
 use crate::negotiate::{Format, Shape};
 use crate::wire;
 
+/// As upstream's `defaultGzipThresholdBytes`.
+pub const GZIP_BYTES_MIN: usize = 128 << 10;
+
 /// An object as the cache has it: its very bytes if the client takes them.
 pub fn cached(call: &Call, code: StatusCode, object: &Object) -> Answer {
     if call.accept.format == Format::Json && call.accept.shape == Shape::Object && !call.resource.converted() {
-        return Ok(respond(code, "application/json", Body::from(object.bytes())));
+        return Ok(sized(call, code, "application/json", object.bytes()));
     }
     let shown = events::shown(&call.resource, parse(object)?)?;
     self::object(call, code, shown)
@@ -46,7 +49,23 @@ pub fn shape(call: &Call, object: Value) -> Value {
 /// Anything, in the format that the client asked for.
 pub fn value(call: &Call, code: StatusCode, value: Value) -> Answer {
     let (media_type, bytes) = render(call.accept.format, &value)?;
-    Ok(respond(code, media_type, Body::from(bytes)))
+    Ok(sized(call, code, media_type, bytes))
+}
+
+/// Compressed if it is large and the client can read that.
+fn sized(call: &Call, code: StatusCode, media_type: &'static str, bytes: Bytes) -> Response<Body> {
+    if !call.accept.gzip || bytes.len() < GZIP_BYTES_MIN || call.is_local() {
+        return respond(code, media_type, Body::from(bytes));
+    }
+    let mut response =
+        respond(code, media_type, Body::stream(futures::stream::iter(gzip_chunks(std::iter::once(bytes)))));
+    gzip_headers(response.headers_mut());
+    response
+}
+
+pub fn gzip_headers(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
 }
 
 pub fn render(format: Format, value: &Value) -> Result<(&'static str, Bytes), Status> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use xebec_machinery::Status;
 use xebec_machinery::selector::{FieldSelector, LabelSelector};
@@ -19,8 +19,6 @@ use crate::options::{Continue, ListOptions, Match};
 /// Lists above this many bytes are sent in chunks of about [`CHUNK_BYTES`].
 const WHOLE_BYTES_MAX: usize = 128 << 10;
 const CHUNK_BYTES: usize = 64 << 10;
-/// As upstream's `defaultGzipThresholdBytes`.
-const GZIP_BYTES_MIN: usize = 128 << 10;
 
 pub async fn list(call: &Call) -> Answer {
     let options = ListOptions::parse(&call.query, false)?;
@@ -96,12 +94,22 @@ fn inconsistent(token: &Continue) -> Status {
     .with_continuation(present.encode())
 }
 
+/// What every kind can be selected by.
+const COMMON_FIELDS: [&str; 2] = ["metadata.name", "metadata.namespace"];
+
 /// Selectors as the cache takes them.
 pub fn filter(resource: &Resource, labels: &LabelSelector, fields: &FieldSelector) -> Result<Filter, Status> {
     if !fields.is_empty() {
         let known = field_names(resource.strategy);
         if let Some(unknown) = fields.requirements.iter().map(|r| &r.field).find(|field| !known.contains(field)) {
-            return Err(Status::bad_request(format!("field label not supported: {unknown}")));
+            let own = known.iter().any(|name| !COMMON_FIELDS.contains(&name.as_str()));
+            // Kinds without fields of their own go through upstream's `DefaultMetaV1FieldSelectorConversion`.
+            return Err(Status::bad_request(match own {
+                true => format!("field label not supported: {unknown}"),
+                false => {
+                    format!("{unknown:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+                }
+            }));
         }
     }
     let mut filter = Filter::all();
@@ -149,7 +157,7 @@ enum Item {
 /// Sends `head`, the items separated by commas, and the closing brackets.
 fn respond(call: &Call, head: String, snapshot: Snapshot, item: Item) -> Response<Body> {
     let total: usize = snapshot.objects.iter().map(|o| o.as_slice().len() + 1).sum();
-    let gzip = call.accept.gzip && total >= GZIP_BYTES_MIN && !call.is_local();
+    let gzip = call.accept.gzip && total >= encode::GZIP_BYTES_MIN && !call.is_local();
     let mut chunks = Chunks {
         objects: snapshot.objects,
         next: 0,
@@ -173,8 +181,7 @@ fn respond(call: &Call, head: String, snapshot: Snapshot, item: Item) -> Respons
     let mut response = Response::new(body);
     encode::standard_headers(response.headers_mut(), "application/json");
     if gzip {
-        response.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
-        response.headers_mut().insert(header::VARY, header::HeaderValue::from_static("Accept-Encoding"));
+        encode::gzip_headers(response.headers_mut());
     }
     response
 }

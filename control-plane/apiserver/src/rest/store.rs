@@ -41,6 +41,12 @@ pub async fn remove(app: &App, key: &str, at: Revision) -> Result<Written, Statu
 }
 
 async fn txn(app: &App, key: &str, expect: Expect, op: Op) -> Result<Written, Status> {
+    let operation = match (&op, &expect) {
+        (Op::Delete, _) => "delete",
+        (_, Expect::Absent) => "create",
+        _ => "update",
+    };
+    let _timed = app.metrics.store_request(operation, key);
     match app.store.txn(Txn { key: key.to_owned(), expect, op }).await.map_err(store_error)? {
         Outcome::Committed(revision) => Ok(Written::At(revision)),
         Outcome::Conflict(entry) => Ok(Written::Conflict(entry)),

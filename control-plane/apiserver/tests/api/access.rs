@@ -190,6 +190,161 @@ async fn questions_have_no_table() {
     );
     let keys = cluster.get("/openid/v1/jwks").await;
     assert_eq!(keys.headers["content-type"], "application/jwk-set+json");
+    assert_eq!(keys.headers["cache-control"], "public, max-age=3600");
     let issuer = cluster.get("/.well-known/openid-configuration").await.expect(200);
     assert_eq!(issuer["issuer"], "https://kubernetes.default.svc.cluster.local");
+}
+
+/// `expected`: the user that the headers make of the administrator, or the code and part of the message.
+async fn check_impersonation(cluster: &Cluster, headers: &[(&str, &str)], expected: Result<Value, (u16, &str)>) {
+    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let answer = cluster.send("POST", whoami, headers, "{}").await;
+    match expected {
+        Ok(user) => assert_eq!(answer.expect(201)["status"]["userInfo"], user, "{headers:?}"),
+        Err((code, message)) => {
+            assert!(answer.code == code && answer.text.contains(message), "{headers:?}: {}", answer.text);
+        }
+    }
+}
+
+/// "User impersonation" in Kubernetes' documentation of authentication.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_impersonates_becomes_the_other() {
+    let cluster = Cluster::start().await;
+    let everybody = "system:authenticated";
+    let masters = ("impersonate-group", "system:masters");
+    let user = |name: &str, groups: &[&str]| json!({ "username": name, "groups": groups });
+    let bob = ("impersonate-user", "bob");
+    check_impersonation(&cluster, &[bob, masters], Ok(user("bob", &["system:masters", everybody]))).await;
+    check_impersonation(
+        &cluster,
+        &[bob, masters, ("impersonate-group", everybody)],
+        Ok(user("bob", &["system:masters", everybody])),
+    )
+    .await;
+    let account = ("impersonate-user", "system:serviceaccount:ns:sa");
+    check_impersonation(
+        &cluster,
+        &[account, masters],
+        Ok(user("system:serviceaccount:ns:sa", &["system:masters", everybody])),
+    )
+    .await;
+    let groups = ["system:serviceaccounts", "system:serviceaccounts:ns", everybody];
+    check_impersonation(&cluster, &[account], Ok(user("system:serviceaccount:ns:sa", &groups))).await;
+    let mut extra = user("bob", &["system:masters", everybody]);
+    extra["uid"] = "7".into();
+    extra["extra"] = json!({ "acme.com/project": ["a", "b"] });
+    let headers = [
+        bob,
+        masters,
+        ("impersonate-uid", "7"),
+        ("impersonate-extra-acme.com%2Fproject", "a"),
+        ("impersonate-extra-acme.com%2Fproject", "b"),
+    ];
+    check_impersonation(&cluster, &headers, Ok(extra)).await;
+    check_impersonation(&cluster, &[masters], Err((500, "without impersonating a user"))).await;
+    check_impersonation(&cluster, &[("impersonate-uid", "7")], Err((500, "without impersonating a user"))).await;
+    let nobody = [("impersonate-user", "system:anonymous")];
+    check_impersonation(&cluster, &nobody, Err((403, "User \\\"system:anonymous\\\" cannot create resource"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_part_of_an_impersonation_is_a_right_of_its_own() {
+    let cluster = Cluster::start().await;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let rules = json!([
+        { "verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["bob"] },
+        { "verbs": ["impersonate"], "apiGroups": ["authentication.k8s.io"], "resources": ["userextras/scopes"], "resourceNames": ["view"] },
+    ]);
+    cluster
+        .post(&format!("{rbac}/clusterroles"), &json!({ "metadata": { "name": "i" }, "rules": rules }))
+        .await
+        .expect(201);
+    let binding = json!({ "metadata": { "name": "i" }, "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "i" }, "subjects": [{ "kind": "User", "name": "alice", "apiGroup": "rbac.authorization.k8s.io" }] });
+    cluster.post(&format!("{rbac}/clusterrolebindings"), &binding).await.expect(201);
+    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let send = async |headers: &[(&str, &str)]| {
+        let mut sender = cluster.connect(Some(("alice", &[]))).await;
+        answer(sender.send_request(request("POST", whoami, headers, "{}")).await.unwrap()).await
+    };
+    let bob = ("impersonate-user", "bob");
+    for _ in 0..100 {
+        if send(&[bob]).await.code == 201 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    send(&[bob]).await.expect(201);
+    send(&[bob, ("impersonate-extra-scopes", "view")]).await.expect(201);
+    let cases = [
+        (
+            vec![("impersonate-user", "carol")],
+            "users \"carol\" is forbidden: User \"alice\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope",
+        ),
+        (
+            vec![("impersonate-user", "system:serviceaccount:ns:sa")],
+            "serviceaccounts \"sa\" is forbidden: User \"alice\" cannot impersonate resource \"serviceaccounts\" in API group \"\" in the namespace \"ns\"",
+        ),
+        (vec![bob, ("impersonate-group", "devs")], "groups \"devs\" is forbidden"),
+        (
+            vec![bob, ("impersonate-extra-scopes", "edit")],
+            "userextras.authentication.k8s.io \"edit\" is forbidden: User \"alice\" cannot impersonate resource \"userextras/scopes\"",
+        ),
+        (vec![bob, ("impersonate-uid", "7")], "uids.authentication.k8s.io \"7\" is forbidden"),
+    ];
+    for (headers, message) in cases {
+        send(&headers).await.refused(403, "Forbidden", message);
+    }
+}
+
+/// `expected`: part of the message, or nothing for success.
+async fn check_token(cluster: &Cluster, spec: Value, expected: Result<(), (u16, &str)>) {
+    let answer = cluster.post(TOKENS, &json!({ "spec": spec })).await;
+    match expected {
+        Ok(()) => _ = answer.expect(201),
+        Err((code, message)) => {
+            assert!(answer.code == code && answer.text.contains(message), "{spec}: {}", answer.text)
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_bound_to_what_exists() {
+    let cluster = Cluster::start().await;
+    let pod = cluster.post(PODS, &pod("p")).await.expect(201);
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = cluster.post(secrets, &json!({ "metadata": { "name": "s" } })).await.expect(201);
+    let to = |kind: &str, name: &str, uid: &Value| json!({ "boundObjectRef": { "kind": kind, "apiVersion": "v1", "name": name, "uid": uid } });
+    check_token(&cluster, json!({}), Ok(())).await;
+    check_token(
+        &cluster,
+        json!({ "expirationSeconds": 599 }),
+        Err((422, "may not specify a duration less than 10 minutes")),
+    )
+    .await;
+    check_token(
+        &cluster,
+        json!({ "expirationSeconds": 4_294_967_297_i64 }),
+        Err((422, "may not specify a duration larger than 2^32 seconds")),
+    )
+    .await;
+    check_token(&cluster, to("Pod", "p", &pod["metadata"]["uid"]), Ok(())).await;
+    check_token(&cluster, to("Secret", "s", &secret["metadata"]["uid"]), Ok(())).await;
+    check_token(&cluster, to("Pod", "p", &"x".into()), Err((409, "does not match the UID in record"))).await;
+    check_token(&cluster, to("Pod", "q", &Value::Null), Err((404, "pods \\\"q\\\" not found"))).await;
+    check_token(&cluster, to("ConfigMap", "c", &Value::Null), Err((400, "cannot bind token"))).await;
+    // A token dies with the Secret that it is bound to.
+    let asked = json!({ "spec": to("Secret", "s", &secret["metadata"]["uid"]) });
+    let token = cluster.post(TOKENS, &asked).await.expect(201)["status"]["token"].as_str().unwrap().to_owned();
+    cluster.with_token(Some(&token), "GET", "/version", &Value::Null).await.expect(200);
+    cluster.delete(&format!("{secrets}/s"), &Value::Null).await.expect(200);
+    let mut last = cluster.with_token(Some(&token), "GET", "/version", &Value::Null).await;
+    for _ in 0..100 {
+        if last.code == 401 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        last = cluster.with_token(Some(&token), "GET", "/version", &Value::Null).await;
+    }
+    last.refused(401, "Unauthorized", "");
 }

@@ -33,7 +33,15 @@ async fn lists_select_and_refuse() {
     check(&cluster, "labelSelector=even%20notin%20(true)", Ok(3)).await;
     check(&cluster, "fieldSelector=metadata.name%3Dc001", Ok(1)).await;
     check(&cluster, "fieldSelector=metadata.name%21%3Dc001", Ok(5)).await;
-    check(&cluster, "fieldSelector=data.a%3D1", Err((400, "field label not supported: data.a"))).await;
+    check(
+        &cluster,
+        "fieldSelector=data.a%3D1",
+        Err((
+            400,
+            "\\\"data.a\\\" is not a known field selector: only \\\"metadata.name\\\", \\\"metadata.namespace\\\"",
+        )),
+    )
+    .await;
     check(&cluster, "labelSelector=a%20in", Err((400, "unable to parse requirement"))).await;
     check(
         &cluster,
@@ -85,6 +93,17 @@ async fn tables_and_metadata_are_lists_too() {
     assert!(list["items"][1].get("data").is_none());
     let one = cluster.send("GET", &format!("{CONFIG_MAPS}/c000"), &[("accept", as_table)], "").await.expect(200);
     assert_eq!(one["rows"].as_array().unwrap().len(), 1);
+    for (include, kind) in [("None", Value::Null), ("Object", "ConfigMap".into()), ("", "PartialObjectMetadata".into())]
+    {
+        let path = format!("{CONFIG_MAPS}?includeObject={include}");
+        let table = cluster.send("GET", &path, &[("accept", as_table)], "").await.expect(200);
+        assert_eq!(table["rows"][0]["object"]["kind"], kind, "{include}");
+    }
+    cluster.send("GET", &format!("{CONFIG_MAPS}?includeObject=All"), &[("accept", as_table)], "").await.refused(
+        422,
+        "Invalid",
+        "includeObject: Invalid value: \"All\": must be 'Metadata', 'Object', 'None', or empty",
+    );
     cluster.send("GET", CONFIG_MAPS, &[("accept", "text/csv")], "").await.refused(
         406,
         "NotAcceptable",
@@ -103,6 +122,16 @@ async fn big_lists_are_streamed_and_compressed() {
     check(&cluster, "", Ok(30)).await;
     let zipped = cluster.send("GET", CONFIG_MAPS, &[("accept-encoding", "gzip")], "").await;
     assert_eq!(zipped.headers["content-encoding"], "gzip");
+    let mut object = config_map("huge");
+    object["data"]["blob"] = "x".repeat(200_000).into();
+    cluster.post(CONFIG_MAPS, &object).await.expect(201);
+    for accept in ["application/json", "application/vnd.kubernetes.protobuf"] {
+        let headers = [("accept-encoding", "gzip"), ("accept", accept)];
+        let zipped = cluster.send("GET", &format!("{CONFIG_MAPS}/huge"), &headers, "").await;
+        assert_eq!((zipped.code, &zipped.headers["content-encoding"]), (200, &http::HeaderValue::from_static("gzip")));
+        let small = cluster.send("GET", &format!("{CONFIG_MAPS}/big1"), &headers, "").await;
+        assert!(small.headers.get("content-encoding").is_none());
+    }
     let protobuf = cluster.send("GET", CONFIG_MAPS, &[("accept", "application/vnd.kubernetes.protobuf")], "").await;
     assert_eq!(protobuf.headers["content-type"], "application/vnd.kubernetes.protobuf");
     assert!(protobuf.text.starts_with("k8s\0"));

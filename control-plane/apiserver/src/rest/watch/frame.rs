@@ -24,6 +24,7 @@ pub struct Framer {
     include: String,
     /// A table's columns come with its first row only.
     headed: Arc<AtomicBool>,
+    sent: prometheus::IntCounter,
 }
 
 impl Framer {
@@ -34,6 +35,7 @@ impl Framer {
             accept: call.accept,
             include: call.query.text("includeObject").to_owned(),
             headed: Arc::default(),
+            sent: call.app.metrics.watch_events(&call.resource.gvr),
         }
     }
 
@@ -45,11 +47,16 @@ impl Framer {
     }
 
     pub fn event(&self, event: &Event) -> Bytes {
-        if self.is_plain() { event.json() } else { self.object(event.kind, &event.object) }
+        if !self.is_plain() {
+            return self.object(event.kind, &event.object);
+        }
+        self.sent.inc();
+        event.json()
     }
 
     pub fn object(&self, kind: Kind, object: &Object) -> Bytes {
         if self.is_plain() {
+            self.sent.inc();
             return object.event_json(kind);
         }
         let value = serde_json::from_slice(object.as_slice()).unwrap_or_default();
@@ -91,6 +98,7 @@ impl Framer {
     }
 
     fn frame(&self, kind: &str, object: &Value) -> Bytes {
+        self.sent.inc();
         if self.accept.format == Format::Protobuf {
             return watch_frame(kind, &wire::to_protobuf(object).unwrap_or_default()).into();
         }
