@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use xebec_apiserver::{AuthorizationMode, Pki, UserInfo};
 use xebec_client::{Client, Informers};
-use xebec_controllers::{Controllers, CsrSigner};
+use xebec_controllers::{Accounts, Controllers, CsrSigner};
 use xebec_store::Store;
 
 use crate::cluster::unit::LISTEN_FD;
@@ -99,8 +99,11 @@ impl Server {
         server.ready().await;
         let informers = Informers::new(component(&server, "system:kube-controller-manager"));
         let mut tasks = tokio::task::JoinSet::new();
-        let client = client(&server, UserInfo::loopback());
-        tasks.spawn(self.controllers(client, informers.clone(), &pki, stop.clone()));
+        let service = server.local_client_service(UserInfo::anonymous());
+        let accounts = Accounts::new(move |account| {
+            Client::new(service.as_user(UserInfo::service_account("kube-system", account)), "default")
+        });
+        tasks.spawn(self.controllers(accounts, informers.clone(), &pki, stop.clone()));
         if !self.no_scheduler {
             let client = component(&server, "system:kube-scheduler");
             tasks.spawn(xebec_scheduler::run(client, informers, xebec_scheduler::Config::default(), stop.clone()));
@@ -171,7 +174,7 @@ impl Server {
 
     fn controllers(
         &self,
-        client: Client,
+        accounts: Accounts,
         informers: Informers,
         pki: &Arc<Pki>,
         stop: CancellationToken,
@@ -186,7 +189,7 @@ impl Server {
             controllers: self.controllers.clone(),
             ..xebec_controllers::Config::default()
         };
-        xebec_controllers::run(Controllers { client, informers, config }, stop)
+        xebec_controllers::run(Controllers { accounts, informers, config }, stop)
     }
 
     fn write_kubeconfig(&self, pki: &Pki, advertise: IpAddr) -> Result<()> {

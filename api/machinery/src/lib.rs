@@ -9,6 +9,7 @@ pub mod json;
 pub mod object;
 pub mod patch;
 pub mod quantity;
+pub mod quota;
 pub mod selector;
 pub mod status;
 pub mod time;

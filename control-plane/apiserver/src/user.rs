@@ -27,6 +27,13 @@ impl UserInfo {
         Self::new("system:apiserver", &[SYSTEM_MASTERS, AUTHENTICATED])
     }
 
+    /// An account of a namespace, as its tokens say it.
+    pub fn service_account(namespace: &str, name: &str) -> Self {
+        let of_namespace = format!("system:serviceaccounts:{namespace}");
+        let groups = ["system:serviceaccounts", &of_namespace, AUTHENTICATED];
+        Self::new(service_account_name(namespace, name), &groups)
+    }
+
     pub fn anonymous() -> Self {
         Self::new(ANONYMOUS, &[UNAUTHENTICATED])
     }

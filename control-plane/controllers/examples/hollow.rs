@@ -1,6 +1,9 @@
 //! An API server with its controllers and hollow nodes, to try kubectl on:
 //! `cargo run -p xebec-controllers --example hollow -- 3`.
 
+#[allow(dead_code)]
+#[path = "../tests/cluster/denials.rs"]
+mod denials;
 #[path = "../tests/cluster/harness.rs"]
 #[allow(dead_code)]
 mod harness;

@@ -39,12 +39,34 @@ use xebec_types::core::{Container, Pod};
 /// The controllers of one cluster. At most one process may run them at a time:
 /// `xebec_client::leader::Elector` sees to that.
 pub struct Controllers {
-    /// Acts on everything, so it needs `system:masters` or as much. In the server's own process that
-    /// gives nothing away: whoever holds this process holds the store.
-    pub client: Client,
-    /// Shared with the scheduler, so that a kind is held once in the process.
+    /// Each controller writes under an account of its own, as with kube-controller-manager's
+    /// `--use-service-account-credentials`.
+    pub accounts: Accounts,
+    /// Shared with the scheduler, so that a kind is held once in the process. It reads as
+    /// `system:kube-controller-manager`, which may list and watch everything.
     pub informers: Informers,
     pub config: Config,
+}
+
+/// Gives the client of an account in kube-system.
+#[derive(Clone)]
+pub struct Accounts(Arc<dyn Fn(&'static str) -> Client + Send + Sync>);
+
+impl Accounts {
+    pub fn new(client: impl Fn(&'static str) -> Client + Send + Sync + 'static) -> Self {
+        Self(Arc::new(client))
+    }
+
+    /// The same client for all of them.
+    #[must_use]
+    pub fn shared(client: Client) -> Self {
+        Self::new(move |_| client.clone())
+    }
+
+    #[must_use]
+    pub fn client(&self, account: &'static str) -> Client {
+        (self.0)(account)
+    }
 }
 
 #[derive(Clone)]
@@ -111,50 +133,61 @@ impl Context {
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Start = fn(Context, CancellationToken) -> Task;
 
+/// The name that `--controllers` takes, the account in kube-system that the controller acts under, and its start.
+struct Row(&'static str, &'static str, Start);
+
 macro_rules! controllers {
-    ($($name:literal => $module:ident :: $run:ident),* $(,)?) => {
-        &[$(($name, |context, stop| Box::pin($module::$run(context, stop)))),*]
+    ($($name:literal as $account:literal => $run:path),* $(,)?) => {
+        &[$(Row($name, $account, |context, stop| Box::pin($run(context, stop)))),*]
     };
 }
 
-/// Every controller by the name that `--controllers` takes.
-const ALL: &[(&str, Start)] = controllers! {
-    "deployment" => deployment::run,
-    "replicaset" => replicaset::run,
-    "replicationcontroller" => replicaset::run_replication,
-    "statefulset" => statefulset::run,
-    "daemonset" => daemonset::run,
-    "endpointslice" => endpointslice::run,
-    "endpointslicemirroring" => endpointslicemirroring::run,
-    "endpoints" => endpoints::run,
-    "serviceaccount" => serviceaccount::run,
-    "root-ca-certificate-publisher" => root_ca_cert_publisher::run,
-    "nodeipam" => nodeipam::run,
-    "node-lifecycle" => nodelifecycle::run,
-    "taint-eviction-controller" => tainteviction::run,
-    "podgc" => podgc::run,
-    "namespace" => namespace::run,
-    "garbage-collector" => garbagecollector::run,
-    "csr" => certificates::run,
-    "clusterrole-aggregation" => clusterrole_aggregation::run,
-    "tokencleaner" => tokencleaner::run,
-    "cluster-dns" => cluster_dns::run,
+/// Every controller. The accounts are upstream's; each has the role `system:controller:<account>` in the API server's
+/// bootstrap policy.
+const ALL: &[Row] = controllers! {
+    "deployment" as "deployment-controller" => deployment::run,
+    "replicaset" as "replicaset-controller" => replicaset::run,
+    "replicationcontroller" as "replication-controller" => replicaset::run_replication,
+    "statefulset" as "statefulset-controller" => statefulset::run,
+    "daemonset" as "daemon-set-controller" => daemonset::run,
+    "endpointslice" as "endpointslice-controller" => endpointslice::run,
+    "endpointslicemirroring" as "endpointslicemirroring-controller" => endpointslicemirroring::run,
+    "endpoints" as "endpoint-controller" => endpoints::run,
+    "serviceaccount" as "service-account-controller" => serviceaccount::run,
+    "root-ca-certificate-publisher" as "root-ca-cert-publisher" => root_ca_cert_publisher::run,
+    "nodeipam" as "node-controller" => nodeipam::run,
+    "node-lifecycle" as "node-controller" => nodelifecycle::run,
+    "taint-eviction-controller" as "node-controller" => tainteviction::run,
+    "podgc" as "pod-garbage-collector" => podgc::run,
+    "namespace" as "namespace-controller" => namespace::run,
+    "garbage-collector" as "generic-garbage-collector" => garbagecollector::run,
+    "csr" as "certificate-controller" => certificates::run,
+    "clusterrole-aggregation" as "clusterrole-aggregation-controller" => clusterrole_aggregation::run,
+    "tokencleaner" as "token-cleaner" => tokencleaner::run,
+    "cluster-dns" as "cluster-dns" => cluster_dns::run,
 };
 
 /// The names that `--controllers` takes.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    ALL.iter().map(|(name, _)| *name)
+    ALL.iter().map(|Row(name, ..)| *name)
+}
+
+/// The accounts in kube-system that the controllers act under.
+pub fn accounts() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|Row(_, account, _)| *account)
 }
 
 /// Runs all controllers until `stop`. They wait by themselves for a server that is not there yet.
 pub async fn run(controllers: Controllers, stop: CancellationToken) {
-    let Controllers { client, informers, config } = controllers;
+    let Controllers { accounts, informers, config } = controllers;
     informers.trim(trim_pod);
-    let context = Context { client, informers, config: Arc::new(config) };
+    let config = Arc::new(config);
     let mut tasks = JoinSet::new();
-    for (name, start) in ALL {
-        if is_enabled(&context.config.controllers, name) {
-            tasks.spawn(start(context.clone(), stop.child_token()));
+    for Row(name, account, start) in ALL {
+        if is_enabled(&config.controllers, name) {
+            let client = accounts.client(account);
+            let context = Context { client, informers: informers.clone(), config: Arc::clone(&config) };
+            tasks.spawn(start(context, stop.child_token()));
         }
     }
     loop {

@@ -34,7 +34,7 @@ async fn main() {
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let controllers = xebec_controllers::Controllers {
-        client: client.clone(),
+        accounts: xebec_controllers::Accounts::shared(client.clone()),
         informers: informers.clone(),
         config: xebec_controllers::Config {
             node_monitor_grace_period: Duration::from_secs(3600),

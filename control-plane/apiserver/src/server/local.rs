@@ -23,6 +23,12 @@ impl LocalService {
     pub(super) fn new(app: Arc<App>, user: UserInfo) -> Self {
         Self { app, user: Arc::new(user) }
     }
+
+    /// The same pipeline for somebody else.
+    #[must_use]
+    pub fn as_user(&self, user: UserInfo) -> Self {
+        Self { app: self.app.clone(), user: Arc::new(user) }
+    }
 }
 
 impl<B> tower::Service<Request<B>> for LocalService

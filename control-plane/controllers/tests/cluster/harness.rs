@@ -1,5 +1,6 @@
 //! An API server with its controllers, on a store of its own.
 
+use crate::denials::{Denials, Watched};
 use crate::{PATIENCE, node};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -16,7 +17,7 @@ use xebec_client::connection::{Auth, Connection};
 use xebec_client::identity::Identity;
 use xebec_client::kube::core::NamespaceResourceScope;
 use xebec_client::{Api, Client, Informers, ListParams, PostParams, Resource};
-use xebec_controllers::{Config, Controllers, CsrSigner};
+use xebec_controllers::{Accounts, Config, Controllers, CsrSigner};
 use xebec_types::apps::Deployment;
 use xebec_types::core::{Namespace, Pod};
 use xebec_types::discovery::{Endpoint, EndpointSlice};
@@ -31,6 +32,8 @@ pub struct Cluster {
     _tasks: JoinSet<()>,
     server: Option<Server>,
     dir: tempfile::TempDir,
+    pub denials: Denials,
+    pub accounts: Accounts,
 }
 
 const TOKEN: &str = "abcdef.0123456789abcdef";
@@ -85,9 +88,29 @@ impl Cluster {
             node_monitor_grace_period: Duration::from_secs(3),
             ..Config::default()
         };
-        let controllers = Controllers { client: client.clone(), informers: informers.clone(), config };
+        let (service, denials) = (server.local_client_service(UserInfo::anonymous()), Denials::default());
+        let watched = denials.clone();
+        let accounts = Accounts::new(move |account| {
+            let user = UserInfo::service_account("kube-system", account);
+            Client::new(Watched::new(service.as_user(user), watched.clone()), "default")
+        });
+        let seen =
+            server.local_client_service(UserInfo::new("system:kube-controller-manager", &["system:authenticated"]));
+        let readers = Informers::new(Client::new(Watched::new(seen, denials.clone()), "default"));
+        let controllers = Controllers { accounts: accounts.clone(), informers: readers, config };
         tasks.spawn(xebec_controllers::run(controllers, stop.clone()));
-        let mut cluster = Self { client, port, pki, nodes: Vec::new(), stop, _tasks: tasks, server: Some(server), dir };
+        let mut cluster = Self {
+            client,
+            port,
+            pki,
+            nodes: Vec::new(),
+            stop,
+            _tasks: tasks,
+            server: Some(server),
+            dir,
+            denials,
+            accounts,
+        };
         cluster.add_nodes(nodes, &informers).await;
         cluster
     }
@@ -238,5 +261,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.stop.cancel();
+        if !std::thread::panicking() {
+            self.denials.assert_none();
+        }
     }
 }

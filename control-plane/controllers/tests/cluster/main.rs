@@ -1,6 +1,7 @@
 //! The controllers against the real API server, in one process, with nodes that are hollow.
 
 mod client;
+mod denials;
 mod harness;
 mod node;
 mod workload;
@@ -12,6 +13,7 @@ use xebec_client::{DeleteParams, Patch, PatchParams, PostParams};
 use xebec_types::apps::{Deployment, ReplicaSet};
 use xebec_types::core::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount};
 use xebec_types::discovery::EndpointSlice;
+use xebec_types::rbac::{ClusterRoleBinding, RoleBinding};
 use xebec_types::{object, pod};
 
 fn web(replicas: i32, image: &str) -> Deployment {
@@ -237,6 +239,23 @@ async fn a_thousand_pods_take_seconds() {
     println!("Deployment 0 to 1000, created: {:?}", start.elapsed());
     cluster.ready_pods("ns", 1000).await;
     println!("Deployment 0 to 1000, ready on hollow nodes: {:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_account_is_bound_to_a_role_and_a_missing_right_is_seen() {
+    let cluster = Cluster::start(0).await;
+    let of_cluster = cluster.all::<ClusterRoleBinding>().list(&Default::default()).await.expect("list").items;
+    let of_system = cluster.api::<RoleBinding>("kube-system").list(&Default::default()).await.expect("list").items;
+    let subjects =
+        of_cluster.into_iter().flat_map(|b| b.subjects).chain(of_system.into_iter().flat_map(|b| b.subjects));
+    let bound: Vec<String> = subjects.flatten().filter(|s| s.kind == "ServiceAccount").map(|s| s.name).collect();
+    let unbound: Vec<_> = xebec_controllers::accounts().filter(|account| !bound.iter().any(|b| b == account)).collect();
+    assert_eq!(unbound, Vec::<&str>::new());
+
+    let nobody = xebec_client::Api::<ConfigMap>::namespaced(cluster.accounts.client("nobody"), "default");
+    let refused = nobody.create(&PostParams::default(), &ConfigMap::default()).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("kube-system:nobody")));
+    assert_eq!(cluster.denials.take().len(), 1);
 }
 
 /// `Some` once the server says that there is no such object.
