@@ -142,6 +142,7 @@ impl Cluster {
         while self._tasks.join_next().await.is_some() {}
         // The client in this process holds the server that it came from.
         self.client = self.dial(&[self.url()]).client().expect("client");
+        self.accounts = Accounts::shared(self.client.clone());
         let server = self.server.take().expect("a server");
         server.shutdown().await;
         drop(server);
