@@ -79,7 +79,6 @@ impl Cluster {
         let server = serve(dir.path(), &pki, listener).await;
         let user = UserInfo::new("test", &["system:masters", "system:authenticated"]);
         let client = Client::new(server.local_client_service(user), "default");
-        let informers = Informers::new(client.clone());
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let config = Config {
@@ -96,8 +95,8 @@ impl Cluster {
         });
         let seen =
             server.local_client_service(UserInfo::new("system:kube-controller-manager", &["system:authenticated"]));
-        let readers = Informers::new(Client::new(Watched::new(seen, denials.clone()), "default"));
-        let controllers = Controllers { accounts: accounts.clone(), informers: readers, config };
+        let informers = Informers::new(Client::new(Watched::new(seen, denials.clone()), "default"));
+        let controllers = Controllers { accounts: accounts.clone(), informers: informers.clone(), config };
         tasks.spawn(xebec_controllers::run(controllers, stop.clone()));
         let mut cluster = Self {
             client,
