@@ -12,7 +12,7 @@ use crate::{images, setup, sh, up};
 
 #[derive(Args)]
 pub struct Bench {
-    /// Run only the groups whose name contains this: services, programming, pods, api
+    /// Run only the groups whose name contains this: services, programming, pods, api, cluster
     #[arg(long)]
     only: Option<String>,
     /// Few repetitions: shows that every benchmark runs
@@ -56,18 +56,21 @@ impl Bench {
 }
 
 fn table(report: &Value) -> String {
-    let mut table = String::from("| figure | value | unit | peer | peer's value |\n|---|---|---|---|---|\n");
+    let mut table =
+        String::from("| figure | value | unit | peer | peer's value | target | |\n|---|---|---|---|---|---|---|\n");
     for figure in report["figures"].as_array().into_iter().flatten() {
         let text = |field: &str| figure[field].as_str().unwrap_or_default().to_owned();
         let number = |field: &str| figure[field].as_f64().map_or_else(String::new, |value| format!("{value:.2}"));
         let _ = writeln!(
             table,
-            "| {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} |",
             text("name"),
             number("value"),
             text("unit"),
             text("peer"),
-            number("peer_value")
+            number("peer_value"),
+            text("target"),
+            figure["met"].as_bool().map_or("", |met| if met { "met" } else { "missed" }),
         );
     }
     table

@@ -2,12 +2,14 @@
 //! and are noisy. Nothing is asserted; `cargo xtask bench` renders what this prints.
 
 mod api;
+mod cluster;
 mod figure;
 mod netns;
 mod packet_filter;
 mod pods;
 mod services;
 mod stats;
+mod target;
 mod traffic;
 
 use std::path::PathBuf;
@@ -20,13 +22,13 @@ use figure::Report;
 #[derive(Parser)]
 #[command(about = "Measure xebec beside its peers")]
 struct Cli {
-    /// Run only the groups whose name contains this: services, programming, pods, api
+    /// Run only the groups whose name contains this: services, programming, pods, api, cluster
     #[arg(long)]
     only: Option<String>,
     /// Few repetitions: shows that every benchmark runs
     #[arg(long)]
     smoke: bool,
-    /// The `xebec` binary that `api` starts
+    /// The `xebec` binary that `api` and `cluster` start
     #[arg(long, env = "XEBEC")]
     xebec: PathBuf,
     /// The demo image's archive
@@ -49,6 +51,9 @@ fn main() -> Result<()> {
     }
     if wanted("api") {
         api::run(&mut report, &cli.xebec, cli.smoke)?;
+    }
+    if wanted("cluster") {
+        cluster::run(&mut report, &cli.xebec, &cli.image, cli.smoke)?;
     }
     println!("{}", report.to_json()?);
     Ok(())

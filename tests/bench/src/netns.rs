@@ -1,6 +1,6 @@
 //! Network namespaces that end with the value, under names that nothing else uses.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -47,9 +47,54 @@ pub async fn connect(one: (&Scratch, Ipv4Addr), two: (&Scratch, Ipv4Addr)) -> Re
     Ok(())
 }
 
+/// Two namespaces on a veth pair, and the second one's address.
+pub async fn raw_pair() -> Result<(Scratch, Scratch, Ipv4Addr)> {
+    let (one, two) = (Scratch::new()?, Scratch::new()?);
+    let ips = [Ipv4Addr::new(172, 31, 2, 1), Ipv4Addr::new(172, 31, 2, 2)];
+    connect((&one, ips[0]), (&two, ips[1])).await?;
+    Ok((one, two, ips[1]))
+}
+
+/// A bridge in a namespace of its own.
+pub struct Switch {
+    scratch: Scratch,
+    ports: AtomicU32,
+}
+
+impl Switch {
+    pub async fn new() -> Result<Self> {
+        let scratch = Scratch::new()?;
+        let handle = scratch.handle()?;
+        handle.link_add_bridge("bridge").await?;
+        handle.link_set_up("bridge").await?;
+        Ok(Self { scratch, ports: AtomicU32::new(0) })
+    }
+
+    /// Connects a namespace to the bridge by its `eth0`.
+    pub async fn plug(&self, node: &Scratch, ip: Ipv4Addr) -> Result<()> {
+        let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
+        let bridge = self.scratch.handle()?;
+        bridge.link_add_veth(&port, Peer::new("eth0").netns(&node.netns)).await?;
+        bridge.link_set_master(&port, Some("bridge")).await?;
+        bridge.link_set_up(&port).await?;
+        let handle = node.handle()?;
+        handle.link_set_up("lo").await?;
+        handle.link_set_up("eth0").await?;
+        let index = handle.link("eth0").await?.index;
+        Ok(handle.addr_add(index, IpNet::V4(Ipv4Net::new(ip, 24)?)).await?)
+    }
+}
+
 /// Where cgroup2 is mounted.
 pub fn unified() -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     fields.filter(|fields| fields.get(2) == Some(&"cgroup2")).find_map(|fields| fields.get(1).map(PathBuf::from))
+}
+
+/// Resets instead of closing: ports do not stay in TIME_WAIT, so that long runs do not exhaust them.
+pub fn close(stream: TcpStream) -> std::io::Result<()> {
+    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger)?;
+    Ok(())
 }

@@ -9,7 +9,7 @@ use xebec_datapath::{Backend, Config, Datapath, Frontend, FrontendKey, Routing, 
 use xebec_netlink::Netns;
 
 use crate::figure::Report;
-use crate::netns::{Scratch, connect as join, unified};
+use crate::netns::{Scratch, close, connect as join, unified};
 use crate::packet_filter::{Services, address, flush, load_iptables, load_nft};
 use crate::stats::{micros, millis, percentile};
 
@@ -233,11 +233,4 @@ fn connects(netns: &Netns, target: SocketAddrV4, samples: usize) -> Result<Vec<D
             .collect()
     })?;
     times.with_context(|| format!("connect to {target}"))
-}
-
-/// Resets instead of closing: ports do not stay in TIME_WAIT, so that long runs do not exhaust them.
-fn close(stream: TcpStream) -> std::io::Result<()> {
-    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-    nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger)?;
-    Ok(())
 }

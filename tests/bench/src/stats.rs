@@ -1,4 +1,4 @@
-//! Percentiles of samples.
+//! Percentiles and medians of samples.
 
 use std::time::Duration;
 
@@ -15,4 +15,11 @@ pub fn micros(duration: Duration) -> f64 {
 
 pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+/// The middle value; zero of nothing.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }

@@ -1,0 +1,142 @@
+//! Two nodes of ours: podnet and the datapath, without a kubelet.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use xebec_datapath::{Config, Datapath, PodEndpoint};
+use xebec_podnet::{EndpointInfo, Endpoints, Node, PodNetwork, PodRequest, Remote, Routing};
+
+use crate::netns::{Scratch, Switch};
+
+const NODES: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 31, 1, 1), Ipv4Addr::new(172, 31, 1, 2)];
+
+/// Two nodes on a bridge: two pods on the first, one on the second.
+pub struct Cluster {
+    pub nodes: [NodeUnderTest; 2],
+}
+
+pub struct NodeUnderTest {
+    pub pods: Vec<Pod>,
+    // Dropped in this order: programs first, then what they are attached to.
+    _network: PodNetwork,
+    _datapath: Arc<Datapath>,
+    _scratch: Scratch,
+    _state: tempfile::TempDir,
+    bpffs: tempfile::TempDir,
+    cgroup: PathBuf,
+}
+
+pub struct Pod {
+    pub scratch: Scratch,
+    pub ip: Ipv4Addr,
+}
+
+pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Cluster {
+    pub async fn new(switch: &Switch, routing: Routing) -> Result<Self, AnyError> {
+        let (one, two) = (Scratch::new()?, Scratch::new()?);
+        switch.plug(&one, NODES[0]).await?;
+        switch.plug(&two, NODES[1]).await?;
+        let one = NodeUnderTest::new(one, 0, routing, 2).await?;
+        let two = NodeUnderTest::new(two, 1, routing, 1).await?;
+        Ok(Self { nodes: [one, two] })
+    }
+}
+
+fn pod_cidr(index: usize) -> ipnet::Ipv4Net {
+    ipnet::Ipv4Net::new_assert(Ipv4Addr::new(10, 244, index as u8 + 1, 0), 24)
+}
+
+impl NodeUnderTest {
+    async fn new(scratch: Scratch, index: usize, routing: Routing, pods: usize) -> Result<Self, AnyError> {
+        let (state, bpffs) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("bpffs"), bpffs.path(), Some("bpf"), flags, None::<&str>)?;
+        let cgroup = crate::netns::unified().context("cgroup2 is not mounted")?;
+        let cgroup = cgroup.join(format!("xebec-bench-{}-node-{index}", std::process::id()));
+        std::fs::create_dir_all(&cgroup)?;
+        let node = Node::prepare(&xebec_podnet::Config {
+            netns: scratch.netns.clone(),
+            state_dir: state.path().to_path_buf(),
+            node_ip: NODES[index],
+            pod_cidr: pod_cidr(index),
+            routing,
+        })
+        .await?;
+        let config = Config {
+            node_name: format!("bench-{index}"),
+            bpffs: bpffs.path().to_path_buf(),
+            cgroup_pods: cgroup.clone(),
+            cgroup_node: cgroup.clone(),
+            node_ip: NODES[index],
+            pod_cidr: node.pod_cidr,
+            cluster_cidr: "10.244.0.0/16".parse()?,
+            service_cidr: "10.96.0.0/12".parse()?,
+            routing: match &node.vxlan {
+                Some(device) => xebec_datapath::Routing::Vxlan { ifindex: device.index, vni: 1 },
+                None => xebec_datapath::Routing::Native,
+            },
+            uplinks: vec![node.uplink.index],
+            gateway: node.gateway,
+            netns_cookie: 0,
+            snat_ports: Config::SNAT_PORTS,
+        };
+        let datapath = Arc::new(scratch.netns.run(|| Datapath::open(config))??);
+        let other = 1 - index;
+        datapath.put_remote(pod_cidr(other), NODES[other])?;
+        node.ensure_remotes(&[Remote { pod_cidr: pod_cidr(other), node_ip: NODES[other] }]).await?;
+        let endpoints = Arc::new(Attach(Arc::clone(&datapath), scratch.netns.clone()));
+        let network = PodNetwork::open(node, state.path(), endpoints).await?;
+        let mut made = Vec::new();
+        for number in 0..pods {
+            let pod = Scratch::new()?;
+            let request = PodRequest {
+                container: format!("bench-{index}-{number}"),
+                ifname: "eth0".to_owned(),
+                netns: pod.netns.path().to_path_buf(),
+                namespace: "bench".to_owned(),
+                name: format!("pod-{number}"),
+                uid: format!("{index}-{number}"),
+            };
+            let attachment = network.add(&request).await?;
+            made.push(Pod { scratch: pod, ip: attachment.endpoint.ip });
+        }
+        Ok(Self { pods: made, _network: network, _datapath: datapath, _scratch: scratch, _state: state, bpffs, cgroup })
+    }
+}
+
+impl Drop for NodeUnderTest {
+    fn drop(&mut self) {
+        let left = [
+            nix::mount::umount2(self.bpffs.path(), nix::mount::MntFlags::MNT_DETACH).map_err(Into::into),
+            std::fs::remove_dir(&self.cgroup),
+        ];
+        for error in left.into_iter().filter_map(Result::err) {
+            eprintln!("clean up: {error}");
+        }
+    }
+}
+
+struct Attach(Arc<Datapath>, xebec_netlink::Netns);
+
+#[async_trait::async_trait]
+impl Endpoints for Attach {
+    async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), AnyError> {
+        let pod = PodEndpoint {
+            ip: endpoint.ip,
+            host_ifindex: endpoint.host_ifindex,
+            pod_mac: endpoint.pod_mac.0,
+            host_mac: endpoint.host_mac.0,
+            netns_cookie: endpoint.netns_cookie,
+        };
+        Ok(self.1.run(|| self.0.attach_pod(&pod))??)
+    }
+
+    async fn detach(&self, ip: Ipv4Addr) -> Result<(), AnyError> {
+        self.0.detach_pod(ip)?;
+        Ok(())
+    }
+}
