@@ -91,7 +91,7 @@ impl Connection {
         Ok(Client::new(service, xebec_types::namespace::DEFAULT))
     }
 
-    fn tls(&self) -> Result<ClientConfig, ConnectError> {
+    pub(crate) fn tls(&self) -> Result<ClientConfig, ConnectError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&self.ca_pem) {
             roots.add(certificate.map_err(ConnectError::Ca)?)?;

@@ -10,6 +10,7 @@ pub mod event;
 pub mod identity;
 pub mod informer;
 pub mod leader;
+pub mod node;
 pub mod retry;
 pub mod workqueue;
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use xebec_client::Informers;
 use xebec_client::bootstrap::{Join, JoinError, Joined, join};
 use xebec_client::identity::Identity;
+use xebec_client::node::NodeClient;
 use xebec_datapath::Datapath;
 
 use crate::withdraw::WithdrawFromServices;
@@ -63,7 +64,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (ready, network_ready) = watch::channel(false);
 
     let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
-    let kubelet = kubelet_config(&config, &joined, &serving, network_ready, &informers);
+    let applied = Arc::new(watch::Sender::new(0));
+    let nodes = NodeClient::new(joined.ca_pem.as_bytes(), Arc::clone(&joined.identity))
+        .map_err(|source| Error::Join(source.into()))?;
+    let withdraw = WithdrawFromServices::new(&informers, &config.node_name, applied.subscribe(), nodes);
+    let kubelet = xebec_kubelet::Config {
+        withdraw: Some(Arc::new(withdraw)),
+        applied_slices: Some(applied.subscribe()),
+        ..kubelet_config(&config, &joined, &serving, network_ready)
+    };
     let (client, kubelet_informers) = (joined.client.clone(), informers.clone());
     tasks.spawn("kubelet", {
         let stop = stop.clone();
@@ -76,7 +85,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
             Ok(())
         }
     });
-    let start = tasks.until_failed(start_network(&config, &informers, &stop));
+    let start = tasks.until_failed(start_network(&config, &informers, applied, &stop));
     let running = start.await??;
     tasks.adopt(running);
     ready.send_replace(true);
@@ -84,7 +93,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
 }
 
 /// Everything below the kubelet, in order.
-async fn start_network(config: &Config, informers: &Informers, stop: &CancellationToken) -> Result<Parts, Error> {
+async fn start_network(
+    config: &Config,
+    informers: &Informers,
+    applied: Arc<watch::Sender<u64>>,
+    stop: &CancellationToken,
+) -> Result<Parts, Error> {
     let pod_cidr = cidr::learn(&config.data_dir, informers, &config.node_name).await.map_err(Error::PodCidr)?;
     let network = network::open(config, pod_cidr).await.map_err(Error::Network)?;
     let gateway = network.pods.node().gateway;
@@ -94,7 +108,8 @@ async fn start_network(config: &Config, informers: &Informers, stop: &Cancellati
     let cni_stop = stop.clone();
     let mut parts = Parts::default();
     parts.add("CNI server", async move { server.run(cni_stop).await.map_err(Into::into) });
-    parts.add("services", endless(follow_services(informers.clone(), &name, Arc::clone(&datapath), stop.clone())));
+    let services = follow_services(informers.clone(), &name, applied, Arc::clone(&datapath), stop.clone());
+    parts.add("services", endless(services));
     let remotes = remotes::follow(informers.clone(), name, network.pods, Arc::clone(&datapath));
     parts.add("routes", endless(remotes));
     parts.add("DNS", endless(dns::supervise(config.clone(), gateway)));
@@ -107,7 +122,6 @@ fn kubelet_config(
     joined: &Joined,
     serving: &Arc<Identity>,
     network_ready: watch::Receiver<bool>,
-    informers: &Informers,
 ) -> xebec_kubelet::Config {
     let tls = xebec_kubelet::Tls {
         cert_resolver: Arc::clone(serving) as _,
@@ -122,7 +136,6 @@ fn kubelet_config(
         cluster_domain: config.cluster_domain.clone(),
         port: config.kubelet_port,
         max_pods: config.max_pods,
-        withdraw: Some(Arc::new(WithdrawFromServices(informers.clone()))),
         ..xebec_kubelet::Config::new(&config.node_name, node_ip, root_dir, tls, network_ready)
     }
 }
@@ -130,15 +143,17 @@ fn kubelet_config(
 fn follow_services(
     informers: Informers,
     node_name: &str,
+    applied: Arc<watch::Sender<u64>>,
     datapath: Arc<Datapath>,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let config = xebec_services::Config::new(xebec_services::Node {
+    let node = xebec_services::Node {
         name: node_name.to_owned(),
         zone: None,
         addresses: vec![IpAddr::V4(datapath.config().node_ip)],
         inside_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(datapath.config().gateway)],
-    });
+    };
+    let config = xebec_services::Config { applied, ..xebec_services::Config::new(node) };
     let sink = Arc::new(services::DatapathSink(datapath));
     async move { xebec_services::run(&informers, config, sink, Arc::default(), stop).await }
 }

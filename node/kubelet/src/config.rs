@@ -46,6 +46,8 @@ pub struct Config {
     pub withdraw: Option<Arc<dyn Withdraw>>,
     /// The longest the kubelet waits for `withdraw`.
     pub withdraw_timeout: Duration,
+    /// The version of the EndpointSlices that this node's datapath has: what other nodes ask for.
+    pub applied_slices: Option<watch::Receiver<u64>>,
 }
 
 /// The server's side of TLS.
@@ -59,11 +61,22 @@ pub struct Tls {
 
 /// Takes a pod out of every node's load balancing before it is told to stop.
 ///
-/// Called once per pod, after its deletion was seen and before preStop hooks and SIGTERM. The kubelet goes on when it returns, or after
-/// `Config::withdraw_timeout`.
+/// Called once per pod, after its deletion was seen and before preStop hooks and SIGTERM. It returns before `limit`
+/// (`Config::withdraw_timeout`) is over, and the kubelet goes on in any case.
 #[async_trait]
 pub trait Withdraw: Send + Sync + 'static {
-    async fn withdraw(&self, pod: &PodRef, ips: &[IpAddr]);
+    async fn withdraw(&self, pod: &PodRef, limit: Duration) -> Withdrawal;
+}
+
+/// What became of a withdrawal; a condition of the pod says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// No Service offers the pod.
+    NotServed,
+    /// No node sends new connections to it.
+    Acknowledged,
+    /// The wait was over first; why, for people.
+    TimedOut(String),
 }
 
 impl Config {
@@ -97,6 +110,7 @@ impl Config {
             network_ready,
             withdraw: None,
             withdraw_timeout: Duration::from_secs(2),
+            applied_slices: None,
         }
     }
 

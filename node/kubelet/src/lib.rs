@@ -21,6 +21,7 @@ pub mod machine;
 mod node;
 mod objects;
 mod observed;
+mod oom;
 mod pleg;
 pub mod pod;
 mod probe;
@@ -37,6 +38,6 @@ mod tls;
 mod volume;
 mod worker;
 
-pub use config::{Config, Tls, Withdraw};
+pub use config::{Config, Tls, Withdraw, Withdrawal};
 pub use kubelet::{RunError, run, run_with};
 pub use pod::PodRef;

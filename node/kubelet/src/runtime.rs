@@ -4,7 +4,7 @@ mod fake;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +14,12 @@ use xebec_cri::exec::{ExecOptions, Process};
 use xebec_cri::{Channel, ImageClient, Result, RuntimeClient, v1};
 
 pub use fake::Fake;
+
+use crate::oom::OomKills;
+
+/// Exit code of a process that SIGKILL ended.
+const KILLED: i32 = 128 + 9;
+const OOM_KILLED: &str = "OOMKilled";
 
 /// Label and annotation keys that upstream's kubelet puts on sandboxes and containers.
 pub mod key {
@@ -66,13 +72,14 @@ pub trait Runtime: Send + Sync + 'static {
 }
 
 /// containerd.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Containerd {
     channel: Channel,
     runtime: RuntimeClient,
     images: ImageClient,
     /// FIFOs of exec sessions.
     fifo_dir: PathBuf,
+    oom_kills: Mutex<OomKills>,
 }
 
 impl Containerd {
@@ -83,6 +90,7 @@ impl Containerd {
             images: ImageClient::new(channel.clone()),
             channel,
             fifo_dir,
+            oom_kills: Mutex::new(OomKills::open()),
         })
     }
 }
@@ -135,7 +143,14 @@ impl Runtime for Containerd {
         self.runtime.list_containers(of_pod(uid)).await
     }
     async fn container_status(&self, id: &str) -> Result<v1::ContainerStatus> {
-        self.runtime.container_status(id).await
+        let mut status = self.runtime.container_status(id).await?;
+        if status.exit_code == KILLED && status.reason != OOM_KILLED {
+            let oom_killed = self.oom_kills.lock().unwrap_or_else(PoisonError::into_inner).killed(id);
+            if oom_killed {
+                status.reason = OOM_KILLED.to_owned();
+            }
+        }
+        Ok(status)
     }
     async fn container_stats(&self) -> Result<Vec<v1::ContainerStats>> {
         self.runtime.container_stats().await

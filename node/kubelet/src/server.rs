@@ -1,5 +1,7 @@
 //! The kubelet's HTTPS server: what the API server asks of a node.
 
+mod access;
+mod applied;
 mod attach;
 mod exec;
 mod portforward;
@@ -29,6 +31,8 @@ use crate::kubelet::Kubelet;
 use crate::logs::{self, LogOptions};
 use crate::observed::{Instance, Observed, State, observe};
 use crate::pod::{self, PodRef};
+
+use access::Access;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 type Answer = Response<Body>;
@@ -66,9 +70,10 @@ async fn connection(kubelet: Arc<Kubelet>, acceptor: TlsAcceptor, stream: TcpStr
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return,
     };
+    let access = Access::of(stream.get_ref().1.peer_certificates());
     let service = service_fn(move |request| {
         let kubelet = Arc::clone(&kubelet);
-        async move { Ok::<_, Infallible>(route(&kubelet, request).await) }
+        async move { Ok::<_, Infallible>(route(&kubelet, access, request).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -126,8 +131,11 @@ fn refusal(Refused(status, message): Refused) -> Answer {
     answer
 }
 
-async fn route(kubelet: &Arc<Kubelet>, request: Request<Incoming>) -> Answer {
+async fn route(kubelet: &Arc<Kubelet>, access: Access, request: Request<Incoming>) -> Answer {
     let path = request.uri().path().trim_matches('/').to_owned();
+    if !access.allows(&path) {
+        return refusal(Refused(StatusCode::FORBIDDEN, format!("this certificate may not ask for /{path} here")));
+    }
     let parts: Vec<&str> = path.split('/').collect();
     let query = query(request.uri());
     let answer = match parts.as_slice() {
@@ -135,6 +143,7 @@ async fn route(kubelet: &Arc<Kubelet>, request: Request<Incoming>) -> Answer {
         ["metrics"] => Ok(stats::metrics(kubelet).await),
         ["stats", "summary"] => Ok(stats::summary(kubelet).await),
         ["pods"] => Ok(pods(kubelet)),
+        ["xebec", "v1", "applied"] => applied::serve(kubelet, &query).await,
         ["containerLogs", namespace, name, container] => {
             container_logs(kubelet, namespace, name, container, &query).await
         }

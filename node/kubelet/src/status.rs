@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use xebec_types::core::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 use xebec_types::time::{self, Timestamp};
 
+use crate::config::Withdrawal;
 use crate::observed::Observed;
 use crate::pod::{self, RestartPolicy};
 use crate::qos;
@@ -33,6 +34,8 @@ pub struct Inputs<'a> {
     pub started: &'a BTreeSet<String>,
     /// Every container has ended for good: the pod was deleted, or is done.
     pub terminal: bool,
+    /// Of a pod that is being deleted.
+    pub withdrawal: Option<&'a Withdrawal>,
     pub node_ip: IpAddr,
     pub start_time: Timestamp,
     pub now: Timestamp,

@@ -16,6 +16,7 @@ use xebec_types::pod as api_pod;
 use xebec_types::time::{self, Timestamp};
 
 use crate::backoff::Backoff;
+use crate::config::Withdrawal;
 use crate::env::Facts;
 use crate::kubelet::Kubelet;
 use crate::observed::Observed;
@@ -72,6 +73,8 @@ pub struct Worker {
     failures: u32,
     /// Nothing runs and nothing will: only deletion is left.
     finished: bool,
+    /// Whether load balancers have let go of a pod that is being deleted.
+    withdrawal: Option<Withdrawal>,
 }
 
 /// Starts a pod's worker; its task ends when nothing of the pod is left.
@@ -96,6 +99,7 @@ pub fn spawn(kubelet: Arc<Kubelet>, pod: Arc<Pod>, gone: bool) -> Handle {
         labels: None,
         failures: 0,
         finished: false,
+        withdrawal: None,
     };
     tokio::spawn(async move {
         worker.run().await;
@@ -162,6 +166,7 @@ impl Worker {
             ready: &ready,
             started: &verdicts.started,
             terminal,
+            withdrawal: self.withdrawal.as_ref(),
             node_ip: self.kubelet.config.node_ip,
             start_time: self.start_time,
             now: time::now(),

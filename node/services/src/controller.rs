@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xebec_client::informer::{Informer, Informers, Key};
@@ -14,7 +15,7 @@ use xebec_types::core::Service;
 use xebec_types::discovery::EndpointSlice;
 
 use crate::compile::service_of;
-use crate::{Change, Metrics, Node, Programmed, ServiceKey, ServicePort, Table, compile};
+use crate::{Change, Metrics, Node, Programmed, ServiceKey, ServicePort, SliceVersion, Table, compile};
 
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -33,11 +34,13 @@ pub struct Config {
     pub node: Node,
     /// How long a change waits for others to join it.
     pub coalesce: Duration,
+    /// Told the version of the EndpointSlices that the datapath has, whenever it has all of them.
+    pub applied: Arc<watch::Sender<u64>>,
 }
 
 impl Config {
     pub fn new(node: Node) -> Self {
-        Self { node, coalesce: Duration::from_millis(1) }
+        Self { node, coalesce: Duration::from_millis(1), applied: Arc::default() }
     }
 }
 
@@ -78,12 +81,17 @@ impl Controller {
         let slice_owners = SliceOwners::follow(&self.slices);
         let mut changed_services = self.services.subscribe();
         let mut changed_slices = self.slices.subscribe();
+        let seen = SliceVersion::follow(&self.slices);
         tokio::join!(self.services.synced(), self.slices.synced());
+        let mut version = seen.get();
         // What has arrived so far is in the lists that `start` compiles.
         let _ = (changed_services.changed().now_or_never(), changed_slices.changed().now_or_never());
         let mut failed = self.start().await;
         let mut retry = RETRY_FIRST;
         loop {
+            if failed.is_empty() {
+                self.config.applied.send_replace(version);
+            }
             let (mut service_keys, mut slice_keys) = (BTreeSet::new(), BTreeSet::new());
             tokio::select! {
                 keys = changed_services.changed() => service_keys = keys,
@@ -94,6 +102,7 @@ impl Controller {
             }
             let arrived = Instant::now();
             tokio::time::sleep(self.config.coalesce).await;
+            version = seen.get();
             service_keys.extend(changed_services.changed().now_or_never().unwrap_or_default());
             slice_keys.extend(changed_slices.changed().now_or_never().unwrap_or_default());
 

@@ -13,6 +13,7 @@ mod diff;
 mod metrics;
 mod model;
 mod table;
+mod version;
 
 pub use compile::{compile, compile_all};
 pub use controller::{Config, Sink, SinkError, run};
@@ -23,6 +24,7 @@ pub use model::{
     ServicePort, TrafficPolicy,
 };
 pub use table::Table;
+pub use version::SliceVersion;
 
 #[cfg(test)]
 mod tests;

@@ -42,7 +42,8 @@ impl Authority {
 
     fn issue(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "kube-apiserver-kubelet-client");
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
@@ -143,6 +144,9 @@ fn logs_exec_and_attach_are_served_to_the_clusters_clients_only() {
         );
         assert_eq!(client.get("/healthz").await.unwrap(), (StatusCode::OK, "ok".to_owned()));
         assert_eq!(client.get("/nothing").await.unwrap().0, StatusCode::NOT_FOUND);
+        let applied = async |query: &str| client.get(&format!("/xebec/v1/applied{query}")).await.unwrap();
+        assert_eq!(applied("").await.0, StatusCode::BAD_REQUEST);
+        assert_eq!(applied("?slices=7").await, (StatusCode::OK, "9".to_owned()));
         let (_, pods) = client.get("/pods").await.unwrap();
         assert!(pods.contains("\"served\""));
         let (_, summary) = client.get("/stats/summary").await.unwrap();

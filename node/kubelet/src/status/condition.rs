@@ -4,6 +4,7 @@ use xebec_types::core::{ContainerStatus, Pod, PodCondition};
 use xebec_types::time::{self, Timestamp};
 
 use super::Inputs;
+use crate::config::Withdrawal;
 use crate::pod;
 
 const READY_TO_START: &str = "PodReadyToStartContainers";
@@ -11,6 +12,8 @@ const INITIALIZED: &str = "Initialized";
 const READY: &str = "Ready";
 const CONTAINERS_READY: &str = "ContainersReady";
 const SCHEDULED: &str = "PodScheduled";
+/// Ours: no node sends new connections to a pod that is being deleted.
+const WITHDRAWN: &str = "xebec.io/WithdrawnFromServices";
 
 struct Verdict {
     status: bool,
@@ -44,8 +47,12 @@ pub(super) fn conditions(
         (CONTAINERS_READY, containers),
         (SCHEDULED, Verdict::yes()),
     ];
-    let mut conditions: Vec<PodCondition> =
-        own.into_iter().map(|(kind, verdict)| condition(inputs.pod, kind, verdict, inputs.now)).collect();
+    let withdrawn = inputs.withdrawal.and_then(withdrawn).map(|verdict| (WITHDRAWN, verdict));
+    let mut conditions: Vec<PodCondition> = own
+        .into_iter()
+        .chain(withdrawn)
+        .map(|(kind, verdict)| condition(inputs.pod, kind, verdict, inputs.now))
+        .collect();
     let foreign =
         known(inputs.pod).filter(|c| !conditions.iter().any(|own| own.type_ == c.type_)).cloned().collect::<Vec<_>>();
     conditions.extend(foreign);
@@ -67,6 +74,14 @@ fn condition(pod: &Pod, kind: &str, verdict: Verdict, now: Timestamp) -> PodCond
         last_transition_time: before.and_then(|c| c.last_transition_time.clone()).or_else(|| Some(time::time(now))),
         observed_generation: pod.metadata.generation,
         ..PodCondition::default()
+    }
+}
+
+fn withdrawn(withdrawal: &Withdrawal) -> Option<Verdict> {
+    match withdrawal {
+        Withdrawal::NotServed => None,
+        Withdrawal::Acknowledged => Some(Verdict { reason: Some("AllNodesAcknowledged"), ..Verdict::yes() }),
+        Withdrawal::TimedOut(why) => Some(Verdict::no("NotAcknowledged", Some(why.clone()))),
     }
 }
 

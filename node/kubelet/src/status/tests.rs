@@ -33,6 +33,7 @@ fn status_of(spec: Value, containers: Vec<Instance>, waiting: &[(&str, &str)], t
         ready: &running,
         started: &running,
         terminal,
+        withdrawal: None,
         node_ip,
         start_time: now,
         now,

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use xebec_types::core::Pod;
 
 use super::{Desired, Worker};
+use crate::config::Withdrawal;
 use crate::observed::{Instance, Observed, observe};
 use crate::pod::{self, PodRef};
 use crate::status_manager::Written;
@@ -18,11 +19,10 @@ const GRACE_MIN: Duration = Duration::from_secs(2);
 impl Worker {
     /// Returns when nothing of the pod is left, here or in the API.
     pub(super) async fn terminate(&mut self) {
-        let mut withdrawn = false;
         let mut failures: u32 = 0;
         loop {
             let desired = self.desired.borrow_and_update().clone();
-            if self.stop(&desired, &mut withdrawn).await && self.delete().await {
+            if self.stop(&desired).await && self.delete().await {
                 break;
             }
             failures += 1;
@@ -32,13 +32,17 @@ impl Worker {
     }
 
     /// Stops containers and sandboxes and gives everything back; false when it has to be tried again.
-    async fn stop(&mut self, desired: &Desired, withdrawn: &mut bool) -> bool {
+    async fn stop(&mut self, desired: &Desired) -> bool {
         let pod = &desired.pod;
         let Ok(observed) = self.observe().await else { return false };
         self.kubelet.probes.sync(pod, &observed, true);
-        if !*withdrawn {
-            self.withdraw(&observed).await;
-            *withdrawn = true;
+        if self.withdrawal.is_none() {
+            let withdrawal = self.withdraw(&observed).await;
+            let served = withdrawal != Withdrawal::NotServed;
+            self.withdrawal = Some(withdrawal);
+            if served {
+                self.publish(pod, &observed, false);
+            }
         }
         if observed.running().next().is_some() {
             let mut changes = self.desired.clone();
@@ -67,15 +71,17 @@ impl Worker {
     }
 
     /// Load balancers everywhere let go of the pod before it is told to stop.
-    async fn withdraw(&self, observed: &Observed) {
+    async fn withdraw(&self, observed: &Observed) -> Withdrawal {
         let Some(withdraw) = self.kubelet.config.withdraw.clone().filter(|_| observed.running().next().is_some())
         else {
-            return;
+            return Withdrawal::NotServed;
         };
         let limit = self.kubelet.config.withdraw_timeout;
-        if tokio::time::timeout(limit, withdraw.withdraw(&self.reference, observed.ips())).await.is_err() {
-            tracing::warn!(pod = %self.reference, ?limit, "the pod was not withdrawn in time");
+        let withdrawal = withdraw.withdraw(&self.reference, limit).await;
+        if let Withdrawal::TimedOut(why) = &withdrawal {
+            tracing::warn!(pod = %self.reference, why, "the pod was not withdrawn in time");
         }
+        withdrawal
     }
 
     /// Containers side by side; sidecars after them, last started first.

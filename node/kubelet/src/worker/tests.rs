@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use xebec_cri::testing::BUSYBOX_IMAGE;
 
 use super::*;
+use crate::config::{Config, Withdraw};
 use crate::machine::Machine;
 use crate::recorder::Recorder;
 use crate::runtime::{Fake, Runtime};
@@ -245,12 +246,11 @@ fn pods_outlive_the_kubelet_and_containerd() {
 }
 
 /// A kubelet over the fake runtime: no root, no containerd.
-fn hollow(dir: &std::path::Path) -> (Arc<Kubelet>, Arc<Fake>, Arc<Api>, tokio::task::JoinSet<()>) {
+fn hollow(config: Config) -> (Arc<Kubelet>, Arc<Fake>, Arc<Api>, tokio::task::JoinSet<()>) {
     let (fake, api) = (Fake::new([10, 0, 0, 1].into()), Arc::new(Api::default()));
     let recorder = Recorder::Kept(Arc::default());
     let (runtime, objects) = (Arc::clone(&fake) as Arc<dyn Runtime>, Arc::new(Fixture));
-    let kubelet =
-        Kubelet::new(testing::config(dir), Machine::default(), runtime, objects, Arc::clone(&api) as _, recorder);
+    let kubelet = Kubelet::new(config, Machine::default(), runtime, objects, Arc::clone(&api) as _, recorder);
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(pleg::run(Arc::clone(&kubelet)));
     (kubelet, fake, api, tasks)
@@ -259,7 +259,7 @@ fn hollow(dir: &std::path::Path) -> (Arc<Kubelet>, Arc<Fake>, Arc<Api>, tokio::t
 #[tokio::test]
 async fn hollow_pods_run_restart_and_go() {
     let dir = tempfile::tempdir().unwrap();
-    let (kubelet, fake, api, _tasks) = hollow(dir.path());
+    let (kubelet, fake, api, _tasks) = hollow(testing::config(dir.path()));
     let spec = json!({"containers": [{"name": "c"}], "volumes": [{"name": "v", "secret": {"secretName": "s"}}]});
     let mut object = pod("hollow", spec);
     let until = async |what: &str, done: &dyn Fn(&Value) -> bool| {
@@ -285,4 +285,55 @@ async fn hollow_pods_run_restart_and_go() {
     }
     assert!(api.deleted.lock().unwrap().contains("hollow"));
     assert!(fake.list_pod_sandbox(None).await.unwrap().is_empty());
+}
+
+/// Load balancers that let go when they are told to.
+struct Balancers {
+    outcome: Withdrawal,
+    go: Notify,
+}
+
+#[async_trait::async_trait]
+impl Withdraw for Balancers {
+    async fn withdraw(&self, _: &PodRef, _: Duration) -> Withdrawal {
+        self.go.notified().await;
+        self.outcome.clone()
+    }
+}
+
+/// The condition of a deleted pod after its withdrawal ended so.
+async fn check_withdrawal(outcome: Withdrawal, expected: Option<(&str, &str)>) {
+    let dir = tempfile::tempdir().unwrap();
+    let balancers = Arc::new(Balancers { outcome, go: Notify::new() });
+    let withdraw = Arc::clone(&balancers) as Arc<dyn Withdraw>;
+    let config = Config { withdraw: Some(withdraw), ..testing::config(dir.path()) };
+    let (kubelet, fake, api, _tasks) = hollow(config);
+    let mut object = pod("served", json!({"containers": [{"name": "c"}]}));
+    let status = || api.statuses.lock().unwrap().get("served").cloned().unwrap_or_default();
+    kubelet.update(Arc::new(serde_json::from_value(object.clone()).unwrap()), false);
+    while !ready(&status()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    kubelet.update(Arc::new(serde_json::from_value(object).unwrap()), false);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let containers = fake.list_containers(Some("served")).await.unwrap();
+    let running = xebec_cri::v1::ContainerState::ContainerRunning as i32;
+    assert!(containers.iter().all(|c| c.state == running), "nothing stops before balancers have let go");
+    balancers.go.notify_one();
+    while kubelet.known("served") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let status = status();
+    let conditions = status["conditions"].as_array().unwrap();
+    let withdrawn = conditions.iter().find(|c| c["type"] == "xebec.io/WithdrawnFromServices");
+    let found = withdrawn.map(|c| (c["status"].as_str().unwrap(), c["reason"].as_str().unwrap()));
+    assert_eq!(found, expected, "{status:#}");
+}
+
+#[tokio::test]
+async fn a_deleted_pod_stops_after_its_withdrawal_and_says_how_that_ended() {
+    check_withdrawal(Withdrawal::Acknowledged, Some(("True", "AllNodesAcknowledged"))).await;
+    check_withdrawal(Withdrawal::TimedOut("n2".into()), Some(("False", "NotAcknowledged"))).await;
+    check_withdrawal(Withdrawal::NotServed, None).await;
 }

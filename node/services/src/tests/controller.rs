@@ -69,24 +69,38 @@ async fn the_datapath_follows_the_api() {
 
     let informers = Informers::new(api.client());
     let stop = CancellationToken::new();
-    let run = run(&informers, Config::new(node()), kernel.clone(), metrics.clone(), stop.clone());
+    let config = Config::new(node());
+    let mut applied = config.applied.subscribe();
+    let run = run(&informers, config, kernel.clone(), metrics.clone(), stop.clone());
     let body = async {
         api.put(at("web", "10.96.0.7"));
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(kernel.seen(), left, "nothing is touched before everything was listed");
+        assert_eq!(*applied.borrow(), 0, "nothing is applied yet");
         api.put(slice("web", 80, &[("10.244.1.2", "n1", "rs")]));
         api.open();
         kernel.becomes(&["10.96.0.7:80 -> 10.244.1.2"]).await;
 
         api.put(slice("web", 80, &[("10.244.1.2", "n1", "rs"), ("10.244.2.2", "n2", "rs")]));
         kernel.becomes(&["10.96.0.7:80 -> 10.244.1.2 10.244.2.2"]).await;
+        // The Service is version 1, the slice 2 and then 3: this node says so once the datapath has it.
+        applied.wait_for(|version| *version == 3).await.unwrap();
+        kernel.refuses.store(true, Ordering::Relaxed);
+        api.put(slice("web", 80, &[("10.244.2.2", "n2", "rs")]));
+        while metrics.failures.load(Ordering::Relaxed) < 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(*applied.borrow(), 3, "what the datapath refused is not applied");
+        kernel.refuses.store(false, Ordering::Relaxed);
+        applied.wait_for(|version| *version == 4).await.unwrap();
+        kernel.becomes(&["10.96.0.7:80 -> 10.244.2.2"]).await;
         api.delete("endpointslices", "web-80");
         kernel.becomes(&["10.96.0.7:80 -> "]).await;
 
         kernel.refuses.store(true, Ordering::Relaxed);
         api.put(at("more", "10.96.0.8"));
         api.delete("services", "web");
-        while metrics.failures.load(Ordering::Relaxed) < 2 {
+        while metrics.failures.load(Ordering::Relaxed) < 3 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         kernel.refuses.store(false, Ordering::Relaxed);
