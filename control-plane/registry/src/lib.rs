@@ -5,6 +5,7 @@
 
 pub mod allocator;
 pub mod apps;
+pub mod autoscaling;
 pub mod batch;
 pub mod certificates;
 pub mod core;
@@ -53,6 +54,8 @@ pub fn strategy(resource: &GroupResource) -> &'static dyn Strategy {
         ("apps", "deployments") => &apps::deployment::Deployment,
         ("apps", "replicasets") => &apps::replica_set::ReplicaSet,
         ("apps", "statefulsets") => &apps::stateful_set::StatefulSet,
+        // One storage for both versions; see [`autoscaling::convert`].
+        ("autoscaling", "horizontalpodautoscalers") => &autoscaling::HorizontalPodAutoscaler,
         ("batch", "cronjobs") => &batch::cron_job::CronJob,
         ("batch", "jobs") => &batch::job::Job,
         ("certificates.k8s.io", "certificatesigningrequests") => &certificates::CertificateSigningRequest,

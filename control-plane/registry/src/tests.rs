@@ -24,6 +24,7 @@ const RESOURCES: &[(&str, &str)] = &[
     ("apps", "deployments"),
     ("apps", "replicasets"),
     ("apps", "statefulsets"),
+    ("autoscaling", "horizontalpodautoscalers"),
     ("batch", "cronjobs"),
     ("batch", "jobs"),
     ("certificates.k8s.io", "certificatesigningrequests"),
