@@ -12,6 +12,10 @@ use xebec_store::cache::{Index, Indexer, Pairs};
 /// One row of the registry.
 pub struct Resource {
     pub row: xebec_schema::Resource,
+    /// The row of the form that objects are stored in: that of another version or group, or this one.
+    pub stored: xebec_schema::Resource,
+    /// `apiVersion` in that form.
+    pub stored_version: String,
     pub gvr: GroupVersionResource,
     pub gvk: GroupVersionKind,
     pub gr: GroupResource,
@@ -31,6 +35,7 @@ impl Resource {
             "" | "events.k8s.io" => "core",
             group => group,
         };
+        let stored = stored_row(row);
         Self {
             gvr: row.gvr(),
             gvk: row.gvk(),
@@ -39,6 +44,8 @@ impl Resource {
             storage: format!("{group}/{}", row.plural),
             strategy: xebec_registry::strategy(&gr),
             gr,
+            stored_version: stored.api_version(),
+            stored,
             row: *row,
         }
     }
@@ -51,9 +58,9 @@ impl Resource {
         self.row.group == group && self.row.plural == plural
     }
 
-    /// Whether objects are stored in another group's form.
+    /// Whether objects are stored in another form.
     pub fn converted(&self) -> bool {
-        self.row.group == "events.k8s.io"
+        self.stored.def != self.row.def
     }
 
     /// `Some` for namespaced resources.
@@ -68,6 +75,13 @@ impl Resource {
     pub fn not_found(&self, name: &str) -> Status {
         Status::not_found(&self.gr, name)
     }
+}
+
+/// The first row of a group's resource is the one that is stored; events are stored in the core group.
+fn stored_row(row: &xebec_schema::Resource) -> xebec_schema::Resource {
+    let group = if row.group == "events.k8s.io" { "" } else { row.group };
+    let mut rows = xebec_schema::schema().resources().iter();
+    rows.find(|other| other.group == group && other.plural == row.plural).copied().unwrap_or(*row)
 }
 
 /// Every served resource by its path.

@@ -1,11 +1,11 @@
 //! The verbs, over any resource of the registry.
 
+mod convert;
 mod create;
 mod decode;
 mod delete;
 mod encode;
 mod escalation;
-mod events;
 mod get;
 mod list;
 mod managed;

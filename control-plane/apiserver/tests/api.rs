@@ -7,6 +7,8 @@ mod access;
 mod deletion;
 #[path = "api/harness.rs"]
 mod harness;
+#[path = "api/kinds.rs"]
+mod kinds;
 #[path = "api/lists.rs"]
 mod lists;
 #[path = "api/services.rs"]

@@ -88,6 +88,18 @@ pub const ROWS: &[Row] = &[
     Row((AUTHZ, "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", &[], &[]), CLUSTER, CREATE, &[]),
     Row((AUTHZ, "v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews", &[], &[]), CLUSTER, CREATE, &[]),
     Row((AUTHZ, "v1", "SubjectAccessReview", "subjectaccessreviews", &[], &[]), CLUSTER, CREATE, &[]),
+    Row(
+        ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"]),
+        NAMESPACED,
+        ALL,
+        &[STATUS],
+    ),
+    Row(
+        ("autoscaling", "v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"]),
+        NAMESPACED,
+        ALL,
+        &[STATUS],
+    ),
     Row(("batch", "v1", "CronJob", "cronjobs", &["cj"], &["all"]), NAMESPACED, ALL, &[STATUS]),
     Row(("batch", "v1", "Job", "jobs", &[], &["all"]), NAMESPACED, ALL, &[STATUS]),
     Row(

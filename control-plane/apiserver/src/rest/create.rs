@@ -8,7 +8,7 @@ use xebec_store::Expect;
 
 use super::store::{self, Written};
 use super::write::{self, admit, validate_admission};
-use super::{Answer, Call, decode, encode, events, managed, meta};
+use super::{Answer, Call, convert, decode, encode, managed, meta};
 use crate::admission::Operation;
 use crate::options::WriteOptions;
 
@@ -23,7 +23,7 @@ pub async fn create(call: &Call, body: Bytes) -> Answer {
         return encode::value(call, StatusCode::CREATED, review?);
     }
     let value = create_object(call, value, &options).await?;
-    encode::object(call, StatusCode::CREATED, events::shown(resource, value)?)
+    encode::object(call, StatusCode::CREATED, convert::shown(resource, value)?)
 }
 
 /// Takes an object through admission, defaults and validation into the store.
@@ -34,8 +34,8 @@ pub async fn create_object(call: &Call, mut value: Value, options: &WriteOptions
         // Validation words this as upstream does; a missing name passes through here unnamed.
         tracing::trace!("object without name");
     }
+    convert::stored(resource, &mut value);
     write::default(resource, &mut value);
-    events::stored(resource, &mut value);
     let mut value = admit(call, Operation::Create, value, None, options.dry_run).await?;
     write::default(resource, &mut value);
     let generated = object::name(&value).is_empty() && !object::generate_name(&value).is_empty();

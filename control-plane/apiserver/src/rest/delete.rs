@@ -11,7 +11,7 @@ use xebec_store::Expect;
 use super::store::{self, Written};
 use super::update::{Existing, load};
 use super::write::{admit, validate_admission};
-use super::{Answer, Call, decode, encode, events, list};
+use super::{Answer, Call, convert, decode, encode, list};
 use crate::admission::Operation;
 use crate::kinds::Resource;
 use crate::options::{DeleteOptions, ListOptions, Propagation};
@@ -36,7 +36,7 @@ pub async fn delete(call: &Call, body: Bytes) -> Answer {
             encode::value(call, StatusCode::OK, encode::deleted_status(call, &object))
         }
         Deleted::Gone(object) | Deleted::Marked(object) => {
-            encode::object(call, StatusCode::OK, events::shown(&call.resource, object)?)
+            encode::object(call, StatusCode::OK, convert::shown(&call.resource, object)?)
         }
     }
 }
@@ -196,7 +196,7 @@ pub async fn delete_collection(call: &Call, body: Bytes) -> Answer {
     let mut items = Vec::new();
     for outcome in outcomes {
         if let Some(value) = outcome? {
-            items.push(encode::shape(call, events::shown(&call.resource, value)?));
+            items.push(encode::shape(call, convert::shown(&call.resource, value)?));
         }
     }
     let list = json!({

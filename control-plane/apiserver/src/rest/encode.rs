@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use xebec_machinery::{Status, object};
 use xebec_store::cache::Object;
 
-use super::{Answer, Call, events, table};
+use super::{Answer, Call, convert, table};
 use crate::app::parse;
 use crate::body::{Body, BoxError};
 use crate::negotiate::{Format, Shape};
@@ -25,7 +25,7 @@ pub fn cached(call: &Call, code: StatusCode, object: &Object) -> Answer {
     if call.accept.format == Format::Json && call.accept.shape == Shape::Object && !call.resource.converted() {
         return Ok(sized(call, code, "application/json", object.bytes()));
     }
-    let shown = events::shown(&call.resource, parse(object)?)?;
+    let shown = convert::shown(&call.resource, parse(object)?)?;
     self::object(call, code, shown)
 }
 
@@ -41,7 +41,7 @@ pub fn shape(call: &Call, object: Value) -> Value {
         Shape::Metadata(version) => partial_metadata(object, version),
         Shape::Table(version) => {
             let include = call.query.text("includeObject");
-            table::single(call.resource.strategy, &object, include, version, call.app.now(), true)
+            table::single(&call.resource, &object, include, version, call.app.now(), true)
         }
     }
 }

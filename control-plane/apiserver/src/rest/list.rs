@@ -9,7 +9,7 @@ use xebec_machinery::Status;
 use xebec_machinery::selector::{FieldSelector, LabelSelector};
 use xebec_store::cache::{At, Filter, Object, Query, Snapshot};
 
-use super::{Answer, Call, encode, events, table};
+use super::{Answer, Call, convert, encode, table};
 use crate::app::{parse, store_error};
 use crate::body::Body;
 use crate::kinds::{Resource, field_names};
@@ -41,7 +41,7 @@ pub async fn list(call: &Call) -> Answer {
         (Format::Json, Shape::Object) => Ok(respond(call, head(call, &meta), snapshot, Item::Converted)),
         _ => {
             let items: Result<Vec<Value>, Status> =
-                snapshot.objects.iter().map(|o| events::shown(&call.resource, parse(o)?)).collect();
+                snapshot.objects.iter().map(|o| convert::shown(&call.resource, parse(o)?)).collect();
             let items = items?.into_iter().map(|item| encode::shape(call, item)).collect::<Vec<_>>();
             let (api_version, kind) = match call.accept.shape {
                 Shape::Metadata(version) => (format!("meta.k8s.io/{version}"), "PartialObjectMetadataList".to_owned()),
@@ -230,11 +230,11 @@ impl Chunks {
         match &self.item {
             Item::Bytes => out.extend_from_slice(object.as_slice()),
             Item::Converted => {
-                let shown = events::shown(&self.resource, value(object)).unwrap_or_default();
+                let shown = convert::shown(&self.resource, value(object)).unwrap_or_default();
                 _ = serde_json::to_writer(out, &shown);
             }
             Item::Row(include) => {
-                let row = table::row(self.resource.strategy, &value(object), include, "v1", self.now);
+                let row = table::row(&self.resource, &value(object), include, "v1", self.now);
                 _ = serde_json::to_writer(out, &row);
             }
             Item::Metadata(version) => {

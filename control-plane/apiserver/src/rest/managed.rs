@@ -26,12 +26,9 @@ pub fn manager(call: &Call, field_manager: &str) -> String {
 
 /// Records in `new` that `name` wrote what differs from `old`.
 pub fn update(resource: &Resource, old: Option<&Value>, new: &mut Value, name: &str, subresource: &str) {
-    if resource.converted() {
-        return;
-    }
     let now = time::now_rfc3339();
     let manager = manager_of(resource, name, subresource, &now);
-    apply::update_managed_fields(old, new, resource.row.patch_schema(), &manager);
+    apply::update_managed_fields(old, new, resource.stored.patch_schema(), &manager);
 }
 
 /// `config` applied to the present object, with ownership; conflicts with other managers are an error unless forced.
@@ -44,7 +41,7 @@ pub fn apply(
 ) -> Result<Value, Status> {
     let now = time::now_rfc3339();
     let manager = manager_of(resource, &options.field_manager, subresource, &now);
-    let mut new = apply::apply(old, config, resource.row.patch_schema(), &manager, options.force)?;
+    let mut new = apply::apply(old, config, resource.stored.patch_schema(), &manager, options.force)?;
     // A version in the configuration is a demand, one from the stored object is not.
     let wanted = object::resource_version(config);
     if !wanted.is_empty() {
@@ -73,5 +70,5 @@ fn manager_of<'a>(resource: &'a Resource, name: &'a str, subresource: &'a str, n
         "status" => ONLY_STATUS,
         _ => &[],
     };
-    Manager { name, api_version: &resource.api_version, subresource, now, ignored }
+    Manager { name, api_version: &resource.stored_version, subresource, now, ignored }
 }

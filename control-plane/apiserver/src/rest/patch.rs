@@ -8,7 +8,7 @@ use xebec_machinery::patch::{json, merge, strategic};
 use xebec_machinery::{Status, object};
 
 use super::update::{Part, change};
-use super::{Answer, Call, create_object, decode, encode, events, managed, meta, scale};
+use super::{Answer, Call, convert, create_object, decode, encode, managed, meta, scale};
 use crate::options::{FieldValidation, WriteOptions};
 use crate::wire;
 
@@ -59,7 +59,7 @@ pub async fn patch_part(call: &Call, body: Bytes, part: Part) -> Answer {
     let patch = Patch::parse(call, kind, &body, &options)?;
     let changed = change(call, &options, part, |old| patch.apply(call, old)).await?;
     let value = changed.ok_or_else(|| call.resource.not_found(call.name()))?;
-    encode::object(call, StatusCode::OK, events::shown(&call.resource, value)?)
+    encode::object(call, StatusCode::OK, convert::shown(&call.resource, value)?)
 }
 
 /// A patch that is not an apply.
@@ -115,7 +115,7 @@ impl Patch {
     fn apply(&self, call: &Call, old: &Value) -> Result<Value, Status> {
         let resource = &call.resource;
         let patched = || -> Result<Value, Status> {
-            let mut new = events::shown(resource, old.clone())?;
+            let mut new = convert::shown(resource, old.clone())?;
             match self.kind {
                 Kind::Strategic => strategic::apply(&mut new, self.value.clone(), resource.row.patch_schema())?,
                 _ => self.apply_untyped(&mut new)?,
@@ -140,7 +140,7 @@ impl Patch {
             return Err(self.unfit(&patched()?, &problem));
         }
         meta::check_name(call, &new)?;
-        events::stored(resource, &mut new);
+        convert::stored(resource, &mut new);
         Ok(new)
     }
 
@@ -234,18 +234,18 @@ async fn apply(call: &Call, body: &Bytes, options: &WriteOptions, part: Part) ->
     let named = !object::name(&config).is_empty();
     meta::match_name(call, &mut config)?;
     meta::match_namespace(call, &mut config)?;
-    events::stored(resource, &mut config);
+    convert::stored(resource, &mut config);
     let changed = change(call, options, part, |old| {
         managed::apply(resource, Some(old), &config, options, &call.info.subresource)
     })
     .await?;
     match changed {
-        Some(value) => encode::object(call, StatusCode::OK, events::shown(resource, value)?),
+        Some(value) => encode::object(call, StatusCode::OK, convert::shown(resource, value)?),
         None if part == Part::Main && !named => Err(meta::unnamed(call)),
         None if part == Part::Main => {
             let new = managed::apply(resource, None, &config, options, "")?;
             let value = create_object(call, new, options).await?;
-            encode::object(call, StatusCode::CREATED, events::shown(resource, value)?)
+            encode::object(call, StatusCode::CREATED, convert::shown(resource, value)?)
         }
         None => Err(resource.not_found(call.name())),
     }

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use xebec_registry::Strategy;
 
-use super::encode;
+use super::{convert, encode};
+use crate::kinds::Resource;
 
 fn columns(strategy: &dyn Strategy) -> Vec<Value> {
     strategy
@@ -22,15 +23,19 @@ pub fn head(strategy: &dyn Strategy, version: &str, meta: &Value) -> String {
     )
 }
 
-/// One row. `include`: None, Metadata (the default) or Object.
-pub fn row(
-    strategy: &dyn Strategy,
-    object: &Value,
-    include: &str,
-    version: &'static str,
-    now: OffsetDateTime,
-) -> Value {
-    let mut row = json!({ "cells": strategy.row(object, now) });
+/// One row of an object in either form. `include`: None, Metadata (the default) or Object.
+pub fn row(resource: &Resource, object: &Value, include: &str, version: &'static str, now: OffsetDateTime) -> Value {
+    if resource.converted() {
+        // Strategies know the stored form only.
+        let mut stored = object.clone();
+        convert::stored(resource, &mut stored);
+        let shown = convert::shown(resource, stored.clone()).unwrap_or_default();
+        return with_object(json!({ "cells": resource.strategy.row(&stored, now) }), &shown, include, version);
+    }
+    with_object(json!({ "cells": resource.strategy.row(object, now) }), object, include, version)
+}
+
+fn with_object(mut row: Value, object: &Value, include: &str, version: &'static str) -> Value {
     match include {
         "None" => {}
         "Object" => row["object"] = object.clone(),
@@ -41,7 +46,7 @@ pub fn row(
 
 /// A table of one object.
 pub fn single(
-    strategy: &dyn Strategy,
+    resource: &Resource,
     object: &Value,
     include: &str,
     version: &'static str,
@@ -52,7 +57,7 @@ pub fn single(
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{version}"),
         "metadata": { "resourceVersion": object.pointer("/metadata/resourceVersion") },
-        "columnDefinitions": if with_columns { Value::from(columns(strategy)) } else { Value::Null },
-        "rows": [row(strategy, object, include, version, now)],
+        "columnDefinitions": if with_columns { Value::from(columns(resource.strategy)) } else { Value::Null },
+        "rows": [row(resource, object, include, version, now)],
     })
 }

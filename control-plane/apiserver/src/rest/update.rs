@@ -11,7 +11,7 @@ use xebec_store::{Expect, Revision};
 
 use super::store::{self, Written};
 use super::write::{self, admit, validate_admission};
-use super::{Answer, Call, create_object, decode, encode, events, managed, meta};
+use super::{Answer, Call, convert, create_object, decode, encode, managed, meta};
 use crate::admission::Operation;
 use crate::app::parse;
 use crate::options::WriteOptions;
@@ -48,12 +48,12 @@ pub async fn update_part(call: &Call, body: Bytes, part: Part) -> Answer {
     let mut sent = decode::object(call, &body, &resource.gvk, Some(resource.row.def), options.field_validation)?;
     meta::match_name(call, &mut sent)?;
     meta::match_namespace(call, &mut sent)?;
+    convert::stored(resource, &mut sent);
     if part == Part::Main {
         write::default(resource, &mut sent);
     }
-    events::stored(resource, &mut sent);
     match change(call, &options, part, |_| Ok(sent.clone())).await? {
-        Some(value) => encode::object(call, StatusCode::OK, events::shown(resource, value)?),
+        Some(value) => encode::object(call, StatusCode::OK, convert::shown(resource, value)?),
         None if part == Part::Main && resource.strategy.allow_create_on_update() => {
             let value = create_object(call, sent, &options).await?;
             encode::object(call, StatusCode::CREATED, value)

@@ -7,10 +7,9 @@ use super::Call;
 use crate::admission::{Attributes, Operation};
 use crate::kinds::Resource;
 
+/// Defaults of an object in the form that it is stored in.
 pub fn default(resource: &Resource, value: &mut Value) {
-    if !resource.converted() {
-        xebec_schema::default::apply(resource.row.def, value);
-    }
+    xebec_schema::default::apply(resource.stored.def, value);
     resource.strategy.default(value);
 }
 

@@ -10,7 +10,7 @@ use xebec_schema::protobuf::watch_frame;
 use xebec_store::Revision;
 use xebec_store::cache::{Event, Kind, Object};
 
-use super::super::{Call, encode, events, table};
+use super::super::{Call, convert, encode, table};
 use crate::app::App;
 use crate::kinds::Resource;
 use crate::negotiate::{Accept, Format, Shape};
@@ -60,7 +60,7 @@ impl Framer {
             return object.event_json(kind);
         }
         let value = serde_json::from_slice(object.as_slice()).unwrap_or_default();
-        let shown = events::shown(&self.resource, value).unwrap_or_default();
+        let shown = convert::shown(&self.resource, value).unwrap_or_default();
         self.frame(kind.as_str(), &self.shape(shown))
     }
 
@@ -92,7 +92,7 @@ impl Framer {
             Shape::Metadata(version) => encode::partial_metadata(object, version),
             Shape::Table(version) => {
                 let first = !self.headed.swap(true, Ordering::Relaxed);
-                table::single(self.resource.strategy, &object, &self.include, version, self.app.now(), first)
+                table::single(&self.resource, &object, &self.include, version, self.app.now(), first)
             }
         }
     }

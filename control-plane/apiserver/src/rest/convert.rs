@@ -1,0 +1,28 @@
+//! Resources that are a view of objects stored in another form: `events.k8s.io/v1` of the core group's events
+//! (`pkg/apis/events/v1/conversion.go`), `autoscaling/v1` of autoscaling/v2 ([`xebec_registry::autoscaling::convert`]).
+
+use serde_json::Value;
+use xebec_machinery::Status;
+use xebec_registry::autoscaling;
+use xebec_registry::core::event;
+
+use crate::kinds::Resource;
+
+/// A stored object as `resource` shows it.
+pub fn shown(resource: &Resource, value: Value) -> Result<Value, Status> {
+    Ok(match resource.row.group {
+        _ if !resource.converted() => value,
+        "events.k8s.io" => event::to_events_v1(&value),
+        _ => autoscaling::convert::to_v1(&value),
+    })
+}
+
+/// An object of `resource` as it is stored; one that is in that form already stays.
+pub fn stored(resource: &Resource, value: &mut Value) {
+    if resource.converted() {
+        *value = match resource.row.group {
+            "events.k8s.io" => event::from_events_v1(value),
+            _ => autoscaling::convert::from_v1(value),
+        };
+    }
+}
