@@ -122,6 +122,8 @@ index! {
         ToOutside = 17 => "to_outside",
         /// A process was refused a port of the node that a service has.
         BindRefused = 18 => "bind_refused",
+        /// A packet was answered with a refusal: no backend.
+        Rejected = 19 => "rejected",
     }
 }
 

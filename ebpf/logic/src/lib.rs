@@ -26,6 +26,7 @@ pub mod netdev;
 pub mod overlay;
 mod packet;
 pub mod pod;
+pub mod reject;
 pub mod service;
 pub mod snat;
 pub mod sock;
@@ -64,10 +65,13 @@ pub enum Action {
     Route,
     /// By the host's routes and never through its stack, which would refuse the packet's source.
     Forward,
+    /// Back where it came from: it has become its own answer, a refusal.
+    Reflect,
 }
 
 impl Verdict {
     pub const PASS: Self = Self { action: Action::Pass, to: 0 };
+    pub const REFLECT: Self = Self { action: Action::Reflect, to: 0 };
     pub const FORWARD: Self = Self { action: Action::Forward, to: 0 };
     pub const ROUTE: Self = Self { action: Action::Route, to: 0 };
 

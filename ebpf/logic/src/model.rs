@@ -26,6 +26,11 @@ impl Packet for Bytes {
         bytes as usize <= self.0.len()
     }
 
+    fn resize(&mut self, bytes: u32) -> Option<()> {
+        self.0.resize(bytes as usize, 0);
+        Some(())
+    }
+
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.0.get(offset..offset + N)?.try_into().ok()
     }

@@ -7,7 +7,7 @@ use crate::{
     conntrack::{Touch, first, key},
     deliver, external,
     header::{self, Frame, Ipv4, Transport},
-    snat,
+    reject, snat,
 };
 
 /// What arrives at an uplink.
@@ -32,8 +32,12 @@ fn to_node<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> R
     if snat::unmasquerade(packet, tables, ip, &mut transport)? {
         // The client may have dialled a service whose backend is outside.
         deliver::reverse(packet, tables, ip, &mut transport)?;
-    } else if !external::forward(packet, tables, ip, &mut transport)? {
-        return Ok(Verdict::PASS);
+    } else {
+        match external::forward(packet, tables, ip, &mut transport) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Verdict::PASS),
+            Err(reason) => return reject::reply(packet, tables, ip, &transport, reason),
+        }
     }
     external::onward(packet, tables, ip)
 }

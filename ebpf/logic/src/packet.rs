@@ -15,6 +15,10 @@ pub trait Packet {
     /// Makes the first `bytes` readable and writable; false if the packet is shorter.
     fn pull(&mut self, bytes: u32) -> bool;
 
+    /// Cuts the packet, or makes it longer by bytes of no meaning. All of it is then readable and writable.
+    #[must_use]
+    fn resize(&mut self, bytes: u32) -> Option<()>;
+
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
     #[must_use]

@@ -7,7 +7,7 @@ use crate::{
     conntrack::{Touch, key},
     deliver, external,
     header::{self, Frame, Ipv4, Transport},
-    nat, service,
+    nat, reject, service,
 };
 
 /// What a pod sends. `ifindex` is the device it came from.
@@ -26,8 +26,10 @@ pub fn from_pod<P: Packet, T: Tables>(packet: &mut P, tables: &T, ifindex: u32) 
         _ => return Err(DropReason::InvalidSource),
     };
     let mut transport = header::transport(packet, tables, &ip)?;
-    if tables.in_services(ip.dst) || is_external_service(tables, &ip, &transport) {
-        service::forward(packet, tables, &mut ip, &mut transport, netns)?;
+    if (tables.in_services(ip.dst) || is_external_service(tables, &ip, &transport))
+        && let Err(reason) = service::forward(packet, tables, &mut ip, &mut transport, netns)
+    {
+        return reject::reply(packet, tables, &ip, &transport, reason);
     }
     route(packet, tables, &mut ip, &mut transport)
 }

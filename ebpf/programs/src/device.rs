@@ -110,6 +110,11 @@ fn perform(ctx: &TcContext, verdict: Verdict) -> Result<i32, DropReason> {
         }
         Action::Encapsulate => set_tunnel_key(ctx, verdict.node()).map(|()| NEXT),
         Action::Route => route(ctx, Unroutable::ToStack),
+        Action::Reflect => {
+            count_drop(DropReason::NoBackend, u64::from(ctx.len()));
+            // SAFETY: the helper notes where the packet goes after the program.
+            Ok(unsafe { bpf_redirect(ifindex(ctx), 0) } as i32)
+        }
         Action::Forward => route(ctx, Unroutable::Drop),
     }
 }

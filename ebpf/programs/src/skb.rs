@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::{bpf_l4_csum_replace, bpf_skb_pull_data},
+    helpers::{bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_pull_data},
     programs::TcContext,
 };
 use xebec_logic::{Csum, Packet};
@@ -61,6 +61,18 @@ impl Packet for Skb<'_> {
         }
         // SAFETY: as above.
         self.ctx.len() >= bytes && unsafe { bpf_skb_pull_data(self.ctx.skb.skb, bytes) } == 0
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, bytes: u32) -> Option<()> {
+        // What grows must be linear (`__skb_grow`, net/core/skbuff.c).
+        let len = self.ctx.len();
+        if len < bytes && !self.pull(len) {
+            return None;
+        }
+        // SAFETY: the context is the kernel's. The call may move the packet; nothing here keeps a pointer to it.
+        let result = unsafe { bpf_skb_change_tail(self.ctx.skb.skb, bytes, 0) };
+        (result == 0 && self.pull(bytes)).then_some(())
     }
 
     #[inline(always)]

@@ -10,6 +10,7 @@ mod cidr;
 mod config;
 mod dns;
 mod endpoints;
+mod health;
 mod network;
 pub mod pause;
 pub mod process;

@@ -147,14 +147,15 @@ fn follow_services(
     datapath: Arc<Datapath>,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
+    let addresses = vec![IpAddr::V4(datapath.config().node_ip)];
     let node = xebec_services::Node {
         name: node_name.to_owned(),
         zone: None,
-        addresses: vec![IpAddr::V4(datapath.config().node_ip)],
+        addresses: addresses.clone(),
         inside_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(datapath.config().gateway)],
     };
     let config = xebec_services::Config { applied, ..xebec_services::Config::new(node) };
-    let sink = Arc::new(services::DatapathSink(datapath));
+    let sink = Arc::new(services::DatapathSink::new(datapath, addresses));
     async move { xebec_services::run(&informers, config, sink, Arc::default(), stop).await }
 }
 

@@ -4,26 +4,39 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
+use tokio::sync::Mutex;
 use xebec_abi::lb::{frontend_flag, scope};
 use xebec_datapath::Datapath;
 use xebec_services::{
-    Backend, Change, Frontend, FrontendKey, FrontendKind, Programmed, Protocol, Scope, ServicePort, Sink, SinkError,
-    TrafficPolicy,
+    Backend, Change, Frontend, FrontendKey, FrontendKind, HealthCheck, Programmed, Protocol, Scope, ServicePort, Sink,
+    SinkError, TrafficPolicy,
 };
 
-pub struct DatapathSink(pub Arc<Datapath>);
+use crate::health::HealthServers;
+
+pub struct DatapathSink {
+    datapath: Arc<Datapath>,
+    health: Mutex<HealthServers>,
+}
+
+impl DatapathSink {
+    /// `addresses` are where health checks are answered.
+    pub fn new(datapath: Arc<Datapath>, addresses: Vec<IpAddr>) -> Self {
+        Self { datapath, health: Mutex::new(HealthServers::new(addresses)) }
+    }
+}
 
 #[async_trait::async_trait]
 impl Sink for DatapathSink {
     async fn programmed(&self) -> Result<Vec<Programmed>, SinkError> {
-        Ok(self.0.frontends()?.iter().filter_map(programmed).collect())
+        Ok(self.datapath.frontends()?.iter().filter_map(programmed).collect())
     }
 
     async fn apply(&self, changes: &[Change]) -> Vec<(usize, SinkError)> {
         // One call for all of them is a few system calls; only when it fails is it told which one it was.
         let puts: Option<Vec<_>> = changes.iter().map(|change| put(change).and_then(service)).collect();
         if let Some(services) = puts
-            && self.0.put_services(&services).is_ok()
+            && self.datapath.put_services(&services).is_ok()
         {
             return Vec::new();
         }
@@ -31,18 +44,22 @@ impl Sink for DatapathSink {
             match change {
                 Change::Put(port) => {
                     if let Some(service) = service(port) {
-                        self.0.put_service(&service)?;
+                        self.datapath.put_service(&service)?;
                     }
                 }
                 Change::Remove(key) => {
                     if let Some(key) = frontend_key(key) {
-                        self.0.remove_frontend(&key)?;
+                        self.datapath.remove_frontend(&key)?;
                     }
                 }
             }
             Ok(())
         };
         changes.iter().map(one).enumerate().filter_map(|(index, done)| Some((index, done.err()?))).collect()
+    }
+
+    async fn health_checks(&self, checks: Vec<HealthCheck>) {
+        self.health.lock().await.set(checks).await;
     }
 }
 

@@ -1,6 +1,6 @@
-//! Follows Services and EndpointSlices and keeps the datapath in line.
+//! Follows Services, EndpointSlices and the node's pods, and keeps the datapath in line.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -10,12 +10,16 @@ use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use xebec_client::informer::{Informer, Informers, Key};
-use xebec_types::core::Service;
+use xebec_client::informer::{Informer, Informers, Key, Selection};
+use xebec_types::core::{Node as ApiNode, Pod, Service};
 use xebec_types::discovery::EndpointSlice;
+use xebec_types::object;
 
 use crate::compile::service_of;
-use crate::{Change, Metrics, Node, Programmed, ServiceKey, ServicePort, SliceVersion, Table, compile};
+use crate::{
+    Change, HealthCheck, Metrics, Node, Programmed, ServiceKey, ServicePort, SliceVersion, Table, compile,
+    compile_host_ports, health_check, hostport,
+};
 
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -27,6 +31,9 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Applies a batch whose changes touch different frontends. Returns what failed, by index; the rest is live.
     async fn apply(&self, changes: &[Change]) -> Vec<(usize, SinkError)>;
+
+    /// What load balancers may ask this node about, all of it, whenever it may have changed.
+    async fn health_checks(&self, checks: Vec<HealthCheck>);
 }
 
 #[derive(Clone, Debug)]
@@ -47,10 +54,13 @@ impl Config {
 /// The slices of a Service, by `namespace/name`.
 const BY_SERVICE: &str = "service";
 
+/// The label that names a node's zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
+
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// Runs until `stop`. What an earlier run programmed keeps forwarding until both kinds have been listed; only then is
+/// Runs until `stop`. What an earlier run programmed keeps forwarding until all kinds have been listed; only then is
 /// it compared and what no Service has removed.
 pub async fn run(
     informers: &Informers,
@@ -62,7 +72,10 @@ pub async fn run(
     let services = informers.informer::<Service>();
     let slices = informers.informer::<EndpointSlice>();
     slices.add_index(BY_SERVICE, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
-    let controller = Controller { config, services, slices, sink, metrics, table: Table::default() };
+    let pods = informers.selected::<Pod>(&Selection::fields(&format!("spec.nodeName={}", config.node.name)));
+    let nodes = informers.informer::<ApiNode>();
+    let (table, checks) = (Table::default(), BTreeMap::new());
+    let controller = Controller { config, services, slices, pods, nodes, sink, metrics, table, checks };
     stop.run_until_cancelled(controller.run()).await;
 }
 
@@ -70,9 +83,12 @@ struct Controller {
     config: Config,
     services: Arc<Informer<Service>>,
     slices: Arc<Informer<EndpointSlice>>,
+    pods: Arc<Informer<Pod>>,
+    nodes: Arc<Informer<ApiNode>>,
     sink: Arc<dyn Sink>,
     metrics: Arc<Metrics>,
     table: Table,
+    checks: BTreeMap<ServiceKey, HealthCheck>,
 }
 
 impl Controller {
@@ -81,11 +97,14 @@ impl Controller {
         let slice_owners = SliceOwners::follow(&self.slices);
         let mut changed_services = self.services.subscribe();
         let mut changed_slices = self.slices.subscribe();
+        let mut changed_pods = self.pods.subscribe();
+        let mut changed_nodes = self.nodes.subscribe();
         let seen = SliceVersion::follow(&self.slices);
-        tokio::join!(self.services.synced(), self.slices.synced());
+        tokio::join!(self.services.synced(), self.slices.synced(), self.pods.synced());
         let mut version = seen.get();
         // What has arrived so far is in the lists that `start` compiles.
         let _ = (changed_services.changed().now_or_never(), changed_slices.changed().now_or_never());
+        let _ = (changed_pods.changed().now_or_never(), self.zone_changed());
         let mut failed = self.start().await;
         let mut retry = RETRY_FIRST;
         loop {
@@ -93,7 +112,16 @@ impl Controller {
                 self.config.applied.send_replace(version);
             }
             let (mut service_keys, mut slice_keys) = (BTreeSet::new(), BTreeSet::new());
+            let mut pod_keys = BTreeSet::new();
             tokio::select! {
+                keys = changed_pods.changed() => pod_keys = keys,
+                _ = changed_nodes.changed() => {
+                    if !self.zone_changed() {
+                        continue;
+                    }
+                    // Hints may mean something else in another zone.
+                    service_keys = self.services.list().iter().map(|service| Key::of(&service.metadata)).collect();
+                }
                 keys = changed_services.changed() => service_keys = keys,
                 keys = changed_slices.changed() => slice_keys = keys,
                 () = tokio::time::sleep(retry), if !failed.is_empty() => {
@@ -108,12 +136,14 @@ impl Controller {
 
             let mut dirty = std::mem::take(&mut failed);
             dirty.extend(service_keys.iter().map(|key| ServiceKey::new(&key.namespace, &key.name)));
+            dirty.extend(pod_keys.iter().map(|key| hostport::key_of(&key.namespace, &key.name)));
             dirty.extend(slice_keys.iter().flat_map(|key| slice_owners.of(key)));
             let mut changes: Vec<Change> = dirty.iter().flat_map(|key| self.update(key)).collect();
             if dirty.contains(&orphans()) {
                 changes.extend(self.table.orphans());
             }
             failed = self.apply(changes, arrived).await;
+            self.check(&dirty).await;
             if failed.is_empty() {
                 retry = RETRY_FIRST;
             }
@@ -136,16 +166,23 @@ impl Controller {
         };
         self.table = Table::new(programmed);
         let services = self.services.list();
-        let compiled: Vec<(ServiceKey, Vec<ServicePort>)> = services
+        let mut compiled: Vec<(ServiceKey, Vec<ServicePort>)> = services
             .iter()
             .map(|service| {
                 let key = Key::of(&service.metadata);
                 (ServiceKey { namespace: key.namespace, name: key.name }, self.compile(service))
             })
             .collect();
+        let keys: BTreeSet<ServiceKey> = compiled.iter().map(|(key, _)| key.clone()).collect();
+        compiled.extend(self.pods.list().iter().map(|pod| {
+            let key = Key::of(&pod.metadata);
+            (hostport::key_of(&key.namespace, &key.name), compile_host_ports(pod, &self.config.node))
+        }));
+        compiled.retain(|(key, ports)| hostport::pod_of(key).is_none() || !ports.is_empty());
         let changes = self.table.replace_all(compiled);
         let count = changes.len();
         let failed = self.apply(changes, arrived).await;
+        self.check(&keys).await;
         tracing::info!(
             services = services.len(),
             changes = count,
@@ -156,9 +193,43 @@ impl Controller {
     }
 
     fn update(&mut self, key: &ServiceKey) -> Vec<Change> {
-        let service = self.services.get(&key.namespace, &key.name);
-        let ports = service.map(|service| self.compile(&service)).unwrap_or_default();
-        self.table.update(key, ports)
+        let ports = match hostport::pod_of(key) {
+            Some(name) => {
+                let pod = self.pods.get(&key.namespace, name);
+                pod.map(|pod| compile_host_ports(&pod, &self.config.node))
+            }
+            None => self.services.get(&key.namespace, &key.name).map(|service| self.compile(&service)),
+        };
+        self.table.update(key, ports.unwrap_or_default())
+    }
+
+    /// Reads the node's zone; true if it is another one.
+    fn zone_changed(&mut self) -> bool {
+        let node = self.nodes.get("", &self.config.node.name);
+        let zone = node.and_then(|node| object::label(&node.metadata, ZONE).map(str::to_owned));
+        let changed = self.config.node.zone != zone;
+        self.config.node.zone = zone;
+        changed
+    }
+
+    /// Tells the sink what load balancers may ask, if that has changed.
+    async fn check(&mut self, keys: &BTreeSet<ServiceKey>) {
+        let mut changed = false;
+        for key in keys {
+            let check = self.services.get(&key.namespace, &key.name).and_then(|service| {
+                let slices = self.slices.read();
+                let slices: Vec<_> = slices.by_index(BY_SERVICE, &key.to_string()).map(|slice| &**slice).collect();
+                health_check(&service, &slices, &self.config.node)
+            });
+            changed |= self.checks.get(key) != check.as_ref();
+            match check {
+                Some(check) => drop(self.checks.insert(key.clone(), check)),
+                None => drop(self.checks.remove(key)),
+            }
+        }
+        if changed {
+            self.sink.health_checks(self.checks.values().cloned().collect()).await;
+        }
     }
 
     fn compile(&self, service: &Service) -> Vec<ServicePort> {

@@ -10,6 +10,8 @@ mod candidates;
 mod compile;
 mod controller;
 mod diff;
+mod health;
+mod hostport;
 mod metrics;
 mod model;
 mod table;
@@ -18,6 +20,8 @@ mod version;
 pub use compile::{compile, compile_all};
 pub use controller::{Config, Sink, SinkError, run};
 pub use diff::diff;
+pub use health::{HealthCheck, health_check};
+pub use hostport::compile_host_ports;
 pub use metrics::Metrics;
 pub use model::{
     Backend, Change, Frontend, FrontendKey, FrontendKind, Node, PortId, Programmed, Protocol, Scope, ServiceKey,

@@ -144,7 +144,6 @@ fn refused(backends: &[Addr4], flags: u16, expected: DropReason) {
 
 #[test]
 fn every_refusal_has_its_reason() {
-    refused(&[], 0, DropReason::NoBackend);
     refused(&[REMOTE], frontend_flag::LOCAL_ONLY, DropReason::NoLocalBackend);
     refused(&[POD], frontend_flag::SOURCE_RANGES, DropReason::SourceRange);
     refused(&[[10, 244, 9, 9]], 0, DropReason::NoRemote);

@@ -103,7 +103,7 @@ fn a_pod_reaches_itself_through_the_hairpin_address() {
 fn what_cannot_be_served_is_dropped_with_its_reason() {
     let mut model = node();
     serve(&mut model, &[], 0, 0, 0);
-    sends(&model, &tcp(tuple(POD, 4000, VIP, 80), SYN), Err(DropReason::NoBackend));
+    sends(&model, &tcp(tuple(POD, 4000, VIP, 80), header::TCP_RST), Err(DropReason::NoBackend));
     sends(&model, &tcp(tuple(POD, 4000, VIP, 81), SYN), Err(DropReason::NoService));
     sends(&model, &echo(8, tuple(POD, 1, VIP, 1)), Err(DropReason::NoService));
     sends(&model, &fragment(tuple(POD, 4000, VIP, 80), 20), Err(DropReason::UnknownFragment));

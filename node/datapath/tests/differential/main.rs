@@ -77,6 +77,7 @@ fn run(routing: Routing) {
         Counter::ToPod,
         Counter::ExternalLocal,
         Counter::ExternalRemote,
+        Counter::Rejected,
     ] {
         assert_ne!(worlds.model.counted(counter), 0, "the packets exercise {counter:?}");
     }
@@ -192,7 +193,8 @@ impl Worlds {
     #[track_caller]
     fn step(&mut self, program: &'static str, packet: &[u8], context: &str) -> i32 {
         let classifier = testing::classifier(&self.ebpf, program).unwrap();
-        let mut out = vec![0; packet.len()];
+        // A refusal may be longer than what it answers.
+        let mut out = vec![0; packet.len().max(70)];
         let result = classifier
             .test_run(TestRunOptions { data_in: Some(packet), data_out: Some(&mut out), ..Default::default() })
             .unwrap_or_else(|error| panic!("{context}: {error} {packet:02x?}"));
@@ -208,12 +210,14 @@ impl Worlds {
         // The FIB of the test's own namespace knows no way through the loopback device.
         let routed = matches!(decision, Ok(Verdict { action: Action::Forward, .. }));
         let decision = if routed { Err(DropReason::NoRoute) } else { decision };
-        if let Err(reason) = decision {
+        let refused = matches!(decision, Ok(Verdict { action: Action::Reflect, .. }));
+        if let Some(reason) = decision.err().or(refused.then_some(DropReason::NoBackend)) {
             *self.drops.entry(reason).or_default() += 1;
         }
         let action = action(&decision, &self.model);
         let got = result.return_value.cast_signed();
         assert_eq!(got, action, "{context}: {decision:?} {packet:02x?}");
+        out.truncate(bytes.0.len());
         assert_eq!(out, bytes.0, "{context}: {decision:?} {packet:02x?}");
         action
     }
@@ -269,7 +273,7 @@ fn action(decision: &Result<Verdict, DropReason>, model: &Model) -> i32 {
     const REDIRECT: i32 = 7;
     match decision {
         Err(_) => SHOT,
-        Ok(Verdict { action: Action::Pod | Action::Overlay, .. }) => REDIRECT,
+        Ok(Verdict { action: Action::Pod | Action::Overlay | Action::Reflect, .. }) => REDIRECT,
         Ok(Verdict { action: Action::Pass | Action::Encapsulate, .. }) => NEXT,
         Ok(Verdict { action: Action::Forward, .. }) => SHOT,
         Ok(Verdict { action: Action::Route, .. }) => {

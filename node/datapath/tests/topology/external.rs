@@ -10,7 +10,7 @@ use xebec_datapath::{Backend, Frontend, FrontendKey, Service};
 
 use crate::{
     machine::{Machine, Node, OUTSIDE},
-    tool::{addr, in_cgroup, serve, tcp, udp},
+    tool::{addr, in_cgroup, serve, tcp, udp, udp_connected},
 };
 
 const TCP: u8 = 6;
@@ -134,6 +134,20 @@ async fn the_local_policy_keeps_to_the_node_or_drops() {
     let said = machine.outside.netns.run(|| tcp(addr(INGRESS, 80))).unwrap();
     assert_eq!(said, "error TimedOut");
     assert_ne!(dropped(node, DropReason::NoLocalBackend), 0, "{}", node.report());
+}
+
+#[tokio::test]
+async fn a_client_outside_is_refused_at_once() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    announce(&machine, node);
+    put(node, &[], 0);
+    let outside = &machine.outside.netns;
+    for to in [addr(node.config.node_ip, NODE_PORT), addr(INGRESS, 80)] {
+        assert_eq!(outside.run(|| tcp(to)).unwrap(), "error ConnectionRefused", "{}", node.report());
+        assert_eq!(outside.run(|| udp_connected(to)).unwrap(), "error ConnectionRefused", "{}", node.report());
+    }
+    assert_eq!(dropped(node, DropReason::NoBackend), 4, "{}", node.report());
 }
 
 #[tokio::test]

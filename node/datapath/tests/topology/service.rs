@@ -123,6 +123,10 @@ async fn a_service_without_backends_refuses_at_once() {
         let said = in_cgroup(&pod.space.netns, &node.mounts.cgroup, client, to);
         assert_eq!(said, "error ConnectionRefused", "{client}");
     }
+    // Packet by packet.
+    let netns = &pod.space.netns;
+    assert_eq!(netns.run(|| tcp(to)).unwrap(), "error ConnectionRefused", "{}", node.report());
+    assert_eq!(netns.run(|| udp_connected(to)).unwrap(), "error ConnectionRefused", "{}", node.report());
 }
 
 #[tokio::test]

@@ -55,7 +55,13 @@ impl Api {
         let mut state = self.0.lock().unwrap();
         state.version += 1;
         object["metadata"]["resourceVersion"] = json!(state.version.to_string());
-        let plural = if object.get("addressType").is_some() { "endpointslices" } else { "services" };
+        let plural = if object.get("addressType").is_some() {
+            "endpointslices"
+        } else if object["spec"].get("containers").is_some() {
+            "pods"
+        } else {
+            "services"
+        };
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
         let known = state.objects.entry(plural.to_owned()).or_default().insert(name, object.clone());
         state.send(plural, if known.is_some() { "MODIFIED" } else { "ADDED" }, &object);
@@ -101,6 +107,8 @@ fn line(plural: &str, kind: &str, object: &Value) -> Event {
     let mut object = object.clone();
     let (version, name) = match plural {
         "services" => ("v1", "Service"),
+        "pods" => ("v1", "Pod"),
+        "nodes" => ("v1", "Node"),
         _ => ("discovery.k8s.io/v1", "EndpointSlice"),
     };
     object["apiVersion"] = json!(version);

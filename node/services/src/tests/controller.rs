@@ -14,6 +14,7 @@ use super::*;
 #[derive(Default)]
 struct Kernel {
     state: Mutex<BTreeMap<FrontendKey, Programmed>>,
+    checks: Mutex<Vec<HealthCheck>>,
     batches: AtomicUsize,
     refuses: AtomicBool,
 }
@@ -32,6 +33,10 @@ impl Sink for Kernel {
         let mut state = self.state.lock().unwrap();
         changes.iter().for_each(|change| apply(&mut state, change));
         Vec::new()
+    }
+
+    async fn health_checks(&self, checks: Vec<HealthCheck>) {
+        *self.checks.lock().unwrap() = checks;
     }
 }
 
@@ -129,4 +134,47 @@ async fn changes_that_come_together_are_one_batch() {
     };
     tokio::join!(run, body);
     assert!(kernel.batches.load(Ordering::Relaxed) <= 3, "{:?}", kernel.batches);
+}
+
+fn pod(name: &str, ip: &str, port: Value) -> Value {
+    json!({ "metadata": { "namespace": "demo", "name": name },
+        "spec": { "nodeName": NODE, "containers": [{ "name": "c", "ports": [port] }] },
+        "status": { "phase": "Running", "podIP": ip, "podIPs": [{ "ip": ip }] } })
+}
+
+#[tokio::test]
+async fn host_ports_and_health_checks_follow_the_api() {
+    let (api, kernel) = (Api::default(), Arc::new(Kernel::default()));
+    api.open();
+    let informers = Informers::new(api.client());
+    let stop = CancellationToken::new();
+    let run = run(&informers, Config::new(node()), kernel.clone(), Arc::default(), stop.clone());
+    let body = async {
+        api.put(pod("a", "10.244.1.2", json!({ "containerPort": 80, "hostPort": 8080, "hostIP": "127.0.0.1" })));
+        kernel.becomes(&["127.0.0.1:8080 -> 10.244.1.2"]).await;
+        // The port goes over to another pod when its owner is gone.
+        api.put(pod("b", "10.244.1.3", json!({ "containerPort": 80, "hostPort": 8080, "hostIP": "127.0.0.1" })));
+        api.delete("pods", "a");
+        kernel.becomes(&["127.0.0.1:8080 -> 10.244.1.3"]).await;
+        api.delete("pods", "b");
+        kernel.becomes(&[]).await;
+
+        let spec = with(with(http(), "type", json!("LoadBalancer")), "externalTrafficPolicy", json!("Local"));
+        api.put(named("web", with(spec, "healthCheckNodePort", json!(31_000))));
+        api.put(slice(
+            "web",
+            80,
+            &[("10.244.1.2", "n1", "rs"), ("10.244.1.3", "n1", "st"), ("10.244.2.2", "n2", "rs")],
+        ));
+        let check = HealthCheck { service: key("web"), port: 31_000, local_endpoints: 1 };
+        while *kernel.checks.lock().unwrap() != [check.clone()] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        api.delete("services", "web");
+        while !kernel.checks.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        stop.cancel();
+    };
+    tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(run, body) }).await.expect("in time");
 }

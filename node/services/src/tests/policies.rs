@@ -158,3 +158,66 @@ fn hints_keep_traffic_near_where_all_endpoints_have_them() {
     check_hints(Some("z1"), &[(a, "zn", "rs"), (b, "zN", "rs")], &[a]);
     check_hints(Some("z1"), &[(a, "zN", "rs"), (b, "ZN", "rs")], &[a]);
 }
+
+#[track_caller]
+fn check_host_port(pod: &Value, expected: &[&str]) {
+    let pod = serde_json::from_value(pod.clone()).unwrap();
+    let ports = compile_host_ports(&pod, &node());
+    let seen: Vec<String> = ports
+        .iter()
+        .flat_map(|port| port.frontends.iter().map(|f| (f.key, backends(port).join(" "))))
+        .map(|(key, backends)| format!("{:?} {}:{} -> {backends}", key.scope, key.addr, key.port))
+        .collect();
+    assert_eq!(seen, expected, "{pod:?}");
+}
+
+#[test]
+fn host_ports_are_on_the_nodes_addresses() {
+    let pod = |port: Value| {
+        json!({ "metadata": { "namespace": "demo", "name": "a" },
+            "spec": { "nodeName": NODE, "containers": [{ "name": "c", "ports": [port] }] },
+            "status": { "phase": "Running", "podIPs": [{ "ip": "10.244.1.2" }, { "ip": "fd00::2" }] } })
+    };
+    let any = pod(json!({ "containerPort": 80, "hostPort": 8080 }));
+    let to = "10.244.1.2:80L";
+    let inside = [format!("Internal 127.0.0.1:8080 -> {to}"), format!("Internal 172.30.0.11:8080 -> {to}")];
+    let outside = format!("External 172.30.0.11:8080 -> {to}");
+    check_host_port(&any, &[&inside[0], &inside[1], &outside]);
+    let unspecified = pod(json!({ "containerPort": 80, "hostPort": 8080, "hostIP": "0.0.0.0" }));
+    check_host_port(&unspecified, &[&inside[0], &inside[1], &outside]);
+    check_host_port(&pod(json!({ "containerPort": 80, "hostPort": 8080, "hostIP": "127.0.0.1" })), &[&inside[0]]);
+    check_host_port(&pod(json!({ "containerPort": 80 })), &[]);
+    check_host_port(&pod(json!({ "containerPort": 80, "hostPort": 99_999 })), &[]);
+    let mut gone = any.clone();
+    for (field, value) in [("phase", json!("Failed")), ("phase", json!("Running")), ("podIPs", json!([]))] {
+        gone["status"][field] = value;
+        let expected: &[&str] = if field == "phase" && gone["status"]["phase"] == "Running" {
+            &[&inside[0], &inside[1], &outside]
+        } else {
+            &[]
+        };
+        check_host_port(&gone, expected);
+    }
+    let mut host = any.clone();
+    host["spec"]["hostNetwork"] = json!(true);
+    check_host_port(&host, &[]);
+    let mut elsewhere = any;
+    elsewhere["spec"]["nodeName"] = json!("n2");
+    check_host_port(&elsewhere, &[]);
+}
+
+#[test]
+fn a_health_check_counts_ready_endpoints_of_the_node() {
+    let mut service = object("LoadBalancer", "Cluster", "Local");
+    service.spec.as_mut().unwrap().health_check_node_port = Some(31_000);
+    let check = |states: &[_]| health_check(&service, &[&slice("web", 80, states)], &node()).unwrap();
+    assert_eq!(check(&STATES).local_endpoints, 1);
+    assert!(check(&STATES).is_healthy() && !check(&STATES[1..]).is_healthy());
+    let body: Value = serde_json::from_str(&check(&[]).body()).unwrap();
+    let expected = json!({ "service": { "namespace": "demo", "name": "web" }, "localEndpoints": 0,
+        "serviceProxyHealthy": true });
+    assert_eq!(body, expected);
+    for kind in ["ClusterIP", "NodePort"] {
+        assert_eq!(health_check(&object(kind, "Cluster", "Local"), &[], &node()), None);
+    }
+}
