@@ -12,7 +12,9 @@ fn empty() -> Model {
     let mut model = node();
     serve(&mut model, &[], 0, 0, 0);
     let frontends: Vec<_> = model.frontends.iter().map(|(key, value)| (*key, *value)).collect();
-    model.frontends.extend(frontends.iter().map(|(key, value)| (FrontendKey4 { scope: scope::EXTERNAL, ..*key }, *value)));
+    model
+        .frontends
+        .extend(frontends.iter().map(|(key, value)| (FrontendKey4 { scope: scope::EXTERNAL, ..*key }, *value)));
     model
 }
 
