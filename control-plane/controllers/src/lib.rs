@@ -15,6 +15,7 @@ pub mod endpointslice;
 pub mod endpointslicemirroring;
 pub mod garbagecollector;
 mod history;
+pub mod job;
 pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
@@ -25,6 +26,7 @@ pub mod serviceaccount;
 pub mod statefulset;
 pub mod tainteviction;
 pub mod tokencleaner;
+pub mod ttlafterfinished;
 
 use ipnet::Ipv4Net;
 use std::future::Future;
@@ -150,6 +152,8 @@ const ALL: &[Row] = controllers! {
     "replicationcontroller" as "replication-controller" => replicaset::run_replication,
     "statefulset" as "statefulset-controller" => statefulset::run,
     "daemonset" as "daemon-set-controller" => daemonset::run,
+    "job" as "job-controller" => job::run,
+    "ttl-after-finished" as "ttl-after-finished-controller" => ttlafterfinished::run,
     "endpointslice" as "endpointslice-controller" => endpointslice::run,
     "endpointslicemirroring" as "endpointslicemirroring-controller" => endpointslicemirroring::run,
     "endpoints" as "endpoint-controller" => endpoints::run,

@@ -1,5 +1,6 @@
 //! The controllers against the real API server, in one process, with nodes that are hollow.
 
+mod batch;
 mod client;
 mod denials;
 mod harness;
