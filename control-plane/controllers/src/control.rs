@@ -78,15 +78,6 @@ pub(crate) fn claim(meta: &ObjectMeta, owner: &ObjectMeta, selected: bool) -> Cl
     }
 }
 
-/// Writes the owner references of an object, unless it changed since it was read.
-pub(crate) async fn write_owners<K: Resource>(
-    client: &Client,
-    object: &K,
-    owners: Vec<OwnerReference>,
-) -> Result<(), Error> {
-    write_ownership(client, object, json!({"ownerReferences": owners})).await
-}
-
 pub(crate) async fn adopt<K: Resource, O: Resource>(client: &Client, object: &K, owner: &O) -> Result<(), Error> {
     adopt_with(client, object, owner, None).await
 }
@@ -134,6 +125,7 @@ pub(crate) async fn release_with<K: Resource>(
     }
 }
 
+/// Writes owners and finalizers of an object, unless it changed since it was read.
 async fn write_ownership<K: Resource>(client: &Client, object: &K, mut change: Value) -> Result<(), Error> {
     let meta = object.meta();
     change["uid"] = json!(meta.uid);

@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod cluster_dns;
 pub mod clusterrole_aggregation;
 mod control;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 mod discovery;
@@ -153,6 +154,7 @@ const ALL: &[Row] = controllers! {
     "statefulset" as "statefulset-controller" => statefulset::run,
     "daemonset" as "daemon-set-controller" => daemonset::run,
     "job" as "job-controller" => job::run,
+    "cronjob" as "cronjob-controller" => cronjob::run,
     "ttl-after-finished" as "ttl-after-finished-controller" => ttlafterfinished::run,
     "endpointslice" as "endpointslice-controller" => endpointslice::run,
     "endpointslicemirroring" as "endpointslicemirroring-controller" => endpointslicemirroring::run,

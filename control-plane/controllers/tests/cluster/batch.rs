@@ -4,7 +4,7 @@ use crate::harness::Cluster;
 use crate::workload::{create, events, patch};
 use serde_json::{Value, json};
 use xebec_client::DeleteParams;
-use xebec_types::batch::{Job, JobStatus};
+use xebec_types::batch::{CronJob, Job, JobStatus};
 use xebec_types::core::Pod;
 use xebec_types::{finalizer, object, pod};
 
@@ -133,4 +133,28 @@ async fn a_deleted_job_takes_its_running_pods_along() {
     cluster.api::<Job>("ns").delete("j", &DeleteParams::background()).await.expect("delete");
     let gone = || async { pods(&cluster).await.is_empty().then_some(()) };
     cluster.until("no pods", gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cron_job_starts_jobs_and_notes_their_success() {
+    let cluster = Cluster::start(1).await;
+    cluster.namespace("ns").await;
+    let spec = json!({"schedule": "@every 1s", "timeZone": "Etc/UTC",
+        "jobTemplate": {"spec": job(&json!({}), "exit:0")["spec"]}});
+    create::<CronJob>(&cluster, json!({"metadata": {"name": "tick"}, "spec": spec})).await;
+    let succeeded = || async {
+        let status = cluster.api::<CronJob>("ns").get("tick").await.ok()?.status?;
+        (status.last_successful_time.is_some() && status.last_schedule_time.is_some()).then_some(())
+    };
+    cluster.until("a success", succeeded).await;
+    let jobs = cluster.api::<Job>("ns").list(&Default::default()).await.expect("list").items;
+    let first = jobs.first().expect("a job");
+    let minute = object::name(&first.metadata).strip_prefix("tick-").and_then(|minute| minute.parse::<i64>().ok());
+    assert!(minute.is_some(), "{}", object::name(&first.metadata));
+    assert!(object::controller_of(&first.metadata).is_some_and(|owner| owner.kind == "CronJob"));
+    events(&cluster, &["SuccessfulCreate", "SawCompletedJob"]).await;
+    cluster.api::<CronJob>("ns").delete("tick", &DeleteParams::background()).await.expect("delete");
+    let gone =
+        || async { cluster.api::<Job>("ns").list(&Default::default()).await.ok()?.items.is_empty().then_some(()) };
+    cluster.until("no jobs", gone).await;
 }
