@@ -11,6 +11,7 @@ pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 mod discovery;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod endpointslicemirroring;
@@ -22,6 +23,7 @@ pub mod nodeipam;
 pub mod nodelifecycle;
 pub mod podgc;
 pub mod replicaset;
+pub mod resourcequota;
 pub mod root_ca_cert_publisher;
 pub mod serviceaccount;
 pub mod statefulset;
@@ -156,6 +158,8 @@ const ALL: &[Row] = controllers! {
     "job" as "job-controller" => job::run,
     "cronjob" as "cronjob-controller" => cronjob::run,
     "ttl-after-finished" as "ttl-after-finished-controller" => ttlafterfinished::run,
+    "disruption" as "disruption-controller" => disruption::run,
+    "resourcequota" as "resourcequota-controller" => resourcequota::run,
     "endpointslice" as "endpointslice-controller" => endpointslice::run,
     "endpointslicemirroring" as "endpointslicemirroring-controller" => endpointslicemirroring::run,
     "endpoints" as "endpoint-controller" => endpoints::run,

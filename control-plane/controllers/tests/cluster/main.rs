@@ -5,6 +5,7 @@ mod client;
 mod denials;
 mod harness;
 mod node;
+mod policy;
 mod workload;
 
 use harness::Cluster;
