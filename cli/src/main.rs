@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // pre_exec in `cluster::unit`, a passed socket in `server`.
 
 mod agent;
+mod backup;
 mod cluster;
 mod dns;
 mod image;
@@ -43,6 +44,10 @@ enum Command {
     Server(Box<server::Server>),
     /// Run a node: pods, pod network and the eBPF datapath
     Agent(Box<agent::Agent>),
+    /// Write everything that a control plane is made of to a file, also while it runs
+    Backup(backup::Backup),
+    /// Make a stopped control plane what it was when the file was written
+    Restore(backup::Restore),
     /// Answer DNS for the cluster's domain on a node; the agent starts it
     Dns(dns::Dns),
     /// Start a cluster on this machine, each node in a network namespace of its own
@@ -99,6 +104,8 @@ fn run(command: Command) -> Result<()> {
         match command {
             Command::Server(server) => server.run().await,
             Command::Agent(agent) => agent.run().await,
+            Command::Backup(backup) => backup.run().await,
+            Command::Restore(restore) => restore.run().await,
             Command::Dns(dns) => dns.run().await,
             Command::Up(up) => up.run().await,
             Command::Down(down) => cluster::down::run(&Layout::new(&down.directory.dir)?, down.keep_data).await,

@@ -1,5 +1,9 @@
 //! `xebec server`: the flags of the control plane, named as kube-apiserver's and kube-controller-manager's.
 
+pub mod identity;
+mod leader;
+pub mod store;
+
 use std::net::{IpAddr, TcpListener};
 use std::os::fd::FromRawFd;
 use std::path::{Path, PathBuf};
@@ -14,25 +18,18 @@ use tokio_util::sync::CancellationToken;
 use xebec_apiserver::{AuthorizationMode, Pki, UserInfo};
 use xebec_client::{Client, Informers};
 use xebec_controllers::{Accounts, Controllers, CsrSigner};
-use xebec_store::Store;
 
 use crate::cluster::unit::LISTEN_FD;
 use crate::signal;
+use leader::{Candidate, Part};
+
+/// How long a leader may take to release its Leases when the server stops.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Args)]
 pub struct Server {
-    /// Objects, certificates and keys
-    #[arg(long, default_value = "/var/lib/xebec/server")]
-    data_dir: PathBuf,
-    /// Keep objects in this etcd instead of the embedded store; several, separated by commas
-    #[arg(long, value_delimiter = ',')]
-    etcd_servers: Vec<String>,
-    #[arg(long, requires = "etcd_servers")]
-    etcd_cafile: Option<PathBuf>,
-    #[arg(long, requires = "etcd_servers")]
-    etcd_certfile: Option<PathBuf>,
-    #[arg(long, requires = "etcd_servers")]
-    etcd_keyfile: Option<PathBuf>,
+    #[command(flatten)]
+    store: store::StoreFlags,
     #[arg(long, default_value = "0.0.0.0")]
     bind_address: IpAddr,
     #[arg(long, default_value_t = 6443)]
@@ -68,6 +65,8 @@ pub struct Server {
     controllers: Vec<String>,
     #[arg(long)]
     no_scheduler: bool,
+    #[command(flatten)]
+    leader: leader::ElectionFlags,
     /// How long a node may be silent before it is NotReady
     #[arg(long, default_value_t = 40, value_name = "SECONDS")]
     node_monitor_grace_period: u64,
@@ -83,12 +82,14 @@ impl Server {
     /// # Errors
     /// A flag that cannot be used, a store that cannot be opened, or a part that ended.
     pub async fn run(self) -> Result<()> {
-        std::fs::create_dir_all(&self.data_dir).with_context(|| format!("create {}", self.data_dir.display()))?;
+        let data_dir = &self.store.data_dir;
+        std::fs::create_dir_all(data_dir).with_context(|| format!("create {}", data_dir.display()))?;
         let bound = Some(self.bind_address).filter(|address| !address.is_unspecified());
         let advertise = self.advertise_address.or(bound).map_or_else(default_address, Ok)?;
+        let candidate = Candidate::new(&self.leader, &self.store.data_dir)?;
         let pki = Arc::new(self.pki(advertise)?);
-        let token = join_token(&self.data_dir, &pki)?;
-        let store = self.store().await?;
+        let token = join_token(&self.store.data_dir, &pki)?;
+        let store = self.store.open().await?;
         let config = self.apiserver(Arc::clone(&pki), advertise, &token)?;
         let stop = CancellationToken::new();
         signal::cancel_on_termination(stop.clone())?;
@@ -97,20 +98,18 @@ impl Server {
         tracing::info!(address = %self.bind_address, port = self.secure_port, "serving");
         // The roles are objects too: before they are there, every request of a controller would be refused.
         server.ready().await;
-        let informers = Informers::new(component(&server, "system:kube-controller-manager"));
+        let parts = self.parts(&server, &pki);
+        let informers = component(&server, "system:kube-controller-manager");
+        let leading = stop.clone();
         let mut tasks = tokio::task::JoinSet::new();
-        let service = server.local_client_service(UserInfo::anonymous());
-        let accounts = Accounts::new(move |account| {
-            Client::new(service.as_user(UserInfo::service_account("kube-system", account)), "default")
-        });
-        tasks.spawn(self.controllers(accounts, informers.clone(), &pki, stop.clone()));
-        if !self.no_scheduler {
-            let client = component(&server, "system:kube-scheduler");
-            tasks.spawn(xebec_scheduler::run(client, informers, xebec_scheduler::Config::default(), stop.clone()));
-        }
+        tasks.spawn(async move { candidate.run(&parts, || Informers::new(informers.clone()), &leading).await });
         tokio::select! {
             () = stop.cancelled() => {}
             Some(ended) = tasks.join_next() => bail!("the controllers or the scheduler ended: {ended:?}"),
+        }
+        // Leases are released through the server: it stops after them.
+        if tokio::time::timeout(RELEASE_TIMEOUT, tasks.join_next()).await.is_err() {
+            tracing::warn!("leadership was not released in time");
         }
         server.shutdown().await;
         Ok(())
@@ -133,22 +132,7 @@ impl Server {
         sans.extend(self.tls_san.iter().cloned());
         sans.sort();
         sans.dedup();
-        Ok(Pki::load_or_create(self.data_dir.join("pki"), &sans)?)
-    }
-
-    async fn store(&self) -> Result<Arc<dyn Store>> {
-        if self.etcd_servers.is_empty() {
-            let dir = self.data_dir.join("db");
-            let store = xebec_store::embedded::open(&dir).await;
-            return Ok(Arc::new(store.with_context(|| format!("open the store in {}", dir.display()))?));
-        }
-        let tls = self.etcd_cafile.is_some().then(|| xebec_store::etcd::Tls {
-            ca_file: self.etcd_cafile.clone(),
-            cert_file: self.etcd_certfile.clone(),
-            key_file: self.etcd_keyfile.clone(),
-        });
-        let store = xebec_store::etcd::connect(&self.etcd_servers, tls).await;
-        Ok(Arc::new(store.with_context(|| format!("use etcd at {}", self.etcd_servers.join(",")))?))
+        Ok(Pki::load_or_create(self.store.data_dir.join("pki"), &sans)?)
     }
 
     fn apiserver(&self, pki: Arc<Pki>, advertise: IpAddr, token: &str) -> Result<xebec_apiserver::Config> {
@@ -172,13 +156,8 @@ impl Server {
         })
     }
 
-    fn controllers(
-        &self,
-        accounts: Accounts,
-        informers: Informers,
-        pki: &Arc<Pki>,
-        stop: CancellationToken,
-    ) -> impl Future<Output = ()> + use<> {
+    /// What runs on one server only.
+    fn parts(&self, server: &xebec_apiserver::Server, pki: &Arc<Pki>) -> Vec<Part> {
         let config = xebec_controllers::Config {
             cluster_cidr: self.cluster_cidr,
             node_cidr_mask: self.node_cidr_mask_size,
@@ -189,7 +168,31 @@ impl Server {
             controllers: self.controllers.clone(),
             ..xebec_controllers::Config::default()
         };
-        xebec_controllers::run(Controllers { accounts, informers, config }, stop)
+        let service = server.local_client_service(UserInfo::anonymous());
+        let accounts = Accounts::new(move |account| {
+            Client::new(service.as_user(UserInfo::service_account("kube-system", account)), "default")
+        });
+        let mut parts = vec![Part {
+            lease: "kube-controller-manager",
+            client: component(server, "system:kube-controller-manager"),
+            run: Box::new(move |informers, stop| {
+                let controllers = Controllers { accounts: accounts.clone(), informers, config: config.clone() };
+                Box::pin(xebec_controllers::run(controllers, stop))
+            }),
+        }];
+        if !self.no_scheduler {
+            let client = component(server, "system:kube-scheduler");
+            let acting = client.clone();
+            parts.push(Part {
+                lease: "kube-scheduler",
+                client,
+                run: Box::new(move |informers, stop| {
+                    let config = xebec_scheduler::Config::default();
+                    Box::pin(xebec_scheduler::run(acting.clone(), informers, config, stop))
+                }),
+            });
+        }
+        parts
     }
 
     fn write_kubeconfig(&self, pki: &Pki, advertise: IpAddr) -> Result<()> {
@@ -252,12 +255,12 @@ fn random_token() -> Result<String> {
 }
 
 /// Writes a file that only its owner can read, whole or not at all.
-fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+pub fn write_secret(path: &Path, text: impl AsRef<[u8]>) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let temporary = path.with_extension("tmp");
     let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(text.as_ref())?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)
 }

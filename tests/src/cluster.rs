@@ -129,7 +129,7 @@ impl Drop for Cluster {
     }
 }
 
-fn required(variable: &str, what: &str) -> PathBuf {
+pub fn required(variable: &str, what: &str) -> PathBuf {
     let hint = "run the tests with `cargo xtask test`, which sets it";
     std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} must name {what}: {hint}")).into()
 }

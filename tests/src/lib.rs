@@ -4,9 +4,11 @@
 
 mod cluster;
 mod kubectl;
+mod servers;
 
 pub use cluster::{Cluster, Options};
 pub use kubectl::Kubectl;
+pub use servers::{Etcd, Place, Process};
 
 use std::time::{Duration, Instant};
 

@@ -22,7 +22,7 @@ use crate::flow_control::FlowControl;
 use crate::health::Health;
 use crate::kinds::{Kinds, StrategyIndexer};
 use crate::metrics::Metrics;
-use crate::service_ip::ServiceAllocator;
+use crate::service_ip::{self, ServiceAllocator};
 use crate::user::UserInfo;
 
 pub use local::LocalService;
@@ -33,8 +33,6 @@ pub enum StartError {
     Cache(#[source] xebec_store::Error),
     #[error("set up authentication")]
     Authn(#[from] AuthnError),
-    #[error("set up admission")]
-    Admission(#[from] admission::ChainError),
     #[error("set up TLS")]
     Tls(#[source] rustls::Error),
     #[error("issue certificates")]
@@ -70,11 +68,7 @@ impl Server {
         let tls = connection::tls(&config, client_certs.clone()).map_err(StartError::Tls)?;
         let app = Arc::new(App {
             authn: Authenticators::new(&config)?,
-            admission: Chain::new(
-                admission::plugins(),
-                &config.enable_admission_plugins,
-                &config.disable_admission_plugins,
-            )?,
+            admission: Chain::new(admission::plugins(), &config.disable_admission_plugins),
             flow: FlowControl::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
             metrics: Metrics::new()?,
             stop: CancellationToken::new(),
@@ -104,6 +98,10 @@ impl Server {
         tasks.spawn(hooks::run(app.clone()));
         tasks.spawn(hooks::renew(app.clone()));
         tasks.spawn(event_ttl::run(app.clone()));
+        tasks.spawn(service_ip::run(app.clone()));
+        for claims in [service_ip::ADDRESSES, service_ip::PORTS] {
+            tasks.spawn(service_ip::follow(app.clone(), claims));
+        }
         tasks.spawn(crate::openapi::forget_idle(app.clone()));
         Ok(Self { app, tasks, addresses })
     }

@@ -1,17 +1,29 @@
 //! Hands out cluster addresses and node ports to Services.
 //!
-//! What is taken is rebuilt from the watch cache at start. A number is marked before the object is stored and given
-//! back if that fails, so two requests never store the same one.
+//! Memory knows what is taken, as far as it has heard; the store decides ([`claim`]). A number is marked before the object
+//! is made and claimed before the object is stored, so two requests never store the same one, on whichever servers.
+
+mod claim;
+mod repair;
 
 use parking_lot::Mutex;
 use rand::Rng;
 use serde_json::Value;
 use xebec_machinery::{Status, object};
 use xebec_registry::allocator::{Ipv4Range, NodePorts};
-use xebec_registry::network::service::allocation::{Allocation, Allocators};
+use xebec_registry::network::service::allocation::{Allocation, Allocators, Number, numbers};
+use xebec_store::Store;
 
+use crate::app::store_error;
 use crate::config::Config;
 use crate::kinds::Resource;
+use claim::Claimed;
+
+pub use claim::{ADDRESSES, PORTS};
+pub use repair::{follow, run};
+
+/// How often another server may be faster before the client is told to try again.
+const ATTEMPTS_MAX: usize = 16;
 
 pub struct ServiceAllocator(Mutex<Allocators>);
 
@@ -19,13 +31,60 @@ pub struct ServiceAllocator(Mutex<Allocators>);
 pub struct Lease<'a> {
     allocator: &'a ServiceAllocator,
     allocation: Option<Allocation>,
+    /// The spec before numbers were filled in.
+    asked: Value,
+    claimed: Vec<Number>,
 }
 
 impl Lease<'_> {
+    /// Writes down in the store what `new` takes. What another server was faster to take is replaced by something else,
+    /// unless the client asked for it.
+    pub async fn claim(
+        mut self,
+        store: &dyn Store,
+        resource: &Resource,
+        new: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Self, Status> {
+        for _ in 0..ATTEMPTS_MAX {
+            let Some(allocation) = &self.allocation else { return Ok(self) };
+            let wanted: Vec<_> = allocation.taken().filter(|number| !self.claimed.contains(number)).collect();
+            let mut lost = None;
+            for number in wanted {
+                match claim::take(store, number, new).await.map_err(store_error)? {
+                    Claimed::Now => self.claimed.push(number),
+                    Claimed::Before => {}
+                    Claimed::Taken => lost = Some(number),
+                }
+            }
+            let Some(lost) = lost else { return Ok(self) };
+            self.abandon(store, new).await;
+            // Marked again, for it was only this write that the allocation was taken back from.
+            self.allocator.mark(lost);
+            new["spec"] = self.asked.clone();
+            let allocator = self.allocator;
+            self = allocator.allocate(resource, new, old)?;
+        }
+        Err(Status::server_timeout(&resource.gr, "allocate", 1))
+    }
+
     /// The write is stored.
-    pub fn keep(mut self) {
+    pub async fn keep(mut self, store: &dyn Store, service: &Value) {
+        let Some(allocation) = self.allocation.take() else { return };
+        self.claimed.clear();
+        for number in allocation.freed() {
+            give_back(store, number, service).await;
+        }
+        self.allocator.0.lock().commit(allocation);
+    }
+
+    /// The write was refused: what was claimed for it is given back.
+    pub async fn abandon(&mut self, store: &dyn Store, service: &Value) {
+        for number in std::mem::take(&mut self.claimed) {
+            give_back(store, number, service).await;
+        }
         if let Some(allocation) = self.allocation.take() {
-            self.allocator.0.lock().commit(allocation);
+            self.allocator.0.lock().abort(allocation);
         }
     }
 }
@@ -35,6 +94,13 @@ impl Drop for Lease<'_> {
         if let Some(allocation) = self.allocation.take() {
             self.allocator.0.lock().abort(allocation);
         }
+    }
+}
+
+/// What cannot be given back now is found by [`repair`].
+async fn give_back(store: &dyn Store, number: Number, service: &Value) {
+    if let Err(error) = claim::give_back(store, number, service).await {
+        tracing::debug!(?number, error = xebec_store::chain(&error), "a number stays claimed for a while");
     }
 }
 
@@ -53,11 +119,11 @@ impl ServiceAllocator {
     }
 
     pub fn nothing(&self) -> Lease<'_> {
-        Lease { allocator: self, allocation: None }
+        Lease { allocator: self, allocation: None, asked: Value::Null, claimed: Vec::new() }
     }
 
     /// Fills in what a Service to be created needs.
-    pub fn for_create(&self, resource: &Resource, service: &mut Value, _dry_run: bool) -> Result<Lease<'_>, Status> {
+    pub fn for_create(&self, resource: &Resource, service: &mut Value) -> Result<Lease<'_>, Status> {
         self.allocate(resource, service, None)
     }
 
@@ -66,10 +132,24 @@ impl ServiceAllocator {
     }
 
     /// The Service is gone.
-    pub fn release(&self, resource: &Resource, service: &Value) {
-        if resource.is("", "services") {
-            self.0.lock().release(service);
+    pub async fn release(&self, store: &dyn Store, resource: &Resource, service: &Value) {
+        if !resource.is("", "services") {
+            return;
         }
+        for number in numbers(service) {
+            give_back(store, number, service).await;
+        }
+        self.0.lock().release(service);
+    }
+
+    /// Another server's Service has it.
+    pub fn mark(&self, number: Number) {
+        self.0.lock().mark(number);
+    }
+
+    /// No Service has it any more.
+    pub fn free(&self, number: Number) {
+        self.0.lock().unmark(number);
     }
 
     fn allocate(&self, resource: &Resource, new: &mut Value, old: Option<&Value>) -> Result<Lease<'_>, Status> {
@@ -77,8 +157,9 @@ impl ServiceAllocator {
             return Ok(self.nothing());
         }
         let random = rand::rng().random();
+        let asked = new.get("spec").cloned().unwrap_or_default();
         let allocation = self.0.lock().allocate(new, old, random);
         let allocation = allocation.map_err(|errors| Status::invalid(&resource.gk, object::name(new), errors))?;
-        Ok(Lease { allocator: self, allocation: Some(allocation) })
+        Ok(Lease { allocator: self, allocation: Some(allocation), asked, claimed: Vec::new() })
     }
 }

@@ -3,12 +3,12 @@
 
 #[path = "api/access.rs"]
 mod access;
-#[path = "api/admission.rs"]
-mod admission;
 #[path = "api/deletion.rs"]
 mod deletion;
 #[path = "api/harness.rs"]
 mod harness;
+#[path = "api/hostile.rs"]
+mod hostile;
 #[path = "api/kinds.rs"]
 mod kinds;
 #[path = "api/lists.rs"]

@@ -8,6 +8,3 @@ pub mod schedule;
 mod policies;
 mod spec;
 mod status;
-
-#[cfg(test)]
-mod tests;

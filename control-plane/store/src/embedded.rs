@@ -11,6 +11,7 @@ mod follow;
 mod index;
 mod record;
 mod recover;
+mod restore;
 mod ring;
 mod sys;
 mod writer;
@@ -36,6 +37,7 @@ use tokio::{
 };
 
 pub use file::Usage;
+pub use restore::restore;
 
 use crate::{Entry, Error, EventStream, List, ListOptions, Op, Outcome, Result, Revision, Store, Txn};
 use file::{Files, io_error};
@@ -63,6 +65,9 @@ impl Default for Options {
         Self { segment_bytes: 16 << 20, history_age: Duration::from_secs(300), history_bytes: 128 << 20, sync: true }
     }
 }
+
+/// How often the files are listed again because compaction changed them meanwhile.
+const LOOKS_MAX: usize = 10;
 
 /// See the module.
 pub struct Embedded {
@@ -104,6 +109,13 @@ pub async fn open_with(dir: impl AsRef<Path>, options: Options) -> Result<Embedd
     let mut tasks = JoinSet::new();
     tasks.spawn(compact::run(shared.clone()));
     Ok(Embedded { shared, requests: Some(requests), writer: Some(writer), _tasks: tasks })
+}
+
+/// The store in `dir` as it is at this moment, for reading; a server may have it open. Writes fail.
+pub async fn look(dir: impl AsRef<Path>) -> Result<Embedded> {
+    let dir = dir.as_ref().to_owned();
+    let shared = spawn_blocking(move || Shared::look(dir)).await.map_err(|_| Error::Closed)??;
+    Ok(Embedded { shared: Arc::new(shared), requests: None, writer: None, _tasks: JoinSet::new() })
 }
 
 impl Embedded {
@@ -181,17 +193,25 @@ impl Store for Embedded {
 impl Shared {
     fn open(dir: PathBuf, options: Options) -> Result<Self> {
         std::fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
-        let lock_path = dir.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(io_error("open", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Locked { path: dir }),
-            Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock_path)(error)),
-        }
+        let lock = lock(&dir)?;
         let (index, files) = recover::recover(&dir)?;
+        Ok(Self::new(dir, options, index, files, lock))
+    }
+
+    fn look(dir: PathBuf) -> Result<Self> {
+        // Compaction takes seconds between two rewrites; a few attempts meet none.
+        for _ in 0..LOOKS_MAX {
+            if let Some((index, files)) = recover::look(&dir)? {
+                let unlocked = File::open(&dir).map_err(io_error("open", &dir))?;
+                return Ok(Self::new(dir, Options::default(), index, files, unlocked));
+            }
+        }
+        Err(Error::Locked { path: dir })
+    }
+
+    fn new(dir: PathBuf, options: Options, index: Index, files: Files, lock: File) -> Self {
         let revision = index.revision;
-        Ok(Self {
+        Self {
             dir,
             options,
             index: RwLock::new(index),
@@ -201,7 +221,7 @@ impl Shared {
             closing: AtomicBool::new(false),
             compacting: Mutex::new(()),
             lock,
-        })
+        }
     }
 
     fn list(&self, prefix: &str, options: &ListOptions) -> Result<List> {
@@ -250,5 +270,16 @@ impl Shared {
         let location = version.location.ok_or(Error::Closed)?;
         let file = self.files.read().open.get(&location.file).cloned().ok_or(Error::Closed)?;
         file.read(location.offset, location.length as usize)
+    }
+}
+
+/// Keeps other processes out of the store in `dir`.
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join("lock");
+    let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("open", &path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
     }
 }

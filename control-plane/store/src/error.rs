@@ -35,6 +35,9 @@ pub enum Error {
     #[error("{path} is in use by another process")]
     Locked { path: PathBuf },
 
+    #[error("{place} holds objects already")]
+    NotEmpty { place: String },
+
     #[error("value of {key} has {size} bytes; the limit is {limit}")]
     TooLarge { key: String, size: usize, limit: usize },
 

@@ -6,3 +6,4 @@ mod kubectl;
 mod lifecycle;
 mod network;
 mod node;
+mod servers;

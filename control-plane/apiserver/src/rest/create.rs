@@ -64,7 +64,7 @@ pub async fn create_object(call: &Call, mut value: Value, options: &WriteOptions
 
 async fn store_new(call: &Call, value: &mut Value, options: &WriteOptions) -> Result<(), Status> {
     let resource = &call.resource;
-    let lease = call.app.services.for_create(resource, value, options.dry_run)?;
+    let lease = call.app.services.for_create(resource, value)?;
     if !call.is_apply() {
         let manager = managed::manager(call, &options.field_manager);
         object::metadata_mut(value).remove("managedFields");
@@ -84,12 +84,15 @@ async fn store_new(call: &Call, value: &mut Value, options: &WriteOptions) -> Re
             None => Ok(()),
         };
     }
+    let store = &*call.app.store;
+    let mut lease = lease.claim(store, resource, value, None).await?;
     match store::put(&call.app, &key, Expect::Absent, value).await? {
         Written::At(_) => {
-            lease.keep();
+            lease.keep(store, value).await;
             Ok(())
         }
         Written::Conflict(entry) => {
+            lease.abandon(store, value).await;
             let mut status = Status::already_exists(&resource.gr, object::name(value));
             let existing = entry.as_ref().and_then(|entry| store::from_entry(entry).ok());
             if existing.is_some_and(|existing| object::deletion_timestamp(&existing).is_some()) {

@@ -81,7 +81,7 @@ pub async fn delete_object(call: &Call, options: &DeleteOptions) -> Result<Delet
                 let mut value = existing.value;
                 if let Written::At(revision) = written {
                     object::set_resource_version(&mut value, &revision.to_string());
-                    call.app.services.release(&call.resource, &value);
+                    call.app.services.release(&*call.app.store, &call.resource, &value).await;
                 }
                 (written, Deleted::Gone(value))
             }

@@ -225,11 +225,13 @@ async fn commit(
         new.clone_from(&existing.value);
         return Ok(Commit::Done);
     }
+    let store = &*call.app.store;
+    let mut lease = lease.claim(store, resource, new, Some(&existing.value)).await?;
     let written = if last_finalizer {
         let written = store::remove(&call.app, &key, existing.revision).await?;
         if let Written::At(revision) = written {
             object::set_resource_version(new, &revision.to_string());
-            call.app.services.release(resource, new);
+            call.app.services.release(&*call.app.store, resource, new).await;
         }
         written
     } else {
@@ -237,11 +239,12 @@ async fn commit(
     };
     match written {
         Written::At(_) => {
-            lease.keep();
+            lease.keep(store, new).await;
             Ok(Commit::Done)
         }
-        Written::Conflict(None) => Ok(Commit::Gone),
-        Written::Conflict(Some(entry)) => {
+        Written::Conflict(entry) => {
+            lease.abandon(store, new).await;
+            let Some(entry) = entry else { return Ok(Commit::Gone) };
             Ok(Commit::Raced(Existing { value: store::from_entry(&entry)?, revision: entry.mod_revision }))
         }
     }

@@ -11,7 +11,9 @@ use hyper_util::rt::TokioIo;
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use xebec_apiserver::{Config, Pki, Server, UserInfo};
 
 /// A server with a store of its own, which goes with it.
@@ -38,10 +40,34 @@ impl Cluster {
 
     async fn in_dir(dir: tempfile::TempDir) -> Self {
         let pki = Arc::new(Pki::load_or_create(dir.path().join("pki"), &[]).unwrap());
+        let store = Arc::new(open_store(&dir.path().join("store")).await);
+        Self::over(store, pki, dir, |_| {}).await
+    }
+
+    /// With options of its own.
+    pub async fn with(configure: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Arc::new(Pki::load_or_create(dir.path().join("pki"), &[]).unwrap());
+        let store = Arc::new(open_store(&dir.path().join("store")).await);
+        Self::over(store, pki, dir, configure).await
+    }
+
+    /// Another server on the same store, with the same certificates.
+    pub async fn beside(&self, configure: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::over(self.store.clone(), self.pki.clone(), dir, configure).await
+    }
+
+    async fn over(
+        store: Arc<dyn xebec_store::Store>,
+        pki: Arc<Pki>,
+        dir: tempfile::TempDir,
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let store: Arc<dyn xebec_store::Store> = Arc::new(open_store(&dir.path().join("store")).await);
         let mut config = Config::new(pki.clone(), vec![listener]);
         config.bootstrap_token = Some("abcdef.0123456789abcdef".into());
+        configure(&mut config);
         let server = Server::start(config, store.clone()).await.unwrap();
         tokio::time::timeout(Duration::from_secs(20), server.ready()).await.unwrap();
         let cluster = Self { server, pki, store, dir };
@@ -63,6 +89,19 @@ impl Cluster {
 
     /// A new connection with a client certificate, or without one.
     pub async fn connect(&self, user: Option<(&str, &[&str])>) -> SendRequest<Full<Bytes>> {
+        let tls = self.tls(user).await;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    /// A connection on which the caller speaks; an administrator's with a name.
+    pub async fn raw(&self, name: Option<&str>) -> TlsStream<TcpStream> {
+        let groups: &[&str] = &["system:masters"];
+        self.tls(name.map(|name| (name, groups))).await
+    }
+
+    async fn tls(&self, user: Option<(&str, &[&str])>) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         roots.add(self.pki.ca_der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -77,12 +116,9 @@ impl Cluster {
                 builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::new(key))))
             }
         };
-        let tcp = tokio::net::TcpStream::connect(self.server.addresses()[0]).await.unwrap();
+        let tcp = TcpStream::connect(self.server.addresses()[0]).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
-        tokio::spawn(connection);
-        sender
+        TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
     }
 
     /// Sends a request as an administrator and leaves the body to the caller.

@@ -66,3 +66,36 @@ async fn a_restarted_server_knows_what_is_taken() {
     let same = json!({ "clusterIP": made["spec"]["clusterIP"] });
     cluster.post(SERVICES, &service("b", same)).await.refused(422, "Invalid", "provided IP is already allocated");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_on_one_store_never_hand_out_a_number_twice() {
+    let few = |config: &mut xebec_apiserver::Config| config.service_cluster_ip_range = "10.96.0.0/26".parse().unwrap();
+    let first = Cluster::with(few).await;
+    let second = first.beside(few).await;
+    // 62 addresses, of which `kubernetes` has one: the last ones are found by both servers at the same moment.
+    let make = async |cluster: &Cluster, name: String| {
+        let service = service(&name, json!({ "type": "NodePort" }));
+        cluster.as_local(xebec_apiserver::UserInfo::loopback(), "POST", SERVICES, &service).await
+    };
+    let make = &make;
+    let requests = (0..60).map(|i| make(if i % 2 == 0 { &first } else { &second }, format!("a{i}")));
+    let made = futures::future::join_all(requests).await;
+    let made: Vec<Value> = made.into_iter().map(|answer| answer.expect(201)).collect();
+    let distinct = |path: &str| {
+        let values: std::collections::BTreeSet<_> = made.iter().map(|s| s.pointer(path).unwrap().to_string()).collect();
+        assert_eq!(values.len(), made.len(), "{path}");
+    };
+    distinct("/spec/clusterIP");
+    distinct("/spec/ports/0/nodePort");
+    // What one server gave away the other refuses, and what one gets back the other may give.
+    let taken = json!({ "clusterIP": made[0]["spec"]["clusterIP"] });
+    let refused = second.post(SERVICES, &service("c", taken.clone())).await;
+    refused.refused(422, "Invalid", "provided IP is already allocated");
+    first.delete(&format!("{SERVICES}/a0"), &Value::Null).await.expect(200);
+    let freed = async {
+        while second.post(SERVICES, &service("c", taken.clone())).await.code != 201 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), freed).await.expect("the other server hears of it");
+}

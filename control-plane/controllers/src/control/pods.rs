@@ -18,9 +18,6 @@ pub(crate) const BY_CONTROLLER: &str = "controller";
 
 /// A kind that makes pods.
 pub(crate) trait Owner: Object + Resource {
-    /// What its pods carry until they are accounted for.
-    const FINALIZER: Option<&'static str> = None;
-
     /// Whether the pod falls under this owner's selector.
     fn selects(&self, pod: &Pod) -> bool;
 
@@ -107,11 +104,11 @@ impl<O: Owner> Pods<O> {
                         None => *may_adopt.insert(still_there(&self.client, owner).await?),
                     };
                     if may {
-                        control::adopt_with(&self.client, &*pod, owner, O::FINALIZER).await?;
+                        control::adopt(&self.client, &*pod, owner).await?;
                         own.push(pod);
                     }
                 }
-                Claim::Release => control::release_with(&self.client, &*pod, uid, O::FINALIZER).await?,
+                Claim::Release => control::release(&self.client, &*pod, uid).await?,
                 Claim::Adopt | Claim::Ignore => {}
             }
         }

@@ -1,5 +1,3 @@
-mod storage;
-
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use xebec_machinery::GroupResource;

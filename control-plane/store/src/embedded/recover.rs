@@ -53,9 +53,61 @@ pub fn recover(dir: &Path) -> Result<(Index, Files)> {
     Ok((index, files))
 }
 
+/// Loads what `dir` holds and changes nothing; another process may be writing. `None` if compaction replaced files meanwhile.
+pub fn look(dir: &Path) -> Result<Option<(Index, Files)>> {
+    let found = scan(dir)?;
+    let base = found.bases.last().cloned();
+    let start = base.as_ref().map_or(FIRST, |(revision, _)| *revision);
+    let mut index = Index::new(start, start);
+    let mut files = Files::default();
+    let live = found.segments.into_iter().filter(|(first, _)| *first > start);
+    // Every file is opened before one is read: what is unlinked from then on stays readable.
+    let mut opened = Vec::new();
+    for (first, path) in base.into_iter().chain(live) {
+        match LogFile::open(files.next_id(), path, false) {
+            Ok(file) => opened.push((first, Arc::new(file))),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    let last = opened.len().saturating_sub(1);
+    for (at, (first, file)) in opened.into_iter().enumerate() {
+        let is_base = first == start;
+        if !is_base && first.0 != index.revision.0 + 1 {
+            return Ok(None);
+        }
+        load(&file, if at == last && !is_base { Tail::Growing } else { Tail::Damaged }, &mut index)?;
+        files.add(file);
+        index.revision = index.revision.max(start);
+    }
+    Ok(Some((index, files)))
+}
+
+/// Whether `dir` holds a store.
+pub fn exists(dir: &Path) -> Result<bool> {
+    if !dir.exists() {
+        return Ok(false);
+    }
+    let found = scan(dir)?;
+    Ok(!found.bases.is_empty() || !found.segments.is_empty())
+}
+
+/// Removes the store in `dir`.
+pub fn remove(dir: &Path) -> Result<()> {
+    let found = scan(dir)?;
+    // A base without the segments after it would be an older state: they go first, the newest before the others.
+    let segments = found.segments.into_iter().rev().chain(found.bases).map(|(_, path)| path);
+    for path in segments.chain(found.partial) {
+        std::fs::remove_file(&path).map_err(io_error("remove", &path))?;
+    }
+    sync_dir(dir)
+}
+
 /// What it means that a file does not end with a complete batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tail {
+    /// Another process is writing it.
+    Growing,
     /// The last write was interrupted; nobody was told that it succeeded.
     MayBeTorn,
     Damaged,
@@ -94,6 +146,9 @@ fn load(log: &LogFile, tail: Tail, index: &mut Index) -> Result<()> {
     let mut at = 0;
     while at < size {
         let Some(payload) = read_batch(&mut reader, size - at, &log.path)? else {
+            if tail == Tail::Growing {
+                break;
+            }
             drop(reader);
             truncate(log, at, size, tail)?;
             break;

@@ -24,6 +24,30 @@ pub struct Allocation {
     freed: Held,
 }
 
+/// An address or a port of the cluster that one Service has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Number {
+    Ip(Ipv4Addr),
+    Port(i64),
+}
+
+/// What a stored Service has.
+pub fn numbers(service: &Value) -> Vec<Number> {
+    Held::by(service).numbers().collect()
+}
+
+impl Allocation {
+    /// What the write is the first to have.
+    pub fn taken(&self) -> impl Iterator<Item = Number> + '_ {
+        self.taken.numbers()
+    }
+
+    /// What the write gives up.
+    pub fn freed(&self) -> impl Iterator<Item = Number> + '_ {
+        self.freed.numbers()
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 struct Held {
     ips: Vec<Ipv4Addr>,
@@ -46,6 +70,22 @@ impl Allocators {
             }
         }
         problems
+    }
+
+    /// Another server has it; a number outside of the ranges is nobody's.
+    pub fn mark(&mut self, number: Number) {
+        let _taken_already = match number {
+            Number::Ip(ip) => self.cluster_ips.allocate(ip),
+            Number::Port(port) => self.node_ports.allocate(port),
+        };
+    }
+
+    /// Nobody has it any more.
+    pub fn unmark(&mut self, number: Number) {
+        match number {
+            Number::Ip(ip) => self.cluster_ips.release(ip),
+            Number::Port(port) => self.node_ports.release(port),
+        }
     }
 
     /// Frees what a deleted service had.
@@ -182,6 +222,10 @@ impl Allocators {
 }
 
 impl Held {
+    fn numbers(&self) -> impl Iterator<Item = Number> + '_ {
+        self.ips.iter().copied().map(Number::Ip).chain(self.ports.iter().copied().map(Number::Port))
+    }
+
     fn by(service: &Value) -> Self {
         let ips = strings(service, "spec.clusterIPs").filter_map(|ip| ip.parse().ok()).collect();
         let mut ports: Vec<i64> = items(service, "spec.ports").iter().filter_map(node_port).collect();

@@ -1,0 +1,107 @@
+//! Keeps what this server holds for taken, and the claims in the store, in step with the Services.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use xebec_machinery::object;
+use xebec_registry::network::service::allocation::{Number, numbers};
+use xebec_store::cache::{At, Filter, Kind, Query, Start};
+use xebec_store::{Result, chain};
+
+use super::claim::{self, ADDRESSES, Claimed, PORTS};
+use crate::app::App;
+
+/// As upstream's repair controllers of addresses and ports.
+const INTERVAL: Duration = Duration::from_secs(180);
+/// A claim without a Service is an orphan when no request can be about to write the Service any more.
+const ORPHAN_AGE: Duration = Duration::from_secs(90);
+const RETRY: Duration = Duration::from_secs(1);
+const SERVICES: &str = "core/services";
+
+/// Marks what other servers claim, and frees what they give back, until the server stops.
+pub async fn follow(app: Arc<App>, resource: &'static str) {
+    while !app.stop.is_cancelled() {
+        tokio::select! {
+            () = app.stop.cancelled() => return,
+            ended = follow_once(&app, resource) => {
+                if let Err(error) = ended {
+                    tracing::debug!(resource, error = chain(&error), "follow what services hold");
+                }
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn follow_once(app: &App, resource: &'static str) -> Result<()> {
+    let mut watcher = app.cache.watch(resource, None, Filter::all(), Start::Snapshot)?;
+    for object in watcher.take_snapshot().into_iter().flat_map(|snapshot| snapshot.objects) {
+        claim::number(resource, object.name()).into_iter().for_each(|number| app.services.mark(number));
+    }
+    loop {
+        let event = watcher.next().await?;
+        let Some(number) = claim::number(resource, event.object.name()) else { continue };
+        match event.kind {
+            // It may have been taken again since; then its claim is refused, and marks it.
+            Kind::Deleted => app.services.free(number),
+            _ => app.services.mark(number),
+        }
+    }
+}
+
+/// Repairs at start and then now and again: after a server died half way, or an administrator restored a part.
+pub async fn run(app: Arc<App>) {
+    loop {
+        if let Err(error) = repair(&app).await {
+            tracing::warn!(error = chain(&error), "repair what services hold");
+        }
+        tokio::select! {
+            () = app.stop.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+/// Every Service has its claims, every old claim has its Service.
+async fn repair(app: &App) -> Result<()> {
+    let mut held: HashSet<(String, String, Number)> = HashSet::new();
+    for service in list(app, SERVICES).await? {
+        for number in numbers(&service) {
+            let owner = (object::namespace(&service), object::name(&service));
+            held.insert((owner.0.to_owned(), owner.1.to_owned(), number));
+            if claim::take(&*app.store, number, &service).await? == Claimed::Taken {
+                tracing::warn!(namespace = owner.0, service = owner.1, ?number, "another service holds its number");
+            }
+        }
+    }
+    let oldest = app.now() - ORPHAN_AGE;
+    for resource in [ADDRESSES, PORTS] {
+        for claim in list(app, resource).await?.into_iter().filter(claim::is_ours) {
+            let Some(number) = claim::number(resource, object::name(&claim)) else { continue };
+            let (namespace, name) = claim::owner(&claim);
+            let created = object::creation_timestamp(&claim).and_then(xebec_machinery::time::parse);
+            let is_old = created.is_none_or(|at| time::OffsetDateTime::from(at) < oldest);
+            if !is_old || held.contains(&(namespace.to_owned(), name.to_owned(), number)) {
+                continue;
+            }
+            // A Service of this name may have come since: it would have taken the old claim for its own.
+            let key = xebec_store::cache::key(SERVICES, Some(namespace), name);
+            let service = app.store.get(&key).await?.map(|entry| serde_json::from_slice(&entry.value));
+            if service.is_some_and(|service| service.is_ok_and(|s| numbers(&s).contains(&number))) {
+                continue;
+            }
+            tracing::info!(namespace, service = name, ?number, "a service that is gone gives back what it held");
+            let owner = serde_json::json!({"metadata": {"namespace": namespace, "name": name}});
+            claim::give_back(&*app.store, number, &owner).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn list(app: &App, resource: &str) -> Result<Vec<Value>> {
+    let query = Query { resource, filter: Filter::all(), at: At::Consistent, ..Query::default() };
+    let objects = app.cache.list(&query).await?.objects;
+    Ok(objects.iter().map(|object| serde_json::from_slice(object.as_slice()).unwrap_or_default()).collect())
+}
