@@ -59,6 +59,16 @@ pub trait Reader: Send + Sync {
 
     /// Every object in a namespace; of all namespaces if it is empty.
     async fn list(&self, group: &str, resource: &str, namespace: &str) -> Result<Vec<Value>, Status>;
+
+    /// Stores `object`, of which a plugin changed the status, unless another writer was faster.
+    async fn put_status(&self, group: &str, resource: &str, object: &Value) -> Result<Replaced, Status>;
+}
+
+/// What became of a status that a plugin wrote.
+pub enum Replaced {
+    Done,
+    /// The object had changed, to this; or it is gone.
+    Changed(Option<Value>),
 }
 
 /// One admission plugin, named as upstream's.
@@ -82,10 +92,71 @@ pub trait Plugin: Send + Sync + 'static {
 #[derive(Default)]
 pub struct Chain(Vec<Box<dyn Plugin>>);
 
+/// Plugins of upstream's that are not built in: those that are off by default there, and those that come with webhooks and policies.
+const NOT_BUILT_IN: [&str; 23] = [
+    "AlwaysAdmit",
+    "AlwaysDeny",
+    "AlwaysPullImages",
+    "ClusterTrustBundleAttest",
+    "DenyServiceExternalIPs",
+    "EventRateLimit",
+    "ExtendedResourceToleration",
+    "ImagePolicyWebhook",
+    "LimitPodHardAntiAffinityTopology",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "NamespaceAutoProvision",
+    "NamespaceExists",
+    "NodeDeclaredFeatureValidator",
+    "OwnerReferencesPermissionEnforcement",
+    "PodNodeSelector",
+    "PodSecurity",
+    "PodTolerationRestriction",
+    "PodTopologyLabels",
+    "PersistentVolumeLabel",
+    "SecurityContextDeny",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
+];
+/// Checked where the subresource is served.
+const ELSEWHERE: [&str; 2] = ["CertificateApproval", "CertificateSigning"];
+
+/// A list of plugins that cannot be had.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    #[error("{flag} plugin {name:?} is unknown")]
+    Unknown { flag: &'static str, name: String },
+    #[error("enable-admission-plugins plugin {0:?} is not built in")]
+    NotBuiltIn(String),
+    #[error("enable-admission-plugins and disable-admission-plugins overlap: {0}")]
+    Overlap(String),
+    #[error("admission plugin {0:?} cannot be disabled")]
+    Needed(String),
+}
+
 impl Chain {
-    /// `enabled` adds to the plugins that are on by default, `disabled` takes away.
-    pub fn new(plugins: Vec<Box<dyn Plugin>>, disabled: &[String]) -> Self {
-        Self(plugins.into_iter().filter(|p| !disabled.iter().any(|d| d == p.name())).collect())
+    /// `enabled` adds to the plugins that are on by default, which are all that are built in; `disabled` takes away.
+    ///
+    /// # Errors
+    /// A name that is not known, not built in, or in both lists.
+    pub fn new(plugins: Vec<Box<dyn Plugin>>, enabled: &[String], disabled: &[String]) -> Result<Self, ChainError> {
+        let built_in = |name: &str| plugins.iter().any(|plugin| plugin.name() == name) || ELSEWHERE.contains(&name);
+        let known = |name: &str| built_in(name) || NOT_BUILT_IN.contains(&name);
+        for (flag, names) in [("enable-admission-plugins", enabled), ("disable-admission-plugins", disabled)] {
+            if let Some(name) = names.iter().find(|name| !known(name)) {
+                return Err(ChainError::Unknown { flag, name: name.clone() });
+            }
+        }
+        if let Some(name) = enabled.iter().find(|name| disabled.contains(name)) {
+            return Err(ChainError::Overlap(name.clone()));
+        }
+        if let Some(name) = enabled.iter().find(|name| !built_in(name)) {
+            return Err(ChainError::NotBuiltIn(name.clone()));
+        }
+        if let Some(name) = disabled.iter().find(|name| ELSEWHERE.contains(&name.as_str())) {
+            return Err(ChainError::Needed(name.clone()));
+        }
+        Ok(Self(plugins.into_iter().filter(|p| !disabled.iter().any(|d| d == p.name())).collect()))
     }
 
     pub async fn admit(&self, attributes: &mut Attributes<'_>, reader: &dyn Reader) -> Result<(), Status> {
@@ -108,21 +179,40 @@ impl Chain {
     }
 }
 
+mod certificate_subject_restriction;
+mod default_class;
 mod default_toleration_seconds;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod persistent_volume_claim_resize;
 mod priority;
+mod resource_quota;
+mod runtime_class;
 mod service_account;
+mod storage_object_in_use_protection;
 mod taint_nodes_by_condition;
 
 /// Every plugin, in upstream's order (`AllOrderedPlugins`).
 pub fn plugins() -> Vec<Box<dyn Plugin>> {
     vec![
         Box::new(namespace_lifecycle::NamespaceLifecycle),
+        Box::new(limit_ranger::LimitRanger),
         Box::new(service_account::ServiceAccount),
         Box::new(node_restriction::NodeRestriction),
         Box::new(taint_nodes_by_condition::TaintNodesByCondition),
         Box::new(priority::Priority),
         Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+        Box::new(default_class::DefaultStorageClass),
+        Box::new(storage_object_in_use_protection::StorageObjectInUseProtection),
+        Box::new(persistent_volume_claim_resize::PersistentVolumeClaimResize),
+        Box::new(runtime_class::RuntimeClass),
+        Box::new(certificate_subject_restriction::CertificateSubjectRestriction),
+        Box::new(default_class::DefaultIngressClass),
+        // Last: what is refused above costs nothing.
+        Box::<resource_quota::ResourceQuota>::default(),
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,10 +7,10 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use xebec_machinery::Status;
-use xebec_store::Store;
 use xebec_store::cache::{At, Cache, Filter, Object, Query};
+use xebec_store::{Expect, Revision, Store};
 
-use crate::admission::{Chain, Reader};
+use crate::admission::{Chain, Reader, Replaced};
 use crate::authn::Authenticators;
 use crate::authz::Authorizer;
 use crate::config::Config;
@@ -93,6 +93,20 @@ impl Reader for App {
         };
         let snapshot = self.cache.list(&query).await.map_err(store_error)?;
         snapshot.objects.iter().map(|object| parse(object)).collect()
+    }
+
+    async fn put_status(&self, group: &str, resource: &str, object: &Value) -> Result<Replaced, Status> {
+        use crate::rest::store;
+        use xebec_machinery::object as meta;
+        let Some(resource) = self.kinds.find(group, resource) else { return Ok(Replaced::Changed(None)) };
+        let key = resource.key(meta::namespace(object), meta::name(object));
+        let revision = meta::resource_version(object).parse().map(Revision);
+        let revision = revision.map_err(|_| Status::internal("an object from the cache has a revision"))?;
+        match store::put(self, &key, Expect::Revision(revision), &mut object.clone()).await? {
+            store::Written::At(_) => Ok(Replaced::Done),
+            store::Written::Conflict(None) => Ok(Replaced::Changed(None)),
+            store::Written::Conflict(Some(entry)) => Ok(Replaced::Changed(Some(store::from_entry(&entry)?))),
+        }
     }
 }
 

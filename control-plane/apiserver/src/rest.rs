@@ -13,7 +13,7 @@ mod meta;
 mod patch;
 mod review;
 mod scale;
-mod store;
+pub(crate) mod store;
 mod subresource;
 mod table;
 mod token;

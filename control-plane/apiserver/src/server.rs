@@ -33,6 +33,8 @@ pub enum StartError {
     Cache(#[source] xebec_store::Error),
     #[error("set up authentication")]
     Authn(#[from] AuthnError),
+    #[error("set up admission")]
+    Admission(#[from] admission::ChainError),
     #[error("set up TLS")]
     Tls(#[source] rustls::Error),
     #[error("issue certificates")]
@@ -68,7 +70,11 @@ impl Server {
         let tls = connection::tls(&config, client_certs.clone()).map_err(StartError::Tls)?;
         let app = Arc::new(App {
             authn: Authenticators::new(&config)?,
-            admission: Chain::new(admission::plugins(), &config.disable_admission_plugins),
+            admission: Chain::new(
+                admission::plugins(),
+                &config.enable_admission_plugins,
+                &config.disable_admission_plugins,
+            )?,
             flow: FlowControl::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
             metrics: Metrics::new()?,
             stop: CancellationToken::new(),

@@ -3,6 +3,8 @@
 
 #[path = "api/access.rs"]
 mod access;
+#[path = "api/admission.rs"]
+mod admission;
 #[path = "api/deletion.rs"]
 mod deletion;
 #[path = "api/harness.rs"]

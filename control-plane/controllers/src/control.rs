@@ -8,6 +8,7 @@ pub(crate) use pods::Resource;
 pub(crate) use reconcile::{Reconcile, after, run};
 
 use futures::StreamExt;
+use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -77,38 +78,62 @@ pub(crate) fn claim(meta: &ObjectMeta, owner: &ObjectMeta, selected: bool) -> Cl
     }
 }
 
-/// Writes the owner references of an object, unless it changed since it was read.
-pub(crate) async fn write_owners<K: Resource>(
-    client: &Client,
-    object: &K,
-    owners: Vec<OwnerReference>,
-) -> Result<(), Error> {
-    let meta = object.meta();
-    let patch = serde_json::json!({"metadata": {
-        "uid": meta.uid,
-        "resourceVersion": meta.resource_version,
-        "ownerReferences": owners,
-    }});
-    let api: Api<K> = Api::namespaced(client.clone(), object::namespace(meta));
-    api.patch(object::name(meta), &PatchParams::default(), &Patch::Merge(patch)).await?;
-    Ok(())
+pub(crate) async fn adopt<K: Resource, O: Resource>(client: &Client, object: &K, owner: &O) -> Result<(), Error> {
+    adopt_with(client, object, owner, None).await
 }
 
-pub(crate) async fn adopt<K: Resource, O: Resource>(client: &Client, object: &K, owner: &O) -> Result<(), Error> {
+/// Adopts an object and gives it a finalizer.
+pub(crate) async fn adopt_with<K: Resource, O: Resource>(
+    client: &Client,
+    object: &K,
+    owner: &O,
+    finalizer: Option<&str>,
+) -> Result<(), Error> {
     let mut owners = object.meta().owner_references.clone().unwrap_or_default();
     owners.retain(|o| o.uid != object::uid(owner.meta()));
     owners.push(controller_ref(owner));
-    write_owners(client, object, owners).await
+    let mut change = json!({"ownerReferences": owners});
+    if let Some(finalizer) = finalizer.filter(|f| !object::has_finalizer(object.meta(), f)) {
+        let known = object.meta().finalizers.iter().flatten().map(String::as_str);
+        change["finalizers"] = known.chain([finalizer]).collect();
+    }
+    write_ownership(client, object, change).await
 }
 
 pub(crate) async fn release<K: Resource>(client: &Client, object: &K, owner_uid: &str) -> Result<(), Error> {
+    release_with(client, object, owner_uid, None).await
+}
+
+/// Lets an object go, and takes its owner's finalizer off.
+pub(crate) async fn release_with<K: Resource>(
+    client: &Client,
+    object: &K,
+    owner_uid: &str,
+    finalizer: Option<&str>,
+) -> Result<(), Error> {
     let mut owners = object.meta().owner_references.clone().unwrap_or_default();
     owners.retain(|o| o.uid != owner_uid);
-    match write_owners(client, object, owners).await {
+    let mut change = json!({"ownerReferences": owners});
+    if let Some(finalizer) = finalizer {
+        let kept = object.meta().finalizers.iter().flatten().filter(|f| *f != finalizer);
+        change["finalizers"] = kept.map(String::as_str).collect();
+    }
+    match write_ownership(client, object, change).await {
         // Gone, or changed: the next event brings the truth.
         Err(error) if xebec_client::is_not_found(&error) => Ok(()),
         other => other,
     }
+}
+
+/// Writes owners and finalizers of an object, unless it changed since it was read.
+async fn write_ownership<K: Resource>(client: &Client, object: &K, mut change: Value) -> Result<(), Error> {
+    let meta = object.meta();
+    change["uid"] = json!(meta.uid);
+    change["resourceVersion"] = json!(meta.resource_version);
+    let api: Api<K> = Api::namespaced(client.clone(), object::namespace(meta));
+    let patch = Patch::Merge(json!({"metadata": change}));
+    api.patch(object::name(meta), &PatchParams::default(), &patch).await?;
+    Ok(())
 }
 
 /// Writes the status that `object` carries, unless the object changed since it was read or is gone.

@@ -7,24 +7,29 @@ pub mod certificates;
 pub mod cluster_dns;
 pub mod clusterrole_aggregation;
 mod control;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 mod discovery;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod endpointslicemirroring;
 pub mod garbagecollector;
 mod history;
+pub mod job;
 pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
 pub mod podgc;
 pub mod replicaset;
+pub mod resourcequota;
 pub mod root_ca_cert_publisher;
 pub mod serviceaccount;
 pub mod statefulset;
 pub mod tainteviction;
 pub mod tokencleaner;
+pub mod ttlafterfinished;
 
 use ipnet::Ipv4Net;
 use std::future::Future;
@@ -150,6 +155,11 @@ const ALL: &[Row] = controllers! {
     "replicationcontroller" as "replication-controller" => replicaset::run_replication,
     "statefulset" as "statefulset-controller" => statefulset::run,
     "daemonset" as "daemon-set-controller" => daemonset::run,
+    "job" as "job-controller" => job::run,
+    "cronjob" as "cronjob-controller" => cronjob::run,
+    "ttl-after-finished" as "ttl-after-finished-controller" => ttlafterfinished::run,
+    "disruption" as "disruption-controller" => disruption::run,
+    "resourcequota" as "resourcequota-controller" => resourcequota::run,
     "endpointslice" as "endpointslice-controller" => endpointslice::run,
     "endpointslicemirroring" as "endpointslicemirroring-controller" => endpointslicemirroring::run,
     "endpoints" as "endpoint-controller" => endpoints::run,

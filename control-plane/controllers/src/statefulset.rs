@@ -21,7 +21,7 @@ use xebec_client::{
 };
 use xebec_types::apps::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use xebec_types::core::{PersistentVolumeClaim, Pod};
-use xebec_types::{label, object, time};
+use xebec_types::{OwnerReference, label, object, time};
 
 /// Pod events within this time make one sync.
 const GATHER: Duration = Duration::from_millis(5);
@@ -138,10 +138,7 @@ impl Controller {
             Action::Create { pod, claims } => self.create(set, &pod, &claims).await,
             Action::CreateClaims { pod, claims } => self.create_claims(set, &pod, &claims).await,
             Action::Identify { pod, ordinal } => self.identify(set, &pod, ordinal).await,
-            Action::Own { claim, owners } => match control::write_owners(&self.pods.client, &*claim, owners).await {
-                Err(error) if is_not_found(&error) => Ok(()),
-                result => result,
-            },
+            Action::Own { claim, owners } => self.own(&claim, owners).await,
             Action::Delete { pod } => {
                 let name = object::name(&pod.metadata);
                 match self.pods.api(set).delete(name, &pods::exactly(&pod.metadata)).await {
@@ -149,6 +146,18 @@ impl Controller {
                     result => self.tell("delete", set, &pod, result.map(|_| ())),
                 }
             }
+        }
+    }
+
+    async fn own(&self, claim: &PersistentVolumeClaim, owners: Vec<OwnerReference>) -> Result<(), Error> {
+        // The whole object: this account may update claims and not patch them.
+        let mut updated = claim.clone();
+        updated.metadata.owner_references = Some(owners);
+        let api =
+            Api::<PersistentVolumeClaim>::namespaced(self.pods.client.clone(), object::namespace(&claim.metadata));
+        match api.replace(object::name(&claim.metadata), &PostParams::default(), &updated).await {
+            Err(error) if !is_not_found(&error) => Err(error),
+            _ => Ok(()),
         }
     }
 

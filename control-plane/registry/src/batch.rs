@@ -8,3 +8,6 @@ pub mod schedule;
 mod policies;
 mod spec;
 mod status;
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,9 @@ pub(crate) const BY_CONTROLLER: &str = "controller";
 
 /// A kind that makes pods.
 pub(crate) trait Owner: Object + Resource {
+    /// What its pods carry until they are accounted for.
+    const FINALIZER: Option<&'static str> = None;
+
     /// Whether the pod falls under this owner's selector.
     fn selects(&self, pod: &Pod) -> bool;
 
@@ -104,11 +107,11 @@ impl<O: Owner> Pods<O> {
                         None => *may_adopt.insert(still_there(&self.client, owner).await?),
                     };
                     if may {
-                        control::adopt(&self.client, &*pod, owner).await?;
+                        control::adopt_with(&self.client, &*pod, owner, O::FINALIZER).await?;
                         own.push(pod);
                     }
                 }
-                Claim::Release => control::release(&self.client, &*pod, uid).await?,
+                Claim::Release => control::release_with(&self.client, &*pod, uid, O::FINALIZER).await?,
                 Claim::Adopt | Claim::Ignore => {}
             }
         }

@@ -1,9 +1,11 @@
 //! The controllers against the real API server, in one process, with nodes that are hollow.
 
+mod batch;
 mod client;
 mod denials;
 mod harness;
 mod node;
+mod policy;
 mod workload;
 
 use harness::Cluster;

@@ -1,8 +1,10 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use super::daemon_set::DaemonSet;
 use super::deployment::Deployment;
 use super::replica_set::ReplicaSet;
+use super::stateful_set::StatefulSet;
 use crate::scale;
 use crate::strategy::Strategy;
 use crate::value::{merge_patch, set};
@@ -147,4 +149,145 @@ fn the_scale_of_a_workload_is_read_and_written() {
         messages(scale::validate(&got)),
         ["spec.replicas: Invalid value: -1: must be greater than or equal to 0"]
     );
+}
+
+#[track_caller]
+fn check_of(strategy: &dyn Strategy, change: Value, expected: &[&str]) {
+    assert_eq!(messages(strategy.validate(&workload(strategy, &change))), expected);
+}
+
+#[test]
+fn the_least_daemon_set_gets_every_default() {
+    let mut set = workload(&DaemonSet, &json!({}));
+    let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}});
+    assert_eq!((&set["spec"]["updateStrategy"], &set["spec"]["revisionHistoryLimit"]), (&strategy, &json!(10)));
+    check_of(&DaemonSet, json!({}), &[]);
+    // The generation of the template is counted in an annotation.
+    DaemonSet.prepare_for_create(&context(), &mut set);
+    let generation = |set: &Value| set["metadata"]["annotations"]["deprecated.daemonset.template.generation"].clone();
+    assert_eq!(generation(&set), "1");
+    let mut new = set.clone();
+    crate::value::set(&mut new, "spec.template.metadata.annotations.a", "b");
+    crate::value::remove(&mut new, "metadata.annotations");
+    DaemonSet.prepare_for_update(&context(), &mut new, &set);
+    assert_eq!(generation(&new), "2");
+}
+
+#[test]
+fn a_daemon_set_surges_or_goes_without() {
+    let rolling = |rolling: Value| json!({"updateStrategy": {"rollingUpdate": rolling}});
+    let path = "spec.updateStrategy.rollingUpdate";
+    check_of(&DaemonSet, rolling(json!({"maxUnavailable": 0, "maxSurge": "10%"})), &[]);
+    check_of(
+        &DaemonSet,
+        rolling(json!({"maxUnavailable": 1, "maxSurge": 1})),
+        &[&format!("{path}.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero")],
+    );
+    check_of(
+        &DaemonSet,
+        rolling(json!({"maxUnavailable": 0})),
+        &[&format!("{path}.maxUnavailable: Required value: cannot be 0 when maxSurge is 0")],
+    );
+    check_of(
+        &DaemonSet,
+        rolling(json!({"maxUnavailable": "101%"})),
+        &[&format!("{path}.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%")],
+    );
+    check_of(&DaemonSet, json!({"updateStrategy": {"type": "OnDelete"}}), &[]);
+    check_of(
+        &DaemonSet,
+        json!({"updateStrategy": {"type": "Maybe"}}),
+        &[
+            "spec.updateStrategy: Unsupported value: {\"type\":\"Maybe\"}: supported values: \"RollingUpdate\", \"OnDelete\"",
+        ],
+    );
+    check_of(
+        &DaemonSet,
+        json!({"selector": {"matchLabels": Value::Null}}),
+        &["spec.selector: Invalid value: {}: empty selector is invalid for daemonset"],
+    );
+}
+
+#[test]
+fn the_least_stateful_set_gets_every_default() {
+    let claims = json!([{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]);
+    let set = workload(&StatefulSet, &json!({"volumeClaimTemplates": claims}));
+    let spec = &set["spec"];
+    assert_eq!((&spec["replicas"], &spec["podManagementPolicy"]), (&json!(1), &json!("OrderedReady")));
+    assert_eq!(spec["updateStrategy"], json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}));
+    assert_eq!(spec["persistentVolumeClaimRetentionPolicy"], json!({"whenDeleted": "Retain", "whenScaled": "Retain"}));
+    let claim = &spec["volumeClaimTemplates"][0];
+    assert_eq!((&claim["apiVersion"], &claim["kind"]), (&json!("v1"), &json!("PersistentVolumeClaim")));
+    assert_eq!((&claim["spec"]["volumeMode"], &claim["status"]), (&json!("Filesystem"), &json!({"phase": "Pending"})));
+    // A strategy that is named has a rolling update only if it says so.
+    let named = workload(&StatefulSet, &json!({"updateStrategy": {"type": "RollingUpdate"}}));
+    assert_eq!(named["spec"]["updateStrategy"], json!({"type": "RollingUpdate"}));
+}
+
+#[test]
+fn a_stateful_set_is_held_to_its_rules() {
+    check_of(&StatefulSet, json!({}), &[]);
+    check_of(
+        &StatefulSet,
+        json!({"podManagementPolicy": "Some", "ordinals": {"start": -1}, "replicas": -1}),
+        &[
+            "spec.podManagementPolicy: Invalid value: \"Some\": must be 'OrderedReady' or 'Parallel'",
+            "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+            "spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0",
+        ],
+    );
+    check_of(
+        &StatefulSet,
+        json!({"updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}}}),
+        &[
+            "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy 'RollingUpdate'",
+        ],
+    );
+    check_of(
+        &StatefulSet,
+        json!({"updateStrategy": {"rollingUpdate": {"partition": -1, "maxUnavailable": 0}}}),
+        &[
+            "spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0",
+            "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0",
+        ],
+    );
+    check_of(
+        &StatefulSet,
+        json!({"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Keep"}}),
+        &[
+            "spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: \"Keep\": supported values: \"Retain\", \"Delete\"",
+        ],
+    );
+    check_of(
+        &StatefulSet,
+        json!({"template": {"spec": {"restartPolicy": "Never", "activeDeadlineSeconds": 1}}}),
+        &[
+            "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
+            "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in StatefulSet is not Supported",
+        ],
+    );
+}
+
+#[test]
+fn what_a_stateful_set_made_stays() {
+    let old = workload(&StatefulSet, &json!({"serviceName": "s"}));
+    let change = json!({"replicas": 3, "minReadySeconds": 1, "revisionHistoryLimit": 1, "ordinals": {"start": 1}, "updateStrategy": {"rollingUpdate": {"partition": 1}}});
+    assert_eq!(
+        messages(StatefulSet.validate_update(&workload(&StatefulSet, &merged(&change, "s")), &old)),
+        [] as [&str; 0]
+    );
+    let forbidden = "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+    for change in [json!({"serviceName": "t"}), json!({"podManagementPolicy": "Parallel", "serviceName": "s"})] {
+        assert_eq!(messages(StatefulSet.validate_update(&workload(&StatefulSet, &change), &old)), [forbidden]);
+    }
+}
+
+fn merged(change: &Value, service: &str) -> Value {
+    let mut change = change.clone();
+    change["serviceName"] = json!(service);
+    change
+}
+
+fn context() -> crate::Context {
+    crate::Context { user: crate::UserInfo::default(), now: OffsetDateTime::UNIX_EPOCH }
 }

@@ -1,3 +1,5 @@
+mod storage;
+
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use xebec_machinery::GroupResource;

@@ -1,0 +1,160 @@
+//! Jobs from the API to their last condition.
+
+use crate::harness::Cluster;
+use crate::workload::{create, events, patch};
+use serde_json::{Value, json};
+use xebec_client::DeleteParams;
+use xebec_types::batch::{CronJob, Job, JobStatus};
+use xebec_types::core::Pod;
+use xebec_types::{finalizer, object, pod};
+
+fn job(spec: &Value, image: &str) -> Value {
+    let mut spec = spec.clone();
+    spec["template"] = json!({"spec": {
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": image}]}});
+    json!({"metadata": {"name": "j"}, "spec": spec})
+}
+
+/// The status once the Job has this condition.
+async fn ended(cluster: &Cluster, kind: &str) -> JobStatus {
+    let ask = || async {
+        let status = cluster.api::<Job>("ns").get("j").await.ok()?.status?;
+        let conditions = status.conditions.clone()?;
+        conditions.iter().any(|c| c.type_ == kind && c.status == "True").then_some(status)
+    };
+    cluster.until(kind, ask).await
+}
+
+async fn pods(cluster: &Cluster) -> Vec<Pod> {
+    cluster.api::<Pod>("ns").list(&Default::default()).await.expect("list").items
+}
+
+async fn active(cluster: &Cluster, count: usize) -> Vec<Pod> {
+    let ask = || async {
+        let pods = pods(cluster).await;
+        (pods.iter().filter(|p| pod::is_active(p)).count() == count).then_some(pods)
+    };
+    cluster.until(&format!("{count} active pods"), ask).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_completes_counts_its_pods_and_is_cleaned_up() {
+    let cluster = Cluster::start(2).await;
+    cluster.namespace("ns").await;
+    create::<Job>(&cluster, job(&json!({"completions": 20, "parallelism": 7}), "exit:0")).await;
+    let status = ended(&cluster, "Complete").await;
+    assert_eq!((status.succeeded, status.failed, status.active), (Some(20), None, None));
+    assert!(status.completion_time.is_some() && status.start_time.is_some());
+    let order: Vec<_> = status.conditions.iter().flatten().map(|c| c.type_.as_str()).collect();
+    assert_eq!(order, ["SuccessCriteriaMet", "Complete"]);
+    let all = pods(&cluster).await;
+    assert_eq!(all.len(), 20);
+    assert!(all.iter().all(|p| !object::has_finalizer(&p.metadata, finalizer::JOB_TRACKING)));
+    events(&cluster, &["SuccessfulCreate", "Completed"]).await;
+
+    patch::<Job>(&cluster, "j", json!({"spec": {"ttlSecondsAfterFinished": 0}})).await;
+    let gone = || async { cluster.api::<Job>("ns").get_opt("j").await.ok()?.is_none().then_some(()) };
+    cluster.until("deletion", gone).await;
+    active(&cluster, 0).await;
+    assert_eq!(pods(&cluster).await.len(), 0, "its pods went first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn indexes_succeed_and_fail_one_by_one() {
+    let cluster = Cluster::start(2).await;
+    cluster.namespace("ns").await;
+    let spec = json!({"completionMode": "Indexed", "completions": 5, "parallelism": 3, "backoffLimitPerIndex": 0});
+    create::<Job>(&cluster, job(&spec, "exit:index")).await;
+    let status = ended(&cluster, "Failed").await;
+    assert_eq!(status.completed_indexes.as_deref(), Some("0,2,4"));
+    assert_eq!(status.failed_indexes.as_deref(), Some("1,3"));
+    assert_eq!((status.succeeded, status.failed), (Some(3), Some(2)));
+    events(&cluster, &["FailedIndexes"]).await;
+    let pods = pods(&cluster).await;
+    let first =
+        pods.iter().find(|p| object::label(&p.metadata, "batch.kubernetes.io/job-completion-index") == Some("0"));
+    let first = first.expect("a pod of index 0");
+    assert!(object::name(&first.metadata).starts_with("j-0-"));
+    let spec = first.spec.as_ref().expect("spec");
+    assert_eq!(spec.hostname.as_deref(), Some("j-0"));
+    let env = spec.containers[0].env.iter().flatten().find(|e| e.name == "JOB_COMPLETION_INDEX");
+    assert!(env.is_some(), "a container learns its index");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_fails_a_job_at_once() {
+    let cluster = Cluster::start(1).await;
+    cluster.namespace("ns").await;
+    let rule = json!({"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}});
+    let spec = json!({"completions": 3, "parallelism": 1, "podFailurePolicy": {"rules": [rule]}});
+    create::<Job>(&cluster, job(&spec, "exit:42")).await;
+    let status = ended(&cluster, "Failed").await;
+    let failed = status.conditions.iter().flatten().find(|c| c.type_ == "Failed").expect("condition");
+    assert_eq!(failed.reason.as_deref(), Some("PodFailurePolicy"));
+    let message = failed.message.as_deref().unwrap_or_default();
+    assert!(message.ends_with("failed with exit code 42 matching FailJob rule at index 0"), "{message}");
+    assert_eq!(status.failed, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_suspended_resumed_and_orphans_its_pods() {
+    let cluster = Cluster::start(1).await;
+    cluster.namespace("ns").await;
+    let spec = json!({"completions": 2, "parallelism": 2, "suspend": true});
+    create::<Job>(&cluster, job(&spec, "forever")).await;
+    ended(&cluster, "Suspended").await;
+    assert_eq!(pods(&cluster).await.len(), 0);
+    patch::<Job>(&cluster, "j", json!({"spec": {"suspend": false}})).await;
+    active(&cluster, 2).await;
+    patch::<Job>(&cluster, "j", json!({"spec": {"suspend": true}})).await;
+    active(&cluster, 0).await;
+    let status = ended(&cluster, "Suspended").await;
+    assert_eq!(status.failed, None, "suspending fails no pod");
+    patch::<Job>(&cluster, "j", json!({"spec": {"suspend": false}})).await;
+    active(&cluster, 2).await;
+    events(&cluster, &["Suspended", "Resumed"]).await;
+    cluster.api::<Job>("ns").delete("j", &DeleteParams::orphan()).await.expect("delete");
+    let free = || async {
+        let pods = active(&cluster, 2).await;
+        let bound = |p: &Pod| {
+            object::has_finalizer(&p.metadata, finalizer::JOB_TRACKING) || object::controller_of(&p.metadata).is_some()
+        };
+        (!pods.iter().any(bound)).then_some(())
+    };
+    cluster.until("free pods", free).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_job_takes_its_running_pods_along() {
+    let cluster = Cluster::start(1).await;
+    cluster.namespace("ns").await;
+    create::<Job>(&cluster, job(&json!({"completions": 3, "parallelism": 3}), "forever")).await;
+    active(&cluster, 3).await;
+    cluster.api::<Job>("ns").delete("j", &DeleteParams::background()).await.expect("delete");
+    let gone = || async { pods(&cluster).await.is_empty().then_some(()) };
+    cluster.until("no pods", gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cron_job_starts_jobs_and_notes_their_success() {
+    let cluster = Cluster::start(1).await;
+    cluster.namespace("ns").await;
+    let spec = json!({"schedule": "@every 1s", "timeZone": "Etc/UTC",
+        "jobTemplate": {"spec": job(&json!({}), "exit:0")["spec"]}});
+    create::<CronJob>(&cluster, json!({"metadata": {"name": "tick"}, "spec": spec})).await;
+    let succeeded = || async {
+        let status = cluster.api::<CronJob>("ns").get("tick").await.ok()?.status?;
+        (status.last_successful_time.is_some() && status.last_schedule_time.is_some()).then_some(())
+    };
+    cluster.until("a success", succeeded).await;
+    let jobs = cluster.api::<Job>("ns").list(&Default::default()).await.expect("list").items;
+    let first = jobs.first().expect("a job");
+    let minute = object::name(&first.metadata).strip_prefix("tick-").and_then(|minute| minute.parse::<i64>().ok());
+    assert!(minute.is_some(), "{}", object::name(&first.metadata));
+    assert!(object::controller_of(&first.metadata).is_some_and(|owner| owner.kind == "CronJob"));
+    events(&cluster, &["SuccessfulCreate", "SawCompletedJob"]).await;
+    cluster.api::<CronJob>("ns").delete("tick", &DeleteParams::background()).await.expect("delete");
+    let gone =
+        || async { cluster.api::<Job>("ns").list(&Default::default()).await.ok()?.items.is_empty().then_some(()) };
+    cluster.until("no jobs", gone).await;
+}
