@@ -9,6 +9,7 @@ mod authz;
 mod body;
 mod bootstrap;
 pub mod config;
+mod crd;
 mod discovery;
 mod flow_control;
 mod health;

@@ -42,21 +42,32 @@ impl Accept {
 
 const OFFERED: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
+/// What resources without built-in types can be.
+pub const UNTYPED: [&str; 2] = ["application/json", "application/yaml"];
+
+/// As [`accept`], for a resource that has no form in protobuf but its metadata.
+pub fn accept_untyped(headers: &HeaderMap) -> Result<Accept, Status> {
+    accept_where(headers, |format, shape| format != Format::Protobuf || matches!(shape, Shape::Metadata(_)))
+        .ok_or_else(|| Status::not_acceptable(&UNTYPED))
+}
+
 /// The first acceptable clause of the Accept header; JSON without one.
 pub fn accept(headers: &HeaderMap) -> Result<Accept, Status> {
+    accept_where(headers, |_, _| true).ok_or_else(|| Status::not_acceptable(&OFFERED))
+}
+
+fn accept_where(headers: &HeaderMap, offered: impl Fn(Format, Shape) -> bool) -> Option<Accept> {
     let gzip = headers
         .get(header::ACCEPT_ENCODING)
         .and_then(|v| v.to_str().ok())
         .is_some_and(|v| v.split(',').any(|e| e.trim().split(';').next() == Some("gzip")));
     let header = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     if header.trim().is_empty() {
-        return Ok(Accept { gzip, ..Accept::JSON });
+        return Some(Accept { gzip, ..Accept::JSON });
     }
-    header
-        .split(',')
-        .find_map(clause)
-        .map(|(format, shape)| Accept { format, shape, gzip })
-        .ok_or_else(|| Status::not_acceptable(&OFFERED))
+    let clauses = header.split(',').filter_map(clause);
+    let wanted = { clauses }.find(|(format, shape)| offered(*format, *shape));
+    wanted.map(|(format, shape)| Accept { format, shape, gzip })
 }
 
 fn clause(clause: &str) -> Option<(Format, Shape)> {

@@ -96,12 +96,15 @@ async fn serve(
     }
     let local = matches!(origin, Origin::Local(_));
     let resource = app.kinds.get(&info.group, &info.version, &info.resource).ok_or_else(Status::not_found_path)?;
-    if let Some(stream) = node::wanted(resource, info) {
+    if let Some(stream) = node::wanted(&resource, info) {
         return node::serve(app, stream, info, user, request).await;
     }
-    let accept = negotiate::accept(request.headers())?;
+    let accept = match resource.as_custom() {
+        Some(_) => negotiate::accept_untyped(request.headers())?,
+        None => negotiate::accept(request.headers())?,
+    };
     let limit = app.config.request_timeout;
-    let work = resource_request(app, resource.clone(), info, user, accept, local, request);
+    let work = resource_request(app, resource, info, user, accept, local, request);
     if is_long_running(info) {
         return work.await;
     }
@@ -134,6 +137,9 @@ async fn resource_request(
     if !local && call.resource.is("", "endpoints") {
         call.warn("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
     }
+    if let Some(text) = call.resource.as_custom().and_then(|custom| custom.deprecation.as_ref()) {
+        call.warn(text);
+    }
     let answer = rest::serve(&call, body).await;
     let mut warnings = std::mem::take(&mut *call.warnings.lock());
     let mut seen = std::collections::HashSet::new();
@@ -163,7 +169,7 @@ fn observe(app: &App, info: &RequestInfo, dry_run: bool, code: u16, duration: st
     // Names that are not served would let clients make time series at will.
     let resource = app.kinds.get(&info.group, &info.version, &info.resource);
     let part = |r: &Arc<Resource>| info.subresource.is_empty() || r.row.subresource(&info.subresource).is_some();
-    let known = !info.is_resource || resource.is_some_and(part);
+    let known = !info.is_resource || resource.as_ref().is_some_and(part);
     let text = |text: &'_ str| if known { text.to_owned() } else { String::new() };
     let scope = match (info.is_resource, info.name.is_empty(), info.namespace.is_empty()) {
         (false, ..) => "",

@@ -2,7 +2,7 @@
 
 mod connection;
 mod event_ttl;
-mod hooks;
+pub(crate) mod hooks;
 mod local;
 
 use std::sync::Arc;
@@ -87,6 +87,7 @@ impl Server {
             kinds,
             config,
         });
+        crate::crd::load(&app).await.map_err(StartError::Cache)?;
         hooks::kubelet_client(&app)?;
         let tasks = TaskTracker::new();
         for feed in feeds {
@@ -101,6 +102,7 @@ impl Server {
             let accept = connection::accept(app.clone(), listener, tls.clone(), client_certs.clone(), tasks.clone());
             tasks.spawn(accept);
         }
+        tasks.spawn(crate::crd::run(app.clone()));
         tasks.spawn(hooks::run(app.clone()));
         tasks.spawn(hooks::renew(app.clone()));
         tasks.spawn(event_ttl::run(app.clone()));

@@ -5,6 +5,8 @@
 mod access;
 #[path = "api/admission.rs"]
 mod admission;
+#[path = "api/crd.rs"]
+mod crd;
 #[path = "api/deletion.rs"]
 mod deletion;
 #[path = "api/harness.rs"]

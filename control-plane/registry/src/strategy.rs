@@ -232,6 +232,17 @@ pub trait Strategy: Send + Sync {
         const { &[Column::NAME, Column::string("Created At", meta::CREATED_AT)] }
     }
 
+    /// The columns as a Table carries them.
+    fn column_definitions(&self) -> Vec<Value> {
+        let definition = |c: &Column| json!({ "name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority });
+        self.columns().iter().map(definition).collect()
+    }
+
+    /// What keeps an object whose deletion begins until its controller has done its part.
+    fn deletion_finalizers(&self, _object: &Value) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The cells of one object, in the order of [`Strategy::columns`].
     fn row(&self, object: &Value, _now: OffsetDateTime) -> Vec<Value> {
         vec![json!(meta::name(object)), at(object, "metadata.creationTimestamp").clone()]

@@ -23,7 +23,8 @@ pub async fn serve(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming
     let headers = request.headers();
     let path = info.path.trim_end_matches('/');
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
-    let discovery = Discovery::new(xebec_schema::schema().resources());
+    let rows = app.kinds.rows();
+    let discovery = Discovery::new(&rows);
     match parts.as_slice() {
         [] => json(&discovery.paths()),
         ["api"] if aggregated(headers) => aggregate(headers, &discovery.aggregated(true)),

@@ -11,7 +11,7 @@ use crate::kinds::Resource;
 /// A stored object as `resource` shows it.
 pub fn shown(resource: &Resource, value: Value) -> Result<Value, Status> {
     Ok(match resource.row.group {
-        _ if !resource.converted() => value,
+        _ if !resource.converted() => resource.in_this_version(value),
         "events.k8s.io" => event::to_events_v1(&value),
         _ => autoscaling::convert::to_v1(&value),
     })

@@ -18,7 +18,7 @@ const GENERATE_ATTEMPTS: usize = 8;
 pub async fn create(call: &Call, body: Bytes) -> Answer {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let resource = &call.resource;
-    let value = decode::object(call, &body, &resource.gvk, Some(resource.row.def), options.field_validation)?;
+    let value = decode::object(call, &body, &resource.gvk, resource.definition(), options.field_validation)?;
     if let Some(review) = super::subresource::review(call, &value).await {
         return encode::value(call, StatusCode::CREATED, review?);
     }
@@ -29,6 +29,7 @@ pub async fn create(call: &Call, body: Bytes) -> Answer {
 /// Takes an object through admission, defaults and validation into the store.
 pub async fn create_object(call: &Call, mut value: Value, options: &WriteOptions) -> Result<Value, Status> {
     let resource = &call.resource;
+    crate::crd::may_create(resource)?;
     meta::match_namespace(call, &mut value)?;
     if object::name(&value).is_empty() && object::generate_name(&value).is_empty() {
         // Validation words this as upstream does; a missing name passes through here unnamed.
@@ -86,7 +87,7 @@ async fn store_new(call: &Call, value: &mut Value, options: &WriteOptions) -> Re
     }
     let store = &*call.app.store;
     let mut lease = lease.claim(store, resource, value, None).await?;
-    match store::put(&call.app, &key, Expect::Absent, value).await? {
+    match store::put_object(&call.app, resource, &key, Expect::Absent, value).await? {
         Written::At(_) => {
             lease.keep(store, value).await;
             Ok(())

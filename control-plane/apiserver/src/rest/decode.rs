@@ -19,6 +19,9 @@ pub fn object(
     validation: FieldValidation,
 ) -> Result<Value, Status> {
     let format = negotiate::content_type(&call.headers)?;
+    if format == Format::Protobuf && call.resource.as_custom().is_some() && *expected == call.resource.gvk {
+        return Err(Status::unsupported_media_type(&negotiate::UNTYPED));
+    }
     let (mut value, duplicates) = parse(body, format, &expected.kind)?;
     of_kind(&mut value, expected)?;
     strict(call, &mut value, expected, definition, duplicates, validation)?;
@@ -74,7 +77,11 @@ pub fn strict(
         let (kind, version) = (&kind.kind, &kind.version);
         Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
     };
-    let mut found = unknown(value, definition).map_err(|why| handled(&why))?;
+    let custom = call.resource.as_custom().filter(|_| definition.is_none() && *kind == call.resource.gvk);
+    let mut found = match custom {
+        Some(custom) => custom.decode(value).map_err(|why| handled(&why))?,
+        None => unknown(value, definition).map_err(|why| handled(&why))?,
+    };
     found.extend(duplicates);
     if found.is_empty() {
         return Ok(());

@@ -5,7 +5,7 @@ use futures::StreamExt;
 use http::StatusCode;
 use serde_json::{Value, json};
 use xebec_machinery::{GroupResource, Status, object};
-use xebec_registry::Grace;
+use xebec_registry::{Grace, Strategy};
 use xebec_store::Expect;
 
 use super::store::{self, Written};
@@ -74,7 +74,7 @@ pub async fn delete_object(call: &Call, options: &DeleteOptions) -> Result<Delet
             }
             Plan::Mark(mut value) => {
                 let expect = Expect::Revision(existing.revision);
-                (store::put(&call.app, &key, expect, &mut value).await?, Deleted::Marked(value))
+                (store::put_object(&call.app, &call.resource, &key, expect, &mut value).await?, Deleted::Marked(value))
             }
             Plan::Remove => {
                 let written = store::remove(&call.app, &key, existing.revision).await?;
@@ -91,7 +91,8 @@ pub async fn delete_object(call: &Call, options: &DeleteOptions) -> Result<Delet
             Written::Conflict(None) => return Err(call.resource.not_found(call.name())),
             Written::Conflict(Some(entry)) => {
                 fresh = true;
-                next = Some(Existing { value: store::from_entry(&entry)?, revision: entry.mod_revision });
+                let value = call.resource.in_this_version(store::from_entry(&entry)?);
+                next = Some(Existing { value, revision: entry.mod_revision });
             }
         }
     }
@@ -109,13 +110,13 @@ async fn plan(call: &Call, options: &DeleteOptions, existing: &Existing) -> Resu
     let old = &existing.value;
     admit(call, Operation::Delete, Value::Null, Some(old), options.dry_run).await?;
     validate_admission(call, Operation::Delete, &mut Value::Null, Some(old), options.dry_run).await?;
-    let strategy = call.resource.strategy;
+    let strategy = &call.resource.strategy;
     let asked = xebec_registry::DeleteOptions { grace_period_seconds: options.grace_period_seconds };
     let grace = match strategy.graceful_delete(old, &asked) {
         Grace::None => 0,
         Grace::Seconds(seconds) => seconds.max(0),
     };
-    let finalizers = finalizers(options, old, strategy.orphans_by_default());
+    let finalizers = finalizers(options, old, &**strategy);
     let unfinalized = call.resource.is("", "namespaces")
         && old.pointer("/spec/finalizers").and_then(Value::as_array).is_some_and(|f| !f.is_empty());
     let begun = object::deletion_timestamp(old).is_some();
@@ -169,10 +170,13 @@ fn warn_of_orphans(call: &Call, options: &DeleteOptions) {
 }
 
 /// The finalizers that the object will have (`deletionFinalizersForGarbageCollection`).
-fn finalizers(options: &DeleteOptions, old: &Value, orphans_by_default: bool) -> Vec<String> {
+fn finalizers(options: &DeleteOptions, old: &Value, strategy: &dyn Strategy) -> Vec<String> {
+    let orphans_by_default = strategy.orphans_by_default();
     let mut finalizers: Vec<String> = object::finalizers(old).map(str::to_owned).collect();
     let decided = finalizers.iter().any(|f| f == ORPHAN || f == FOREGROUND);
     let default = (orphans_by_default && !decided).then_some(Propagation::Orphan);
+    let of_kind = strategy.deletion_finalizers(old).iter().filter(|f| !object::finalizers(old).any(|own| own == **f));
+    finalizers.extend(of_kind.map(|f| (*f).to_owned()));
     let Some(propagation) = options.propagation.or(default) else { return finalizers };
     finalizers.retain(|f| f != ORPHAN && f != FOREGROUND);
     match propagation {
@@ -200,7 +204,7 @@ pub async fn delete_collection(call: &Call, body: Bytes) -> Answer {
         }
     }
     let list = json!({
-        "kind": format!("{}List", call.resource.row.kind),
+        "kind": call.resource.list_kind(),
         "apiVersion": call.resource.api_version,
         "metadata": { "resourceVersion": snapshot.revision.to_string() },
         "items": items,

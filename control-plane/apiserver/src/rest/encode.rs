@@ -22,7 +22,8 @@ pub const GZIP_BYTES_MIN: usize = 128 << 10;
 
 /// An object as the cache has it: its very bytes if the client takes them.
 pub fn cached(call: &Call, code: StatusCode, object: &Object) -> Answer {
-    if call.accept.format == Format::Json && call.accept.shape == Shape::Object && !call.resource.converted() {
+    if call.accept.format == Format::Json && call.accept.shape == Shape::Object && call.resource.shows_bytes_of(object)
+    {
         return Ok(sized(call, code, "application/json", object.bytes()));
     }
     let shown = convert::shown(&call.resource, parse(object)?)?;

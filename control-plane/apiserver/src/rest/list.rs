@@ -5,14 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
+use xebec_apiextensions::CustomResource;
 use xebec_machinery::Status;
 use xebec_machinery::selector::{FieldSelector, LabelSelector};
+use xebec_registry::Strategy;
 use xebec_store::cache::{At, Filter, Object, Query, Snapshot};
 
 use super::{Answer, Call, convert, encode, table};
 use crate::app::{parse, store_error};
 use crate::body::Body;
-use crate::kinds::{Resource, field_names};
+use crate::kinds::{Behaviour, Resource, field_names};
 use crate::negotiate::{Format, Shape};
 use crate::options::{Continue, ListOptions, Match};
 
@@ -29,7 +31,7 @@ pub async fn list(call: &Call) -> Answer {
             Ok(respond(call, head(call, &meta), snapshot, Item::Bytes))
         }
         (Format::Json, Shape::Table(version)) => {
-            let head = table::head(call.resource.strategy, version, &meta);
+            let head = table::head(&*call.resource.strategy, version, &meta);
             Ok(respond(call, head, snapshot, Item::Row(call.query.text("includeObject").to_owned())))
         }
         (Format::Json, Shape::Metadata(version)) => {
@@ -45,7 +47,7 @@ pub async fn list(call: &Call) -> Answer {
             let items = items?.into_iter().map(|item| encode::shape(call, item)).collect::<Vec<_>>();
             let (api_version, kind) = match call.accept.shape {
                 Shape::Metadata(version) => (format!("meta.k8s.io/{version}"), "PartialObjectMetadataList".to_owned()),
-                _ => (call.resource.api_version.clone(), format!("{}List", call.resource.row.kind)),
+                _ => (call.resource.api_version.clone(), call.resource.list_kind().into_owned()),
             };
             encode::value(
                 call,
@@ -100,7 +102,7 @@ const COMMON_FIELDS: [&str; 2] = ["metadata.name", "metadata.namespace"];
 /// Selectors as the cache takes them.
 pub fn filter(resource: &Resource, labels: &LabelSelector, fields: &FieldSelector) -> Result<Filter, Status> {
     if !fields.is_empty() {
-        let known = field_names(resource.strategy);
+        let known = field_names(&*resource.strategy);
         if let Some(unknown) = fields.requirements.iter().map(|r| &r.field).find(|field| !known.contains(field)) {
             let own = known.iter().any(|name| !COMMON_FIELDS.contains(&name.as_str()));
             // Kinds without fields of their own go through upstream's `DefaultMetaV1FieldSelectorConversion`.
@@ -114,10 +116,14 @@ pub fn filter(resource: &Resource, labels: &LabelSelector, fields: &FieldSelecto
     }
     let mut filter = Filter::all();
     if !labels.is_everything() || !fields.is_empty() {
-        let (labels, fields) = (labels.clone(), fields.clone());
+        let selectors = (labels.clone(), fields.clone());
+        let (labels, fields) = selectors.clone();
         filter = Filter::new(move |object: &Object| {
             labels.matches(|key| object.labels().get(key)) && fields.matches(|field| object.field(field))
         });
+        if let Behaviour::Custom(custom) = resource.strategy.clone() {
+            filter = custom_filter(custom, selectors);
+        }
     }
     if let Some(name) = fields.required("metadata.name") {
         filter = filter.with_name(name);
@@ -126,6 +132,25 @@ pub fn filter(resource: &Resource, labels: &LabelSelector, fields: &FieldSelecto
         filter = filter.with_field("spec.nodeName", node);
     }
     Ok(filter)
+}
+
+/// Selectable fields of custom resources are in no index: the object is read if one is asked for.
+fn custom_filter(custom: Arc<CustomResource>, (labels, fields): (LabelSelector, FieldSelector)) -> Filter {
+    let of_metadata = fields.requirements.iter().all(|r| r.field.starts_with("metadata."));
+    Filter::new(move |object: &Object| {
+        if !labels.matches(|key| object.labels().get(key)) {
+            return false;
+        }
+        if of_metadata {
+            return fields.matches(|field| object.field(field));
+        }
+        let value = serde_json::from_slice::<Value>(object.as_slice()).unwrap_or_default();
+        let selectable = custom.fields(&custom.shown(value));
+        fields.matches(|field| match selectable.iter().find(|(name, _)| *name == field) {
+            Some((_, value)) => Some(value.as_str()),
+            None => object.field(field),
+        })
+    })
 }
 
 fn list_meta(snapshot: &Snapshot) -> Value {
@@ -141,8 +166,8 @@ fn list_meta(snapshot: &Snapshot) -> Value {
 }
 
 fn head(call: &Call, meta: &Value) -> String {
-    let (kind, api_version) = (call.resource.row.kind, &call.resource.api_version);
-    format!(r#"{{"kind":"{kind}List","apiVersion":"{api_version}","metadata":{meta},"items":["#)
+    let (kind, api_version) = (call.resource.list_kind(), &call.resource.api_version);
+    format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{meta},"items":["#)
 }
 
 /// How one object appears in the list.
@@ -228,13 +253,14 @@ impl Chunks {
     fn write(&self, object: &Object, out: &mut Vec<u8>) {
         let value = |object: &Object| serde_json::from_slice::<Value>(object.as_slice()).unwrap_or_default();
         match &self.item {
-            Item::Bytes => out.extend_from_slice(object.as_slice()),
-            Item::Converted => {
+            Item::Bytes if self.resource.shows_bytes_of(object) => out.extend_from_slice(object.as_slice()),
+            Item::Bytes | Item::Converted => {
                 let shown = convert::shown(&self.resource, value(object)).unwrap_or_default();
                 _ = serde_json::to_writer(out, &shown);
             }
             Item::Row(include) => {
-                let row = table::row(&self.resource, &value(object), include, "v1", self.now);
+                let stored = self.resource.in_this_version(value(object));
+                let row = table::row(&self.resource, &stored, include, "v1", self.now);
                 _ = serde_json::to_writer(out, &row);
             }
             Item::Metadata(version) => {

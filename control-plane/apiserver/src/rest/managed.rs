@@ -1,6 +1,7 @@
 //! Field ownership (`metadata.managedFields`).
 
 use serde_json::Value;
+use xebec_apiextensions::CustomResource;
 use xebec_machinery::patch::apply::{self, Manager};
 use xebec_machinery::{Status, object, time};
 
@@ -28,7 +29,10 @@ pub fn manager(call: &Call, field_manager: &str) -> String {
 pub fn update(resource: &Resource, old: Option<&Value>, new: &mut Value, name: &str, subresource: &str) {
     let now = time::now_rfc3339();
     let manager = manager_of(resource, name, subresource, &now);
-    apply::update_managed_fields(old, new, resource.stored.patch_schema(), &manager);
+    match resource.as_custom() {
+        Some(custom) => apply::update_managed_fields(old, new, custom.patch_schema(), &manager),
+        None => apply::update_managed_fields(old, new, resource.stored.patch_schema(), &manager),
+    }
 }
 
 /// `config` applied to the present object, with ownership; conflicts with other managers are an error unless forced.
@@ -41,7 +45,10 @@ pub fn apply(
 ) -> Result<Value, Status> {
     let now = time::now_rfc3339();
     let manager = manager_of(resource, &options.field_manager, subresource, &now);
-    let mut new = apply::apply(old, config, resource.stored.patch_schema(), &manager, options.force)?;
+    let mut new = match resource.as_custom() {
+        Some(custom) => apply::apply(old, config, custom.patch_schema(), &manager, options.force)?,
+        None => apply::apply(old, config, resource.stored.patch_schema(), &manager, options.force)?,
+    };
     // A version in the configuration is a demand, one from the stored object is not.
     let wanted = object::resource_version(config);
     if !wanted.is_empty() {
@@ -53,6 +60,9 @@ pub fn apply(
 /// Makes an applied configuration canonical; what does not fit its type is an error, whatever `fieldValidation` says.
 pub fn typed(resource: &Resource, config: &mut Value, options: &WriteOptions, subresource: &str) -> Result<(), Status> {
     let sent = config.clone();
+    if let Some(custom) = resource.as_custom() {
+        return typed_custom(custom, config);
+    }
     let unknown = super::decode::unknown(config, Some(resource.row.def)).map_err(|why| apply::untyped(&sent, &why))?;
     if unknown.is_empty() {
         return Ok(());
@@ -62,6 +72,21 @@ pub fn typed(resource: &Resource, config: &mut Value, options: &WriteOptions, su
     let manager = manager_of(resource, &options.field_manager, subresource, &now);
     apply::apply(None, &sent, resource.row.patch_schema(), &manager, true)?;
     Err(apply::untyped(&sent, &format!("errors: {}", unknown.join(", "))))
+}
+
+/// A configuration of a custom resource. What its schema does not know is an error here too.
+fn typed_custom(custom: &CustomResource, config: &mut Value) -> Result<(), Status> {
+    let sent = config.clone();
+    let unknown = custom.decode(config).map_err(|why| apply::untyped(&sent, &why))?;
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let path = |text: &String| {
+        let path = text.trim_start_matches("unknown field ").trim_matches('"').to_owned();
+        format!(".{path}: field not declared in schema")
+    };
+    let problems: Vec<String> = unknown.iter().map(path).collect();
+    Err(apply::untyped(&sent, &problems.join(", ")))
 }
 
 fn manager_of<'a>(resource: &'a Resource, name: &'a str, subresource: &'a str, now: &'a str) -> Manager<'a> {

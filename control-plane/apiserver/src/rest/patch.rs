@@ -37,6 +37,13 @@ impl Kind {
             "application/apply-patch+yaml" | "application/apply-patch+json" => Ok(Self::Apply),
             _ => Err(Status::unsupported_media_type(&TYPES)),
         }
+        .and_then(|kind| match kind {
+            // Only built-in types say how their lists merge.
+            Self::Strategic if call.resource.as_custom().is_some() => {
+                Err(Status::unsupported_media_type(&[TYPES[0], TYPES[1], TYPES[3]]))
+            }
+            kind => Ok(kind),
+        })
     }
 }
 
@@ -124,7 +131,7 @@ impl Patch {
         };
         let mut new = patched()?;
         check_type(call, &new)?;
-        let problem = match decode::unknown(&mut new, Some(resource.row.def)) {
+        let problem = match decode::unknown(&mut new, resource.definition()) {
             Err(why) => Some(why),
             Ok(unknown) if self.validation == FieldValidation::Strict => {
                 let found = [self.duplicates.clone(), unknown].concat();
@@ -215,14 +222,18 @@ pub async fn apply_scale(call: &Call, body: &Bytes, options: &WriteOptions) -> A
     }
     let replicas = config.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
     scale::check_replicas(call, replicas)?;
-    let parent = serde_json::json!({
+    let mut parent = serde_json::json!({
         "apiVersion": resource.api_version, "kind": resource.row.kind,
-        "metadata": {"resourceVersion": object::resource_version(&config)}, "spec": {"replicas": replicas},
+        "metadata": {"resourceVersion": object::resource_version(&config)},
     });
+    match resource.as_custom().and_then(|custom| custom.scale.as_ref()) {
+        Some(paths) => paths.spec_replicas.set(&mut parent, replicas.into()),
+        None => parent["spec"] = serde_json::json!({"replicas": replicas}),
+    }
     let applied = |old: &Value| managed::apply(resource, Some(old), &parent, options, "scale");
     let changed = change(call, options, Part::Main, applied).await?;
     let value = changed.ok_or_else(|| resource.not_found(call.name()))?;
-    encode::value(call, StatusCode::OK, scale::scale_of(&value))
+    encode::value(call, StatusCode::OK, scale::scale_of(resource, &value))
 }
 
 async fn apply(call: &Call, body: &Bytes, options: &WriteOptions, part: Part) -> Answer {

@@ -11,6 +11,7 @@ use super::update::{Part, change};
 use super::{Answer, Call, decode, encode, patch, read};
 use crate::app::parse;
 use crate::body::Incoming;
+use crate::kinds::Resource;
 use crate::options::WriteOptions;
 use crate::request_info::Verb;
 
@@ -19,7 +20,11 @@ pub async fn serve(call: &Call, body: Incoming) -> Answer {
         Verb::Get => {
             let found = call.app.find_consistent(&call.resource, call.namespace(), call.name()).await?;
             let object = found.ok_or_else(|| call.resource.not_found(call.name()))?;
-            encode::value(call, StatusCode::OK, scale_of(&parse(&object)?))
+            encode::value(
+                call,
+                StatusCode::OK,
+                scale_of(&call.resource, &call.resource.in_this_version(parse(&object)?)),
+            )
         }
         Verb::Update => {
             let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
@@ -46,16 +51,24 @@ pub async fn serve(call: &Call, body: Incoming) -> Answer {
 
 async fn write(call: &Call, options: &WriteOptions, produce: impl Fn(Value) -> Result<Value, Status>) -> Answer {
     let changed = change(call, options, Part::Main, |old| {
-        let scale = produce(scale_of(old))?;
+        let scale = produce(scale_of(&call.resource, old))?;
         let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
         check_replicas(call, replicas)?;
         let mut new = old.clone();
-        object::set_resource_version(&mut new, object::resource_version(&scale));
-        object::ensure_map(&mut new, "spec").insert("replicas".into(), replicas.into());
+        let custom = call.resource.as_custom().and_then(|custom| custom.scale.as_ref());
+        match custom {
+            Some(paths) => paths.spec_replicas.set(&mut new, replicas.into()),
+            None => _ = object::ensure_map(&mut new, "spec").insert("replicas".into(), replicas.into()),
+        }
+        match object::resource_version(&scale) {
+            // Custom resources are never overwritten whatever they are; a scale without version means the present one.
+            "" | "0" if custom.is_some() => {}
+            version => object::set_resource_version(&mut new, version),
+        }
         Ok(new)
     });
     let value = changed.await?.ok_or_else(|| call.resource.not_found(call.name()))?;
-    encode::value(call, StatusCode::OK, scale_of(&value))
+    encode::value(call, StatusCode::OK, scale_of(&call.resource, &value))
 }
 
 pub fn check_replicas(call: &Call, replicas: i64) -> Result<(), Status> {
@@ -66,7 +79,10 @@ pub fn check_replicas(call: &Call, replicas: i64) -> Result<(), Status> {
     Err(Status::invalid(&GroupKind::new("autoscaling", "Scale"), call.name(), vec![error]))
 }
 
-pub fn scale_of(workload: &Value) -> Value {
+pub fn scale_of(resource: &Resource, workload: &Value) -> Value {
+    if let Some(scale) = resource.as_custom().and_then(|custom| xebec_apiextensions::scale_of(custom, workload)) {
+        return scale;
+    }
     let at = |path: &str| workload.pointer(path).cloned().unwrap_or(Value::Null);
     let selector = match at("/spec/selector") {
         // A ReplicationController's selector is a plain map.

@@ -6,6 +6,7 @@ use xebec_machinery::{Status, object};
 use xebec_store::{Entry, Expect, Op, Outcome, Revision, Txn};
 
 use crate::app::{App, store_error};
+use crate::kinds::Resource;
 
 /// What became of a conditional write.
 pub enum Written {
@@ -30,6 +31,24 @@ pub fn from_entry(entry: &Entry) -> Result<Value, Status> {
 pub async fn put(app: &App, key: &str, expect: Expect, value: &mut Value) -> Result<Written, Status> {
     let bytes = to_bytes(value)?;
     let written = txn(app, key, expect, Op::Put(bytes)).await?;
+    if let Written::At(revision) = written {
+        object::set_resource_version(value, &revision.to_string());
+    }
+    Ok(written)
+}
+
+/// As [`put`], in the version that the resource is stored in.
+pub async fn put_object(
+    app: &App,
+    resource: &Resource,
+    key: &str,
+    expect: Expect,
+    value: &mut Value,
+) -> Result<Written, Status> {
+    let Some(mut stored) = resource.as_custom().and_then(|custom| custom.stored(value)) else {
+        return put(app, key, expect, value).await;
+    };
+    let written = put(app, key, expect, &mut stored).await?;
     if let Written::At(revision) = written {
         object::set_resource_version(value, &revision.to_string());
     }

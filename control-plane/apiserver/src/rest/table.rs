@@ -7,17 +7,9 @@ use xebec_registry::Strategy;
 use super::{convert, encode};
 use crate::kinds::Resource;
 
-fn columns(strategy: &dyn Strategy) -> Vec<Value> {
-    strategy
-        .columns()
-        .iter()
-        .map(|c| json!({ "name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority }))
-        .collect()
-}
-
 /// A table up to its first row.
 pub fn head(strategy: &dyn Strategy, version: &str, meta: &Value) -> String {
-    let columns = Value::from(columns(strategy));
+    let columns = Value::from(strategy.column_definitions());
     format!(
         r#"{{"kind":"Table","apiVersion":"meta.k8s.io/{version}","metadata":{meta},"columnDefinitions":{columns},"rows":["#
     )
@@ -57,7 +49,7 @@ pub fn single(
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{version}"),
         "metadata": { "resourceVersion": object.pointer("/metadata/resourceVersion") },
-        "columnDefinitions": if with_columns { Value::from(columns(resource.strategy)) } else { Value::Null },
+        "columnDefinitions": if with_columns { resource.strategy.column_definitions().into() } else { Value::Null },
         "rows": [row(resource, object, include, version, now)],
     })
 }

@@ -45,7 +45,7 @@ pub async fn update(call: &Call, body: Bytes) -> Answer {
 pub async fn update_part(call: &Call, body: Bytes, part: Part) -> Answer {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let resource = &call.resource;
-    let mut sent = decode::object(call, &body, &resource.gvk, Some(resource.row.def), options.field_validation)?;
+    let mut sent = decode::object(call, &body, &resource.gvk, resource.definition(), options.field_validation)?;
     meta::match_name(call, &mut sent)?;
     meta::match_namespace(call, &mut sent)?;
     convert::stored(resource, &mut sent);
@@ -113,7 +113,9 @@ pub async fn load(call: &Call, fresh: bool) -> Result<Option<Existing>, Status> 
         true => call.app.find_consistent(resource, namespace, name).await?,
         false => call.app.find(resource, namespace, name).await?,
     };
-    object.map(|object| Ok(Existing { value: parse(&object)?, revision: object.revision() })).transpose()
+    object
+        .map(|object| Ok(Existing { value: resource.in_this_version(parse(&object)?), revision: object.revision() }))
+        .transpose()
 }
 
 /// Whether the client demands the version that is stored; an error if it demands another.
@@ -146,7 +148,7 @@ async fn prepare(
     mut new: Value,
     old: &Value,
 ) -> Result<Value, Status> {
-    let (resource, strategy) = (&call.resource, call.resource.strategy);
+    let (resource, strategy) = (&call.resource, &call.resource.strategy);
     object::set_resource_version(&mut new, object::resource_version(old));
     meta::carry_over(&mut new, old);
     if part == Part::Server {
@@ -235,7 +237,7 @@ async fn commit(
         }
         written
     } else {
-        store::put(&call.app, &key, Expect::Revision(existing.revision), new).await?
+        store::put_object(&call.app, resource, &key, Expect::Revision(existing.revision), new).await?
     };
     match written {
         Written::At(_) => {
@@ -245,7 +247,8 @@ async fn commit(
         Written::Conflict(entry) => {
             lease.abandon(store, new).await;
             let Some(entry) = entry else { return Ok(Commit::Gone) };
-            Ok(Commit::Raced(Existing { value: store::from_entry(&entry)?, revision: entry.mod_revision }))
+            let value = resource.in_this_version(store::from_entry(&entry)?);
+            Ok(Commit::Raced(Existing { value, revision: entry.mod_revision }))
         }
     }
 }

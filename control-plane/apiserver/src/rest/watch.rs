@@ -50,7 +50,7 @@ pub async fn watch(call: &Call) -> Answer {
             let ends = Instant::now() + timeout(call, &options);
             let bookmarks = options.allow_watch_bookmarks;
             let announce = options.send_initial_events == Some(true) && bookmarks;
-            let stop = call.app.stop.clone();
+            let stop = call.resource.stop(&call.app.stop).clone();
             let progress = watcher.progress();
             Body::stream(events(State {
                 watcher,

@@ -9,7 +9,9 @@ use crate::kinds::Resource;
 
 /// Defaults of an object in the form that it is stored in.
 pub fn default(resource: &Resource, value: &mut Value) {
-    xebec_schema::default::apply(resource.stored.def, value);
+    if resource.as_custom().is_none() {
+        xebec_schema::default::apply(resource.stored.def, value);
+    }
     resource.strategy.default(value);
 }
 

@@ -100,7 +100,7 @@ async fn ensure(service: &LocalService, wanted: &Bootstrap) -> Result<(), String
     }
 }
 
-async fn send(
+pub(crate) async fn send(
     service: &LocalService,
     method: Method,
     path: &str,

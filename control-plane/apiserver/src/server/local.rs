@@ -20,7 +20,7 @@ pub struct LocalService {
 }
 
 impl LocalService {
-    pub(super) fn new(app: Arc<App>, user: UserInfo) -> Self {
+    pub(crate) fn new(app: Arc<App>, user: UserInfo) -> Self {
         Self { app, user: Arc::new(user) }
     }
 

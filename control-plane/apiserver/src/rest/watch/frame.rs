@@ -47,7 +47,7 @@ impl Framer {
     }
 
     pub fn event(&self, event: &Event) -> Bytes {
-        if !self.is_plain() {
+        if !self.is_plain(&event.object) {
             return self.object(event.kind, &event.object);
         }
         self.sent.inc();
@@ -55,7 +55,7 @@ impl Framer {
     }
 
     pub fn object(&self, kind: Kind, object: &Object) -> Bytes {
-        if self.is_plain() {
+        if self.is_plain(object) {
             self.sent.inc();
             return object.event_json(kind);
         }
@@ -82,8 +82,10 @@ impl Framer {
     }
 
     /// Whether the cache's own bytes serve.
-    fn is_plain(&self) -> bool {
-        self.accept.format != Format::Protobuf && self.accept.shape == Shape::Object && !self.resource.converted()
+    fn is_plain(&self, object: &Object) -> bool {
+        self.accept.format != Format::Protobuf
+            && self.accept.shape == Shape::Object
+            && self.resource.shows_bytes_of(object)
     }
 
     fn shape(&self, object: Value) -> Value {
