@@ -75,3 +75,46 @@ impl Strategy for PodDisruptionBudget {
         named(budget, now, [bound("minAvailable"), bound("maxUnavailable"), allowed])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(spec: Value, expected: &[&str]) {
+        let budget = json!({"metadata": {"name": "b", "namespace": "n"}, "spec": spec});
+        let errors: Vec<String> = PodDisruptionBudget.validate(&budget).iter().map(ToString::to_string).collect();
+        assert_eq!(errors, expected);
+    }
+
+    #[test]
+    fn a_budget_has_one_bound() {
+        check(json!({"minAvailable": 1}), &[]);
+        check(json!({"maxUnavailable": "50%", "unhealthyPodEvictionPolicy": "AlwaysAllow"}), &[]);
+        check(
+            json!({"minAvailable": 1, "maxUnavailable": 1}),
+            &[
+                "spec: Invalid value: {\"maxUnavailable\":1,\"minAvailable\":1}: minAvailable and maxUnavailable cannot be both set",
+            ],
+        );
+        check(
+            json!({"minAvailable": "101%", "unhealthyPodEvictionPolicy": "Never"}),
+            &[
+                "spec.minAvailable: Invalid value: \"101%\": must not be greater than 100%",
+                "spec.unhealthyPodEvictionPolicy: Unsupported value: \"Never\": supported values: \"AlwaysAllow\", \"IfHealthyBudget\"",
+            ],
+        );
+        check(
+            json!({"maxUnavailable": -1}),
+            &["spec.maxUnavailable: Invalid value: -1: must be greater than or equal to 0"],
+        );
+    }
+
+    #[test]
+    fn a_budget_is_a_row() {
+        let budget =
+            json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 2}, "status": {"disruptionsAllowed": 1}});
+        let cells = PodDisruptionBudget.row(&budget, OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(cells[..4], [json!("b"), json!("2"), json!("N/A"), json!(1)]);
+    }
+}

@@ -45,3 +45,6 @@ pub fn driver_name(name: &str, path: &Path, errors: &mut Errors) {
     let lower = name.to_lowercase();
     errors.invalid_each(path, &Value::from(name), xebec_machinery::validation::dns1123_subdomain(&lower));
 }
+
+#[cfg(test)]
+mod tests;

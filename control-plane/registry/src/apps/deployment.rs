@@ -6,7 +6,7 @@ use xebec_machinery::field::Path;
 
 use super::{container_cells, default_template, template_warnings, validate_selector_and_template};
 use crate::errors::Errors;
-use crate::names::{at_most_100_percent, int_or_percent, int_or_percent_value, not_negative};
+use crate::names::{at_most_100_percent, int_or_percent, int_or_percent_value, not_negative, pod_name_warning};
 use crate::strategy::{Column, Strategy, age};
 use crate::value::{at, at_mut, default, integer, is_set, same, set, string};
 
@@ -98,7 +98,8 @@ impl Strategy for Deployment {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        template_warnings(new, old)
+        let name = pod_name_warning(new).filter(|_| old.is_none());
+        name.into_iter().chain(template_warnings(new, old)).collect()
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -6,7 +6,7 @@ use xebec_machinery::field::Path;
 
 use super::{container_cells, default_template, template_warnings, validate_selector_and_template};
 use crate::errors::Errors;
-use crate::names::not_negative;
+use crate::names::{not_negative, pod_name_warning};
 use crate::strategy::{Column, Context, Strategy, age};
 use crate::value::{at, default, integer, set};
 
@@ -66,7 +66,8 @@ impl Strategy for ReplicaSet {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        template_warnings(new, old)
+        let name = pod_name_warning(new).filter(|_| old.is_none());
+        name.into_iter().chain(template_warnings(new, old)).collect()
     }
 
     fn fields(&self, set: &Value) -> Vec<(&'static str, String)> {

@@ -1,3 +1,5 @@
+mod ingress;
+
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
