@@ -1,10 +1,10 @@
 //! Fills ClusterRoles that are made of others, as upstream's `clusterrole-aggregation-controller`.
 
-use crate::Context;
+use crate::{Context, control};
 use serde_json::json;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use xebec_client::{Api, Error, Informer, Key, Outcome, Patch, PatchParams, Workqueue, chain, is_not_found};
+use xebec_client::{Api, Error, Informer, Key, Outcome, Patch, PatchParams, Workqueue, is_not_found};
 use xebec_types::object;
 use xebec_types::rbac::{ClusterRole, PolicyRule};
 
@@ -23,13 +23,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
         async move {
             let Some(role) = roles.get_key(&key) else { return Outcome::Done };
             let Some(rules) = step(&role, &roles.list()) else { return Outcome::Done };
-            match write(context, &role, &rules).await {
-                Ok(()) => Outcome::Done,
-                Err(error) => {
-                    tracing::debug!(clusterrole = %key, error = chain(&error), "sync failed");
-                    Outcome::Retry
-                }
-            }
+            control::outcome("clusterrole", &key, write(context, &role, &rules).await.map(|()| Outcome::Done))
         }
     };
     queue.run(1, &stop, sync).await;

@@ -5,7 +5,7 @@ pub(crate) mod pods;
 pub(crate) mod reconcile;
 
 pub(crate) use pods::Resource;
-pub(crate) use reconcile::{Reconcile, after, run};
+pub(crate) use reconcile::{Reconcile, after, outcome, run};
 
 use futures::StreamExt;
 use serde_json::{Value, json};

@@ -141,12 +141,12 @@ impl Controller {
             let selected = selects(deployment, &set);
             match control::claim(&set.metadata, &deployment.metadata, selected) {
                 Claim::Own => own.push(set),
-                Claim::Adopt => {
+                Claim::Adopt if pods::still_there(client, &**deployment).await? => {
                     control::adopt(client, &*set, &**deployment).await?;
                     own.push(set);
                 }
                 Claim::Release => control::release(client, &*set, uid).await?,
-                Claim::Ignore => {}
+                Claim::Adopt | Claim::Ignore => {}
             }
         }
         Ok(own)
@@ -188,7 +188,7 @@ impl Controller {
         {
             return Ok((Progress::None, None));
         }
-        let message = format!("Failed to create new replica set \"{name}\": {error}");
+        let message = format!("Failed to create new replica set \"{name}\": {}", pods::message(&error));
         self.recorder.warning(&**deployment, "ReplicaSetCreateError", message.as_str());
         let view = View::new(deployment, &[]);
         let status = status::status(&view, &Progress::CreateFailed { message }, time::now());

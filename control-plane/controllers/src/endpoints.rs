@@ -3,18 +3,18 @@
 
 mod step;
 
+use crate::control::{self, Reconcile, pods};
 use crate::{Context, endpointslice};
 use std::sync::Arc;
 use std::time::Duration;
 pub use step::step;
 use tokio_util::sync::CancellationToken;
 use xebec_client::{
-    Api, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, chain, is_already_exists,
+    Api, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, is_already_exists,
     is_not_found,
 };
 use xebec_types::core::{EndpointSubset, Endpoints, Pod, Service};
 
-const WORKERS: usize = 2;
 /// Pod events within this time make one sync; slices are what must be fast. It grows with the
 /// object, which is written whole for every change.
 const GATHER: Duration = Duration::from_millis(100);
@@ -32,11 +32,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
     controller.watch();
     let Controller { services, pods, endpoints, .. } = &controller;
     tokio::join!(services.synced(), pods.synced(), endpoints.synced());
-    let sync = |key: Key| {
-        let controller = &controller;
-        async move { controller.reconcile(&key).await }
-    };
-    controller.queue.run(WORKERS, &stop, sync).await;
+    control::run(&controller, &stop).await;
 }
 
 struct Controller {
@@ -46,6 +42,19 @@ struct Controller {
     endpoints: Arc<Informer<Endpoints>>,
     recorder: EventRecorder,
     queue: Workqueue<Key>,
+}
+
+impl Reconcile for Controller {
+    const KIND: &'static str = "endpoints";
+    const WORKERS: usize = 2;
+
+    fn queue(&self) -> &Workqueue<Key> {
+        &self.queue
+    }
+
+    async fn sync(&self, key: &Key) -> Result<Outcome, Error> {
+        self.write(key).await.map(|()| Outcome::Done)
+    }
 }
 
 impl Controller {
@@ -64,17 +73,7 @@ impl Controller {
         });
     }
 
-    async fn reconcile(&self, key: &Key) -> Outcome {
-        match self.sync(key).await {
-            Ok(()) => Outcome::Done,
-            Err(error) => {
-                tracing::debug!(service = %key, error = chain(&error), "sync failed");
-                Outcome::Retry
-            }
-        }
-    }
-
-    async fn sync(&self, key: &Key) -> Result<(), Error> {
+    async fn write(&self, key: &Key) -> Result<(), Error> {
         let api: Api<Endpoints> = Api::namespaced(self.context.client.clone(), &key.namespace);
         let known = self.endpoints.get_key(key);
         let Some(service) = self.services.get_key(key) else {
@@ -88,10 +87,10 @@ impl Controller {
         };
         match written {
             Ok(_) => Ok(()),
-            Err(Error::Api(status)) if crate::control::pods::is_terminating_namespace(&status) => Ok(()),
+            Err(Error::Api(status)) if pods::is_terminating_namespace(&status) => Ok(()),
             Err(error) => {
                 if !is_already_exists(&error) && !xebec_client::is_conflict(&error) {
-                    let message = crate::control::pods::message(&error);
+                    let message = pods::message(&error);
                     let message = format!("Failed to update endpoint {key}: {message}");
                     self.recorder.warning(&*service, "FailedToUpdateEndpoint", message);
                 }

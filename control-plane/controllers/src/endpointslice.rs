@@ -7,7 +7,7 @@ pub(crate) mod endpoint;
 mod step;
 
 use crate::Context;
-use crate::control::{self, Written};
+use crate::control::{self, Reconcile, Written, pods};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,13 +15,12 @@ pub use step::{MANAGED_BY, Plan, step};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xebec_client::{
-    Api, Change, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, chain, is_not_found,
+    Api, Change, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, is_not_found,
 };
 use xebec_types::core::{Node, Pod, Service};
 use xebec_types::discovery::EndpointSlice;
 use xebec_types::{label, object, pod};
 
-const WORKERS: usize = 5;
 /// Slices by `namespace/service`.
 pub(crate) const BY_SERVICE: &str = "service";
 /// New backends of a Service that changed within this time wait as long for others.
@@ -43,11 +42,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
     controller.watch();
     let Controller { services, pods, nodes, slices, .. } = &controller;
     tokio::join!(services.synced(), pods.synced(), nodes.synced(), slices.synced());
-    let sync = |key: Key| {
-        let controller = &controller;
-        async move { controller.reconcile(&key).await }
-    };
-    controller.queue.run(WORKERS, &stop, sync).await;
+    control::run(&controller, &stop).await;
 }
 
 struct Controller {
@@ -60,6 +55,33 @@ struct Controller {
     written: Arc<Written<Key>>,
     pace: Arc<Pace>,
     queue: Workqueue<Key>,
+}
+
+impl Reconcile for Controller {
+    const KIND: &'static str = "service";
+    const WORKERS: usize = 5;
+
+    fn queue(&self) -> &Workqueue<Key> {
+        &self.queue
+    }
+
+    async fn sync(&self, key: &Key) -> Result<Outcome, Error> {
+        if self.written.is_waiting(key) {
+            return Ok(Outcome::After(LOOK_AGAIN));
+        }
+        // Slices of a Service that is gone are the garbage collector's.
+        let Some(service) = self.services.get_key(key) else { return Ok(Outcome::Done) };
+        let plan = self.plan(&service);
+        self.pace.note(key);
+        let applied = self.apply(key, plan).await;
+        if let Err(error) = &applied
+            && !xebec_client::is_conflict(error)
+        {
+            let message = format!("Error updating Endpoint Slices for Service {key}: {}", pods::message(error));
+            self.recorder.warning(&*service, "FailedToUpdateEndpointSlices", message);
+        }
+        applied.map(|()| Outcome::Done)
+    }
 }
 
 impl Controller {
@@ -105,30 +127,6 @@ impl Controller {
         });
     }
 
-    async fn reconcile(&self, key: &Key) -> Outcome {
-        if self.written.is_waiting(key) {
-            return Outcome::After(LOOK_AGAIN);
-        }
-        // Slices of a Service that is gone are the garbage collector's.
-        let Some(service) = self.services.get_key(key) else { return Outcome::Done };
-        let plan = self.plan(&service);
-        self.pace.note(key);
-        match self.apply(key, plan).await {
-            Ok(()) => Outcome::Done,
-            Err(error) => {
-                tracing::debug!(service = %key, error = chain(&error), "sync failed");
-                if !xebec_client::is_conflict(&error) {
-                    let message = format!(
-                        "Error updating Endpoint Slices for Service {key}: {}",
-                        crate::control::pods::message(&error)
-                    );
-                    self.recorder.warning(&*service, "FailedToUpdateEndpointSlices", message);
-                }
-                Outcome::Retry
-            }
-        }
-    }
-
     fn plan(&self, service: &Service) -> Plan {
         let namespace = object::namespace(&service.metadata);
         let pods = selected(&self.pods, service);
@@ -158,7 +156,7 @@ impl Controller {
         let creates = plan.create.into_iter().map(|slice| async move {
             match api.create(&PostParams::default(), &slice).await {
                 Ok(created) => self.written.wrote(service, &created, &self.slices),
-                Err(Error::Api(status)) if crate::control::pods::is_terminating_namespace(&status) => {}
+                Err(Error::Api(status)) if pods::is_terminating_namespace(&status) => {}
                 Err(error) => return Err(error),
             }
             Ok(())

@@ -3,13 +3,13 @@
 
 mod step;
 
-use crate::control::{self, Written};
+use crate::control::{self, Reconcile, Written, pods};
 use crate::{Context, endpointslice};
 use std::sync::Arc;
 use std::time::Duration;
 pub use step::{Plan, step};
 use tokio_util::sync::CancellationToken;
-use xebec_client::{Api, DeleteParams, Error, Informer, Key, Outcome, PostParams, Workqueue, chain, is_not_found};
+use xebec_client::{Api, DeleteParams, Error, Informer, Key, Outcome, PostParams, Workqueue, is_not_found};
 use xebec_types::core::{Endpoints, Service};
 use xebec_types::discovery::EndpointSlice;
 use xebec_types::object;
@@ -22,28 +22,13 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
         endpoints: context.informers.informer(),
         slices: context.informers.informer(),
         written: Arc::default(),
+        queue: Workqueue::new(),
         context,
     };
-    let queue: Workqueue<Key> = Workqueue::new();
-    controller.watch(&queue);
+    controller.watch();
     let Controller { services, endpoints, slices, .. } = &controller;
     tokio::join!(services.synced(), endpoints.synced(), slices.synced());
-    let sync = |key: Key| {
-        let controller = &controller;
-        async move {
-            if controller.written.is_waiting(&key) {
-                return Outcome::After(LOOK_AGAIN);
-            }
-            match controller.sync(&key).await {
-                Ok(()) => Outcome::Done,
-                Err(error) => {
-                    tracing::debug!(endpoints = %key, error = chain(&error), "sync failed");
-                    Outcome::Retry
-                }
-            }
-        }
-    };
-    queue.run(2, &stop, sync).await;
+    control::run(&controller, &stop).await;
 }
 
 struct Controller {
@@ -52,17 +37,34 @@ struct Controller {
     endpoints: Arc<Informer<Endpoints>>,
     slices: Arc<Informer<EndpointSlice>>,
     written: Arc<Written<Key>>,
+    queue: Workqueue<Key>,
+}
+
+impl Reconcile for Controller {
+    const KIND: &'static str = "endpoints";
+    const WORKERS: usize = 2;
+
+    fn queue(&self) -> &Workqueue<Key> {
+        &self.queue
+    }
+
+    async fn sync(&self, key: &Key) -> Result<Outcome, Error> {
+        if self.written.is_waiting(key) {
+            return Ok(Outcome::After(LOOK_AGAIN));
+        }
+        self.mirror(key).await.map(|()| Outcome::Done)
+    }
 }
 
 impl Controller {
-    fn watch(&self, queue: &Workqueue<Key>) {
+    fn watch(&self) {
         self.slices
             .add_index(endpointslice::BY_SERVICE, |slice| endpointslice::service_of(slice).into_iter().collect());
-        let sink = queue.clone();
+        let sink = self.queue.clone();
         self.services.on_change(move |change| sink.add(change.key()));
-        let sink = queue.clone();
+        let sink = self.queue.clone();
         self.endpoints.on_change(move |change| sink.add(change.key()));
-        let (sink, written) = (queue.clone(), Arc::clone(&self.written));
+        let (sink, written) = (self.queue.clone(), Arc::clone(&self.written));
         self.slices.on_change(move |change| {
             let Some(slice) = change.object().filter(|slice| step::is_ours(slice)) else { return };
             if let Some(service) = endpointslice::service_key(slice) {
@@ -72,7 +74,7 @@ impl Controller {
         });
     }
 
-    async fn sync(&self, key: &Key) -> Result<(), Error> {
+    async fn mirror(&self, key: &Key) -> Result<(), Error> {
         let index = format!("{}/{}", key.namespace, key.name);
         let mut slices = self.slices.by_index(endpointslice::BY_SERVICE, &index);
         slices.retain(|slice| step::is_ours(slice));
@@ -87,7 +89,7 @@ impl Controller {
             };
             match written {
                 Ok(slice) => self.written.wrote(key, &slice, &self.slices),
-                Err(Error::Api(status)) if crate::control::pods::is_terminating_namespace(&status) => {}
+                Err(Error::Api(status)) if pods::is_terminating_namespace(&status) => {}
                 Err(error) => return Err(error),
             }
             Ok(())

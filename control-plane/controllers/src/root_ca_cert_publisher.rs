@@ -1,12 +1,12 @@
 //! Publishes the cluster CA certificate as `kube-root-ca.crt` in every namespace, as upstream's
 //! `root-ca-certificate-publisher` controller.
 
-use crate::{Context, serviceaccount};
+use crate::{Context, control, serviceaccount};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use xebec_client::informer::Selection;
-use xebec_client::{Api, Error, Informer, Key, Outcome, PostParams, Workqueue, chain};
+use xebec_client::{Api, Error, Informer, Key, Outcome, PostParams, Workqueue};
 use xebec_types::core::{ConfigMap, Namespace};
 use xebec_types::{ObjectMeta, annotation};
 
@@ -37,13 +37,11 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
             let Some(desired) = step(namespace.as_deref(), map.as_deref(), ca) else {
                 return Outcome::Done;
             };
-            match write(context, &key.name, &desired, map.is_some()).await {
-                Ok(()) => Outcome::Done,
-                Err(error) => {
-                    tracing::debug!(namespace = %key, error = chain(&error), "sync failed");
-                    Outcome::Retry
-                }
-            }
+            control::outcome(
+                "namespace",
+                &key,
+                write(context, &key.name, &desired, map.is_some()).await.map(|()| Outcome::Done),
+            )
         }
     };
     queue.run(2, &stop, sync).await;

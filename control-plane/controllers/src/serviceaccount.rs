@@ -1,9 +1,9 @@
 //! Makes the `default` ServiceAccount of every namespace, as upstream's `serviceaccount` controller.
 
-use crate::Context;
+use crate::{Context, control};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use xebec_client::{Api, Error, Informer, Key, Outcome, PostParams, Workqueue, chain, is_already_exists, is_not_found};
+use xebec_client::{Api, Error, Informer, Key, Outcome, PostParams, Workqueue, is_already_exists, is_not_found};
 use xebec_types::ObjectMeta;
 use xebec_types::core::{Namespace, ServiceAccount};
 
@@ -31,13 +31,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
             if !step(namespace.as_deref(), account.as_deref()) {
                 return Outcome::Done;
             }
-            match create(context, &key.name).await {
-                Ok(()) => Outcome::Done,
-                Err(error) => {
-                    tracing::debug!(namespace = %key, error = chain(&error), "sync failed");
-                    Outcome::Retry
-                }
-            }
+            control::outcome("namespace", &key, create(context, &key.name).await.map(|()| Outcome::Done))
         }
     };
     queue.run(2, &stop, sync).await;

@@ -21,13 +21,16 @@ pub(crate) trait Reconcile: Sync {
 
 /// Works until `stop`. The caller has waited for the informers.
 pub(crate) async fn run<R: Reconcile>(controller: &R, stop: &CancellationToken) {
-    let sync = |key: Key| async move {
-        controller.sync(&key).await.unwrap_or_else(|error| {
-            tracing::debug!(kind = R::KIND, %key, error = chain(&error), "sync failed");
-            Outcome::Retry
-        })
-    };
+    let sync = |key: Key| async move { outcome(R::KIND, &key, controller.sync(&key).await) };
     controller.queue().run(R::WORKERS, stop, sync).await;
+}
+
+/// An error is tried again.
+pub(crate) fn outcome(kind: &str, key: &Key, result: Result<Outcome, Error>) -> Outcome {
+    result.unwrap_or_else(|error| {
+        tracing::debug!(kind, %key, error = chain(&error), "sync failed");
+        Outcome::Retry
+    })
 }
 
 /// Once more after `wait`, if there is anything to wait for.

@@ -72,8 +72,10 @@ fn surplus(view: &View<'_>, running: Vec<Arc<Pod>>) -> Vec<Arc<Pod>> {
     running.iter().filter(|pod| !is_kept(pod)).cloned().collect()
 }
 
+type Pair<'n> = (Option<&'n Arc<Pod>>, Option<&'n Arc<Pod>>);
+
 /// The new and the old pod of a node; `None` if there are several of one, which `manage` mends.
-fn pair<'n>(view: &View<'_>, node: &'n OnNode) -> Option<(Option<&'n Arc<Pod>>, Option<&'n Arc<Pod>>)> {
+fn pair<'n>(view: &View<'_>, node: &'n OnNode) -> Option<Pair<'n>> {
     let (new, old): (Vec<_>, Vec<_>) = node.staying().partition(|pod| view.is_updated(pod));
     (new.len() < 2 && old.len() < 2).then(|| (new.first().copied(), old.first().copied()))
 }
