@@ -29,13 +29,14 @@ impl Health {
 
     /// The answer of `endpoint` (`readyz`), whose query may hold `verbose` and several `exclude=NAME`.
     pub fn check(&self, endpoint: &str, query: &str) -> Answer {
-        let parameters: Vec<_> = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
-        let verbose = parameters.iter().any(|(name, _)| *name == "verbose");
-        let excluded = |name: &str| parameters.contains(&("exclude", name));
+        let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        let verbose = parameters.iter().any(|(name, _)| name == "verbose");
+        let excluded: Vec<&str> =
+            parameters.iter().filter(|(key, _)| key == "exclude").map(|(_, v)| v.as_ref()).collect();
         let mut lines = String::new();
         let mut failed = Vec::new();
         for (name, probe) in &self.probes {
-            if excluded(name) {
+            if excluded.contains(name) {
                 let _ = writeln!(lines, "[+]{name} excluded: ok");
                 continue;
             }
@@ -49,6 +50,14 @@ impl Health {
                     failed.push(*name);
                 }
             }
+        }
+        let mut unknown: Vec<_> =
+            excluded.iter().filter(|name| self.probes.iter().all(|(known, _)| known != *name)).collect();
+        unknown.sort();
+        if !unknown.is_empty() {
+            let unknown: Vec<_> = unknown.iter().map(|name| format!("{name:?}")).collect();
+            let list = unknown.join(",");
+            let _ = writeln!(lines, "warn: some health checks cannot be excluded: no matches for {list}");
         }
         if !failed.is_empty() {
             return Answer { code: 500, text: format!("{lines}{endpoint} check failed\n") };
@@ -81,6 +90,9 @@ mod tests {
     fn answers_in_upstreams_text() {
         check("", 500, "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n");
         check("exclude=etcd", 200, "ok");
+        let warning = "warn: some health checks cannot be excluded: no matches for \"a/b\",\"x\"\n";
+        let text = format!("[+]ping ok\n[+]etcd excluded: ok\n{warning}readyz check passed\n");
+        check("verbose=1&exclude=etcd&exclude=x&exclude=a%2Fb", 200, &text);
         check("verbose&exclude=etcd", 200, "[+]ping ok\n[+]etcd excluded: ok\nreadyz check passed\n");
     }
 

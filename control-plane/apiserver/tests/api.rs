@@ -7,8 +7,12 @@ mod access;
 mod admission;
 #[path = "api/crd.rs"]
 mod crd;
+#[path = "api/certificates.rs"]
+mod certificates;
 #[path = "api/deletion.rs"]
 mod deletion;
+#[path = "api/discovery.rs"]
+mod discovery;
 #[path = "api/harness.rs"]
 mod harness;
 #[path = "api/hostile.rs"]
@@ -17,6 +21,8 @@ mod hostile;
 mod kinds;
 #[path = "api/lists.rs"]
 mod lists;
+#[path = "api/operations.rs"]
+mod operations;
 #[path = "api/services.rs"]
 mod services;
 #[path = "api/subresources.rs"]

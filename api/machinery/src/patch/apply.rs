@@ -129,7 +129,8 @@ pub fn update_managed_fields<S: PatchSchema>(live: Option<&Value>, new: &mut Val
         managers.clone_from(&before);
     }
     without_managed_fields(new);
-    if reset && live.is_some() {
+    // What nobody is known to own stays so until somebody applies (`skipnonapplied.go`).
+    if live.is_some() && (reset || managers.is_empty()) {
         return;
     }
     let empty = Value::Object(Map::new());

@@ -206,7 +206,7 @@ pub async fn delete_collection(call: &Call, body: Bytes) -> Answer {
     let list = json!({
         "kind": call.resource.list_kind(),
         "apiVersion": call.resource.api_version,
-        "metadata": { "resourceVersion": snapshot.revision.to_string() },
+        "metadata": list::list_meta(&snapshot),
         "items": items,
     });
     encode::value(call, StatusCode::OK, list)

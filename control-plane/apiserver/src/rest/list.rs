@@ -153,7 +153,8 @@ fn custom_filter(custom: Arc<CustomResource>, (labels, fields): (LabelSelector, 
     })
 }
 
-fn list_meta(snapshot: &Snapshot) -> Value {
+/// The metadata of a list: its version, and where the rest is.
+pub fn list_meta(snapshot: &Snapshot) -> Value {
     let mut meta = json!({ "resourceVersion": snapshot.revision.to_string() });
     if let Some(next) = &snapshot.next {
         let token = Continue { revision: Some(snapshot.revision), start_after: next.clone() };

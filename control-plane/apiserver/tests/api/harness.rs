@@ -87,6 +87,10 @@ impl Cluster {
         Self::in_dir(dir).await
     }
 
+    pub fn pki_file(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join("pki").join(name)
+    }
+
     /// A new connection with a client certificate, or without one.
     pub async fn connect(&self, user: Option<(&str, &[&str])>) -> SendRequest<Full<Bytes>> {
         let tls = self.tls(user).await;

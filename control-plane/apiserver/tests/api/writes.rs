@@ -392,11 +392,12 @@ async fn ownership_can_be_forgotten() {
     let config = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c" }, "data": { "a": "2" } });
     let refused = cluster.patch("apply", &path, &config).await;
     refused.refused(409, "Conflict", "conflict with \"before-first-apply\" using v1: .data.a");
+    cluster.patch("apply", &format!("{path}&force=true"), &config).await.expect(200);
     // What makes no sense is not taken over.
     let nonsense = json!([{ "manager": "x", "operation": "Nonsense", "fieldsType": "FieldsV1", "fieldsV1": {} }]);
     let kept = cluster
         .patch("merge", &path, &json!({ "metadata": { "managedFields": nonsense }, "data": { "a": "3" } }))
         .await;
     let kept = kept.expect(200);
-    assert_eq!(owners(&kept).iter().map(|owner| owner.0).collect::<Vec<_>>(), ["m"]);
+    assert_eq!(owners(&kept).iter().map(|owner| (owner.0, owner.1)).collect::<Vec<_>>(), [("m", "Update")]);
 }

@@ -126,8 +126,6 @@ fn conflicts_name_what_updates_used() {
         )
         .apply("a", json!({"replicas": 3}))
         .owners(&[("a", "Apply", json!({"f:replicas": {}})), ("u", "Update", json!({"f:replicas": {}}))])
-        .update("v", json!({}))
-        .spec(json!({}))
         .update("v", json!({"nodeName": "n"}))
         .owners(&[("v", "Update", json!({"f:nodeName": {}}))]);
 }
@@ -297,6 +295,13 @@ fn managed_fields_can_be_reset_and_capped() {
     new["metadata"]["managedFields"] = json!([{}]);
     update_managed_fields(Some(&live), &mut new, ROOT, &manager("u"));
     assert!(new["metadata"].get("managedFields").is_none());
+    // Updates do not begin again what was given up; an apply does.
+    let mut later = new.clone();
+    later["spec"]["replicas"] = 2.into();
+    update_managed_fields(Some(&new), &mut later, ROOT, &manager("u"));
+    assert!(later["metadata"].get("managedFields").is_none());
+    let applied = apply(Some(&later), &object(json!({"replicas": 2})), ROOT, &manager("a"), false).expect("applied");
+    assert_eq!(applied["metadata"]["managedFields"].as_array().map(Vec::len), Some(2));
 
     let names: Vec<&'static str> = (0..15).map(|i| &*format!("m{i:02}").leak()).collect();
     for (i, name) in names.iter().enumerate() {
