@@ -70,6 +70,10 @@ pub struct Server {
     /// How long a node may be silent before it is NotReady
     #[arg(long, default_value_t = 40, value_name = "SECONDS")]
     node_monitor_grace_period: u64,
+    /// Addresses for Services of type LoadBalancer, such as 192.0.2.0/24 or 192.0.2.10-192.0.2.20. Nodes answer ARP for
+    /// them on their own network
+    #[arg(long, value_delimiter = ',', value_name = "CIDR|FIRST-LAST")]
+    load_balancer_pool: Vec<xebec_controllers::service_lb::AddressPool>,
     /// Write a kubeconfig with a client certificate of system:masters here
     #[arg(long)]
     write_kubeconfig: Option<PathBuf>,
@@ -166,6 +170,7 @@ impl Server {
             signer: Some(Arc::new(Signer(Arc::clone(pki)))),
             node_monitor_grace_period: Duration::from_secs(self.node_monitor_grace_period),
             controllers: self.controllers.clone(),
+            load_balancer_pools: self.load_balancer_pool.clone(),
             ..xebec_controllers::Config::default()
         };
         let service = server.local_client_service(UserInfo::anonymous());

@@ -11,6 +11,8 @@ use super::unit::Unit;
 
 /// etcd's client port inside the server's namespace.
 const ETCD_URL: &str = "http://127.0.0.1:2379";
+/// Of the underlay: `outside` finds these addresses by ARP.
+const LOAD_BALANCER_POOL: &str = "172.30.0.210-172.30.0.250";
 
 pub fn units(layout: &Layout, spec: &Spec, xebec: &Path, listener: &Arc<OwnedFd>) -> Vec<Unit> {
     let mut units = Vec::new();
@@ -53,6 +55,7 @@ fn server(layout: &Layout, spec: &Spec, xebec: &Path, listener: &Arc<OwnedFd>) -
     args.flag("--bind-address", SERVER_IP.to_string()).flag("--secure-port", SERVER_PORT.to_string());
     args.flag("--advertise-address", SERVER_IP.to_string());
     args.flag("--tls-san", "127.0.0.1,localhost");
+    args.flag("--load-balancer-pool", LOAD_BALANCER_POOL);
     args.flag("--write-kubeconfig", layout.kubeconfig());
     args.flag("--kubeconfig-server", format!("https://127.0.0.1:{}", spec.port));
     if spec.store == StoreKind::Etcd {

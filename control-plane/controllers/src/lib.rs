@@ -25,6 +25,7 @@ pub mod podgc;
 pub mod replicaset;
 pub mod resourcequota;
 pub mod root_ca_cert_publisher;
+pub mod service_lb;
 pub mod serviceaccount;
 pub mod statefulset;
 pub mod tainteviction;
@@ -88,6 +89,8 @@ pub struct Config {
     pub node_monitor_grace_period: Duration,
     /// Terminated pods kept before the oldest are deleted; 0 keeps all.
     pub terminated_pod_gc_threshold: usize,
+    /// Where Services of type LoadBalancer get their addresses; without any they wait for another implementation.
+    pub load_balancer_pools: Vec<service_lb::AddressPool>,
     /// As kube-controller-manager's `--controllers`: `*`, `name`, `-name`.
     pub controllers: Vec<String>,
 }
@@ -102,6 +105,7 @@ impl Default for Config {
             signer: None,
             node_monitor_grace_period: Duration::from_secs(40),
             terminated_pod_gc_threshold: 12_500,
+            load_balancer_pools: Vec::new(),
             controllers: vec!["*".into()],
         }
     }
@@ -174,6 +178,7 @@ const ALL: &[Row] = controllers! {
     "csr" as "certificate-controller" => certificates::run,
     "clusterrole-aggregation" as "clusterrole-aggregation-controller" => clusterrole_aggregation::run,
     "tokencleaner" as "token-cleaner" => tokencleaner::run,
+    "service-lb-controller" as "service-controller" => service_lb::run,
     "cluster-dns" as "cluster-dns" => cluster_dns::run,
 };
 

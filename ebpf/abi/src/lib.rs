@@ -23,7 +23,7 @@ pub use lb::{
     Affinity4, AffinityKey, Backend4, BackendId, BackendKey, Frontend4, FrontendKey4, MemberKey4, Origin4, Origins4,
     RangeKey4, ServiceId,
 };
-pub use route::{Endpoint4, Pod4, PrefixKey4};
+pub use route::{Endpoint4, L2Key4, L2Mac, Pod4, PrefixKey4};
 pub use stats::{Counter, DropReason, MapId, Traffic};
 
 /// An IPv4 address in network order.

@@ -19,6 +19,8 @@ pub const FLOWS_MAX: u32 = 32_768;
 pub const NAT_MAX: u32 = 65_536;
 /// Datagrams whose fragments are on their way.
 pub const FRAGMENTS_MAX: u32 = 4_096;
+/// Addresses that the node answers ARP for, over all devices.
+pub const ANNOUNCED_MAX: u32 = 65_536;
 /// Pods on this node.
 pub const PODS_MAX: u32 = 4_096;
 /// Single addresses and node prefixes of other nodes.

@@ -12,6 +12,7 @@ pub const SOCK4_ORIGINS: &str = "xb_sock4_origin";
 pub const CT4: &str = "xb_ct4";
 pub const NAT4: &str = "xb_nat4";
 pub const FRAGMENTS4: &str = "xb_frag4";
+pub const L2_ANNOUNCED4: &str = "xb_l2_4";
 pub const PODS4: &str = "xb_pods4";
 pub const IPCACHE4: &str = "xb_ipcache4";
 pub const PREFIXES4: &str = "xb_prefix4";
@@ -20,7 +21,7 @@ pub const COUNTERS: &str = "xb_counters";
 pub const MAP_ERRORS: &str = "xb_map_errors";
 
 /// Every map that outlives an agent.
-pub const PINNED_MAPS: [&str; 15] = [
+pub const PINNED_MAPS: [&str; 16] = [
     LB4_FRONTENDS,
     LB4_BACKENDS,
     LB4_MEMBERS,
@@ -30,6 +31,7 @@ pub const PINNED_MAPS: [&str; 15] = [
     CT4,
     NAT4,
     FRAGMENTS4,
+    L2_ANNOUNCED4,
     PODS4,
     IPCACHE4,
     PREFIXES4,

@@ -39,4 +39,22 @@ pub struct Endpoint4 {
 }
 const _: () = assert!(size_of::<Endpoint4>() == 8);
 
-crate::pod!(Pod4, PrefixKey4, Endpoint4);
+/// An address that the node answers ARP for on a device.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct L2Key4 {
+    pub addr: Addr4,
+    pub ifindex: u32,
+}
+const _: () = assert!(size_of::<L2Key4>() == 8);
+
+/// The device's own address, which the answer names.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct L2Mac {
+    pub mac: [u8; 6],
+    pub pad: [u8; 2],
+}
+const _: () = assert!(size_of::<L2Mac>() == 8);
+
+crate::pod!(Pod4, PrefixKey4, Endpoint4, L2Key4, L2Mac);

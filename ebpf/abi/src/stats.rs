@@ -124,6 +124,8 @@ index! {
         BindRefused = 18 => "bind_refused",
         /// A packet was answered with a refusal: no backend.
         Rejected = 19 => "rejected",
+        /// An ARP request for an announced address was answered.
+        ArpReply = 20 => "arp_reply",
     }
 }
 

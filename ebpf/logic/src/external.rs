@@ -153,6 +153,14 @@ pub fn is_frontend<T: Tables>(tables: &T, addr: Addr4, transport: &Transport, pr
     matches!(transport.kind, Kind::Tcp | Kind::Udp) && tables.frontend(&key).is_some()
 }
 
+/// Is this an address that only services have: a load balancer's, or one of `externalIPs`? Its entry is the one with
+/// neither port nor protocol.
+#[inline(always)]
+pub fn is_announced<T: Tables>(tables: &T, addr: Addr4) -> bool {
+    let key = FrontendKey4 { addr, port: Be16::ZERO, proto: 0, scope: scope::EXTERNAL };
+    addr != tables.node_ip() && tables.frontend(&key).is_some()
+}
+
 #[inline(always)]
 fn is_overlay(proto: u8, port: Be16) -> bool {
     proto == proto::UDP && port.get() == OVERLAY_PORT

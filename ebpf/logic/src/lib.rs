@@ -18,6 +18,7 @@ pub mod external;
 mod fixture;
 pub mod header;
 pub mod icmp;
+pub mod l2;
 pub mod lb;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
@@ -66,12 +67,15 @@ pub enum Action {
     /// By the host's routes and never through its stack, which would refuse the packet's source.
     Forward,
     /// Back where it came from: it has become its own answer, a refusal.
-    Reflect,
+    Refuse,
+    /// Back where it came from: it has become its own answer.
+    Answer,
 }
 
 impl Verdict {
     pub const PASS: Self = Self { action: Action::Pass, to: 0 };
-    pub const REFLECT: Self = Self { action: Action::Reflect, to: 0 };
+    pub const REFUSE: Self = Self { action: Action::Refuse, to: 0 };
+    pub const ANSWER: Self = Self { action: Action::Answer, to: 0 };
     pub const FORWARD: Self = Self { action: Action::Forward, to: 0 };
     pub const ROUTE: Self = Self { action: Action::Route, to: 0 };
 

@@ -8,7 +8,7 @@ use std::{
 
 use xebec_abi::{
     Addr4, Affinity4, AffinityKey, Backend4, BackendKey, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FragmentKey4,
-    Frontend4, FrontendKey4, MemberKey4, Pod4, Ports, PrefixKey4, ServiceId, Tuple4,
+    Frontend4, FrontendKey4, L2Key4, L2Mac, MemberKey4, Pod4, Ports, PrefixKey4, ServiceId, Tuple4,
 };
 
 use crate::{Csum, FlowMap, Packet, Settings, Tables, conntrack, csum};
@@ -98,6 +98,7 @@ pub struct Model {
     pub conntrack: RefCell<HashMap<FlowKey4, Flow4>>,
     pub nat: RefCell<HashMap<FlowKey4, Flow4>>,
     pub fragments: RefCell<HashMap<FragmentKey4, Ports>>,
+    pub announced: HashMap<L2Key4, L2Mac>,
     pub pods: HashMap<Addr4, Pod4>,
     pub remotes: HashMap<PrefixKey4, Endpoint4>,
     pub counters: RefCell<BTreeMap<Counter, u64>>,
@@ -231,6 +232,10 @@ impl Tables for Model {
 
     fn put_fragment(&self, key: &FragmentKey4, ports: &Ports) {
         self.fragments.borrow_mut().insert(*key, *ports);
+    }
+
+    fn announced(&self, key: &L2Key4) -> Option<L2Mac> {
+        self.announced.get(key).copied()
     }
 
     fn pod(&self, addr: Addr4) -> Option<Pod4> {

@@ -35,6 +35,8 @@ fn to_node<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> R
     } else {
         match external::forward(packet, tables, ip, &mut transport) {
             Ok(true) => {}
+            // The stack would send it back to where it came from.
+            Ok(false) if external::is_announced(tables, ip.dst) => return Err(DropReason::NoService),
             Ok(false) => return Ok(Verdict::PASS),
             Err(reason) => return reject::reply(packet, tables, ip, &transport, reason),
         }

@@ -41,7 +41,7 @@ pub fn reply<P: Packet, T: Tables>(
     };
     written.ok_or(reason)?;
     tables.count(Counter::Rejected, packet.bytes());
-    Ok(Verdict::REFLECT)
+    Ok(Verdict::REFUSE)
 }
 
 /// By words: arrays of bytes would take more stack than a program has.

@@ -1,7 +1,10 @@
 //! The socket hooks: a connection to a service is made to one of its backends, at no cost per
 //! packet, and the application sees the service's address.
 
-use xebec_abi::{Addr4, Be16, Counter, FrontendKey4, Origin4, Origins4, lb::scope, limits::SOCKET_ORIGINS_MAX, proto};
+use xebec_abi::{
+    Addr4, Be16, Counter, FrontendKey4, Origin4, Origins4, lb::frontend_flag, lb::scope, limits::SOCKET_ORIGINS_MAX,
+    proto,
+};
 
 use crate::{
     Tables,
@@ -54,6 +57,21 @@ pub fn translate<T: Tables>(tables: &T, to: Address, proto: u8, netns: u64) -> T
             })
         }
     }
+}
+
+/// May a process of the node have this port? Not one that is a NodePort on the address: it would never be reached.
+#[inline(always)]
+pub fn may_bind<T: Tables>(tables: &T, at: Address, proto: u8, netns: u64) -> bool {
+    if netns != tables.node_netns() || at.port == Be16::ZERO {
+        return true;
+    }
+    let addr = if at.addr == [0; 4] { tables.node_ip() } else { at.addr };
+    let key = FrontendKey4 { addr, port: at.port, proto, scope: scope::INTERNAL };
+    let taken = tables.frontend(&key).is_some_and(|frontend| frontend.flags & frontend_flag::NODE_PORT != 0);
+    if taken {
+        tables.count(Counter::BindRefused, 0);
+    }
+    !taken
 }
 
 /// The service address of the socket's peer, if the socket was connected to a service.

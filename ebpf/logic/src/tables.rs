@@ -1,6 +1,6 @@
 use xebec_abi::{
     Addr4, Affinity4, AffinityKey, Backend4, BackendKey, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FragmentKey4,
-    Frontend4, FrontendKey4, MemberKey4, Pod4, Ports, ServiceId, Tuple4,
+    Frontend4, FrontendKey4, L2Key4, L2Mac, MemberKey4, Pod4, Ports, ServiceId, Tuple4,
 };
 
 use crate::conntrack::{Touch, Touched};
@@ -57,6 +57,8 @@ pub trait Tables: Settings {
     fn fragment(&self, key: &FragmentKey4) -> Option<Ports>;
     fn put_fragment(&self, key: &FragmentKey4, ports: &Ports);
 
+    /// The address of a device on which the node answers ARP for a service.
+    fn announced(&self, key: &L2Key4) -> Option<L2Mac>;
     fn pod(&self, addr: Addr4) -> Option<Pod4>;
     /// Looks up an address or a prefix of other nodes' pods.
     fn remote(&self, addr: Addr4) -> Option<Endpoint4>;

@@ -17,7 +17,7 @@ use xebec_abi::{Addr4, Counter, DropReason, config::MARK_TUNNEL};
 use xebec_logic::{
     Action, Settings, Tables, Verdict,
     header::{self, Frame},
-    nat, netdev,
+    l2, nat, netdev,
     overlay::{self, Tunnel},
     pod,
 };
@@ -50,7 +50,11 @@ pub fn to_pod(ctx: TcContext) -> i32 {
 
 #[classifier]
 pub fn from_netdev(ctx: TcContext) -> i32 {
-    let decision = netdev::from_netdev(&mut Skb::new(&ctx), &Maps);
+    let mut skb = Skb::new(&ctx);
+    let decision = match l2::answer(&mut skb, &Maps, ifindex(&ctx)) {
+        Some(answer) => Ok(answer),
+        None => netdev::from_netdev(&mut skb, &Maps),
+    };
     act(&ctx, decision)
 }
 
@@ -110,8 +114,10 @@ fn perform(ctx: &TcContext, verdict: Verdict) -> Result<i32, DropReason> {
         }
         Action::Encapsulate => set_tunnel_key(ctx, verdict.node()).map(|()| NEXT),
         Action::Route => route(ctx, Unroutable::ToStack),
-        Action::Reflect => {
-            count_drop(DropReason::NoBackend, u64::from(ctx.len()));
+        Action::Refuse | Action::Answer => {
+            if verdict.action == Action::Refuse {
+                count_drop(DropReason::NoBackend, u64::from(ctx.len()));
+            }
             // SAFETY: the helper notes where the packet goes after the program.
             Ok(unsafe { bpf_redirect(ifindex(ctx), 0) } as i32)
         }

@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use xebec_abi::{
     Addr4, Affinity4, AffinityKey, Backend4, BackendKey, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FragmentKey4,
-    Frontend4, FrontendKey4, MapId, MemberKey4, Origins4, Pod4, Ports, PrefixKey4, RangeKey4, ServiceId, Traffic,
-    Tuple4, limits,
+    Frontend4, FrontendKey4, L2Key4, L2Mac, MapId, MemberKey4, Origins4, Pod4, Ports, PrefixKey4, RangeKey4, ServiceId,
+    Traffic, Tuple4, limits,
     stats::{MAP_ERRORS_ENTRIES, TRAFFIC_ENTRIES},
 };
 use xebec_logic::{FlowMap, Settings, Tables, conntrack};
@@ -40,6 +40,8 @@ static CT: LruHashMap<FlowKey4, Flow4, { limits::FLOWS_MAX as usize }> = LruHash
 static NAT: LruHashMap<FlowKey4, Flow4, { limits::NAT_MAX as usize }> = LruHashMap::new();
 #[btf_map(name = "xb_frag4")]
 static FRAGMENTS: LruHashMap<FragmentKey4, Ports, { limits::FRAGMENTS_MAX as usize }> = LruHashMap::new();
+#[btf_map(name = "xb_l2_4")]
+static ANNOUNCED: Grown<L2Key4, L2Mac, { limits::ANNOUNCED_MAX as usize }> = HashMap::new();
 #[btf_map(name = "xb_pods4")]
 static PODS: Grown<Addr4, Pod4, { limits::PODS_MAX as usize }> = HashMap::new();
 #[btf_map(name = "xb_ipcache4")]
@@ -201,6 +203,12 @@ impl Tables for Maps {
         if let Err(error) = FRAGMENTS.insert(key, ports, BPF_ANY.into()) {
             count_error(MapId::Fragments4, error);
         }
+    }
+
+    #[inline(always)]
+    fn announced(&self, key: &L2Key4) -> Option<L2Mac> {
+        // SAFETY: see above.
+        unsafe { ANNOUNCED.get(key) }.copied()
     }
 
     #[inline(always)]

@@ -4,10 +4,10 @@ use aya_ebpf::{
     EbpfContext,
     bindings::bpf_sock_addr,
     helpers::{bpf_get_netns_cookie, bpf_set_retval},
-    macros::cgroup_sock_addr,
-    programs::SockAddrContext,
+    macros::{cgroup_sock, cgroup_sock_addr},
+    programs::{SockAddrContext, SockContext},
 };
-use xebec_abi::{Be16, DropReason, MapId, Origin4, Origins4};
+use xebec_abi::{Addr4, Be16, DropReason, MapId, Origin4, Origins4};
 use xebec_logic::sock::{self, Address, Translation};
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
 const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
 const ECONNREFUSED: i32 = 111;
+const EADDRINUSE: i32 = 98;
 const ENOMEM: i32 = 12;
 
 /// Third word of an IPv4-mapped IPv6 address, `::ffff:a.b.c.d`, in network order.
@@ -61,6 +62,44 @@ pub fn sock4_getpeername(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn sock6_getpeername(ctx: SockAddrContext) -> i32 {
     untranslate::<Mapped>(&ctx, |origins, from| sock::peer(origins, from))
+}
+
+/// After the kernel has found the port free: not before it is known which port it is.
+#[cgroup_sock(post_bind4)]
+pub fn sock4_post_bind(ctx: SockContext) -> i32 {
+    // SAFETY: the context is the kernel's; the field exists for this attach type.
+    let addr = unsafe { (&raw const (*ctx.sock).src_ip4).read_volatile() };
+    post_bind(&ctx, addr.to_ne_bytes())
+}
+
+/// A dual-stack socket that is bound to `::` has the port of IPv4 too.
+#[cgroup_sock(post_bind6)]
+pub fn sock6_post_bind(ctx: SockContext) -> i32 {
+    // SAFETY: the context is the kernel's; the field exists for this attach type. Word by word, because the verifier
+    // knows the array as four fields.
+    let word = |i: usize| unsafe { (&raw const (*ctx.sock).src_ip6).cast::<u32>().add(i).read_volatile() };
+    if word(0) != 0 || word(1) != 0 || (word(2) != 0 && word(2) != MAPPED) {
+        return ALLOW;
+    }
+    post_bind(&ctx, word(3).to_ne_bytes())
+}
+
+#[inline(always)]
+fn post_bind(ctx: &SockContext, addr: Addr4) -> i32 {
+    // SAFETY: the context is the kernel's. The port is in host order (include/uapi/linux/bpf.h).
+    let port = unsafe { (&raw const (*ctx.sock).src_port).read_volatile() } as u16;
+    // SAFETY: as above.
+    let proto = unsafe { (&raw const (*ctx.sock).protocol).read_volatile() } as u8;
+    // SAFETY: the helper reads the socket of the context.
+    let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    if sock::may_bind(&Maps, Address { addr, port: Be16::new(port) }, proto, netns) {
+        return ALLOW;
+    }
+    if has_set_retval() {
+        // SAFETY: the helper sets what the system call returns.
+        unsafe { bpf_set_retval(-EADDRINUSE) };
+    }
+    REFUSE
 }
 
 /// How a hook's context holds an IPv4 address.

@@ -6,6 +6,7 @@
 //! supervisor starts it again, and nothing that pods use depends on it meanwhile.
 #![allow(unsafe_code)] // pidfd_open(2) and pidfd_getfd(2), in `process` alone.
 
+mod announce;
 mod cidr;
 mod config;
 mod dns;

@@ -13,7 +13,7 @@ use xebec_client::node::NodeClient;
 use xebec_datapath::Datapath;
 
 use crate::withdraw::WithdrawFromServices;
-use crate::{Config, cidr, dns, network, pause, remotes, services};
+use crate::{Config, announce, cidr, dns, network, pause, remotes, services};
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -110,6 +110,8 @@ async fn start_network(
     parts.add("CNI server", async move { server.run(cni_stop).await.map_err(Into::into) });
     let services = follow_services(informers.clone(), &name, applied, Arc::clone(&datapath), stop.clone());
     parts.add("services", endless(services));
+    let announced = announce::follow(informers.clone(), name.clone(), Arc::clone(&datapath));
+    parts.add("announcements", endless(announced));
     let remotes = remotes::follow(informers.clone(), name, network.pods, Arc::clone(&datapath));
     parts.add("routes", endless(remotes));
     parts.add("DNS", endless(dns::supervise(config.clone(), gateway)));

@@ -35,6 +35,9 @@ pub struct Config {
 }
 
 impl Config {
+    /// kube-apiserver's default for `--service-node-port-range`.
+    pub const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
+
     /// The default range for [`Config::snat_ports`].
     pub const SNAT_PORTS: RangeInclusive<u16> = xebec_abi::config::SNAT_PORTS;
 

@@ -22,6 +22,8 @@ pub enum Hook {
     Sock6Sendmsg,
     Sock6Recvmsg,
     Sock6Getpeername,
+    Sock4PostBind,
+    Sock6PostBind,
     FromPod,
     ToPod,
     FromNetdev,
@@ -31,7 +33,7 @@ pub enum Hook {
 }
 
 impl Hook {
-    pub const SOCKET: [Self; 8] = [
+    pub const SOCKET: [Self; 10] = [
         Self::Sock4Recvmsg,
         Self::Sock4Getpeername,
         Self::Sock6Recvmsg,
@@ -41,6 +43,8 @@ impl Hook {
         Self::Sock4Sendmsg,
         Self::Sock6Connect,
         Self::Sock6Sendmsg,
+        Self::Sock4PostBind,
+        Self::Sock6PostBind,
     ];
     pub const DEVICE: [Self; 6] =
         [Self::FromPod, Self::ToPod, Self::FromNetdev, Self::ToNetdev, Self::FromOverlay, Self::ToOverlay];
@@ -56,6 +60,8 @@ impl Hook {
             Self::Sock6Sendmsg => "sock6_sendmsg",
             Self::Sock6Recvmsg => "sock6_recvmsg",
             Self::Sock6Getpeername => "sock6_getpeername",
+            Self::Sock4PostBind => "sock4_post_bind",
+            Self::Sock6PostBind => "sock6_post_bind",
             Self::FromPod => "from_pod",
             Self::ToPod => "to_pod",
             Self::FromNetdev => "from_netdev",
@@ -75,6 +81,8 @@ impl Hook {
             Self::Sock6Sendmsg => AttachType::Udp6Sendmsg,
             Self::Sock6Recvmsg => AttachType::Udp6Recvmsg,
             Self::Sock6Getpeername => AttachType::Inet6Getpeername,
+            Self::Sock4PostBind => AttachType::Inet4PostBind,
+            Self::Sock6PostBind => AttachType::Inet6PostBind,
             Self::FromPod | Self::FromNetdev | Self::FromOverlay => AttachType::TcxIngress,
             Self::ToPod | Self::ToNetdev | Self::ToOverlay => AttachType::TcxEgress,
         }

@@ -12,6 +12,8 @@
 //! asynchronous code.
 #![allow(unsafe_code)] // bpf(2) for what aya does not have, in `sys` alone.
 
+mod announce;
+mod arp;
 mod clock;
 mod clsact;
 mod config;
@@ -22,6 +24,7 @@ mod link;
 mod object;
 mod pod;
 mod remote;
+mod reserved;
 mod service;
 mod stats;
 mod sys;
@@ -44,7 +47,9 @@ use std::{
     sync::Mutex,
 };
 
-use crate::{object::Programs, pod::Pods, remote::Remotes, service::Services, stats::Statistics};
+use xebec_abi::{L2Key4, L2Mac};
+
+use crate::{object::Programs, pod::Pods, remote::Remotes, service::Services, stats::Statistics, table::Table};
 
 /// The datapath of one node.
 #[derive(Debug)]
@@ -56,6 +61,7 @@ pub struct Datapath {
     pods: Mutex<Pods>,
     remotes: Remotes,
     statistics: Statistics,
+    announcements: Table<L2Key4, L2Mac>,
     garbage: garbage::Flows,
 }
 
@@ -84,12 +90,16 @@ impl Datapath {
             pods: Mutex::new(Pods::open(&directory)?),
             remotes: Remotes::open(&directory, &config)?,
             statistics: Statistics::open(&directory)?,
+            announcements: announce::open(&directory)?,
             garbage: garbage::Flows::open(&directory)?,
             config,
             directory,
             programs,
         };
         datapath.attach_hooks()?;
+        if let Err(error) = reserved::reserve(&[Config::NODE_PORTS, datapath.config.snat_ports.clone()]) {
+            tracing::warn!(%error, "NodePorts are not reserved: the node's own connections may take one");
+        }
         Ok(datapath)
     }
 
@@ -102,6 +112,9 @@ impl Datapath {
     pub fn remove(bpffs: &Path, node: &str) -> Result<()> {
         let directory = config::node_directory(bpffs, node);
         clsact::detach_all();
+        if let Err(error) = reserved::release(&[Config::NODE_PORTS, Config::SNAT_PORTS]) {
+            tracing::warn!(%error, "NodePorts stay reserved");
+        }
         match fs::remove_dir_all(&directory) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::Directory { path: directory, source })

@@ -132,6 +132,7 @@ pub fn load(config: &Config, directory: Option<&Path>, set_retval: bool) -> Resu
         let loaded = match ebpf.program_mut(program) {
             Some(Program::SchedClassifier(classifier)) => classifier.load(),
             Some(Program::CgroupSockAddr(sock_addr)) => sock_addr.load(),
+            Some(Program::CgroupSock(sock)) => sock.load(),
             _ => return Err(Error::NoProgram { program }),
         };
         loaded.map_err(|source| Error::Program { program, source: Box::new(source) })?;
@@ -153,6 +154,7 @@ fn descriptor(ebpf: &Ebpf, hook: Hook) -> Result<OwnedFd> {
     let fd = match ebpf.program(program) {
         Some(Program::SchedClassifier(classifier)) => classifier.fd(),
         Some(Program::CgroupSockAddr(sock_addr)) => sock_addr.fd(),
+        Some(Program::CgroupSock(sock)) => sock.fd(),
         _ => return Err(Error::NoProgram { program }),
     };
     let fd = fd.map_err(|source| Error::Program { program, source: Box::new(source) })?;

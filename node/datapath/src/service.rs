@@ -1,5 +1,6 @@
 //! Services: frontends, backends, and the swap between generations of them.
 
+mod closed;
 mod ranges;
 mod read_back;
 
@@ -19,6 +20,7 @@ use xebec_abi::{
     names,
 };
 
+use closed::Closed;
 use ranges::Ranges;
 
 use crate::{
@@ -123,6 +125,7 @@ pub(crate) struct Services {
     members: Table<MemberKey4, u32>,
     ranges: Ranges,
     programmed: HashMap<FrontendKey4, Frontend4>,
+    closed: Closed,
     /// Frontends of each service, and the generation they are at.
     references: HashMap<ServiceId, Reference>,
     next_id: u32,
@@ -165,6 +168,7 @@ impl Services {
             members: Table::open(directory, names::LB4_MEMBERS)?,
             ranges: Ranges::open(directory)?,
             programmed: HashMap::new(),
+            closed: Closed::default(),
             references: HashMap::new(),
             next_id: 1,
             retired: Vec::new(),
@@ -178,7 +182,9 @@ impl Services {
     fn adopt(&mut self) -> Result<()> {
         self.programmed.clear();
         self.references.clear();
-        for (key, value) in self.frontends.entries()? {
+        let entries = self.frontends.entries()?;
+        self.closed = Closed::adopt(&entries);
+        for (key, value) in entries.into_iter().filter(|(key, _)| !closed::is_address(key)) {
             self.reference(key, value);
             self.next_id = self.next_id.max(value.service.0.wrapping_add(1));
         }
@@ -226,6 +232,9 @@ impl Services {
         for (id, ranges) in &writes.ranges {
             self.ranges.put(*id, ranges)?;
         }
+        let frontends = writes.frontends.0.iter().zip(&writes.frontends.1);
+        let announced: Vec<_> =
+            frontends.filter(|(key, value)| closed::announces(key, value)).map(|(key, _)| *key).collect();
         // The flip.
         self.frontends.put_all(&writes.frontends.0, &writes.frontends.1)?;
         for (key, value) in writes.frontends.0.into_iter().zip(writes.frontends.1) {
@@ -233,6 +242,9 @@ impl Services {
                 writes.retired.extend(slots(&orphan));
                 self.ranges.put(orphan.service, &[])?;
             }
+        }
+        for key in announced {
+            self.closed.add(&self.frontends, &key)?;
         }
         self.members.remove_all(&writes.stale_members)?;
         if !writes.retired.is_empty() {
@@ -313,6 +325,7 @@ impl Services {
         let Some(value) = self.programmed.get(key).copied() else { return Ok(false) };
         self.frontends.remove(key)?;
         self.programmed.remove(key);
+        self.closed.remove(&self.frontends, key)?;
         if self.release(&value) {
             self.changed.insert(value.service);
             self.ranges.put(value.service, &[])?;

@@ -33,6 +33,8 @@ const LINK_UPDATE: i64 = 29;
 pub enum AttachType {
     Inet4Connect = 10,
     Inet6Connect = 11,
+    Inet4PostBind = 12,
+    Inet6PostBind = 13,
     Udp4Sendmsg = 14,
     Udp6Sendmsg = 15,
     Udp4Recvmsg = 19,

@@ -6,6 +6,7 @@
 //! Words: a *frontend* is what clients dial, a *backend* is what serves them, a *service port* is one port of a Service
 //! under one traffic policy, with the frontends that share its backends.
 
+pub mod announce;
 mod candidates;
 mod compile;
 mod controller;

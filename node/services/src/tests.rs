@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod announce;
 mod api;
 mod controller;
 mod policies;

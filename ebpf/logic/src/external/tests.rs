@@ -276,6 +276,17 @@ fn what_is_nobodys_service_is_the_nodes_own() {
 }
 
 #[test]
+fn closed_ports_of_a_service_address_do_not_go_around() {
+    let mut model = served(&[POD], 0);
+    let key = FrontendKey4 { addr: INGRESS, port: Be16::ZERO, proto: 0, scope: scope::EXTERNAL };
+    model.frontends.insert(key, Frontend4::default());
+    for packet in [tcp(tuple(OUTSIDE, 5000, INGRESS, 81), SYN), echo(8, tuple(OUTSIDE, 7, INGRESS, 7))] {
+        arrives(&model, &packet, Err(DropReason::NoService));
+    }
+    arrives(&model, &tcp(tuple(OUTSIDE, 5000, INGRESS, 80), SYN), Ok(Verdict::pod(IFINDEX)));
+}
+
+#[test]
 fn a_full_table_refuses_new_flows_only() {
     let mut model = served(&[POD], 0);
     let known = udp(tuple(OUTSIDE, 5000, NODE, NODE_PORT), true);

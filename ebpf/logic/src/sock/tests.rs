@@ -63,3 +63,31 @@ fn only_a_connected_socket_has_a_peer() {
     // What no storage was written for is zeroes, and matches nobody.
     assert_eq!(peer(&Origins4::default(), at([0; 4], 0)), None);
 }
+
+#[test]
+fn node_ports_cannot_be_bound_on_the_node() {
+    let mut model = node();
+    let key = |addr, port| FrontendKey4 { addr, port: Be16::new(port), proto: proto::TCP, scope: scope::INTERNAL };
+    let node_port = xebec_abi::Frontend4 { flags: frontend_flag::NODE_PORT, ..Default::default() };
+    model.frontends.insert(key(NODE, 30_080), node_port);
+    model.frontends.insert(key(NODE, 8_080), xebec_abi::Frontend4::default());
+    let netns = model.node.node_netns;
+    let may = |addr, port, netns| may_bind(&model, Address { addr, port: Be16::new(port) }, proto::TCP, netns);
+    assert!(!may(NODE, 30_080, netns) && !may([0; 4], 30_080, netns));
+    assert!(may([0; 4], 30_080, netns + 1), "a pod's own");
+    assert!(may([192, 168, 0, 1], 30_080, netns) && may(NODE, 8_080, netns) && may(NODE, 0, netns));
+    assert!(may_bind(&model, Address { addr: NODE, port: Be16::new(30_080) }, proto::UDP, netns));
+    assert_eq!(model.counted(Counter::BindRefused), 2);
+}
+
+#[test]
+fn the_loopback_address_is_the_nodes_own() {
+    let mut model = node();
+    serve(&mut model, &[POD], 1, 0, 0);
+    let key = FrontendKey4 { addr: [127, 0, 0, 1], port: Be16::new(30_080), proto: proto::TCP, scope: scope::INTERNAL };
+    let service = model.frontends[&FrontendKey4 { addr: VIP, port: Be16::new(80), ..key }];
+    model.frontends.insert(key, service);
+    let dial = |netns| translate(&model, Address { addr: [127, 0, 0, 1], port: Be16::new(30_080) }, proto::TCP, netns);
+    assert!(matches!(dial(model.node.node_netns), Translation::Backend(_)));
+    assert_eq!(dial(model.node.node_netns + 1), Translation::Unchanged);
+}

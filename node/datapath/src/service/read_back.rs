@@ -4,14 +4,15 @@ use std::{collections::HashMap, time::Duration};
 
 use xebec_abi::{Backend4, BackendKey, Frontend4, FrontendKey4, lb::backend_flag};
 
-use super::{Backend, Frontend, FrontendKey, Programmed, Services, slots};
+use super::{Backend, Frontend, FrontendKey, Programmed, Services, closed, slots};
 use crate::Result;
 
 impl Services {
     pub fn read_back(&self) -> Result<Vec<Programmed>> {
         let backends: HashMap<_, _> = self.backends.entries()?.into_iter().collect();
         let frontends = self.frontends.entries()?;
-        Ok(frontends.iter().map(|(key, value)| self.programmed(key, value, &backends)).collect())
+        let served = frontends.iter().filter(|(key, _)| !closed::is_address(key));
+        Ok(served.map(|(key, value)| self.programmed(key, value, &backends)).collect())
     }
 
     fn programmed(

@@ -21,12 +21,12 @@ use packet::Generator;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use xebec_abi::{
     Affinity4, Backend4, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint4, Flow4, FlowKey4, Frontend4,
-    FrontendKey4, MemberKey4, Pod4, PrefixKey4, RangeKey4, ServiceId, Traffic,
+    FrontendKey4, L2Key4, L2Mac, MemberKey4, Pod4, PrefixKey4, RangeKey4, ServiceId, Traffic,
     lb::{frontend_flag, scope},
     names, proto,
 };
 use xebec_datapath::{Config, Routing, testing};
-use xebec_logic::{Action, Verdict, model::Bytes, model::Model, netdev, overlay, pod};
+use xebec_logic::{Action, Verdict, l2, model::Bytes, model::Model, netdev, overlay, pod};
 use zerocopy::IntoBytes;
 
 /// The loopback device's index, which test runs come from.
@@ -78,6 +78,7 @@ fn run(routing: Routing) {
         Counter::ExternalLocal,
         Counter::ExternalRemote,
         Counter::Rejected,
+        Counter::ArpReply,
     ] {
         assert_ne!(worlds.model.counted(counter), 0, "the packets exercise {counter:?}");
     }
@@ -110,6 +111,14 @@ impl Worlds {
         }
         worlds.add_remotes();
         worlds.add_services(random);
+        for last in 1..4 {
+            let addr = [203, 0, 113, last];
+            let key = FrontendKey4 { addr, port: Be16::ZERO, proto: 0, scope: scope::EXTERNAL };
+            worlds.model.frontends.insert(key, Frontend4::default());
+            let mac = L2Mac { mac: [2, 0, 0, 0, 2, last], pad: [0; 2] };
+            worlds.model.announced.insert(L2Key4 { addr, ifindex: IFINDEX + u32::from(last & 1) }, mac);
+        }
+        fill(&mut worlds.ebpf, names::L2_ANNOUNCED4, &worlds.model.announced);
         fill(&mut worlds.ebpf, names::PODS4, &worlds.model.pods);
         fill(&mut worlds.ebpf, names::LB4_FRONTENDS, &worlds.model.frontends);
         fill(&mut worlds.ebpf, names::LB4_BACKENDS, &worlds.model.backends);
@@ -202,7 +211,10 @@ impl Worlds {
         let decision = match program {
             "from_pod" => pod::from_pod(&mut bytes, &self.model, IFINDEX),
             "to_pod" => pod::to_pod(&mut bytes, &self.model),
-            "from_netdev" => netdev::from_netdev(&mut bytes, &self.model),
+            "from_netdev" => match l2::answer(&mut bytes, &self.model, IFINDEX) {
+                Some(answer) => Ok(answer),
+                None => netdev::from_netdev(&mut bytes, &self.model),
+            },
             "to_netdev" => netdev::to_netdev(&mut bytes, &self.model),
             "from_overlay" => overlay::from_overlay(&mut bytes, &self.model, None),
             _ => overlay::to_overlay(&mut bytes, &self.model),
@@ -210,7 +222,7 @@ impl Worlds {
         // The FIB of the test's own namespace knows no way through the loopback device.
         let routed = matches!(decision, Ok(Verdict { action: Action::Forward, .. }));
         let decision = if routed { Err(DropReason::NoRoute) } else { decision };
-        let refused = matches!(decision, Ok(Verdict { action: Action::Reflect, .. }));
+        let refused = matches!(decision, Ok(Verdict { action: Action::Refuse, .. }));
         if let Some(reason) = decision.err().or(refused.then_some(DropReason::NoBackend)) {
             *self.drops.entry(reason).or_default() += 1;
         }
@@ -273,7 +285,7 @@ fn action(decision: &Result<Verdict, DropReason>, model: &Model) -> i32 {
     const REDIRECT: i32 = 7;
     match decision {
         Err(_) => SHOT,
-        Ok(Verdict { action: Action::Pod | Action::Overlay | Action::Reflect, .. }) => REDIRECT,
+        Ok(Verdict { action: Action::Pod | Action::Overlay | Action::Refuse | Action::Answer, .. }) => REDIRECT,
         Ok(Verdict { action: Action::Pass | Action::Encapsulate, .. }) => NEXT,
         Ok(Verdict { action: Action::Forward, .. }) => SHOT,
         Ok(Verdict { action: Action::Route, .. }) => {

@@ -43,8 +43,11 @@ impl Generator {
             2 => random.random(),
             _ => 0x0800,
         });
-        let ip = self.datagram(random, 0);
-        packet.extend(ip);
+        if packet[12..14] == [8, 6] && random.random_bool(0.9) {
+            packet.extend(self.arp(random));
+        } else {
+            packet.extend(self.datagram(random, 0));
+        }
         match random.random_range(0..20) {
             0 => packet.truncate(random.random_range(14..packet.len().max(15))),
             // One wrong byte.
@@ -112,6 +115,16 @@ impl Generator {
             _ => 0,
         };
         header(random, src, dst, proto, fragment, &payload)
+    }
+
+    fn arp(&self, random: &mut StdRng) -> Vec<u8> {
+        let mut arp = vec![0, 1, 8, 0, 6, 4, 0, random.random_range(0..3)];
+        let (sender, target) = (self.address(random), [203, 0, 113, random.random_range(0..5)]);
+        arp.extend([2, 0, 0, 0, 8, 8]);
+        arp.extend(sender);
+        arp.extend([0; 6]);
+        arp.extend(target);
+        arp
     }
 
     fn icmp(&self, random: &mut StdRng, depth: u8) -> Vec<u8> {

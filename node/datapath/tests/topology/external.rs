@@ -283,3 +283,68 @@ async fn frontends_move_between_services() {
         assert_eq!(seen(), [[2], [3]], "only what nobody has is deleted");
     }
 }
+
+#[tokio::test]
+async fn an_announced_address_is_found_by_arp_and_has_no_other_ports() {
+    let machine = Machine::new(2, true).await;
+    let (node, other) = (&machine.nodes[0], &machine.nodes[1]);
+    let ingress = Ipv4Addr::new(172, 30, 0, 240);
+    for (node, name) in [(node, "one"), (other, "two")] {
+        let pod = node.pod(name).await;
+        serve(&pod.space.netns, pod.ip, 8080, name);
+        put_with(node, &[(pod.ip, 8080)], frontend_flag::LOAD_BALANCER, |service| {
+            for frontend in &mut service.frontends {
+                if frontend.key.addr == INGRESS {
+                    frontend.key.addr = ingress;
+                }
+            }
+        });
+    }
+    let announce = |node: &Node, addresses: &[Ipv4Addr]| {
+        let addresses = addresses.iter().copied().collect();
+        node.space.netns.run(|| node.datapath().announce(&addresses)).unwrap().unwrap();
+    };
+    let ask = |port| machine.outside.netns.run(|| tcp(addr(ingress, port))).unwrap();
+    announce(node, &[ingress]);
+    assert!(ask(80).starts_with("one sees "), "{}", node.report());
+    // It moves at once: the neighbours are told.
+    announce(node, &[]);
+    announce(other, &[ingress]);
+    assert!(ask(80).starts_with("two sees "), "{}", other.report());
+    assert_eq!(other.datapath().announced().unwrap().len(), 1);
+    assert_eq!(ask(81), "error TimedOut");
+    assert_ne!(dropped(other, DropReason::NoService), 0, "{}", other.report());
+    // The address is let go with its last frontend.
+    for programmed in other.datapath().frontends().unwrap() {
+        other.datapath().remove_frontend(&programmed.frontend.key).unwrap();
+    }
+    let before = dropped(other, DropReason::NoService);
+    ask(81);
+    assert_eq!(dropped(other, DropReason::NoService), before);
+}
+
+#[tokio::test]
+async fn node_ports_are_the_datapaths_own() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let pod = node.pod("pod").await;
+    put_with(node, &[], frontend_flag::NODE_PORT, |service| {
+        for frontend in &mut service.frontends {
+            frontend.flags |= frontend_flag::NODE_PORT;
+        }
+    });
+    let cgroup = &node.mounts.cgroup;
+    let (node_netns, unspecified) = (&node.space.netns, Ipv4Addr::UNSPECIFIED);
+    let bind = |netns, ip, port| in_cgroup(netns, cgroup, "bind", addr(ip, port));
+    for ip in [unspecified, node.config.node_ip, Ipv4Addr::LOCALHOST] {
+        assert_eq!(bind(node_netns, ip, NODE_PORT), "error AddrInUse", "{ip}");
+    }
+    assert_eq!(
+        in_cgroup(node_netns, cgroup, "bind", "[::]:30080".parse::<std::net::SocketAddr>().unwrap()),
+        "error AddrInUse"
+    );
+    assert_eq!(bind(node_netns, unspecified, NODE_PORT + 1), "bound");
+    assert_eq!(bind(&pod.space.netns, unspecified, NODE_PORT), "bound", "a pod's own");
+    let reserved = || std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap();
+    assert_eq!(node_netns.run(reserved).unwrap(), "30000-32767,61000-65535\n");
+}

@@ -132,6 +132,9 @@ fn client_process() {
         "udp" => udp(to, 1),
         "udp-connected" => udp_connected(to),
         "stream" => stream(to),
+        "bind" => {
+            TcpListener::bind(to).map_or_else(|error| format!("error {:?}", error.kind()), |_| "bound".to_owned())
+        }
         other => panic!("no client {other}"),
     };
     println!("tool: {said}");

@@ -1,0 +1,82 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+/// `name`, what its spec has besides its type, and the address in its status.
+fn service(name: &str, spec: Value, address: Option<&str>) -> Arc<Service> {
+    let mut whole = json!({ "type": "LoadBalancer" });
+    for (field, value) in spec.as_object().expect("fields") {
+        whole[field] = value.clone();
+    }
+    let ingress: Vec<Value> = address.iter().map(|ip| json!({ "ip": ip })).collect();
+    let object = json!({ "metadata": { "namespace": "demo", "name": name }, "spec": whole,
+        "status": { "loadBalancer": { "ingress": ingress } } });
+    Arc::new(serde_json::from_value(object).expect("a Service"))
+}
+
+/// `name address` for every write, `name: reason` for every refusal.
+#[track_caller]
+fn check(pools: &[&str], services: &[Arc<Service>], expected: &[&str]) {
+    let pools: Vec<AddressPool> = pools.iter().map(|pool| pool.parse().expect("a pool")).collect();
+    let plan = step(services, &pools);
+    let name = |service: &Service| service.metadata.name.clone().unwrap_or_default();
+    let address = |write: &Write| write.address.map_or_else(|| "none".to_owned(), |address| address.to_string());
+    let mut seen: Vec<String> = plan.writes.iter().map(|w| format!("{} {}", name(&w.service), address(w))).collect();
+    seen.extend(plan.refusals.iter().map(|refusal| format!("{}: {}", name(&refusal.service), refusal.reason)));
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn the_first_free_address_is_given() {
+    let (a, b) = (service("a", json!({}), None), service("b", json!({}), None));
+    check(&["192.0.2.0/30"], &[a.clone(), b.clone()], &["a 192.0.2.1", "b 192.0.2.2"]);
+    check(&["192.0.2.8-192.0.2.8", "198.51.100.9-198.51.100.12"], &[a.clone(), b], &["a 192.0.2.8", "b 198.51.100.9"]);
+    let held = service("held", json!({}), Some("192.0.2.1"));
+    check(&["192.0.2.0/30"], &[a, held], &["a 192.0.2.2"]);
+}
+
+#[test]
+fn what_is_given_stays_and_is_given_once() {
+    let held = service("a", json!({}), Some("192.0.2.1"));
+    check(&["192.0.2.0/30"], &[held.clone()], &[]);
+    let twice = service("b", json!({}), Some("192.0.2.1"));
+    check(&["192.0.2.0/30"], &[twice, held.clone()], &["b 192.0.2.2"]);
+    // Of a pool that is gone.
+    check(&["198.51.100.0/30"], &[held.clone()], &["a 198.51.100.1"]);
+    check(&[], &[held], &["a none", "a: every address of the pools is taken"]);
+}
+
+#[test]
+fn an_address_can_be_asked_for() {
+    let asks = |name, ip: &str, has| service(name, json!({ "loadBalancerIP": ip }), has);
+    let pools = ["192.0.2.0/29"];
+    check(&pools, &[asks("a", "192.0.2.5", None)], &["a 192.0.2.5"]);
+    check(&pools, &[asks("a", "192.0.2.5", Some("192.0.2.1"))], &["a 192.0.2.5"]);
+    check(&pools, &[asks("a", "203.0.113.1", None)], &["a: loadBalancerIP 203.0.113.1 is in no pool"]);
+    check(&pools, &[asks("a", "fd00::1", None)], &["a: loadBalancerIP fd00::1 is not an IPv4 address"]);
+    let held = service("held", json!({}), Some("192.0.2.5"));
+    check(&pools, &[asks("a", "192.0.2.5", None), held], &["a: loadBalancerIP 192.0.2.5 belongs to another Service"]);
+}
+
+#[test]
+fn other_services_are_let_alone() {
+    let pools = ["192.0.2.0/30"];
+    check(&pools, &[service("a", json!({ "loadBalancerClass": "other.io/lb" }), Some("192.0.2.1"))], &[]);
+    check(&pools, &[service("a", json!({ "type": "NodePort" }), None)], &[]);
+    check(&pools, &[service("a", json!({ "type": "NodePort" }), Some("203.0.113.1"))], &[]);
+    check(&pools, &[service("a", json!({ "ipFamilies": ["IPv6"] }), None)], &[]);
+    check(&pools, &[service("a", json!({ "loadBalancerClass": CLASS }), None)], &["a 192.0.2.1"]);
+    // It was a load balancer once.
+    check(&pools, &[service("a", json!({ "type": "ClusterIP" }), Some("192.0.2.1"))], &["a none"]);
+}
+
+#[test]
+fn pools_are_ranges_or_networks() {
+    let count = |text: &str| text.parse::<AddressPool>().map(|pool| pool.addresses().count());
+    assert_eq!(count("192.0.2.0/24"), Ok(254));
+    assert_eq!(count("192.0.2.7/32"), Ok(1));
+    assert_eq!(count("192.0.2.10-192.0.2.20"), Ok(11));
+    for text in ["", "192.0.2.20-192.0.2.10", "192.0.2.0/33", "fd00::/64", "192.0.2.1-"] {
+        assert!(count(text).is_err(), "{text}");
+    }
+}

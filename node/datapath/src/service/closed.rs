@@ -1,0 +1,61 @@
+//! Addresses that only services have: what arrives for any other port of one is dropped, instead of being routed back to
+//! where it came from. Each has an entry without port and protocol among the frontends.
+
+use std::collections::{HashMap, HashSet};
+
+use xebec_abi::{
+    Addr4, Be16, Frontend4, FrontendKey4,
+    lb::{frontend_flag, scope},
+};
+
+use crate::{Result, table::Table};
+
+/// The frontends for clients outside on each such address.
+#[derive(Default, Debug)]
+pub struct Closed(HashMap<Addr4, HashSet<FrontendKey4>>);
+
+impl Closed {
+    /// From what is in the map. An entry whose last frontend went in a crash goes with the next one of its address.
+    pub fn adopt(entries: &[(FrontendKey4, Frontend4)]) -> Self {
+        let mut closed = Self::default();
+        for (key, _) in entries.iter().filter(|(key, value)| is_address(key) || announces(key, value)) {
+            let frontends = closed.0.entry(key.addr).or_default();
+            if !is_address(key) {
+                frontends.insert(*key);
+            }
+        }
+        closed
+    }
+
+    pub fn add(&mut self, table: &Table<FrontendKey4, Frontend4>, key: &FrontendKey4) -> Result<()> {
+        if !self.0.contains_key(&key.addr) {
+            table.put(&address(key.addr), &Frontend4::default())?;
+        }
+        self.0.entry(key.addr).or_default().insert(*key);
+        Ok(())
+    }
+
+    pub fn remove(&mut self, table: &Table<FrontendKey4, Frontend4>, key: &FrontendKey4) -> Result<()> {
+        let Some(frontends) = self.0.get_mut(&key.addr) else { return Ok(()) };
+        frontends.remove(key);
+        if frontends.is_empty() {
+            self.0.remove(&key.addr);
+            table.remove(&address(key.addr))?;
+        }
+        Ok(())
+    }
+}
+
+/// Is this an entry that stands for a whole address?
+pub fn is_address(key: &FrontendKey4) -> bool {
+    key.proto == 0
+}
+
+pub fn announces(key: &FrontendKey4, value: &Frontend4) -> bool {
+    let flags = frontend_flag::LOAD_BALANCER | frontend_flag::EXTERNAL_IP;
+    key.scope == scope::EXTERNAL && value.flags & flags != 0
+}
+
+fn address(addr: Addr4) -> FrontendKey4 {
+    FrontendKey4 { addr, port: Be16::ZERO, proto: 0, scope: scope::EXTERNAL }
+}

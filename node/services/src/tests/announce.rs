@@ -1,0 +1,76 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::announce::{announced, candidates, owner};
+
+const NODES: [&str; 3] = ["n1", "n2", "n3"];
+
+fn balanced(policy: &str, addresses: &[String]) -> Service {
+    let ingress: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
+    let spec = with(with(http(), "type", json!("LoadBalancer")), "externalTrafficPolicy", json!(policy));
+    let mut object = serde_json::to_value(service(spec)).unwrap();
+    object["status"] = json!({ "loadBalancer": { "ingress": ingress } });
+    serde_json::from_value(object).unwrap()
+}
+
+fn owners(service: &Service, slices: &[&EndpointSlice], nodes: &[&'static str]) -> BTreeMap<Ipv4Addr, &'static str> {
+    let mut owners = BTreeMap::new();
+    for node in NODES {
+        for address in announced(service, slices, nodes, node) {
+            assert!(owners.insert(address, node).is_none(), "{address} has one owner");
+        }
+    }
+    owners
+}
+
+#[test]
+fn every_address_has_one_node_and_moves_only_with_it() {
+    let addresses: Vec<String> = (1..=240).map(|last| format!("192.0.2.{last}")).collect();
+    let service = balanced("Cluster", &addresses);
+    let all = owners(&service, &[], &NODES);
+    assert_eq!(all.len(), addresses.len());
+    for node in NODES {
+        let share = all.values().filter(|owner| **owner == node).count();
+        assert!((50..110).contains(&share), "{node} has {share}");
+    }
+    let without = owners(&service, &[], &["n1", "n3"]);
+    assert!(all.iter().all(|(address, owner)| *owner == "n2" || without[address] == *owner));
+    assert_eq!(owners(&service, &[], &[]), BTreeMap::new());
+}
+
+#[test]
+fn the_local_policy_asks_nodes_with_endpoints() {
+    let addresses = (1..=50).map(|last| format!("192.0.2.{last}")).collect::<Vec<_>>();
+    let slice = slice("web", 80, &[("10.244.2.1", "n2", "rs"), ("10.244.3.1", "n3", "st")]);
+    let local = owners(&balanced("Local", &addresses), &[&slice], &NODES);
+    assert_eq!(local.values().copied().collect::<BTreeSet<_>>(), ["n2"].into());
+    let anywhere = owners(&balanced("Cluster", &addresses), &[&slice], &NODES);
+    assert_eq!(anywhere.values().copied().collect::<BTreeSet<_>>(), NODES.into());
+}
+
+#[test]
+fn only_our_load_balancers_are_announced() {
+    let mut service = balanced("Cluster", &["192.0.2.1".to_owned()]);
+    let seen = |service: &Service| owners(service, &[], &NODES).len();
+    assert_eq!(seen(&service), 1);
+    service.spec.as_mut().unwrap().load_balancer_class = Some("other.io/lb".to_owned());
+    assert_eq!(seen(&service), 0);
+    service.spec.as_mut().unwrap().load_balancer_class = Some("xebec.io/load-balancer".to_owned());
+    assert_eq!(seen(&service), 1);
+    service.spec.as_mut().unwrap().type_ = Some("NodePort".to_owned());
+    assert_eq!(seen(&service), 0);
+}
+
+#[test]
+fn nodes_that_are_ready_and_not_excluded_are_asked() {
+    let node = |name: &str, ready: &str, labels: Value| -> xebec_types::core::Node {
+        let conditions = json!([{ "type": "Ready", "status": ready }]);
+        let object = json!({ "metadata": { "name": name, "labels": labels }, "status": { "conditions": conditions } });
+        serde_json::from_value(object).unwrap()
+    };
+    let excluded = json!({ "node.kubernetes.io/exclude-from-external-load-balancers": "" });
+    let nodes = [node("a", "True", json!({})), node("b", "Unknown", json!({})), node("c", "True", excluded)];
+    assert_eq!(candidates(&nodes), ["a"]);
+    assert_eq!(owner(Ipv4Addr::LOCALHOST, &[]), None);
+}
