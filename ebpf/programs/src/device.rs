@@ -51,8 +51,8 @@ pub fn to_pod(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn from_netdev(ctx: TcContext) -> i32 {
     let mut skb = Skb::new(&ctx);
-    let decision = match l2::answer(&mut skb, &Maps, ifindex(&ctx)) {
-        Some(answer) => Ok(answer),
+    let decision = match l2::arp(&mut skb, &Maps, ifindex(&ctx)) {
+        Some(verdict) => Ok(verdict),
         None => netdev::from_netdev(&mut skb, &Maps),
     };
     act(&ctx, decision)

@@ -211,8 +211,8 @@ impl Worlds {
         let decision = match program {
             "from_pod" => pod::from_pod(&mut bytes, &self.model, IFINDEX),
             "to_pod" => pod::to_pod(&mut bytes, &self.model),
-            "from_netdev" => match l2::answer(&mut bytes, &self.model, IFINDEX) {
-                Some(answer) => Ok(answer),
+            "from_netdev" => match l2::arp(&mut bytes, &self.model, IFINDEX) {
+                Some(verdict) => Ok(verdict),
                 None => netdev::from_netdev(&mut bytes, &self.model),
             },
             "to_netdev" => netdev::to_netdev(&mut bytes, &self.model),

@@ -38,11 +38,11 @@ fn the_first_free_address_is_given() {
 #[test]
 fn what_is_given_stays_and_is_given_once() {
     let held = service("a", json!({}), Some("192.0.2.1"));
-    check(&["192.0.2.0/30"], &[held.clone()], &[]);
+    check(&["192.0.2.0/30"], std::slice::from_ref(&held), &[]);
     let twice = service("b", json!({}), Some("192.0.2.1"));
     check(&["192.0.2.0/30"], &[twice, held.clone()], &["b 192.0.2.2"]);
     // Of a pool that is gone.
-    check(&["198.51.100.0/30"], &[held.clone()], &["a 198.51.100.1"]);
+    check(&["198.51.100.0/30"], std::slice::from_ref(&held), &["a 198.51.100.1"]);
     check(&[], &[held], &["a none", "a: every address of the pools is taken"]);
 }
 
