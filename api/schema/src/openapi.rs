@@ -1,5 +1,6 @@
 //! OpenAPI documents of what is served: version 2 as one document, version 3 one per group and version.
 
+mod extra;
 mod operation;
 mod parameter;
 mod path;
@@ -9,6 +10,8 @@ use serde_json::{Map, Value, json};
 use xebec_machinery::GroupVersion;
 
 use crate::{Resource, schema};
+
+pub use extra::Extra;
 
 /// The version of Kubernetes whose API this is.
 pub const KUBERNETES_VERSION: &str = "v1.36.0";
@@ -29,33 +32,37 @@ impl Dialect {
     }
 }
 
-/// The whole API as Swagger 2.0.
-pub fn v2() -> Value {
-    let resources: Vec<&Resource> = schema().resources().iter().collect();
-    let (paths, definitions) = parts(Dialect::V2, &resources);
+/// The whole API as Swagger 2.0, `extra` resources among it.
+pub fn v2(extra: &[Extra<'_>]) -> Value {
+    let resources: Vec<&Resource> = schema().resources().iter().chain(extra.iter().map(|e| &e.row)).collect();
+    let (paths, definitions) = parts(Dialect::V2, &resources, extra);
     json!({"swagger": "2.0", "info": info(), "paths": paths, "definitions": definitions})
 }
 
 /// `/openapi/v3`: where the document of each group and version is.
-pub fn v3_index() -> Value {
+pub fn v3_index(extra: &[Extra<'_>]) -> Value {
     let hash = hash();
     let entry = |gv: &GroupVersion| {
         let path = path_of(gv);
+        let of_group = extra.iter().filter(|e| e.row.group_version() == *gv);
+        let hash = of_group.fold(hash.clone(), |hash, extra| format!("{hash}{:016X}", extra.fingerprint));
         let url = format!("/openapi/v3/{path}?hash={hash}");
         (path, json!({"serverRelativeURL": url}))
     };
-    let paths: Map<String, Value> = schema().group_versions().iter().map(entry).collect();
+    let versions = schema().group_versions().into_iter().chain(extra.iter().map(|e| e.row.group_version()));
+    let paths: Map<String, Value> = versions.map(|gv| entry(&gv)).collect();
     json!({"paths": paths})
 }
 
 /// The document of one group and version; none if it is not served.
-pub fn v3(gv: &GroupVersion) -> Option<Value> {
+pub fn v3(gv: &GroupVersion, extra: &[Extra<'_>]) -> Option<Value> {
     let of_group = |r: &&Resource| r.group == gv.group && r.version == gv.version;
-    let resources: Vec<&Resource> = schema().resources().iter().filter(of_group).collect();
+    let all = schema().resources().iter().chain(extra.iter().map(|e| &e.row));
+    let resources: Vec<&Resource> = all.filter(of_group).collect();
     if resources.is_empty() {
         return None;
     }
-    let (paths, schemas) = parts(Dialect::V3, &resources);
+    let (paths, schemas) = parts(Dialect::V3, &resources, extra);
     let schemas = json!({"schemas": schemas});
     Some(json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": schemas}))
 }
@@ -77,8 +84,9 @@ fn info() -> Value {
     json!({"title": "Kubernetes", "version": KUBERNETES_VERSION})
 }
 
-fn parts(dialect: Dialect, resources: &[&Resource]) -> (Value, Value) {
+fn parts(dialect: Dialect, resources: &[&Resource], extra: &[Extra<'_>]) -> (Value, Value) {
     let mut types = types::Types::new(dialect);
+    extra.iter().filter(|e| resources.iter().any(|r| **r == e.row)).for_each(|e| types.add(e));
     let mut paths = Map::new();
     for resource in resources {
         path::add(resource, &mut types, &mut paths);

@@ -21,7 +21,7 @@ pub struct Subresource {
 }
 
 /// A kind of object that the API serves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Resource {
     pub group: &'static str,
     pub version: &'static str,

@@ -177,7 +177,7 @@ fn select<'a>(value: &'a Value, steps: &[Step]) -> Vec<&'a Value> {
     at
 }
 
-fn below<'a>(value: &'a Value) -> Vec<&'a Value> {
+fn below(value: &Value) -> Vec<&Value> {
     let mut all = vec![value];
     all.extend(everything(value).into_iter().flat_map(below));
     all

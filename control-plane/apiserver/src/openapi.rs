@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::Instant;
+use xebec_apiextensions::CustomResource;
 use xebec_machinery::{GroupVersion, Status};
 use xebec_schema::openapi;
 
@@ -47,13 +48,25 @@ pub async fn forget_idle(app: Arc<App>) {
     }
 }
 
-pub fn serve(path: &[&str], query: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+pub fn serve(app: &App, path: &[&str], query: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
     let format = accepted(path, headers)?;
+    let table = app.kinds.custom();
+    let extra: Vec<openapi::Extra<'_>> = table.all().iter().filter_map(|r| r.as_custom()).map(extra).collect();
+    let key = || match table.fingerprint {
+        0 => path.join("/"),
+        custom => format!("{}#{custom:x}", path.join("/")),
+    };
     let document = match path {
-        ["v2"] => rendered(path, format, || Some(openapi::v2())),
-        ["v3"] => rendered(path, format, || Some(openapi::v3_index())),
-        ["v3", "api", version] => rendered(path, format, || openapi::v3(&GroupVersion::new("", *version))),
-        ["v3", "apis", group, version] => rendered(path, format, || openapi::v3(&GroupVersion::new(*group, *version))),
+        ["v2"] => rendered(key(), format, || Some(openapi::v2(&extra))),
+        ["v3"] => rendered(key(), format, || Some(openapi::v3_index(&extra))),
+        ["v3", "api", version] => {
+            rendered(path.join("/"), format, || openapi::v3(&GroupVersion::new("", *version), &[]))
+        }
+        ["v3", "apis", group, version] => {
+            let gv = GroupVersion::new(*group, *version);
+            let path = if extra.iter().any(|e| e.row.group_version() == gv) { key() } else { path.join("/") };
+            rendered(path, format, || openapi::v3(&gv, &extra))
+        }
         _ => None,
     };
     let mut response = tagged(headers, format, document.ok_or_else(Status::not_found_path)?);
@@ -63,6 +76,15 @@ pub fn serve(path: &[&str], query: &str, headers: &HeaderMap) -> Result<Response
         response.headers_mut().insert(header::CACHE_CONTROL, forever);
     }
     Ok(response)
+}
+
+fn extra(custom: &CustomResource) -> openapi::Extra<'_> {
+    openapi::Extra {
+        row: custom.row,
+        list_kind: &custom.list_kind,
+        schema: custom.declared_schema(),
+        fingerprint: custom.fingerprint,
+    }
 }
 
 /// The first media type of the Accept header that the path has.
@@ -79,8 +101,8 @@ fn accepted(path: &[&str], headers: &HeaderMap) -> Result<&'static str, Status> 
     })
 }
 
-fn rendered(path: &[&str], format: &'static str, render: impl FnOnce() -> Option<Value>) -> Option<Bytes> {
-    let key = (format, path.join("/"));
+fn rendered(path: String, format: &'static str, render: impl FnOnce() -> Option<Value>) -> Option<Bytes> {
+    let key = (format, path);
     if let Some(document) = RENDERED.lock().get_mut(&key) {
         document.used = Instant::now();
         return Some(document.bytes.clone());

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::operation::Operation;
 use super::parameter::{self, Parameters};
 use super::types::Types;
-use crate::{Resource, Subresource, schema};
+use crate::{Resource, Subresource};
 
 /// Adds the paths of a resource and of its subresources.
 pub(super) fn add(resource: &Resource, types: &mut Types, paths: &mut Map<String, Value>) {
@@ -84,11 +84,12 @@ impl Builder<'_> {
     }
 
     fn own(&mut self) -> Value {
-        self.types.reference(self.resource.def)
+        let Resource { group, version, kind, def, .. } = *self.resource;
+        self.types.kind(group, version, kind).unwrap_or_else(|| self.types.reference(def))
     }
 
     fn other(&mut self, group: &str, version: &str, kind: &str) -> Option<Value> {
-        schema().kind(group, version, kind).map(|def| self.types.reference(def))
+        self.types.kind(group, version, kind)
     }
 
     fn list(&mut self, suffix: &str) -> Operation<'static> {

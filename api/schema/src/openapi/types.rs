@@ -1,5 +1,7 @@
 //! Definitions as JSON schemas: those asked for and all they refer to.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use super::Dialect;
@@ -18,12 +20,20 @@ pub(super) struct Types {
     pub(super) dialect: Dialect,
     done: Map<String, Value>,
     queue: Vec<DefId>,
+    /// The names of kinds that the table does not have.
+    pub(super) extra: HashMap<(String, String, String), String>,
     descriptions: Descriptions,
 }
 
 impl Types {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, done: Map::new(), queue: Vec::new(), descriptions: Descriptions::unpack() }
+        Self {
+            dialect,
+            done: Map::new(),
+            queue: Vec::new(),
+            extra: HashMap::new(),
+            descriptions: Descriptions::unpack(),
+        }
     }
 
     /// A reference to a definition, which the document will then have.
@@ -35,6 +45,19 @@ impl Types {
             self.queue.push(def);
         }
         reference
+    }
+
+    /// A reference to a kind, if it is known.
+    pub(super) fn kind(&mut self, group: &str, version: &str, kind: &str) -> Option<Value> {
+        if let Some(name) = self.extra.get(&(group.to_owned(), version.to_owned(), kind.to_owned())) {
+            return Some(self.dialect.reference(name));
+        }
+        schema().kind(group, version, kind).map(|def| self.reference(def))
+    }
+
+    /// Adds a definition that is complete.
+    pub(super) fn put(&mut self, name: &str, definition: Value) {
+        self.done.insert(name.to_owned(), definition);
     }
 
     pub(super) fn patch(&mut self) -> Value {

@@ -1,1 +1,128 @@
+use serde_json::json;
 
+use super::*;
+
+fn schema() -> serde_json::Value {
+    json!({ "type": "object", "properties": {
+        "min": { "type": "integer" }, "max": { "type": "integer" }, "ratio": { "type": "number" },
+        "name": { "type": "string" }, "a-b": { "type": "string" }, "namespace": { "type": "string" },
+        "since": { "type": "string", "format": "date-time" }, "wait": { "type": "string", "format": "duration" },
+        "list": { "type": "array", "items": { "type": "integer" } },
+        "size": { "x-kubernetes-int-or-string": true },
+        "labels": { "type": "object", "additionalProperties": { "type": "string" } },
+    } })
+}
+
+fn errors(rules: &serde_json::Value, new: &serde_json::Value, old: Option<&serde_json::Value>) -> Vec<String> {
+    let mut raw = schema();
+    raw["x-kubernetes-validations"] = rules.clone();
+    let schema = Schema::compile(&raw);
+    check(new, old, &schema, &Budget::new()).iter().map(ToString::to_string).collect()
+}
+
+/// The rule holds, or does not.
+#[track_caller]
+fn holds(rule: &str, object: serde_json::Value, expected: bool) {
+    let found = errors(&json!([{ "rule": rule }]), &object, None);
+    let failed = format!("<nil>: Invalid value: failed rule: {rule}");
+    assert_eq!(found, if expected { vec![] } else { vec![failed] }, "{rule}");
+}
+
+#[test]
+fn rules_use_the_libraries_of_kubernetes() {
+    holds("self.min <= self.max", json!({ "min": 1, "max": 2 }), true);
+    holds("self.min <= self.max", json!({ "min": 3, "max": 2 }), false);
+    holds("!has(self.min) || self.min > 0", json!({}), true);
+    holds("self.ratio > 0.5", json!({ "ratio": 1 }), true);
+    holds("self.name.matches('^[a-z]+$')", json!({ "name": "abc" }), true);
+    holds("self.name.startsWith('x')", json!({ "name": "abc" }), false);
+    holds("self.a__dash__b == 'x' && self.__namespace__ == 'y'", json!({ "a-b": "x", "namespace": "y" }), true);
+    holds("self.list.all(x, x > 0)", json!({ "list": [1, 2] }), true);
+    holds("self.list.exists(x, x > 2)", json!({ "list": [1, 2] }), false);
+    holds("self.list.isSorted() && self.list.sum() == 3", json!({ "list": [1, 2] }), true);
+    holds("size(self.list) == 2", json!({ "list": [1, 2] }), true);
+    holds("'x' in self.labels && self.labels['x'] == '1'", json!({ "labels": { "x": "1" } }), true);
+    holds("self.labels.all(k, k.size() < 3)", json!({ "labels": { "abc": "1" } }), false);
+    holds("self.since < timestamp('2030-01-01T00:00:00Z')", json!({ "since": "2024-01-01T00:00:00Z" }), true);
+    holds("self.wait == duration('90s')", json!({ "wait": "1m30s" }), true);
+    holds("quantity(self.name).isGreaterThan(quantity('1Mi'))", json!({ "name": "1Gi" }), true);
+    holds("isIP(self.name)", json!({ "name": "10.0.0.1" }), true);
+    holds("url(self.name).getScheme() == 'https'", json!({ "name": "https://x/y" }), true);
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_an_error() {
+    let check = |rule: &str, object: serde_json::Value, expected: &str| {
+        assert_eq!(errors(&json!([{ "rule": rule }]), &object, None), [expected], "{rule}");
+    };
+    let key = "<nil>: Invalid value: \"object\": no such key: min evaluating rule: self.min > 0";
+    check("self.min > 0", json!({}), key);
+    check(
+        "1 / self.min == 1",
+        json!({ "min": 0 }),
+        "<nil>: Invalid value: \"object\": division by zero evaluating rule: 1 / self.min == 1",
+    );
+}
+
+#[test]
+fn transition_rules_see_what_was() {
+    let rules = json!([{ "rule": "self.min >= oldSelf.min", "message": "no way back", "fieldPath": ".min", "reason": "FieldValueForbidden" }]);
+    assert_eq!(errors(&rules, &json!({ "min": 1 }), None), Vec::<String>::new());
+    assert_eq!(errors(&rules, &json!({ "min": 1 }), Some(&json!({ "min": 1, "max": 1 }))), Vec::<String>::new());
+    assert_eq!(errors(&rules, &json!({ "min": 1 }), Some(&json!({ "min": 2 }))), ["min: Forbidden: no way back"]);
+    let optional = json!([{ "rule": "oldSelf.hasValue() ? self.min >= oldSelf.value().min : self.min == 0", "optionalOldSelf": true, "message": "m" }]);
+    assert_eq!(errors(&optional, &json!({ "min": 0 }), None), Vec::<String>::new());
+    assert_eq!(errors(&optional, &json!({ "min": 1 }), None), ["<nil>: Invalid value: m"]);
+    assert_eq!(errors(&optional, &json!({ "min": 1 }), Some(&json!({ "min": 0 }))), Vec::<String>::new());
+}
+
+#[test]
+fn messages_are_computed() {
+    let rules =
+        json!([{ "rule": "self.min < 3", "messageExpression": "'min is ' + string(self.min)", "message": "static" }]);
+    assert_eq!(errors(&rules, &json!({ "min": 5 }), None), ["<nil>: Invalid value: min is 5"]);
+    let broken = json!([{ "rule": "self.min < 3", "messageExpression": "self.name", "message": "static" }]);
+    assert_eq!(errors(&broken, &json!({ "min": 5 }), None), ["<nil>: Invalid value: static"]);
+}
+
+#[test]
+fn what_did_not_change_is_not_asked_again() {
+    let rules = json!([{ "rule": "self.min < 3" }]);
+    let bad = json!({ "min": 5 });
+    assert_eq!(errors(&rules, &bad, Some(&bad)), Vec::<String>::new());
+    assert_eq!(errors(&rules, &json!({ "min": 6 }), Some(&bad)).len(), 1);
+}
+
+#[test]
+fn rules_name_what_there_is() {
+    let schema = Schema::compile(&schema());
+    let check = |rule: &str, expected: &str| {
+        let found = program::check(rule, &schema).err().unwrap_or_default();
+        assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{rule}: {found:?}");
+    };
+    check("self.min > 0", "");
+    check("self.missing > 0", "undefined field 'missing'");
+    check("object.min > 0", "undeclared reference to 'object'");
+    check("self.list.all(x, x > min)", "undeclared reference to 'min'");
+    check("self.labels['x'] == '1' && self.labels.y == ''", "");
+    check("self.min >", "Syntax error");
+    check("Foo{a: 1} == 1", "not supported");
+}
+
+#[test]
+fn rules_that_would_run_for_ever_end() {
+    let list: Vec<i64> = (0..2_000).collect();
+    let schema = {
+        let mut raw = schema();
+        let rule = "self.list.all(a, self.list.all(b, self.list.all(c, self.list.all(d, a + b + c + d >= 0))))";
+        raw["x-kubernetes-validations"] = json!([{ "rule": rule, "message": "m" }, { "rule": "true" }]);
+        Schema::compile(&raw)
+    };
+    let budget = Budget::of(100_000, std::time::Duration::from_secs(60));
+    let found = check(&json!({ "list": list }), None, &schema, &budget);
+    let expected = "<nil>: Invalid value: \"object\": 'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: m";
+    assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+    // Time ends what steps do not measure.
+    let budget = Budget::of(i64::MAX, std::time::Duration::ZERO);
+    assert_eq!(check(&json!({ "list": list }), None, &schema, &budget).len(), 1);
+}

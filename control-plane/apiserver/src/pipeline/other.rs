@@ -40,7 +40,7 @@ pub async fn serve(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming
         ["version"] => json(&discovery::version()),
         [endpoint @ ("healthz" | "livez" | "readyz"), rest @ ..] => health(app, endpoint, rest, query).await,
         ["metrics"] => metrics(app),
-        ["openapi", rest @ ..] => crate::openapi::serve(rest, query, headers),
+        ["openapi", rest @ ..] => crate::openapi::serve(app, rest, query, headers),
         [".well-known", "openid-configuration"] => public(json(&json!({
             "issuer": app.config.service_account_issuer,
             "jwks_uri": format!("https://{}:{}/openid/v1/jwks", app.config.advertise_address, app.config.advertise_port),

@@ -259,3 +259,52 @@ async fn names_belong_to_whoever_came_first() {
     cluster.delete(&format!("{DEFINITIONS}/widgets.example.com"), &Value::Null).await.expect(200);
     until(|| async { condition(&cluster.get(&path).await.expect(200), "Established") == "True" }).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schemas_are_published() {
+    let cluster = with_widgets().await;
+    let index = cluster.get("/openapi/v3").await.expect(200);
+    let url = index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
+    let document = cluster.get(&url).await.expect(200);
+    let widget = &document["components"]["schemas"]["com.example.v1.Widget"];
+    assert_eq!(widget["x-kubernetes-group-version-kind"][0]["kind"], "Widget");
+    assert_eq!(widget["properties"]["spec"]["properties"]["replicas"]["maximum"], 10);
+    let create = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets"]["post"];
+    assert_eq!(create["x-kubernetes-group-version-kind"]["kind"], "Widget");
+    let v2 = cluster.get("/openapi/v2").await.expect(200);
+    assert_eq!(
+        v2["definitions"]["com.example.v1.Widget"]["properties"]["metadata"]["$ref"],
+        "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+    );
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let unserved = json!([{ "op": "replace", "path": "/spec/versions/0/served", "value": false }]);
+    cluster.patch("json", &path, &unserved).await.expect(200);
+    until(|| async {
+        let document = cluster.get("/openapi/v2").await.expect(200);
+        document["definitions"].get("com.example.v1.Widget").is_none()
+    })
+    .await;
+    assert_eq!(cluster.get("/openapi/v3/apis/example.com/v1").await.code, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_tell_of_objects_and_end_with_their_schema() {
+    use http_body_util::BodyExt;
+    let cluster = with_widgets().await;
+    cluster.post(WIDGETS, &widget("a", &json!({ "color": "red" }))).await.expect(201);
+    let path = format!(
+        "{WIDGETS}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    );
+    let response = cluster.open(crate::harness::request("GET", &path, &[], "")).await;
+    let mut body = response.into_body();
+    let mut text = String::new();
+    while !text.contains("initial-events-end") {
+        let frame = body.frame().await.unwrap().unwrap();
+        text.push_str(&String::from_utf8_lossy(frame.data_ref().unwrap()));
+    }
+    assert!(text.contains("\"name\":\"a\""), "{text}");
+    let definition = format!("{DEFINITIONS}/widgets.example.com");
+    cluster.delete(&definition, &Value::Null).await.expect(200);
+    let ended = tokio::time::timeout(Duration::from_secs(20), body.collect()).await;
+    ended.expect("the watch ends").unwrap();
+}
