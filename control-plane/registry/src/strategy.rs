@@ -150,10 +150,9 @@ pub trait Strategy: Send + Sync {
         self.validate_object(new, errors);
     }
 
-    /// Restores everything that the status subresource does not write.
+    /// Restores what the status subresource does not write. Of metadata upstream restores nothing, but for a few kinds.
     fn prepare_for_status_update(&self, _context: &Context, new: &mut Value, old: &Value) {
         keep(new, old, "spec");
-        meta::keep_for_status(new, old);
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<Error> {

@@ -52,6 +52,48 @@ async fn an_autoscaler_is_one_object_in_two_versions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_autoscaler_is_patched_and_applied_in_either_version() {
+    let cluster = Cluster::start().await;
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"});
+    let config = json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"},
+        "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50, "scaleTargetRef": target}});
+    let path = format!("{V1}/a?fieldManager=m");
+    cluster.patch("apply", &path, &config).await.expect(201);
+    let again = cluster.patch("apply", &path, &config).await.expect(200);
+    assert_eq!((&again["apiVersion"], &again["metadata"]["generation"]), (&json!("autoscaling/v1"), &json!(1)));
+    let merge = "merge";
+    let patch = json!({"spec": {"targetCPUUtilizationPercentage": 60}});
+    assert_eq!(cluster.patch(merge, &format!("{V1}/a"), &patch).await.expect(200)["spec"]["maxReplicas"], 3);
+    let newer = cluster.get(&format!("{V2}/a")).await.expect(200);
+    assert_eq!(newer["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 60);
+    // The status is written in either version, too.
+    let patch = json!({"status": {"currentReplicas": 2, "desiredReplicas": 2}});
+    cluster.patch(merge, &format!("{V1}/a/status"), &patch).await.expect(200);
+    assert_eq!(cluster.get(&format!("{V2}/a")).await.expect(200)["status"]["currentReplicas"], 2);
+}
+
+/// Upstream's status subresources write metadata as well, and clients use it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_annotation_may_come_with_a_status() {
+    let cluster = Cluster::start().await;
+    let job = json!({"metadata": {"name": "j"}, "spec": {"suspend": true, "template": template("Never")}});
+    cluster.post(JOBS, &job).await.expect(201);
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+    let backend = json!({"service": {"name": "s", "port": {"number": 80}}});
+    cluster.post(ingresses, &json!({"metadata": {"name": "i"}, "spec": {"defaultBackend": backend}})).await.expect(201);
+    let annotations = json!({"patchedstatus": "true"});
+    for (path, status) in [
+        (format!("{JOBS}/j/status"), json!({"startTime": "2026-01-02T03:04:05Z"})),
+        (format!("{ingresses}/i/status"), json!({"loadBalancer": {"ingress": [{"ip": "169.1.1.1"}]}})),
+    ] {
+        let patch = json!({"metadata": {"annotations": annotations}, "spec": {"suspend": false}, "status": status});
+        let patched = cluster.patch("merge", &path, &patch).await.expect(200);
+        assert_eq!((&patched["metadata"]["annotations"], &patched["status"]), (&annotations, &status), "{path}");
+        assert_ne!(patched["spec"]["suspend"], false, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_gets_a_selector_of_its_own() {
     let cluster = Cluster::start().await;
     let sent = json!({"metadata": {"generateName": "j-"}, "spec": {"template": template("Never")}});

@@ -7,8 +7,8 @@ use xebec_machinery::field::Path;
 use super::{container_cells, default_template, template_warnings, validate_selector_and_template};
 use crate::errors::Errors;
 use crate::names::{at_most_100_percent, int_or_percent, int_or_percent_value, not_negative, pod_name_warning};
-use crate::strategy::{Column, Strategy, age};
-use crate::value::{at, at_mut, default, integer, is_set, same, set, string};
+use crate::strategy::{Column, Context, Strategy, age};
+use crate::value::{at, at_mut, default, integer, is_set, keep, same, set, string};
 
 pub struct Deployment;
 
@@ -44,6 +44,11 @@ impl Strategy for Deployment {
     /// Annotations count as well: the revision and the change cause are among them.
     fn spec_changed(&self, new: &Value, old: &Value) -> bool {
         ["spec", "metadata.annotations"].iter().any(|path| !same(at(new, path), at(old, path)))
+    }
+
+    fn prepare_for_status_update(&self, _context: &Context, new: &mut Value, old: &Value) {
+        keep(new, old, "spec");
+        keep(new, old, "metadata.labels");
     }
 
     fn validate_object(&self, deployment: &Value, errors: &mut Errors) {

@@ -75,7 +75,6 @@ impl Strategy for PersistentVolume {
 
     fn prepare_for_status_update(&self, context: &Context, new: &mut Value, old: &Value) {
         keep(new, old, "spec");
-        meta::keep_for_status(new, old);
         // The time of a change is the server's to say, unless a client says one itself.
         let (phase, time) = ("status.phase", "status.lastPhaseTransitionTime");
         if at(new, phase) == at(old, phase) {

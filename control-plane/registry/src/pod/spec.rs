@@ -49,6 +49,10 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
     for (name, amount) in entries(spec, "overhead") {
         resources::amount(name, amount, &path.child("overhead").key(name), errors);
     }
+    if !items(spec, "resourceClaims").is_empty() {
+        // A container without the device it was promised is worse than none.
+        errors.forbidden(&path.child("resourceClaims"), "dynamic resource allocation is not supported");
+    }
     if is_set(spec, "os") {
         match string(spec, "os.name") {
             "" => errors.required(&path.child("os").child("name"), "cannot be empty"),

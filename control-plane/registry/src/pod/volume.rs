@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use xebec_machinery::field::Path;
 
 use super::env::{VOLUME_FIELDS, field_ref, resource_field_ref};
+use crate::core::persistent_volume_claim;
 use crate::errors::Errors;
+use crate::meta;
 use crate::names::{label, reference_name};
 use crate::value::{at, boolean, integer, is_set, items, string};
 
@@ -119,6 +121,7 @@ fn source(volume: &Value, path: &Path, errors: &mut Errors) {
                 downward_files(source, &path, errors);
             }
             "projected" => projected(source, &path, errors),
+            "ephemeral" => ephemeral(source, &path, errors),
             "persistentVolumeClaim" if string(source, "claimName").is_empty() => {
                 errors.required(&path.child("claimName"), "")
             }
@@ -128,6 +131,18 @@ fn source(volume: &Value, path: &Path, errors: &mut Errors) {
     if found == 0 {
         errors.required(path, "must specify a volume type");
     }
+}
+
+/// `validateEphemeralVolumeSource`: the claim that the pod will own.
+fn ephemeral(source: &Value, path: &Path, errors: &mut Errors) {
+    let (template, path) = (at(source, "volumeClaimTemplate"), path.child("volumeClaimTemplate"));
+    if template.is_null() {
+        errors.required(&path, "");
+        return;
+    }
+    meta::labels(at(template, "metadata.labels"), &path.child("metadata").child("labels"), errors);
+    meta::annotations(at(template, "metadata.annotations"), &path.child("metadata").child("annotations"), errors);
+    persistent_volume_claim::spec(at(template, "spec"), &path.child("spec"), errors);
 }
 
 fn empty_dir(source: &Value, path: &Path, errors: &mut Errors) {

@@ -29,6 +29,11 @@ impl Strategy for VolumeAttachment {
         crate::value::set(attachment, "status", json!({"attached": false}));
     }
 
+    fn prepare_for_status_update(&self, _context: &crate::Context, new: &mut Value, old: &Value) {
+        crate::value::keep(new, old, "spec");
+        crate::meta::keep_for_status(new, old);
+    }
+
     fn validate_object(&self, attachment: &Value, errors: &mut Errors) {
         let (spec, path) = (at(attachment, "spec"), Path::new("spec"));
         driver_name(string(spec, "attacher"), &path.child("attacher"), errors);

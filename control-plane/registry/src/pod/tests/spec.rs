@@ -35,6 +35,14 @@ fn policies_are_known() {
 }
 
 #[test]
+fn devices_are_not_promised() {
+    check_spec(
+        json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "c"}]}),
+        &["spec.resourceClaims: Forbidden: dynamic resource allocation is not supported"],
+    );
+}
+
+#[test]
 fn names_are_names() {
     check_spec(
         json!({"hostname": "A"}),

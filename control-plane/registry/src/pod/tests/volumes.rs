@@ -42,6 +42,11 @@ fn a_volume_has_one_source() {
             "spec.volumes[0].projected.sources[1].secret.name: Required value",
         ],
     );
+    check(json!({"name": "v", "ephemeral": {}}), &["spec.volumes[0].ephemeral.volumeClaimTemplate: Required value"]);
+    check(
+        json!({"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}}),
+        &["spec.volumes[0].ephemeral.volumeClaimTemplate.spec.resources[storage]: Required value"],
+    );
     check_spec(json!({"volumes": [{"name": "v"}, {"name": "v"}]}), &["spec.volumes[1].name: Duplicate value: \"v\""]);
 }
 
