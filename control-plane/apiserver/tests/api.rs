@@ -5,10 +5,10 @@
 mod access;
 #[path = "api/admission.rs"]
 mod admission;
-#[path = "api/crd.rs"]
-mod crd;
 #[path = "api/certificates.rs"]
 mod certificates;
+#[path = "api/crd.rs"]
+mod crd;
 #[path = "api/deletion.rs"]
 mod deletion;
 #[path = "api/discovery.rs"]

@@ -8,7 +8,7 @@ fn wrong_input_is_refused_as_upstream_refuses_it() {
     for kubectl in cluster.kubectls() {
         check(&kubectl, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndat: {}\n", "unknown field \"dat\"");
         let nonsense = "apiVersion: v1\nkind: Nonsense\nmetadata: {name: a}\n";
-        let message = kubectl.fails("create --validate=false -f -", Some(nonsense));
+        let message = kubectl.fails("create -f -", Some(nonsense));
         assert!(message.contains("no matches for kind \"Nonsense\""), "{message}");
         check(&kubectl, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not_A_Name}\n", "RFC 1123");
         check(

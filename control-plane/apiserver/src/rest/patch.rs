@@ -131,7 +131,11 @@ impl Patch {
         };
         let mut new = patched()?;
         check_type(call, &new)?;
-        let problem = match decode::unknown(&mut new, resource.definition()) {
+        let unknown = match resource.as_custom() {
+            Some(custom) => custom.decode(&mut new).map_err(|why| why.to_string()),
+            None => decode::unknown(&mut new, resource.definition()),
+        };
+        let problem = match unknown {
             Err(why) => Some(why),
             Ok(unknown) if self.validation == FieldValidation::Strict => {
                 let found = [self.duplicates.clone(), unknown].concat();

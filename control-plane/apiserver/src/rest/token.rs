@@ -64,10 +64,14 @@ fn check(call: &Call, request: &Value, seconds: i64) -> Result<(), Status> {
     if seconds > MAX_SECONDS {
         errors.push(Error::invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds"));
     }
+    let named = object::name(request);
+    if !named.is_empty() && named != call.name() {
+        let detail = "must match the service account name if specified";
+        errors.push(Error::invalid(&Path::new("metadata.name"), named, detail));
+    }
     if errors.is_empty() {
         return Ok(());
     }
-    let _ = request;
     Err(Status::invalid(&GroupKind::new("authentication.k8s.io", "TokenRequest"), call.name(), errors))
 }
 
@@ -81,9 +85,10 @@ async fn bound(call: &Call, request: &Value) -> Result<Option<Bound>, Status> {
         "Secret" => ("secrets", call.namespace()),
         "Node" => ("nodes", ""),
         other => {
+            let version = text("apiVersion");
+            let slash = if version.contains('/') { "" } else { "/" };
             return Err(Status::bad_request(format!(
-                "cannot bind token for serviceaccount {:?} to {other:?}: only Pod, Secret and Node",
-                call.name()
+                "cannot bind token to object of type {slash}{version}, Kind={other}"
             )));
         }
     };

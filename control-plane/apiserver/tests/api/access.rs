@@ -332,7 +332,14 @@ async fn tokens_are_bound_to_what_exists() {
     check_token(&cluster, to("Secret", "s", &secret["metadata"]["uid"]), Ok(())).await;
     check_token(&cluster, to("Pod", "p", &"x".into()), Err((409, "does not match the UID in record"))).await;
     check_token(&cluster, to("Pod", "q", &Value::Null), Err((404, "pods \\\"q\\\" not found"))).await;
-    check_token(&cluster, to("ConfigMap", "c", &Value::Null), Err((400, "cannot bind token"))).await;
+    check_token(
+        &cluster,
+        to("ConfigMap", "c", &Value::Null),
+        Err((400, "cannot bind token to object of type /v1, Kind=ConfigMap")),
+    )
+    .await;
+    let misnamed = json!({ "metadata": { "name": "other" } });
+    cluster.post(TOKENS, &misnamed).await.refused(422, "Invalid", "must match the service account name if specified");
     // A token dies with the Secret that it is bound to.
     let asked = json!({ "spec": to("Secret", "s", &secret["metadata"]["uid"]) });
     let token = cluster.post(TOKENS, &asked).await.expect(201)["status"]["token"].as_str().unwrap().to_owned();

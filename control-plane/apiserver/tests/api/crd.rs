@@ -113,6 +113,33 @@ async fn objects_are_defaulted_pruned_and_validated() {
     assert!(warning.contains("unknown field \\\"spec.x\\\""), "{warning}");
 }
 
+/// `expected`: part of the error, or of the warning.
+async fn check_unknown(cluster: &Cluster, kind: &str, mode: &str, patch: Value, expected: Result<&str, &str>) {
+    let answer = cluster.patch(kind, &format!("{WIDGETS}/a?fieldValidation={mode}"), &patch).await;
+    match expected {
+        Err(message) => answer.refused(422, "Invalid", message),
+        Ok(warned) => {
+            let warning = answer.headers.get("warning").map_or("", |text| text.to_str().unwrap()).to_owned();
+            assert!(warning.contains(warned) && warning.is_empty() == warned.is_empty(), "{mode}: {warning}");
+            assert!(answer.expect(200)["spec"].get("x").is_none(), "{mode}: unknown fields are pruned");
+        }
+    }
+}
+
+/// `kubectl apply` of a custom resource is a merge patch with `fieldValidation=Strict`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn patches_are_validated_as_far_as_asked_for() {
+    let cluster = with_widgets().await;
+    cluster.post(WIDGETS, &widget("a", &json!({ "color": "red" }))).await.expect(201);
+    let strict = Err("strict decoding error: unknown field \"spec.x\"");
+    let merge = json!({ "spec": { "x": 1 } });
+    check_unknown(&cluster, "merge", "Strict", merge.clone(), strict).await;
+    check_unknown(&cluster, "merge", "Warn", merge.clone(), Ok("unknown field")).await;
+    check_unknown(&cluster, "merge", "Ignore", merge, Ok("")).await;
+    let json = json!([{ "op": "add", "path": "/spec/x", "value": 1 }]);
+    check_unknown(&cluster, "json", "Strict", json, strict).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn updates_compare_with_what_was() {
     let cluster = with_widgets().await;
