@@ -86,6 +86,11 @@ impl Flows {
     pub fn open(directory: &Path) -> Result<Self> {
         Ok(Self { conntrack: Table::open(directory, names::CT4)?, nat: Table::open(directory, names::NAT4)? })
     }
+
+    /// Entries and limits of both maps.
+    pub fn fill(&self) -> Result<((u64, u64), (u64, u64))> {
+        Ok((self.conntrack.fill()?, self.nat.fill()?))
+    }
 }
 
 fn delete_stale(table: &Table<FlowKey4, Flow4>, changed: &HashMap<ServiceId, HashSet<(Addr4, Be16)>>) -> Result<usize> {

@@ -21,6 +21,7 @@ mod error;
 mod garbage;
 mod hook;
 mod link;
+mod metrics;
 mod object;
 mod pod;
 mod remote;

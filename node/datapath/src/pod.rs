@@ -89,6 +89,11 @@ impl Pods {
         Ok(Self { table, known })
     }
 
+    /// Entries and their limit.
+    pub fn fill(&self) -> (u64, u64) {
+        (self.known.len() as u64, u64::from(PODS_MAX))
+    }
+
     fn put(&mut self, pod: &PodEndpoint) -> Result<()> {
         let value = Pod4 {
             ifindex: pod.host_ifindex,

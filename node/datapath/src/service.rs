@@ -368,6 +368,12 @@ impl Services {
         Ok(changed)
     }
 
+    /// Entries and limits of frontends, backends and members.
+    #[allow(clippy::type_complexity)] // Three pairs, named where they are used.
+    pub fn fill(&self) -> Result<((u64, u64), (u64, u64), (u64, u64))> {
+        Ok((self.frontends.fill()?, self.backends.fill()?, self.members.fill()?))
+    }
+
     fn allocate(&mut self) -> ServiceId {
         loop {
             let id = ServiceId(self.next_id);

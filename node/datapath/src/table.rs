@@ -113,6 +113,11 @@ impl<K: Plain, V: Plain> Table<K, V> {
         }
     }
 
+    /// How many entries there are, and how many fit.
+    pub fn fill(&self) -> Result<(u64, u64)> {
+        Ok((self.entries()?.len() as u64, u64::from(self.limit)))
+    }
+
     fn entries_by_batch(&self, mut size: usize) -> Result<Vec<(K, V)>> {
         let mut entries = Vec::new();
         let mut cursor = None;

@@ -141,13 +141,23 @@ async fn a_client_outside_is_refused_at_once() {
     let machine = Machine::new(1, true).await;
     let node = &machine.nodes[0];
     announce(&machine, node);
-    put(node, &[], 0);
+    put(node, &[], frontend_flag::LOAD_BALANCER);
     let outside = &machine.outside.netns;
     for to in [addr(node.config.node_ip, NODE_PORT), addr(INGRESS, 80)] {
         assert_eq!(outside.run(|| tcp(to)).unwrap(), "error ConnectionRefused", "{}", node.report());
         assert_eq!(outside.run(|| udp_connected(to)).unwrap(), "error ConnectionRefused", "{}", node.report());
     }
     assert_eq!(dropped(node, DropReason::NoBackend), 4, "{}", node.report());
+    let metrics = node.datapath().metrics();
+    for line in [
+        "xebec_datapath_drops_total{reason=\"no_backend\"} 4\n",
+        "xebec_datapath_events_total{event=\"rejected\"} 4\n",
+        // Both protocols, each with two addresses outside and three inside; and both as whole addresses.
+        "xebec_datapath_map_entries{map=\"xb_lb4_fe\"} 12\n",
+        "xebec_datapath_map_max_entries{map=\"xb_ct4\"} 32768\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
 }
 
 #[tokio::test]
