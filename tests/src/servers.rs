@@ -128,6 +128,12 @@ impl Place {
         Kubectl::new(newest, self.dir.path().join("kubeconfig"))
     }
 
+    /// Every kubectl at hand, the oldest first.
+    pub fn kubectls(&self) -> Vec<Kubectl> {
+        let paths = required("XEBEC_KUBECTL", "the kubectls to drive");
+        std::env::split_paths(&paths).map(|path| Kubectl::new(path, self.dir.path().join("kubeconfig"))).collect()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }

@@ -19,4 +19,7 @@ mod validate;
 mod view;
 
 pub use definition::Definition;
-pub use resource::{CustomResource, Scale, scale_of};
+pub use resource::{CustomResource, Scale, fingerprint, scale_of};
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use xebec_schema::{Resource as Row, Subresource};
 
 use crate::cel::{self, Budget};
 use crate::columns::Columns;
+use crate::definition::conditions;
 use crate::jsonpath::JsonPath;
 use crate::schema::Schema;
 use crate::view::View;
@@ -75,16 +76,19 @@ pub struct CustomResource {
 
 impl CustomResource {
     /// Every served version of a definition that the store has at `revision`.
-    pub fn served(definition: &Value, revision: u64) -> Vec<Self> {
-        let versions = items(definition, "spec.versions");
-        versions.iter().filter(|v| boolean(v, "served")).map(|v| Self::new(definition, v, revision)).collect()
+    pub fn served(definition: &Value, fingerprint: u64, revision: u64) -> Vec<Self> {
+        let definition = conditions::with_accepted_names(definition);
+        let served = served_versions(&definition);
+        served.map(|version| Self::new(&definition, version, fingerprint, revision)).collect()
     }
 
-    fn new(definition: &Value, version: &Value, revision: u64) -> Self {
+    fn new(definition: &Value, version: &Value, fingerprint: u64, revision: u64) -> Self {
         let row = row(definition, version);
         let storage = items(definition, "spec.versions").iter().find(|v| boolean(v, "storage")).unwrap_or(version);
         let same_version = string(storage, "name") == row.version;
-        let only = strings(definition, "status.storedVersions").all(|stored| stored == row.version) && same_version;
+        // With other versions around, objects may have been written by other rules.
+        let only = items(definition, "spec.versions").len() == 1
+            && strings(definition, "status.storedVersions").all(|stored| stored == row.version);
         let path = |name: &str| JsonPath::parse(string(version, &format!("subresources.scale.{name}"))).ok();
         let scale = at(version, "subresources.scale").is_object().then(|| {
             let selector = Some(path("labelSelectorPath")?).filter(|p| p.names().is_some_and(|n| !n.is_empty()));
@@ -106,7 +110,7 @@ impl CustomResource {
             as_written_after: only.then_some(revision),
             terminating: object::deletion_timestamp(definition).is_some(),
             scale: scale.flatten(),
-            fingerprint: fingerprint(definition),
+            fingerprint,
             list_kind: string(definition, "spec.names.listKind").to_owned(),
             deprecation,
             storage_version: format!("{}/{}", row.group, string(storage, "name")),
@@ -200,11 +204,16 @@ impl CustomResource {
     }
 }
 
-/// FNV-1a over what is served of a definition.
-fn fingerprint(definition: &Value) -> u64 {
+/// Differs whenever what a definition serves does (FNV-1a).
+pub fn fingerprint(definition: &Value) -> u64 {
     let metadata = [object::uid(definition), object::deletion_timestamp(definition).unwrap_or_default()].join("/");
-    let text = format!("{metadata}{}{}", at(definition, "spec"), at(definition, "status.storedVersions"));
+    let status = [at(definition, "status.storedVersions"), at(definition, "status.acceptedNames")];
+    let text = format!("{metadata}{}{}{}", at(definition, "spec"), status[0], status[1]);
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn served_versions(definition: &Value) -> impl Iterator<Item = &Value> {
+    items(definition, "spec.versions").iter().filter(|version| boolean(version, "served"))
 }
 
 fn row(definition: &Value, version: &Value) -> Row {

@@ -30,9 +30,17 @@ const COLLECTION: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinition
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// A definition and the revision that wrote it.
+#[derive(Clone)]
 struct Defined {
-    value: Value,
+    value: Arc<Value>,
     revision: u64,
+    fingerprint: u64,
+}
+
+impl Defined {
+    fn new(value: Value, revision: u64) -> Self {
+        Self { fingerprint: xebec_apiextensions::fingerprint(&value), value: Arc::new(value), revision }
+    }
 }
 
 pub fn is_definition(resource: &GroupResource) -> bool {
@@ -50,7 +58,7 @@ pub fn may_create(resource: &Resource) -> Result<(), Status> {
 
 /// Serves what the stored definitions define.
 pub async fn load(app: &App) -> xebec_store::Result<()> {
-    serve(app, &definitions(app).await?);
+    serve(app, &definitions(app, &[]).await?, 0);
     Ok(())
 }
 
@@ -58,12 +66,16 @@ pub async fn load(app: &App) -> xebec_store::Result<()> {
 pub async fn run(app: Arc<App>) {
     let service = LocalService::new(app.clone(), UserInfo::loopback());
     let mut watcher: Option<Watcher> = None;
+    let mut known = Vec::new();
     loop {
         if watcher.is_none() {
             watcher = app.cache.watch(STORAGE, None, Filter::all(), Start::Snapshot).ok();
         }
-        let settled = match definitions(&app).await {
-            Ok(definitions) => reconcile(&app, &service, definitions).await,
+        let settled = match definitions(&app, &known).await {
+            Ok(definitions) => {
+                known.clone_from(&definitions);
+                reconcile(&app, &service, definitions).await
+            }
             Err(_) => false,
         };
         let news = async {
@@ -88,19 +100,23 @@ pub async fn run(app: Arc<App>) {
     }
 }
 
-/// The definitions in the order in which they were made: the first has a right to its names.
-async fn definitions(app: &App) -> xebec_store::Result<Vec<Defined>> {
+/// The definitions in the order in which they were made: the first has a right to its names. Those in `known` are not read again.
+async fn definitions(app: &App, known: &[Defined]) -> xebec_store::Result<Vec<Defined>> {
     let query = Query { resource: STORAGE, filter: Filter::all(), at: At::Any, ..Query::default() };
     let snapshot = app.cache.list(&query).await?;
-    let parse = |object: &Arc<xebec_store::cache::Object>| {
-        Some(Defined { value: crate::app::parse(object).ok()?, revision: object.revision().0 })
+    let read = |object: &Arc<xebec_store::cache::Object>| {
+        let same = known.iter().find(|k| k.revision == object.revision().0 && object::name(&k.value) == object.name());
+        match same {
+            Some(same) => Some(same.clone()),
+            None => crate::app::parse(object).ok().map(|value| Defined::new(value, object.revision().0)),
+        }
     };
-    let mut found: Vec<Defined> = snapshot.objects.iter().filter_map(parse).collect();
+    let mut found: Vec<Defined> = snapshot.objects.iter().filter_map(read).collect();
     let order = |d: &Defined| {
         let text = |text: &str| text.to_owned();
         (object::creation_timestamp(&d.value).map(text), text(object::name(&d.value)))
     };
-    found.sort_by_key(order);
+    found.sort_by_cached_key(order);
     Ok(found)
 }
 
@@ -111,14 +127,14 @@ async fn reconcile(app: &App, service: &LocalService, mut definitions: Vec<Defin
         if object::deletion_timestamp(&definitions[index].value).is_some() {
             continue;
         }
-        let all: Vec<Value> = definitions.iter().map(|d| d.value.clone()).collect();
-        let new = conditions::settled(&all[index], &all);
-        if new != all[index] {
-            changed.push(new.clone());
-            definitions[index].value = new;
+        let all: Vec<&Value> = definitions.iter().map(|d| &*d.value).collect();
+        if let Some(new) = conditions::settled(all[index], &all) {
+            definitions[index] = Defined::new(new, definitions[index].revision);
+            changed.push(definitions[index].value.clone());
         }
     }
-    serve(app, &definitions);
+    // What was written before these schemas were known here is not taken for what they allow.
+    serve(app, &definitions, app.cache.revision().0);
     let mut done = true;
     for definition in &changed {
         done &= write_status(service, definition).await;
@@ -130,19 +146,19 @@ async fn reconcile(app: &App, service: &LocalService, mut definitions: Vec<Defin
 }
 
 /// Replaces the table. What did not change stays as it is, with its compiled schemas and its watches.
-fn serve(app: &App, definitions: &[Defined]) {
+fn serve(app: &App, definitions: &[Defined], revision: u64) {
     let before = app.kinds.custom();
     let mut resources = Vec::new();
     for defined in definitions.iter().filter(|d| conditions::is_served(&d.value)) {
-        let definition = conditions::with_accepted_names(&defined.value);
-        for custom in CustomResource::served(&definition, defined.revision) {
-            let row = custom.row;
-            let known = before.get(row.group, row.version, row.plural);
-            let same = known.filter(|k| k.as_custom().is_some_and(|k| k.fingerprint == custom.fingerprint));
-            resources.push(match same {
-                Some(resource) => resource.clone(),
-                None => Arc::new(Resource::custom(custom, app.stop.child_token())),
-            });
+        let same = before.all().iter().filter(|r| r.as_custom().is_some_and(|c| c.fingerprint == defined.fingerprint));
+        let same: Vec<_> = same.cloned().collect();
+        if !same.is_empty() {
+            resources.extend(same);
+            continue;
+        }
+        let since = revision.max(defined.revision);
+        for custom in CustomResource::served(&defined.value, defined.fingerprint, since) {
+            resources.push(Arc::new(Resource::custom(custom, app.stop.child_token())));
         }
     }
     let table = Table::new(resources);

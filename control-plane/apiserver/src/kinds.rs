@@ -196,10 +196,6 @@ impl Table {
         Self { resources, by_path, fingerprint }
     }
 
-    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.by_path.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
-    }
-
     pub fn all(&self) -> &[Arc<Resource>] {
         &self.resources
     }

@@ -1,6 +1,7 @@
 //! Whole clusters on this machine: real etcd, containerd, kubectl and kernel.
 
 mod bad_input;
+mod custom_resources;
 mod faults;
 mod kubectl;
 mod lifecycle;

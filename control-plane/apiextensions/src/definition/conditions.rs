@@ -39,17 +39,29 @@ fn set_condition(definition: &mut Value, kind: &str, status: &str, reason: &str,
     set(definition, "status.conditions", list);
 }
 
-/// The definition with the status that its names earn, given all definitions (itself among them). The same as before if nothing is new.
-pub fn settled(definition: &Value, all: &[Value]) -> Value {
+/// The definition with the status that its names earn, given all definitions (itself among them); none if it has it.
+pub fn settled(definition: &Value, all: &[&Value]) -> Option<Value> {
+    // Schemas may be large, and decide nothing here.
+    let spec = json!({ "group": at(definition, "spec.group"), "names": at(definition, "spec.names") });
+    let slim = json!({ "metadata": at(definition, "metadata"), "spec": spec, "status": at(definition, "status") });
+    let status = settled_status(slim, all);
+    (status != *at(definition, "status")).then(|| {
+        let mut new = definition.clone();
+        set(&mut new, "status", status);
+        new
+    })
+}
+
+fn settled_status(definition: Value, all: &[&Value]) -> Value {
     let mut new = definition.clone();
-    let (accepted, problem) = names(definition, all);
+    let (accepted, problem) = names(&definition, all);
     set(&mut new, "status.acceptedNames", accepted);
     match &problem {
         None => set_condition(&mut new, NAMES_ACCEPTED, "True", "NoConflicts", "no conflicts found"),
         Some((reason, message)) => set_condition(&mut new, NAMES_ACCEPTED, "False", reason, message),
     }
     // Once established, always: objects may be there.
-    if !is_true(definition, ESTABLISHED) {
+    if !is_true(&definition, ESTABLISHED) {
         match problem {
             None => {
                 let message = "the initial names have been accepted";
@@ -59,7 +71,7 @@ pub fn settled(definition: &Value, all: &[Value]) -> Value {
         }
     }
     approval(&mut new);
-    new
+    new["status"].take()
 }
 
 /// Groups of Kubernetes itself say whether their definitions were approved.
@@ -80,10 +92,10 @@ fn approval(definition: &mut Value) {
 type Problem = (&'static str, String);
 
 /// The names that are free or already this definition's, and why the rest is not accepted.
-fn names(definition: &Value, all: &[Value]) -> (Map<String, Value>, Option<Problem>) {
+fn names(definition: &Value, all: &[&Value]) -> (Map<String, Value>, Option<Problem>) {
     let own = object::uid(definition);
     let same_group =
-        |other: &&Value| object::uid(other) != own && string(other, "spec.group") == string(definition, "spec.group");
+        |other: &&&Value| object::uid(other) != own && string(other, "spec.group") == string(definition, "spec.group");
     let others: Vec<&Value> = all.iter().filter(same_group).map(|other| at(other, "status.acceptedNames")).collect();
     let resources = |name: &str| {
         others.iter().any(|o| {
