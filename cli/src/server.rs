@@ -156,6 +156,7 @@ impl Server {
             bootstrap_token: Some(token.to_owned()),
             enable_admission_plugins: self.enable_admission_plugins.clone(),
             disable_admission_plugins: self.disable_admission_plugins.clone(),
+            shared_store: !self.store.is_embedded(),
             ..xebec_apiserver::Config::new(pki, listeners)
         })
     }

@@ -1,6 +1,6 @@
 //! Objects that every cluster has, made after start and put right when they are wrong.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 
@@ -23,10 +23,8 @@ pub const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kub
 pub fn objects(config: &Config) -> Vec<Bootstrap> {
     let mut objects: Vec<_> = NAMESPACES.iter().map(|name| namespace(name)).collect();
     objects.push(kubernetes_service(config));
-    // Endpoints refuse loopback addresses: nobody but this machine could use them.
-    if !config.advertise_address.is_loopback() {
-        objects.push(kubernetes_endpoints(config));
-        objects.push(kubernetes_endpoint_slice(config));
+    if !config.shared_store {
+        objects.extend(endpoints(&[SocketAddr::new(config.advertise_address, config.advertise_port)]));
     }
     objects.extend(xebec_registry::scheduling::SYSTEM.map(priority_class));
     objects.extend(config.bootstrap_token.as_deref().and_then(token_secret));
@@ -70,7 +68,22 @@ fn kubernetes_service(config: &Config) -> Bootstrap {
     Bootstrap { collection: "/api/v1/namespaces/default/services".to_owned(), object, reconciled: &[] }
 }
 
-fn kubernetes_endpoints(config: &Config) -> Bootstrap {
+/// Where `default/kubernetes` leads to. Servers are expected to have one port; of several the lowest counts.
+pub fn endpoints(servers: &[SocketAddr]) -> Vec<Bootstrap> {
+    // Endpoints refuse loopback addresses: nobody but this machine could use them.
+    let servers = || servers.iter().filter(|server| !server.ip().is_loopback());
+    let Some(port) = servers().map(SocketAddr::port).min() else { return Vec::new() };
+    let addresses: Vec<IpAddr> = servers().filter(|server| server.port() == port).map(SocketAddr::ip).collect();
+    // A slice has addresses of one family.
+    let slice = |v4: bool| addresses.iter().copied().filter(|address| address.is_ipv4() == v4).collect::<Vec<_>>();
+    let slices = [(slice(true), "IPv4", "kubernetes"), (slice(false), "IPv6", "kubernetes-ipv6")];
+    let used = slices.iter().filter(|(addresses, ..)| !addresses.is_empty());
+    let slices = used.map(|(addresses, family, name)| kubernetes_endpoint_slice(addresses, family, name, port));
+    std::iter::once(kubernetes_endpoints(&addresses, port)).chain(slices).collect()
+}
+
+fn kubernetes_endpoints(addresses: &[IpAddr], port: u16) -> Bootstrap {
+    let addresses: Vec<Value> = addresses.iter().map(|address| json!({"ip": address.to_string()})).collect();
     let object = json!({
         "apiVersion": "v1",
         "kind": "Endpoints",
@@ -79,25 +92,22 @@ fn kubernetes_endpoints(config: &Config) -> Bootstrap {
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
         },
         "subsets": [{
-            "addresses": [{"ip": config.advertise_address.to_string()}],
-            "ports": [{"name": "https", "port": config.advertise_port, "protocol": "TCP"}],
+            "addresses": addresses,
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
         }],
     });
     Bootstrap { collection: "/api/v1/namespaces/default/endpoints".to_owned(), object, reconciled: &["subsets"] }
 }
 
-fn kubernetes_endpoint_slice(config: &Config) -> Bootstrap {
-    let address_type = match config.advertise_address {
-        IpAddr::V4(_) => "IPv4",
-        IpAddr::V6(_) => "IPv6",
-    };
+fn kubernetes_endpoint_slice(addresses: &[IpAddr], family: &str, name: &str, port: u16) -> Bootstrap {
+    let endpoint = |address: &IpAddr| json!({"addresses": [address.to_string()], "conditions": {"ready": true}});
     let object = json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": address_type,
-        "endpoints": [{"addresses": [config.advertise_address.to_string()], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": config.advertise_port, "protocol": "TCP"}],
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": family,
+        "endpoints": addresses.iter().map(endpoint).collect::<Vec<_>>(),
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     });
     let collection = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices".to_owned();
     Bootstrap { collection, object, reconciled: &["endpoints", "ports"] }

@@ -58,6 +58,8 @@ pub struct Config {
     /// Watches without `timeoutSeconds` end between once and twice this.
     pub min_request_timeout: Duration,
     pub event_ttl: Duration,
+    /// Other servers may use the same store.
+    pub shared_store: bool,
     /// Ends the server.
     pub shutdown_grace: Duration,
 }
@@ -87,6 +89,7 @@ impl Config {
             request_timeout: Duration::from_secs(60),
             min_request_timeout: Duration::from_secs(1800),
             event_ttl: Duration::from_secs(3600),
+            shared_store: false,
             shutdown_grace: Duration::from_secs(5),
         }
     }

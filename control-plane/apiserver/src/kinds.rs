@@ -246,22 +246,47 @@ impl Kinds {
 /// Extracts labels and selectable fields by the strategy of each resource.
 ///
 /// Selectable fields of custom resources change with their definitions: they are read when they are asked for.
+///
+/// Holds the strategies that have fields.
 pub struct StrategyIndexer(HashMap<String, Behaviour>);
 
 impl StrategyIndexer {
     pub fn new(kinds: &Kinds) -> Self {
-        let own = kinds.built_in().iter().filter(|r| !r.converted());
+        let own = kinds.built_in().iter().filter(|r| !r.converted() && !r.strategy.fields(&Value::Null).is_empty());
         Self(own.map(|r| (r.storage.clone(), r.strategy.clone())).collect())
     }
 }
 
 impl Indexer for StrategyIndexer {
     fn index(&self, resource: &str, json: &[u8]) -> Index {
+        let strategy = self.0.get(resource).map(|behaviour| &**behaviour);
+        // Most kinds have no fields of their own: their labels are read without making anything of the rest.
+        let (None, Ok(labels)) = (strategy, labels(json)) else { return Self::parsed(strategy, json) };
+        Index { labels, fields: Pairs::default() }
+    }
+}
+
+impl StrategyIndexer {
+    fn parsed(strategy: Option<&dyn Strategy>, json: &[u8]) -> Index {
         let Ok(object) = serde_json::from_slice::<Value>(json) else { return Index::default() };
         let labels = Pairs::new(xebec_machinery::object::labels(&object));
-        let fields = self.0.get(resource).map(|strategy| strategy.fields(&object)).unwrap_or_default();
+        let fields = strategy.map(|strategy| strategy.fields(&object)).unwrap_or_default();
         Index { labels, fields: Pairs::new(fields) }
     }
+}
+
+fn labels(json: &[u8]) -> serde_json::Result<Pairs> {
+    #[derive(serde::Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow, default)]
+        metadata: Metadata<'a>,
+    }
+    #[derive(serde::Deserialize, Default)]
+    struct Metadata<'a> {
+        #[serde(borrow, default)]
+        labels: HashMap<Cow<'a, str>, Cow<'a, str>>,
+    }
+    serde_json::from_slice::<Object<'_>>(json).map(|object| Pairs::new(object.metadata.labels))
 }
 
 /// The selectable fields of a resource.
@@ -271,4 +296,28 @@ pub fn field_names(strategy: &dyn Strategy) -> Vec<String> {
         names.push("metadata.namespace".into());
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(resource: &str, json: &str, labels: &[(&str, &str)], fields: &[(&str, &str)]) {
+        let index = StrategyIndexer::new(&Kinds::new()).index(resource, json.as_bytes());
+        assert_eq!(index.labels.iter().collect::<Vec<_>>(), labels, "{json}");
+        assert_eq!(index.fields.iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>(), fields, "{json}");
+    }
+
+    #[test]
+    fn labels_and_fields_are_found_in_objects_of_any_kind() {
+        let labelled = r#"{"metadata":{"name":"a","labels":{"b":"2","a":"quote \"","c":""}},"data":{"x":"y"}}"#;
+        check("core/configmaps", labelled, &[("a", "quote \""), ("b", "2"), ("c", "")], &[]);
+        check("unknown/things", labelled, &[("a", "quote \""), ("b", "2"), ("c", "")], &[]);
+        check("core/configmaps", r#"{"metadata":{"labels":null}}"#, &[], &[]);
+        check("core/configmaps", r#"{"data":{}}"#, &[], &[]);
+        check("core/configmaps", "no JSON", &[], &[]);
+        let secret = r#"{"metadata":{"labels":{"a":"1"}},"type":"Opaque"}"#;
+        check("core/secrets", secret, &[("a", "1")], &[("type", "Opaque")]);
+    }
 }

@@ -4,6 +4,7 @@ mod connection;
 mod event_ttl;
 pub(crate) mod hooks;
 mod local;
+mod peers;
 
 use std::sync::Arc;
 
@@ -107,6 +108,9 @@ impl Server {
         tasks.spawn(hooks::renew(app.clone()));
         tasks.spawn(event_ttl::run(app.clone()));
         tasks.spawn(service_ip::run(app.clone()));
+        if app.config.shared_store {
+            tasks.spawn(peers::run(app.clone()));
+        }
         for claims in [service_ip::ADDRESSES, service_ip::PORTS] {
             tasks.spawn(service_ip::follow(app.clone(), claims));
         }

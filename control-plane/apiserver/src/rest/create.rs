@@ -43,15 +43,15 @@ pub async fn create_object(call: &Call, mut value: Value, options: &WriteOptions
     meta::born(resource, &mut value);
     if !generated {
         resource.strategy.prepare_for_create(&call.context(), &mut value);
+        store_new(call, &mut value, options).await?;
+        return Ok(value);
     }
     for attempt in 1.. {
         let mut candidate = value.clone();
-        if generated {
-            object::set_name(&mut candidate, &meta::generate_name(object::generate_name(&value)));
-            resource.strategy.prepare_for_create(&call.context(), &mut candidate);
-        }
+        object::set_name(&mut candidate, &meta::generate_name(object::generate_name(&value)));
+        resource.strategy.prepare_for_create(&call.context(), &mut candidate);
         match store_new(call, &mut candidate, options).await {
-            Err(status) if generated && status.reason == xebec_machinery::status::Reason::AlreadyExists => {
+            Err(status) if status.reason == xebec_machinery::status::Reason::AlreadyExists => {
                 if attempt >= GENERATE_ATTEMPTS {
                     return Err(Status::generate_name_conflict(&resource.gr, object::name(&candidate), 1));
                 }

@@ -79,7 +79,8 @@ async fn ensure_policy(service: &LocalService, wanted: &Value) -> Result<(), Str
     }
 }
 
-async fn ensure(service: &LocalService, wanted: &Bootstrap) -> Result<(), String> {
+/// Makes an object that every cluster has, or puts it right.
+pub(super) async fn ensure(service: &LocalService, wanted: &Bootstrap) -> Result<(), String> {
     let name = wanted.object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let path = format!("{}/{name}", wanted.collection);
     let (method, target, object) = match send(service, Method::GET, &path, None).await? {

@@ -2,6 +2,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Cluster, SERVICES};
 
+const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints/kubernetes";
+
 fn service(name: &str, spec: Value) -> Value {
     let mut object = json!({ "metadata": { "name": name }, "spec": { "ports": [{ "port": 80 }] } });
     for (key, value) in spec.as_object().unwrap() {
@@ -98,4 +100,30 @@ async fn servers_on_one_store_never_hand_out_a_number_twice() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(10), freed).await.expect("the other server hears of it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_kubernetes_service_leads_to_every_server_that_runs() {
+    let at = |address: &'static str| {
+        move |config: &mut xebec_apiserver::Config| {
+            config.shared_store = true;
+            (config.advertise_address, config.advertise_port) = (address.parse().unwrap(), 6443);
+        }
+    };
+    let first = Cluster::with(at("192.0.2.1")).await;
+    let second = first.beside(at("192.0.2.2")).await;
+    let until = async |wanted: &[&str]| {
+        let wanted: Vec<Value> = wanted.iter().map(|address| json!({ "ip": address })).collect();
+        let reached = async {
+            while first.get(ENDPOINTS).await.body["subsets"][0]["addresses"] != json!(wanted) {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), reached).await.expect("the endpoints follow");
+    };
+    until(&["192.0.2.1", "192.0.2.2"]).await;
+    let slice = first.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").await.expect(200);
+    assert_eq!(slice["endpoints"][1]["addresses"], json!(["192.0.2.2"]));
+    second.server.shutdown().await;
+    until(&["192.0.2.1"]).await;
 }
