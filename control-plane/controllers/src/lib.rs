@@ -21,6 +21,7 @@ pub mod job;
 pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
+pub mod persistentvolume;
 pub mod podgc;
 pub mod replicaset;
 pub mod resourcequota;
@@ -31,6 +32,7 @@ pub mod statefulset;
 pub mod tainteviction;
 pub mod tokencleaner;
 pub mod ttlafterfinished;
+pub mod volumeprotection;
 
 use ipnet::Ipv4Net;
 use std::future::Future;
@@ -40,7 +42,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_client::{Client, EventRecorder, Informers};
-use xebec_types::core::{Container, Pod};
+use xebec_types::core::{Container, Pod, Volume};
 
 /// The controllers of one cluster. At most one process may run them at a time:
 /// `xebec_client::leader::Elector` sees to that.
@@ -180,6 +182,9 @@ const ALL: &[Row] = controllers! {
     "tokencleaner" as "token-cleaner" => tokencleaner::run,
     "service-lb-controller" as "service-controller" => service_lb::run,
     "cluster-dns" as "cluster-dns" => cluster_dns::run,
+    "persistentvolume-binder" as "persistent-volume-binder" => persistentvolume::run,
+    "pvc-protection" as "pvc-protection-controller" => volumeprotection::run_claims,
+    "pv-protection" as "pv-protection-controller" => volumeprotection::run_volumes,
 };
 
 /// The names that `--controllers` takes.
@@ -227,7 +232,12 @@ pub async fn run(controllers: Controllers, stop: CancellationToken) {
 /// pods and never write them whole.
 fn trim_pod(pod: &mut Pod) {
     let Some(spec) = &mut pod.spec else { return };
-    spec.volumes = None;
+    // Claims must not go while pods use them, and must reach where pods go.
+    let claimed = |volume: &Volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
+    spec.volumes = spec.volumes.take().map(|mut all| {
+        all.retain(claimed);
+        all
+    });
     for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
         *container = Container {
             name: std::mem::take(&mut container.name),

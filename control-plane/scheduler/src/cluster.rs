@@ -124,6 +124,15 @@ impl Cluster {
         Some(info)
     }
 
+    /// The pods of less than a priority, by their node.
+    pub fn below(&self, priority: i32) -> HashMap<NodeIndex, Vec<Arc<PodInfo>>> {
+        let mut below: HashMap<NodeIndex, Vec<Arc<PodInfo>>> = HashMap::new();
+        for placed in self.pods.values().filter(|placed| placed.info.priority < priority) {
+            below.entry(placed.node).or_default().push(placed.info.clone());
+        }
+        below
+    }
+
     pub fn compile(pod: &Arc<Pod>) -> Arc<PodInfo> {
         Arc::new(PodInfo::new(pod))
     }

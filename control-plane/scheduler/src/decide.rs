@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::{Cluster, NodeIndex, PodInfo};
+use crate::cluster::{Cluster, NodeIndex, NodeInfo, PodInfo};
 use crate::diagnosis::Diagnosis;
 use crate::framework::{Filter, Plugin, Score};
 use crate::plugins::{
@@ -120,6 +120,22 @@ impl Search {
 }
 
 type Named<T> = (Plugin, T);
+
+/// Whether the pod fits the node as the cluster is.
+pub(crate) fn fits(pod: &PodInfo, cluster: &mut Cluster, node: NodeIndex) -> bool {
+    let filters = filters(pod, cluster);
+    let node = cluster.node(node);
+    filters.iter().all(|(_, filter)| filter.filter(node).is_ok())
+}
+
+/// Whether the node would take the pod if it were empty: what no other pod's end can change.
+pub(crate) fn may_fit(pod: &PodInfo, node: &NodeInfo) -> bool {
+    let named = node_name::pre_filter(pod).is_none_or(|state| state.filter(node).is_ok());
+    named
+        && node_unschedulable::pre_filter(pod).filter(node).is_ok()
+        && taint_toleration::prepare(pod).filter(node).is_ok()
+        && node_affinity::pre_filter(pod).is_none_or(|state| state.filter(node).is_ok())
+}
 
 /// In upstream's order: cheap ones that rule out much come first.
 fn filters<'a>(pod: &'a PodInfo, cluster: &mut Cluster) -> Vec<Named<Box<dyn Filter + 'a>>> {

@@ -11,6 +11,7 @@ pub mod decide;
 pub mod diagnosis;
 pub mod framework;
 pub mod plugins;
+pub mod preempt;
 mod queue;
 mod scheduler;
 mod workload;

@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,12 +7,14 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use xebec_client::{Change, Client, Error, EventRecorder, EventType, Informer, Informers, chain, is_not_found};
 use xebec_types::core::{Namespace, Node, Pod};
+use xebec_types::policy::PodDisruptionBudget;
 use xebec_types::{object, pod as pods};
 
 use crate::cluster::{Cluster, NodeChange, PodInfo};
 use crate::decide::Search;
 use crate::diagnosis::Diagnosis;
 use crate::framework::{Plugin, Plugins};
+use crate::preempt::{Budget, Preemption, preempt};
 use crate::queue::Queue;
 use crate::workload::Workloads;
 use crate::{Config, bind};
@@ -32,6 +34,9 @@ pub struct Scheduler {
     queue: Queue,
     search: Search,
     workloads: Workloads,
+    budgets: Arc<Informer<PodDisruptionBudget>>,
+    /// Pods that were promised room on a node, until they are there.
+    nominated: HashMap<Arc<str>, (Arc<PodInfo>, Arc<str>)>,
     pods: Arc<Informer<Pod>>,
     news: mpsc::UnboundedReceiver<News>,
     synced: Synced,
@@ -75,6 +80,8 @@ impl Scheduler {
             queue: Queue::default(),
             search: Search::new(1),
             workloads: Workloads::new(informers),
+            budgets: informers.informer(),
+            nominated: HashMap::new(),
             pods,
             news,
             synced: (nodes, namespaces),
@@ -130,8 +137,14 @@ impl Scheduler {
 
     fn schedule(&mut self, pod: &Arc<PodInfo>) {
         let selector = if pod.spread.is_empty() { self.workloads.default_selector(pod) } else { None };
-        match self.search.decide(pod, &mut self.cluster, selector.as_ref()) {
+        let reserved = self.reserve_for_others(pod);
+        let decision = self.search.decide(pod, &mut self.cluster, selector.as_ref());
+        reserved.iter().for_each(|uid| {
+            self.cluster.remove_pod(uid);
+        });
+        match decision {
             Ok(decision) => {
+                self.nominated.remove(&pod.uid);
                 let node = self.cluster.node(decision.node).name().clone();
                 tracing::debug!(
                     namespace = pod.namespace,
@@ -152,14 +165,55 @@ impl Scheduler {
         }
     }
 
+    /// Puts pods where they were promised room, so that one of no higher priority does not take it. Returns whom to take off again.
+    fn reserve_for_others(&mut self, pod: &PodInfo) -> Vec<Arc<str>> {
+        let others =
+            self.nominated.values().filter(|(other, _)| other.uid != pod.uid && other.priority >= pod.priority);
+        let others: Vec<_> = others.filter(|(other, _)| !self.cluster.contains_pod(&other.uid)).cloned().collect();
+        let reserve = |(other, node): (Arc<PodInfo>, Arc<str>)| {
+            let uid = other.uid.clone();
+            self.cluster.put_pod(other, &node, true);
+            uid
+        };
+        others.into_iter().map(reserve).collect()
+    }
+
+    /// Makes others give way, and tells where.
+    fn preempt(&mut self, pod: &Arc<PodInfo>) -> Option<Arc<str>> {
+        let budgets: Vec<Budget> = self.budgets.read().iter().map(|budget| Budget::new(budget)).collect();
+        let Preemption { node, victims } = preempt(pod, &mut self.cluster, &budgets)?;
+        tracing::info!(
+            namespace = pod.namespace,
+            name = pod.name,
+            node = &*node,
+            victims = victims.len(),
+            "preempting"
+        );
+        for victim in victims.into_iter().filter(|victim| !victim.terminating) {
+            let message = format!("Preempted by pod {} on node {node}", pod.uid);
+            self.recorder.record(&*victim.pod, EventType::Normal, "Preempted", message);
+            let (client, scheduler) = (self.client.clone(), self.config.scheduler_name.clone());
+            self.reports.spawn(async move {
+                if let Err(error) = bind::evict(&client, &victim, &scheduler).await
+                    && !is_not_found(&error)
+                {
+                    tracing::warn!(pod = victim.full_name(), error = chain(&error), "pod not preempted");
+                }
+            });
+        }
+        self.nominated.insert(pod.uid.clone(), (pod.clone(), node.clone()));
+        Some(node)
+    }
+
     fn refuse(&mut self, pod: &Arc<PodInfo>, diagnosis: &Diagnosis) {
         let message = diagnosis.message();
+        let node = self.preempt(pod);
         self.queue.park(&pod.uid, diagnosis.plugins(), Instant::now());
         self.recorder.record(&*pod.pod, EventType::Warning, "FailedScheduling", message.clone());
         let (client, slots, pod) = (self.client.clone(), self.report_slots.clone(), pod.clone());
         self.reports.spawn(async move {
             let Ok(_slot) = slots.acquire().await else { return };
-            if let Err(error) = bind::report_unschedulable(&client, &pod.pod, &message).await
+            if let Err(error) = bind::report_unschedulable(&client, &pod.pod, &message, node.as_deref()).await
                 && !is_not_found(&error)
             {
                 tracing::debug!(pod = pod.full_name(), error = chain(&error), "condition not written");
@@ -274,6 +328,7 @@ impl Scheduler {
     fn learn_placed(&mut self, pod: &Arc<Pod>) {
         let info = Cluster::compile(pod);
         self.queue.remove(&info.uid);
+        self.nominated.remove(&info.uid);
         let confirmed = self.cluster.is_assumed(&info.uid);
         self.cluster.put_pod(info, pods::node_name(pod), false);
         if !confirmed {
@@ -300,6 +355,7 @@ impl Scheduler {
 
     fn forget(&mut self, uid: &str) {
         self.queue.remove(uid);
+        self.nominated.remove(uid);
         if self.cluster.remove_pod(uid).is_some() {
             self.queue.wake(freed(), Instant::now());
         }

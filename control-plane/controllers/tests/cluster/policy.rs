@@ -5,7 +5,7 @@ use crate::web;
 use serde_json::{Value, json};
 use xebec_client::{DeleteParams, Error, Patch, PatchParams, PostParams};
 use xebec_types::apps::Deployment;
-use xebec_types::core::{ConfigMap, Pod, ResourceQuota};
+use xebec_types::core::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
 use xebec_types::policy::PodDisruptionBudget;
 use xebec_types::{object, pod};
 
@@ -89,4 +89,61 @@ async fn a_quota_bounds_a_deployment_and_follows_what_goes() {
     quotas.patch("q", &PatchParams::default(), &more).await.expect("patch");
     cluster.ready_pods("ns", 3).await;
     cluster.until("all of it", used("pods", "3")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_is_bound_protected_and_lets_its_volume_go() {
+    let cluster = Cluster::start(1).await;
+    cluster.namespace("ns").await;
+    let volumes = cluster.all::<PersistentVolume>();
+    let (claims, pods) = (cluster.api::<PersistentVolumeClaim>("ns"), cluster.api::<Pod>("ns"));
+    let spec =
+        json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/tmp/x"}});
+    volumes
+        .create(&PostParams::default(), &object(json!({"metadata": {"name": "v"}, "spec": spec})))
+        .await
+        .expect("create");
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "500Mi"}}});
+    claims
+        .create(&PostParams::default(), &object(json!({"metadata": {"name": "c"}, "spec": spec})))
+        .await
+        .expect("create");
+    let volume_phase = |wanted: &'static str| {
+        let volumes = volumes.clone();
+        move || {
+            let volumes = volumes.clone();
+            async move {
+                volumes.get("v").await.ok().filter(|v| phase(v.status.as_ref().and_then(|s| s.phase.as_ref()), wanted))
+            }
+        }
+    };
+    let bound = || async {
+        let claim = claims.get("c").await.ok()?;
+        let status = claim.status.clone()?;
+        phase(status.phase.as_ref(), "Bound").then_some(claim)
+    };
+    let claim = cluster.until("bound claim", bound).await;
+    assert_eq!(claim.spec.expect("spec").volume_name.as_deref(), Some("v"));
+    assert_eq!(claim.status.expect("status").capacity.expect("capacity")["storage"].0, "1Gi");
+    cluster.until("bound volume", volume_phase("Bound")).await;
+
+    let volume = json!([{"name": "d", "persistentVolumeClaim": {"claimName": "c"}}]);
+    let spec =
+        json!({"volumes": volume, "terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "i"}]});
+    pods.create(&PostParams::default(), &object(json!({"metadata": {"name": "p"}, "spec": spec})))
+        .await
+        .expect("create");
+    cluster.ready_pods("ns", 1).await;
+    claims.delete("c", &DeleteParams::default()).await.expect("delete");
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(claims.get_opt("c").await.expect("get").is_some(), "a pod uses it");
+    pods.delete("p", &DeleteParams::default()).await.expect("delete");
+    cluster.until("claim gone", || async { crate::gone(claims.get_opt("c").await) }).await;
+    cluster.until("released volume", volume_phase("Released")).await;
+    volumes.delete("v", &DeleteParams::default()).await.expect("delete");
+    cluster.until("volume gone", || async { crate::gone(volumes.get_opt("v").await) }).await;
+}
+
+fn phase(known: Option<&String>, wanted: &str) -> bool {
+    known.is_some_and(|known| known == wanted)
 }

@@ -22,6 +22,8 @@ pub struct PodInfo {
     pub name: String,
     pub labels: BTreeMap<String, String>,
     pub priority: i32,
+    /// `preemptionPolicy: Never`
+    pub never_preempts: bool,
     pub terminating: bool,
     pub requests: Resources,
     /// With a minimum per container, for scores.
@@ -96,6 +98,7 @@ impl PodInfo {
             uid: object::uid(&pod.metadata).into(),
             name: object::name(&pod.metadata).to_owned(),
             priority: spec.priority.unwrap_or(0),
+            never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
             terminating,
             requests: requests(spec, Resources::clone),
             nonzero: requests(spec, with_minimum),

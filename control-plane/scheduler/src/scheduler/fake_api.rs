@@ -90,7 +90,16 @@ impl FakeApi {
             ("PATCH", ["api", "v1", "namespaces", namespace, "pods", name, "status"]) => {
                 let mut pod = self.get("pods", &format!("{namespace}/{name}"));
                 pod["status"]["conditions"] = body["status"]["conditions"].clone();
+                if let Some(node) = body["status"].get("nominatedNodeName") {
+                    pod["status"]["nominatedNodeName"] = node.clone();
+                }
                 self.put("pods", pod.clone());
+                reply(StatusCode::OK, &pod)
+            }
+            ("DELETE", ["api", "v1", "namespaces", namespace, "pods", name]) => {
+                let key = format!("{namespace}/{name}");
+                let pod = self.get("pods", &key);
+                self.delete("pods", &key);
                 reply(StatusCode::OK, &pod)
             }
             (_, [.., "events"] | [.., "events", _]) => {

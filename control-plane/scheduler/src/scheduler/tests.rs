@@ -115,6 +115,28 @@ async fn the_end_of_a_pod_makes_room() {
 }
 
 #[tokio::test]
+async fn a_more_important_pod_takes_the_place_of_another() {
+    let api = FakeApi::default();
+    node(&api, "a", "1");
+    let _running = start(&api);
+    pod(&api, "low", wants("1"));
+    until("low is bound", || node_of(&api, "low")).await;
+    let mut wanted = wants("1");
+    wanted["priority"] = json!(100);
+    pod(&api, "high", wanted);
+    assert_eq!(until("high is bound", || node_of(&api, "high")).await, "a");
+    assert!(api.get("pods", "default/low").is_null(), "low made way");
+    assert_eq!(api.get("pods", "default/high")["status"]["nominatedNodeName"], "a");
+    let told = || {
+        api.events()
+            .iter()
+            .any(|e| e["reason"] == "Preempted" && e["message"] == "Preempted by pod uid-high on node a")
+            .then_some(())
+    };
+    until("an event", told).await;
+}
+
+#[tokio::test]
 async fn gated_pods_and_those_of_other_schedulers_are_left_alone() {
     let api = FakeApi::default();
     node(&api, "a", "4");
