@@ -5,6 +5,7 @@
 //! readers over the types.
 
 mod names;
+pub mod node;
 pub mod object;
 pub mod pod;
 pub mod resource;

@@ -6,7 +6,7 @@ use xebec_types::core::{
     Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint,
     Toleration,
 };
-use xebec_types::{annotation, label, object, pod, taint};
+use xebec_types::{annotation, label, node, object, pod, taint};
 
 /// What a node is to a DaemonSet: upstream's `NodeShouldRunDaemonPod`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,44 +119,12 @@ fn is_selected(spec: &PodSpec, node: &Node) -> bool {
         && required.is_none_or(|r| r.node_selector_terms.iter().any(|term| term_matches(term, node)))
 }
 
-/// An empty term matches no node.
-fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let labels = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    let field = |key: &str| (key == "metadata.name").then(|| object::name(&node.metadata));
-    !(labels.is_empty() && fields.is_empty())
-        && labels.iter().all(|r| holds(r, object::label(&node.metadata, &r.key)))
-        && fields.iter().all(|r| holds(r, field(&r.key)))
+fn term_matches(term: &NodeSelectorTerm, on: &Node) -> bool {
+    node::term_selects(term, object::name(&on.metadata), |key| object::label(&on.metadata, key))
 }
 
-fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let listed = |value: &str| values.iter().any(|listed| listed == value);
-    let compare = |holds: fn(&i64, &i64) -> bool| match (value.map(str::parse::<i64>), values) {
-        (Some(Ok(value)), [bound]) => bound.parse().is_ok_and(|bound| holds(&value, &bound)),
-        _ => false,
-    };
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(listed),
-        "NotIn" => !value.is_some_and(listed),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compare(i64::gt),
-        "Lt" => compare(i64::lt),
-        _ => false,
-    }
-}
-
-/// `Toleration.ToleratesTaint` of upstream's core/v1.
 fn tolerates(spec: &PodSpec, taint: &Taint) -> bool {
-    let is = |field: &Option<String>, expected: &str| field.as_deref().is_none_or(|f| f.is_empty() || f == expected);
     let value = taint.value.as_deref().unwrap_or_default();
-    spec.tolerations.iter().flatten().any(|t| {
-        let matches = match t.operator.as_deref().unwrap_or_default() {
-            "Exists" => true,
-            "" | "Equal" => t.value.as_deref().unwrap_or_default() == value,
-            _ => false,
-        };
-        matches && is(&t.effect, &taint.effect) && is(&t.key, &taint.key)
-    })
+    let tolerations = spec.tolerations.iter().flatten();
+    tolerations.into_iter().any(|t| node::tolerates(t, &taint.key, value, &taint.effect))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use xebec_types::core::{Pod, Taint, Toleration};
 use xebec_types::time::{self, Timestamp};
-use xebec_types::{pod, taint};
+use xebec_types::{node, pod, taint};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Eviction {
@@ -41,16 +41,8 @@ pub fn step(pod: &Pod, taints: &[Taint], now: Timestamp) -> Eviction {
 }
 
 fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let effect = toleration.effect.as_deref().unwrap_or_default();
-    let key = toleration.key.as_deref().unwrap_or_default();
-    if !effect.is_empty() && effect != taint::NO_EXECUTE || !key.is_empty() && key != taint.key {
-        return false;
-    }
-    match toleration.operator.as_deref().unwrap_or_default() {
-        "Exists" => true,
-        "" | "Equal" => toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default(),
-        _ => false,
-    }
+    let value = taint.value.as_deref().unwrap_or_default();
+    node::tolerates(toleration, &taint.key, value, taint::NO_EXECUTE)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
-use xebec_types::core::{NodeSelectorRequirement, NodeSelectorTerm, PreferredSchedulingTerm};
+use xebec_types::core::{NodeSelectorTerm, PreferredSchedulingTerm};
+use xebec_types::node;
 
 use crate::cluster::{NodeInfo, PodInfo};
 use crate::framework::{Filter, Score, Verdict, scale};
@@ -66,32 +67,6 @@ fn required(pod: &PodInfo) -> Option<&[NodeSelectorTerm]> {
     Some(&selector.node_selector_terms)
 }
 
-/// An empty term matches no node.
 fn term_matches(term: &NodeSelectorTerm, node: &NodeInfo) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if expressions.is_empty() && fields.is_empty() {
-        return false;
-    }
-    let field = |name: &str| (name == "metadata.name").then_some(&**node.name());
-    expressions.iter().all(|requirement| holds(requirement, node.label(&requirement.key)))
-        && fields.iter().all(|requirement| holds(requirement, field(&requirement.key)))
-}
-
-fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let listed = |value: &str| values.iter().any(|listed| listed == value);
-    let compare = |holds: fn(&i64, &i64) -> bool| match (value.map(str::parse::<i64>), values) {
-        (Some(Ok(value)), [bound]) => bound.parse().is_ok_and(|bound| holds(&value, &bound)),
-        _ => false,
-    };
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(listed),
-        "NotIn" => !value.is_some_and(listed),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compare(i64::gt),
-        "Lt" => compare(i64::lt),
-        _ => false,
-    }
+    node::term_selects(term, node.name(), |key| node.label(key))
 }

@@ -1,4 +1,5 @@
 use xebec_types::core::{Taint, Toleration};
+pub use xebec_types::node::tolerates;
 use xebec_types::taint;
 
 use crate::cluster::{NodeInfo, PodInfo};
@@ -38,25 +39,5 @@ impl Score for TaintToleration<'_> {
 
     fn normalize(&self, scores: &mut [i64]) {
         scale(scores, true);
-    }
-}
-
-/// `Toleration.ToleratesTaint` of upstream's core/v1, with the numeric operators of 1.35.
-pub fn tolerates(toleration: &Toleration, key: &str, value: &str, effect: &str) -> bool {
-    let is = |field: &Option<String>, expected: &str| field.as_deref().is_none_or(|f| f.is_empty() || f == expected);
-    if !is(&toleration.effect, effect) || !is(&toleration.key, key) {
-        return false;
-    }
-    let tolerated = toleration.value.as_deref().unwrap_or_default();
-    let compare = |holds: fn(&i64, &i64) -> bool| match (value.parse::<i64>(), tolerated.parse::<i64>()) {
-        (Ok(value), Ok(tolerated)) => holds(&value, &tolerated),
-        _ => false,
-    };
-    match toleration.operator.as_deref().unwrap_or_default() {
-        "" | "Equal" => tolerated == value,
-        "Exists" => true,
-        "Gt" => compare(i64::gt),
-        "Lt" => compare(i64::lt),
-        _ => false,
     }
 }
