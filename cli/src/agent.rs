@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use ipnet::Ipv4Net;
 use tokio_util::sync::CancellationToken;
-use xebec_agent::{Config, Routing};
+use xebec_agent::{Config, Routing, Thresholds};
 
 use crate::cluster::cgroup;
 use crate::cluster::spec::RoutingKind;
@@ -76,6 +76,16 @@ pub struct Agent {
     kubelet_port: u16,
     #[arg(long, default_value_t = 110)]
     max_pods: u32,
+    /// When the node is short of something and evicts pods, such as memory.available<100Mi,nodefs.available<10%
+    /// [default: upstream's]
+    #[arg(long, value_name = "THRESHOLDS")]
+    eviction_hard: Option<Thresholds>,
+    /// Above this used percentage of the images' filesystem unused images are removed; 100 is never
+    #[arg(long, default_value_t = 85, value_name = "PERCENT")]
+    image_gc_high_threshold: u64,
+    /// Down to this
+    #[arg(long, default_value_t = 80, value_name = "PERCENT")]
+    image_gc_low_threshold: u64,
 }
 
 impl Agent {
@@ -133,6 +143,9 @@ impl Agent {
             dns_upstreams: self.dns_upstreams,
             kubelet_port: self.kubelet_port,
             max_pods: self.max_pods,
+            eviction_hard: self.eviction_hard.unwrap_or_default(),
+            image_gc_high_threshold: self.image_gc_high_threshold,
+            image_gc_low_threshold: self.image_gc_low_threshold,
         })
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod containerd;
+pub mod disk;
 pub mod down;
 pub mod layout;
 pub mod mount;

@@ -8,6 +8,7 @@ mod cluster;
 mod dns;
 mod image;
 mod log;
+mod rollout;
 mod server;
 mod signal;
 mod status;
@@ -58,6 +59,8 @@ enum Command {
     Status(Directory),
     /// Bring images to nodes without a registry
     Image(image::Image),
+    /// Prove that replacing pods loses no request
+    Rollout(rollout::Rollout),
     /// Keep a cluster's programs running; `xebec up` starts it
     #[command(hide = true)]
     Supervise(Directory),
@@ -111,6 +114,7 @@ fn run(command: Command) -> Result<()> {
             Command::Down(down) => cluster::down::run(&Layout::new(&down.directory.dir)?, down.keep_data).await,
             Command::Status(directory) => status::run(&Layout::new(&directory.dir)?).await,
             Command::Image(image) => image.run().await,
+            Command::Rollout(rollout) => rollout.run().await,
             Command::Supervise(directory) => cluster::supervise::run(Layout::new(&directory.dir)?).await,
         }
     })

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::disk;
 use super::layout::{Layout, NodeNumber, SERVER_IP, SERVER_PORT};
 use super::spec::{Spec, StoreKind, word};
 use super::unit::Unit;
@@ -100,6 +101,9 @@ fn agent(layout: &Layout, spec: &Spec, xebec: &Path, node: NodeNumber) -> Unit {
     args.flag("--container-runtime-endpoint", layout.containerd_socket(node));
     args.flag("--cni-bin-dir", data.join("cni/bin")).flag("--cni-conf-dir", data.join("cni/conf"));
     args.flag("--cgroup-root", format!("/{}", layout.cgroup(&node.name()))).flag("--routing", word(spec.routing));
+    if let Some(relaxed) = disk::relaxed(layout) {
+        args.flag("--eviction-hard", relaxed).flag("--image-gc-high-threshold", "100");
+    }
     Unit {
         name: format!("{}.agent", node.name()),
         program: xebec.to_path_buf(),

@@ -14,7 +14,7 @@ use xebec_types::core::Node;
 
 use super::layout::{Layout, NODES_MAX, SERVER_PORT};
 use super::spec::{RoutingKind, Spec, StoreKind};
-use super::{preflight, supervise};
+use super::{disk, preflight, supervise};
 use crate::image;
 
 #[derive(Args)]
@@ -53,6 +53,9 @@ impl Up {
         if !supervise::is_running(&layout) {
             spec.save(&layout)?;
             detach_supervisor(&layout)?;
+        }
+        if let Some(relaxed) = disk::relaxed(&layout) {
+            println!("the disk is nearly full: nodes run with --eviction-hard {relaxed}, and keep unused images");
         }
         let progress = Progress { start, layout: &layout };
         let deadline = start + Duration::from_secs(self.timeout);

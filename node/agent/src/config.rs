@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 use xebec_client::bootstrap::Token;
+use xebec_kubelet::eviction::Thresholds;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -37,6 +38,9 @@ pub struct Config {
     pub dns_upstreams: Vec<String>,
     pub kubelet_port: u16,
     pub max_pods: u32,
+    pub eviction_hard: Thresholds,
+    pub image_gc_high_threshold: u64,
+    pub image_gc_low_threshold: u64,
 }
 
 /// How pods on other nodes are reached.

@@ -11,6 +11,7 @@ mod cidr;
 mod config;
 mod dns;
 mod endpoints;
+mod garbage;
 mod health;
 mod network;
 pub mod pause;
@@ -18,7 +19,9 @@ pub mod process;
 mod remotes;
 mod run;
 mod services;
+mod udp;
 mod withdraw;
 
 pub use config::{Config, Routing};
 pub use run::{Error, run};
+pub use xebec_kubelet::eviction::Thresholds;

@@ -10,10 +10,11 @@ use xebec_client::Informers;
 use xebec_client::bootstrap::{Join, JoinError, Joined, join};
 use xebec_client::identity::Identity;
 use xebec_client::node::NodeClient;
+use xebec_cri::RuntimeClient;
 use xebec_datapath::Datapath;
 
 use crate::withdraw::WithdrawFromServices;
-use crate::{Config, announce, cidr, dns, network, pause, remotes, services};
+use crate::{Config, announce, cidr, dns, garbage, network, pause, remotes, services, udp};
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -64,13 +65,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (ready, network_ready) = watch::channel(false);
 
     let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
-    let applied = Arc::new(watch::Sender::new(0));
+    let services = ServicesShared::default();
     let nodes = NodeClient::new(joined.ca_pem.as_bytes(), Arc::clone(&joined.identity))
         .map_err(|source| Error::Join(source.into()))?;
-    let withdraw = WithdrawFromServices::new(&informers, &config.node_name, applied.subscribe(), nodes);
+    let withdraw = WithdrawFromServices::new(&informers, &config.node_name, services.applied.subscribe(), nodes);
     let kubelet = xebec_kubelet::Config {
         withdraw: Some(Arc::new(withdraw)),
-        applied_slices: Some(applied.subscribe()),
+        applied_slices: Some(services.applied.subscribe()),
+        metrics: vec![services.metrics_text()],
         ..kubelet_config(&config, &joined, &serving, network_ready)
     };
     let (client, kubelet_informers) = (joined.client.clone(), informers.clone());
@@ -85,7 +87,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
             Ok(())
         }
     });
-    let start = tasks.until_failed(start_network(&config, &informers, applied, &stop));
+    let start = tasks.until_failed(start_network(&config, &informers, services, &stop));
     let running = start.await??;
     tasks.adopt(running);
     ready.send_replace(true);
@@ -96,7 +98,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
 async fn start_network(
     config: &Config,
     informers: &Informers,
-    applied: Arc<watch::Sender<u64>>,
+    shared: ServicesShared,
     stop: &CancellationToken,
 ) -> Result<Parts, Error> {
     let pod_cidr = cidr::learn(&config.data_dir, informers, &config.node_name).await.map_err(Error::PodCidr)?;
@@ -108,10 +110,14 @@ async fn start_network(
     let cni_stop = stop.clone();
     let mut parts = Parts::default();
     parts.add("CNI server", async move { server.run(cni_stop).await.map_err(Into::into) });
-    let services = follow_services(informers.clone(), &name, applied, Arc::clone(&datapath), stop.clone());
+    let stale = udp::follow(informers.clone(), Arc::clone(&network.pods), shared.applied.subscribe());
+    parts.add("UDP sockets", endless(stale));
+    let services = follow_services(informers.clone(), &name, shared, Arc::clone(&datapath), stop.clone());
     parts.add("services", endless(services));
     let announced = announce::follow(informers.clone(), name.clone(), Arc::clone(&datapath));
     parts.add("announcements", endless(announced));
+    let runtime = RuntimeClient::new(xebec_cri::connect(&config.container_runtime_endpoint));
+    parts.add("address collection", endless(garbage::collect(runtime, Arc::clone(&network.pods))));
     let remotes = remotes::follow(informers.clone(), name, network.pods, Arc::clone(&datapath));
     parts.add("routes", endless(remotes));
     parts.add("DNS", endless(dns::supervise(config.clone(), gateway)));
@@ -138,14 +144,32 @@ fn kubelet_config(
         cluster_domain: config.cluster_domain.clone(),
         port: config.kubelet_port,
         max_pods: config.max_pods,
+        eviction_hard: config.eviction_hard.clone(),
+        image_gc_high_threshold: config.image_gc_high_threshold,
+        image_gc_low_threshold: config.image_gc_low_threshold,
+        sandbox_image: Some(pause::IMAGE.to_owned()),
         ..xebec_kubelet::Config::new(&config.node_name, node_ip, root_dir, tls, network_ready)
+    }
+}
+
+/// What the services' controller tells others.
+#[derive(Default)]
+struct ServicesShared {
+    applied: Arc<watch::Sender<u64>>,
+    metrics: Arc<xebec_services::Metrics>,
+}
+
+impl ServicesShared {
+    fn metrics_text(&self) -> xebec_kubelet::MetricsText {
+        let metrics = Arc::clone(&self.metrics);
+        Arc::new(move || metrics.render())
     }
 }
 
 fn follow_services(
     informers: Informers,
     node_name: &str,
-    applied: Arc<watch::Sender<u64>>,
+    shared: ServicesShared,
     datapath: Arc<Datapath>,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
@@ -156,9 +180,9 @@ fn follow_services(
         addresses: addresses.clone(),
         inside_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(datapath.config().gateway)],
     };
-    let config = xebec_services::Config { applied, ..xebec_services::Config::new(node) };
+    let config = xebec_services::Config { applied: shared.applied, ..xebec_services::Config::new(node) };
     let sink = Arc::new(services::DatapathSink::new(datapath, addresses));
-    async move { xebec_services::run(&informers, config, sink, Arc::default(), stop).await }
+    async move { xebec_services::run(&informers, config, sink, shared.metrics, stop).await }
 }
 
 async fn endless(task: impl Future<Output = ()>) -> Result<(), AnyError> {

@@ -35,9 +35,9 @@ impl ImageClient {
         Ok(response.into_inner().images)
     }
 
-    /// Pulls from a registry; answers the image's reference.
-    pub async fn pull(&self, image: &str, sandbox: Option<v1::PodSandboxConfig>) -> Result<String> {
-        let request = v1::PullImageRequest { image: spec(image), auth: None, sandbox_config: sandbox };
+    /// Pulls from a registry, logged in with `auth`; answers the image's reference.
+    pub async fn pull(&self, image: &str, auth: Option<v1::AuthConfig>) -> Result<String> {
+        let request = v1::PullImageRequest { image: spec(image), auth, sandbox_config: None };
         let response = self.0.clone().pull_image(request).await.map_err(Error::rpc("pull image", image))?;
         Ok(response.into_inner().image_ref)
     }

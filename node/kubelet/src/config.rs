@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use xebec_types::core::Taint;
 
+use crate::eviction::Thresholds;
 use crate::pod::PodRef;
 
 /// Upstream's option names where upstream has one.
@@ -39,6 +40,13 @@ pub struct Config {
     /// A share of the machine: several nodes may live on one. `None` is all of it.
     pub capacity_milli_cpu: Option<i64>,
     pub capacity_memory_bytes: Option<i64>,
+    /// Below these the node is under pressure, and pods are evicted.
+    pub eviction_hard: Thresholds,
+    /// Used percentages of the images' filesystem: above the first unused images go, down to the second; 100 is never.
+    pub image_gc_high_threshold: u64,
+    pub image_gc_low_threshold: u64,
+    /// The image of every sandbox, which is in use without a container.
+    pub sandbox_image: Option<String>,
     pub tls: Tls,
     /// True once pods can have addresses; the node is NotReady until then.
     pub network_ready: watch::Receiver<bool>,
@@ -48,7 +56,11 @@ pub struct Config {
     pub withdraw_timeout: Duration,
     /// The version of the EndpointSlices that this node's datapath has: what other nodes ask for.
     pub applied_slices: Option<watch::Receiver<u64>>,
+    /// What other parts of the agent add to `/metrics`, in the Prometheus text format.
+    pub metrics: Vec<MetricsText>,
 }
+
+pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// The server's side of TLS.
 #[derive(Clone)]
@@ -106,11 +118,16 @@ impl Config {
             reserved_memory_bytes: 0,
             capacity_milli_cpu: None,
             capacity_memory_bytes: None,
+            eviction_hard: Thresholds::default(),
+            image_gc_high_threshold: 85,
+            image_gc_low_threshold: 80,
+            sandbox_image: None,
             tls,
             network_ready,
             withdraw: None,
             withdraw_timeout: Duration::from_secs(2),
             applied_slices: None,
+            metrics: Vec::new(),
         }
     }
 

@@ -7,6 +7,8 @@ use xebec_types::core::{Container, Pod};
 use xebec_types::time;
 
 use crate::backoff::Backoff;
+use crate::keyring::Keyring;
+use crate::objects::Objects;
 use crate::pod;
 use crate::recorder::Recorder;
 use crate::runtime::Runtime;
@@ -15,6 +17,7 @@ use crate::status::Waiting;
 /// upstream's image manager.
 pub struct Images {
     runtime: Arc<dyn Runtime>,
+    objects: Arc<dyn Objects>,
     recorder: Recorder,
     backoff: Mutex<Backoff>,
     last_error: Mutex<std::collections::HashMap<String, String>>,
@@ -34,8 +37,8 @@ fn policy(container: &Container) -> &str {
 }
 
 impl Images {
-    pub fn new(runtime: Arc<dyn Runtime>, recorder: Recorder) -> Self {
-        Self { runtime, recorder, backoff: Mutex::default(), last_error: Mutex::default() }
+    pub fn new(runtime: Arc<dyn Runtime>, objects: Arc<dyn Objects>, recorder: Recorder) -> Self {
+        Self { runtime, objects, recorder, backoff: Mutex::default(), last_error: Mutex::default() }
     }
 
     /// The image, pulled if its policy says so.
@@ -77,8 +80,8 @@ impl Images {
         }
         self.recorder.container_normal(pod, &container.name, "Pulling", &format!("Pulling image \"{image}\""));
         let started = std::time::Instant::now();
-        let pulled = match self.runtime.pull_image(image).await {
-            Ok(_) => self.runtime.image_status(image).await,
+        let pulled = match self.pull_with_any(pod, image).await {
+            Ok(()) => self.runtime.image_status(image).await,
             Err(error) => Err(error),
         };
         match pulled {
@@ -103,6 +106,22 @@ impl Images {
                 Err(waiting("ErrImagePull", why))
             }
         }
+    }
+
+    /// With each credential that may fit, until one does; without one when there is none.
+    async fn pull_with_any(&self, pod: &Pod, image: &str) -> xebec_cri::Result<()> {
+        let credentials = Keyring::of(pod, &*self.objects).await.find(image);
+        let mut outcome = match credentials.is_empty() {
+            true => return self.runtime.pull_image(image, None).await.map(drop),
+            false => Ok(()),
+        };
+        for auth in credentials {
+            outcome = self.runtime.pull_image(image, Some(auth)).await.map(drop);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Backoff> {

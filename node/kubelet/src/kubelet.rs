@@ -1,7 +1,8 @@
 //! The task tree of a kubelet.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -12,6 +13,8 @@ use xebec_types::core::Pod;
 use xebec_types::object;
 
 use crate::config::Config;
+use crate::ended::Ended;
+use crate::image_gc::ImageUse;
 use crate::images::Images;
 use crate::machine::Machine;
 use crate::node;
@@ -22,7 +25,7 @@ use crate::recorder::Recorder;
 use crate::runtime::{Containerd, Runtime};
 use crate::status_manager::{ApiPods, PodApi};
 use crate::worker::{self, Desired, Handle};
-use crate::{gc, logs, pleg, server};
+use crate::{eviction, gc, image_gc, logs, pleg, server};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -52,6 +55,9 @@ pub struct Kubelet {
     pub(crate) recorder: Recorder,
     pub(crate) images: Images,
     pub(crate) probes: Arc<Probes>,
+    pub(crate) image_use: ImageUse,
+    /// Where the runtime keeps images, once it has said so.
+    pub(crate) image_filesystem: OnceLock<PathBuf>,
     workers: Arc<Mutex<HashMap<String, Handle>>>,
 }
 
@@ -71,9 +77,22 @@ impl Kubelet {
                 handle.wake.notify_one();
             }
         });
-        let images = Images::new(Arc::clone(&runtime), recorder.clone());
+        let images = Images::new(Arc::clone(&runtime), Arc::clone(&objects), recorder.clone());
         let probes = Probes::new(Arc::clone(&runtime), recorder.clone(), wake);
-        Arc::new(Self { config, machine, runtime, objects, pod_api, recorder, images, probes, workers })
+        let (image_use, image_filesystem) = (ImageUse::default(), OnceLock::new());
+        Arc::new(Self {
+            config,
+            machine,
+            runtime,
+            objects,
+            pod_api,
+            recorder,
+            images,
+            probes,
+            image_use,
+            image_filesystem,
+            workers,
+        })
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Handle>> {
@@ -84,6 +103,25 @@ impl Kubelet {
     pub(crate) fn wake(&self, uid: &str) {
         if let Some(handle) = self.locked().get(uid) {
             handle.wake.notify_one();
+        }
+    }
+
+    /// Ends a pod for good; its object stays and says why.
+    pub(crate) fn end_pod(&self, uid: &str, ended: Ended) {
+        if let Some(handle) = self.locked().get(uid) {
+            handle.ended.send_replace(Some(ended));
+            handle.wake.notify_one();
+        }
+    }
+
+    pub(crate) async fn learn_image_filesystem(&self) {
+        if self.image_filesystem.get().is_some() {
+            return;
+        }
+        let info = self.runtime.image_fs_info().await.unwrap_or_default();
+        if let Some(mount) = info.into_iter().find_map(|usage| usage.fs_id) {
+            // A second answer is the same.
+            let _ = self.image_filesystem.set(mount.mountpoint.into());
         }
     }
 
@@ -176,6 +214,8 @@ pub async fn run_with(
     tasks.spawn(pleg::run(Arc::clone(&kubelet)));
     tasks.spawn(logs::rotation::run(Arc::clone(&kubelet)));
     tasks.spawn(gc::run(Arc::clone(&kubelet), pods));
+    tasks.spawn(image_gc::run(Arc::clone(&kubelet)));
+    tasks.spawn(eviction::run(Arc::clone(&kubelet)));
     cancel.cancelled().await;
     tasks.shutdown().await;
     kubelet.locked().clear();

@@ -65,6 +65,12 @@ fn memory_bytes(meminfo: &str, field: &str) -> i64 {
     kib.unwrap_or(0) * 1024
 }
 
+/// Inodes of the filesystem that `path` lies on, and how many are free. Some filesystems count none: zeroes.
+pub fn inodes(path: &Path) -> Option<(u64, u64)> {
+    let stat = nix::sys::statvfs::statvfs(path).ok()?;
+    Some((stat.files(), stat.files_available()))
+}
+
 /// Size and free bytes of the filesystem that `path` lies on.
 pub fn filesystem(path: &Path) -> Option<(u64, u64)> {
     let stat = nix::sys::statvfs::statvfs(path).ok()?;

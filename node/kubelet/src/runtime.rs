@@ -65,7 +65,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn reopen_container_log(&self, id: &str) -> Result<()>;
     async fn image_status(&self, image: &str) -> Result<Option<v1::Image>>;
     async fn list_images(&self) -> Result<Vec<v1::Image>>;
-    async fn pull_image(&self, image: &str) -> Result<String>;
+    async fn pull_image(&self, image: &str, auth: Option<v1::AuthConfig>) -> Result<String>;
+    async fn remove_image(&self, image: &str) -> Result<()>;
     async fn image_fs_info(&self) -> Result<Vec<v1::FilesystemUsage>>;
     /// Events for as long as the receiver lives.
     fn events(&self) -> mpsc::Receiver<Event>;
@@ -180,8 +181,11 @@ impl Runtime for Containerd {
     async fn list_images(&self) -> Result<Vec<v1::Image>> {
         self.images.list().await
     }
-    async fn pull_image(&self, image: &str) -> Result<String> {
-        self.images.pull(image, None).await
+    async fn pull_image(&self, image: &str, auth: Option<v1::AuthConfig>) -> Result<String> {
+        self.images.pull(image, auth).await
+    }
+    async fn remove_image(&self, image: &str) -> Result<()> {
+        self.images.remove(image).await
     }
     async fn image_fs_info(&self) -> Result<Vec<v1::FilesystemUsage>> {
         self.images.fs_info().await

@@ -5,6 +5,7 @@ mod applied;
 mod attach;
 mod exec;
 mod portforward;
+mod resource;
 mod session;
 mod spdy;
 mod stats;
@@ -141,6 +142,7 @@ async fn route(kubelet: &Arc<Kubelet>, access: Access, request: Request<Incoming
     let answer = match parts.as_slice() {
         ["healthz" | "livez" | "readyz"] | ["healthz", "ping" | "syncloop"] => Ok(text(StatusCode::OK, "ok")),
         ["metrics"] => Ok(stats::metrics(kubelet).await),
+        ["metrics", "resource"] => Ok(resource::metrics(kubelet).await),
         ["stats", "summary"] => Ok(stats::summary(kubelet).await),
         ["pods"] => Ok(pods(kubelet)),
         ["xebec", "v1", "applied"] => applied::serve(kubelet, &query).await,

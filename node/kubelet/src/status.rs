@@ -10,6 +10,7 @@ use xebec_types::core::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 use xebec_types::time::{self, Timestamp};
 
 use crate::config::Withdrawal;
+use crate::ended::Ended;
 use crate::observed::Observed;
 use crate::pod::{self, RestartPolicy};
 use crate::qos;
@@ -36,6 +37,8 @@ pub struct Inputs<'a> {
     pub terminal: bool,
     /// Of a pod that is being deleted.
     pub withdrawal: Option<&'a Withdrawal>,
+    /// Why the node ended the pod as a whole.
+    pub ended: Option<&'a Ended>,
     pub node_ip: IpAddr,
     pub start_time: Timestamp,
     pub now: Timestamp,
@@ -47,10 +50,12 @@ pub fn generate(inputs: &Inputs<'_>) -> PodStatus {
     let has_init = !init.is_empty();
     let main = pod::containers(pod).iter().map(|c| container::status(inputs, c, has_init)).collect::<Vec<_>>();
     let init = initial_reasons(inputs, init);
-    let phase = phase(inputs, &init, &main);
+    let phase = if inputs.ended.is_some() { "Failed" } else { phase(inputs, &init, &main) };
     let ips = pod_ips(inputs);
     let mut status = PodStatus {
         phase: Some(phase.to_owned()),
+        reason: inputs.ended.map(|ended| ended.reason.to_owned()),
+        message: inputs.ended.map(|ended| ended.message.clone()),
         host_ip: Some(inputs.node_ip.to_string()),
         host_ips: Some(vec![HostIP { ip: inputs.node_ip.to_string() }]),
         pod_ip: ips.first().map(ToString::to_string),

@@ -17,6 +17,7 @@ use xebec_types::time::{self, Timestamp};
 
 use crate::backoff::Backoff;
 use crate::config::Withdrawal;
+use crate::ended::{self, Ended};
 use crate::env::Facts;
 use crate::kubelet::Kubelet;
 use crate::observed::Observed;
@@ -49,6 +50,8 @@ impl Desired {
 pub struct Handle {
     pub desired: watch::Sender<Desired>,
     pub wake: Arc<Notify>,
+    /// The node's own verdict.
+    pub ended: watch::Sender<Option<Ended>>,
 }
 
 /// How often a pod that is as it should be is looked at again: ConfigMaps and tokens are renewed then.
@@ -61,6 +64,7 @@ pub struct Worker {
     reference: PodRef,
     desired: watch::Receiver<Desired>,
     wake: Arc<Notify>,
+    ended: watch::Receiver<Option<Ended>>,
     status: StatusWriter,
     start_time: Timestamp,
     /// Why containers are not running.
@@ -85,11 +89,13 @@ pub fn spawn(kubelet: Arc<Kubelet>, pod: Arc<Pod>, gone: bool) -> Handle {
     let status = StatusWriter::start(Arc::clone(&kubelet.pod_api), reference.clone(), known);
     let (sender, desired) = watch::channel(Desired { pod, gone });
     let wake = Arc::new(Notify::new());
+    let (end, ended) = watch::channel(None);
     let worker = Worker {
         kubelet: Arc::clone(&kubelet),
         reference: reference.clone(),
         desired,
         wake: Arc::clone(&wake),
+        ended,
         status,
         start_time,
         waiting: BTreeMap::new(),
@@ -105,7 +111,7 @@ pub fn spawn(kubelet: Arc<Kubelet>, pod: Arc<Pod>, gone: bool) -> Handle {
         worker.run().await;
         kubelet.remove_worker(&reference.uid);
     });
-    Handle { desired: sender, wake }
+    Handle { desired: sender, wake, ended: end }
 }
 
 impl Worker {
@@ -116,11 +122,14 @@ impl Worker {
                 return self.terminate().await;
             }
             self.note_labels(&desired.pod);
-            let mut changes = self.desired.clone();
+            let (mut changes, mut ends) = (self.desired.clone(), self.ended.clone());
+            let over = self.finished || self.ended().is_some() || api_pod::is_terminal(&desired.pod);
+            let deadline = if over { None } else { self.deadline_left(&desired.pod) };
             let next = tokio::select! {
-                next = self.sync(&desired.pod) => next,
-                // Whatever the sync is at, deletion comes first.
+                next = self.sync(&desired.pod) => next.min(deadline.unwrap_or(next)),
+                // Whatever the sync is at, deletion comes first, and so does the end of a pod.
                 _ = async { changes.wait_for(Desired::terminating).await.map(drop) } => continue,
+                _ = async { ends.changed().await.map(drop) }, if self.ended().is_none() => continue,
             };
             tokio::select! {
                 changed = self.desired.changed() => if changed.is_err() { return },
@@ -137,6 +146,15 @@ impl Worker {
             self.volumes_at = None;
         }
         self.labels = Some(now);
+    }
+
+    /// Why the node ends the pod, if it does.
+    fn ended(&self) -> Option<Ended> {
+        self.ended.borrow().clone()
+    }
+
+    fn deadline_left(&self, pod: &Pod) -> Option<Duration> {
+        ended::deadline_left(pod, self.start_time, time::now())
     }
 
     fn facts(&self, observed: &Observed) -> Facts {
@@ -167,6 +185,7 @@ impl Worker {
             started: &verdicts.started,
             terminal,
             withdrawal: self.withdrawal.as_ref(),
+            ended: self.ended().as_ref(),
             node_ip: self.kubelet.config.node_ip,
             start_time: self.start_time,
             now: time::now(),

@@ -16,6 +16,7 @@ mod mac;
 mod neighbour;
 mod netns;
 mod route;
+mod sock_diag;
 mod sysctl;
 
 pub use error::{Error, Result};

@@ -240,3 +240,34 @@ fn mac_addresses_parse_and_print() {
     let local = MacAddr::local(b"pod");
     assert_eq!(local.0[0] & 0x03, 0x02, "{local} is local and unicast");
 }
+
+#[tokio::test]
+async fn udp_sockets_that_are_connected_to_a_peer_are_closed_and_no_others() {
+    use std::net::{SocketAddr, UdpSocket};
+    let test = TestNetns::new();
+    test.netns.loopback_up().unwrap();
+    let dead: SocketAddr = "127.0.0.9:53".parse().unwrap();
+    let open = |bind: &str, peer: Option<&str>| {
+        let (bind, peer) = (bind.to_owned(), peer.map(str::to_owned));
+        test.netns.run(move || {
+            let socket = UdpSocket::bind(bind).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            peer.into_iter().for_each(|peer| socket.connect(peer).unwrap());
+            socket
+        })
+    };
+    let stuck = open("127.0.0.1:0", Some("127.0.0.9:53")).unwrap();
+    let mapped = open("[::]:0", Some("[::ffff:127.0.0.9]:53")).unwrap();
+    let other_port = open("127.0.0.1:0", Some("127.0.0.9:54")).unwrap();
+    let other_host = open("127.0.0.1:0", Some("127.0.0.8:53")).unwrap();
+    let unconnected = open("127.0.0.1:0", None).unwrap();
+    assert_eq!(test.netns.destroy_udp(&[dead].into()).unwrap(), 2);
+    let fate = |socket: &UdpSocket| socket.recv(&mut [0]).unwrap_err().kind();
+    for socket in [&stuck, &mapped] {
+        assert_eq!(fate(socket), std::io::ErrorKind::ConnectionAborted);
+    }
+    for socket in [&other_port, &other_host, &unconnected] {
+        assert_eq!(fate(socket), std::io::ErrorKind::WouldBlock);
+    }
+    assert_eq!(test.netns.destroy_udp(&[dead].into()).unwrap(), 0, "twice is once");
+}

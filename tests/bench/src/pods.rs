@@ -16,7 +16,7 @@ use crate::stats::median;
 use crate::traffic::{METRICS, Path, Rates, interleaved};
 
 pub fn run(report: &mut Report, smoke: bool) -> Result<()> {
-    let (seconds, rounds) = if smoke { (0.1, 1) } else { (1.0, 7) };
+    let (seconds, rounds) = if smoke { (0.1, 1) } else { (0.25, 25) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for (name, routing) in [("vxlan", Routing::Vxlan { port: VXLAN_PORT }), ("native", Routing::Native)] {
         let switch = runtime.block_on(Switch::new())?;

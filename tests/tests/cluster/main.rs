@@ -7,4 +7,5 @@ mod kubectl;
 mod lifecycle;
 mod network;
 mod node;
+mod rollout;
 mod servers;

@@ -7,18 +7,13 @@ use xebec_types::core::{Node, NodeCondition};
 use xebec_types::time::{self, Timestamp};
 
 use crate::config::Config;
+use crate::eviction;
 use crate::kubelet::Kubelet;
 use crate::machine;
 
 /// upstream lists at most so many images.
 const IMAGES_MAX: usize = 50;
 
-/// upstream's hard eviction thresholds: below them the node is under pressure.
-const MEMORY_AVAILABLE_MIN: i64 = 100 << 20;
-const DISK_AVAILABLE_MIN_PERCENT: u64 = 10;
-/// With so much free there is no pressure, whatever the percentage. Upstream has no such rule: there a large disk that
-/// is nearly full, as development machines have, takes no pods. Not configurable yet.
-const DISK_AVAILABLE_ENOUGH: u64 = 4 << 30;
 const PIDS_AVAILABLE_MIN_PERCENT: u64 = 10;
 
 /// The changing part.
@@ -65,9 +60,8 @@ pub(crate) async fn gather(kubelet: &Kubelet) -> Facts {
         }
     }
     facts.images = images(kubelet).await;
-    facts.memory_pressure = machine::available_memory_bytes() < MEMORY_AVAILABLE_MIN && kubelet.machine.real;
-    facts.disk_pressure = machine::filesystem(&kubelet.config.root_dir)
-        .is_some_and(|(size, free)| free < DISK_AVAILABLE_ENOUGH && free * 100 < size * DISK_AVAILABLE_MIN_PERCENT);
+    let pressure = eviction::pressure(kubelet);
+    (facts.memory_pressure, facts.disk_pressure) = (pressure.memory, pressure.disk);
     facts.pid_pressure =
         pids().is_some_and(|(used, max)| max.saturating_sub(used) * 100 < max * PIDS_AVAILABLE_MIN_PERCENT);
     facts

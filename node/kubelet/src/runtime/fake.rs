@@ -210,8 +210,11 @@ impl Runtime for Fake {
     async fn list_images(&self) -> Result<Vec<v1::Image>> {
         Ok(Vec::new())
     }
-    async fn pull_image(&self, image: &str) -> Result<String> {
+    async fn pull_image(&self, image: &str, _: Option<v1::AuthConfig>) -> Result<String> {
         Ok(image.to_owned())
+    }
+    async fn remove_image(&self, _: &str) -> Result<()> {
+        Ok(())
     }
     async fn image_fs_info(&self) -> Result<Vec<v1::FilesystemUsage>> {
         Ok(Vec::new())

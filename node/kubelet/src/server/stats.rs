@@ -11,11 +11,11 @@ use crate::kubelet::Kubelet;
 use crate::observed::timestamp;
 use crate::runtime::key;
 
-fn of(value: Option<&v1::UInt64Value>) -> u64 {
+pub(super) fn of(value: Option<&v1::UInt64Value>) -> u64 {
     value.map(|v| v.value).unwrap_or_default()
 }
 
-fn label<'a>(stats: &'a v1::ContainerStats, name: &str) -> &'a str {
+pub(super) fn label<'a>(stats: &'a v1::ContainerStats, name: &str) -> &'a str {
     stats.attributes.as_ref().and_then(|a| a.labels.get(name)).map(String::as_str).unwrap_or_default()
 }
 
@@ -61,12 +61,11 @@ pub(super) async fn metrics(kubelet: &Kubelet) -> Answer {
     let running = kubelet.runtime.list_containers(None).await.unwrap_or_default();
     let running = running.iter().filter(|c| c.state == v1::ContainerState::ContainerRunning as i32).count();
     let pods = kubelet.pods().len();
-    text(
-        StatusCode::OK,
-        format!(
-            "# HELP kubelet_running_pods Number of pods that have a worker\n# TYPE kubelet_running_pods gauge\nkubelet_running_pods {pods}\n\
+    let own = format!(
+        "# HELP kubelet_running_pods Number of pods that have a worker\n# TYPE kubelet_running_pods gauge\nkubelet_running_pods {pods}\n\
              # HELP kubelet_running_containers Number of containers currently running\n# TYPE kubelet_running_containers gauge\n\
              kubelet_running_containers{{container_state=\"running\"}} {running}\n"
-        ),
-    )
+    );
+    let others = kubelet.config.metrics.iter().map(|metrics| metrics());
+    text(StatusCode::OK, std::iter::once(own).chain(others).collect::<String>())
 }

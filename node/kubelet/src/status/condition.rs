@@ -5,6 +5,7 @@ use xebec_types::time::{self, Timestamp};
 
 use super::Inputs;
 use crate::config::Withdrawal;
+use crate::ended::Ended;
 use crate::pod;
 
 const READY_TO_START: &str = "PodReadyToStartContainers";
@@ -12,6 +13,7 @@ const INITIALIZED: &str = "Initialized";
 const READY: &str = "Ready";
 const CONTAINERS_READY: &str = "ContainersReady";
 const SCHEDULED: &str = "PodScheduled";
+const DISRUPTED: &str = "DisruptionTarget";
 /// Ours: no node sends new connections to a pod that is being deleted.
 const WITHDRAWN: &str = "xebec.io/WithdrawnFromServices";
 
@@ -47,10 +49,12 @@ pub(super) fn conditions(
         (CONTAINERS_READY, containers),
         (SCHEDULED, Verdict::yes()),
     ];
+    let disrupted = inputs.ended.filter(|ended| ended.evicted).map(|ended| (DISRUPTED, disrupted(ended)));
     let withdrawn = inputs.withdrawal.and_then(withdrawn).map(|verdict| (WITHDRAWN, verdict));
     let mut conditions: Vec<PodCondition> = own
         .into_iter()
         .chain(withdrawn)
+        .chain(disrupted)
         .map(|(kind, verdict)| condition(inputs.pod, kind, verdict, inputs.now))
         .collect();
     let foreign =
@@ -75,6 +79,10 @@ fn condition(pod: &Pod, kind: &str, verdict: Verdict, now: Timestamp) -> PodCond
         observed_generation: pod.metadata.generation,
         ..PodCondition::default()
     }
+}
+
+fn disrupted(ended: &Ended) -> Verdict {
+    Verdict { reason: Some("TerminationByKubelet"), message: Some(ended.message.clone()), ..Verdict::yes() }
 }
 
 fn withdrawn(withdrawal: &Withdrawal) -> Option<Verdict> {

@@ -34,6 +34,7 @@ fn status_of(spec: Value, containers: Vec<Instance>, waiting: &[(&str, &str)], t
         started: &running,
         terminal,
         withdrawal: None,
+        ended: None,
         node_ip,
         start_time: now,
         now,

@@ -8,6 +8,7 @@ use xebec_types::pod as api_pod;
 
 use super::{RESYNC, Worker};
 use crate::actions::{self, Actions, Because};
+use crate::ended::Ended;
 use crate::observed::{Observed, observe};
 use crate::pod::{self, PodRef};
 use crate::qos;
@@ -35,7 +36,7 @@ impl Worker {
                     return pause(self.failures);
                 }
             };
-            if self.finished || api_pod::is_terminal(pod) {
+            if self.finished || api_pod::is_terminal(pod) || self.is_ended(pod) {
                 self.finish(pod, &observed).await;
                 return RESYNC;
             }
@@ -65,6 +66,20 @@ impl Worker {
             }
         }
         next.min(Duration::from_millis(100))
+    }
+
+    /// Whether the node ends the pod: it was evicted, or its deadline is over.
+    fn is_ended(&mut self, pod: &Pod) -> bool {
+        if self.ended().is_some() {
+            return true;
+        }
+        if self.deadline_left(pod) != Some(Duration::ZERO) {
+            return false;
+        }
+        let ended = Ended::deadline_exceeded();
+        self.kubelet.recorder.pod_normal(pod, ended.reason, &ended.message);
+        self.kubelet.end_pod(&self.reference.uid, ended);
+        true
     }
 
     /// True when something was done and the pod should be looked at again.
@@ -208,8 +223,10 @@ impl Worker {
         if self.finished {
             return;
         }
-        let grace = Duration::from_secs(u64::try_from(pod::grace_period(pod)).unwrap_or(0).max(1));
-        self.stop_all(pod, observed, grace).await;
+        // A node that is short of something cannot wait.
+        let evicted = self.ended().is_some_and(|ended| ended.evicted);
+        let seconds = if evicted { 0 } else { u64::try_from(pod::grace_period(pod)).unwrap_or(0) };
+        self.stop_all(pod, observed, Duration::from_secs(seconds.max(1))).await;
         self.waiting.clear();
         if let Ok(observed) = observe(&*self.kubelet.runtime, &self.reference.uid).await {
             self.publish(pod, &observed, true);

@@ -337,3 +337,38 @@ async fn a_deleted_pod_stops_after_its_withdrawal_and_says_how_that_ended() {
     check_withdrawal(Withdrawal::TimedOut("n2".into()), Some(("False", "NotAcknowledged"))).await;
     check_withdrawal(Withdrawal::NotServed, None).await;
 }
+
+#[tokio::test]
+async fn a_pod_that_the_node_ends_has_failed_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kubelet, fake, api, _tasks) = hollow(testing::config(dir.path()));
+    let until = async |uid: &str, reason: &str| {
+        for _ in 0..1000 {
+            let status = api.statuses.lock().unwrap().get(uid).cloned().unwrap_or_default();
+            if status["reason"] == reason {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{uid} never ended by {reason}");
+    };
+    let apply = |name: &str, spec| {
+        kubelet.update(Arc::new(serde_json::from_value(pod(name, spec)).unwrap()), false);
+    };
+    apply("late", json!({"activeDeadlineSeconds": 1, "containers": [{"name": "c"}]}));
+    let late = until("late", "DeadlineExceeded").await;
+    assert_eq!(late["phase"], "Failed", "{late:#}");
+    assert_eq!(late["message"], "Pod was active on the node longer than the specified deadline");
+
+    apply("evicted", json!({"terminationGracePeriodSeconds": 100, "containers": [{"name": "c"}]}));
+    while fake.list_containers(Some("evicted")).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    kubelet.end_pod("evicted", Ended { reason: "Evicted", message: "low".to_owned(), evicted: true });
+    let evicted = until("evicted", "Evicted").await;
+    assert_eq!((&evicted["phase"], &evicted["message"]), (&json!("Failed"), &json!("low")));
+    let conditions = evicted["conditions"].as_array().unwrap();
+    assert!(conditions.iter().any(|c| c["type"] == "DisruptionTarget" && c["reason"] == "TerminationByKubelet"));
+    let running = xebec_cri::v1::ContainerState::ContainerRunning as i32;
+    assert!(fake.list_containers(None).await.unwrap().iter().all(|c| c.state != running));
+}
