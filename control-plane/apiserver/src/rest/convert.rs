@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use xebec_machinery::Status;
+use xebec_machinery::selector::FieldSelector;
 use xebec_registry::autoscaling;
 use xebec_registry::core::event;
 
@@ -15,6 +16,17 @@ pub fn shown(resource: &Resource, value: Value) -> Result<Value, Status> {
         "events.k8s.io" => event::to_events_v1(&value),
         _ => autoscaling::convert::to_v1(&value),
     })
+}
+
+/// A field selector of `resource`, by the names that the stored form has.
+pub fn fields(resource: &Resource, selector: &FieldSelector) -> FieldSelector {
+    let mut selector = selector.clone();
+    if resource.row.group == "events.k8s.io" {
+        for requirement in &mut selector.requirements {
+            requirement.field = event::field_of_events_v1(&requirement.field);
+        }
+    }
+    selector
 }
 
 /// An object of `resource` as it is stored; one that is in that form already stays.

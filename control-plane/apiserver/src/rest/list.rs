@@ -101,6 +101,7 @@ const COMMON_FIELDS: [&str; 2] = ["metadata.name", "metadata.namespace"];
 
 /// Selectors as the cache takes them.
 pub fn filter(resource: &Resource, labels: &LabelSelector, fields: &FieldSelector) -> Result<Filter, Status> {
+    let fields = &convert::fields(resource, fields);
     if !fields.is_empty() {
         let known = field_names(&*resource.strategy);
         if let Some(unknown) = fields.requirements.iter().map(|r| &r.field).find(|field| !known.contains(field)) {

@@ -141,3 +141,20 @@ async fn whatever_is_discovered_can_be_listed() {
         assert_eq!(table["kind"], "Table", "{path}");
     }
 }
+
+/// Both groups select events, each by its own names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_selected_by_the_names_of_their_group() {
+    let cluster = Cluster::start().await;
+    let about = json!({"kind": "Pod", "name": "p", "namespace": "default"});
+    let sent = json!({"metadata": {"name": "e"}, "involvedObject": about, "reason": "Started", "type": "Normal"});
+    cluster.post("/api/v1/namespaces/default/events", &sent).await.expect(201);
+    for (path, field, count) in [
+        ("/api/v1", "involvedObject.name%3Dp", 1),
+        ("/apis/events.k8s.io/v1", "regarding.name%3Dp", 1),
+        ("/apis/events.k8s.io/v1", "regarding.name%3Dq", 0),
+    ] {
+        let list = cluster.get(&format!("{path}/namespaces/default/events?fieldSelector={field}")).await.expect(200);
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(count), "{path} {field}");
+    }
+}

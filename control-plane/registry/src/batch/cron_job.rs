@@ -7,7 +7,7 @@ use xebec_machinery::field::Path;
 use super::{schedule, spec};
 use crate::apps::{CONTAINERS, IMAGES, SELECTOR, layout};
 use crate::errors::Errors;
-use crate::names::not_negative;
+use crate::names::{not_negative, pod_name_warning};
 use crate::strategy::{Column, Strategy, age};
 use crate::value::{at, at_mut, boolean, default, default_string, is_set, items, string};
 use crate::{duration, meta, pod};
@@ -53,14 +53,7 @@ impl Strategy for CronJob {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let name = xebec_machinery::validation::dns1123_label(meta::name(new));
-        if old.is_none() && !name.is_empty() {
-            warnings.push(format!(
-                "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
-                name.join(" ")
-            ));
-        }
+        let mut warnings: Vec<String> = pod_name_warning(new).filter(|_| old.is_none()).into_iter().collect();
         let template = "spec.jobTemplate.spec.template";
         if old.is_none_or(|old| at(old, template) != at(new, template)) {
             let path = Path::new("spec").child("jobTemplate").child("spec").child("template");
