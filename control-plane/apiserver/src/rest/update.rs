@@ -259,12 +259,17 @@ fn unchanged(new: &Value, old: &Value) -> bool {
         let mut value = value.clone();
         let metadata = object::metadata_mut(&mut value);
         metadata.remove("resourceVersion");
-        if let Some(Value::Array(entries)) = metadata.get_mut("managedFields") {
-            entries.iter_mut().filter_map(Value::as_object_mut).for_each(|entry| _ = entry.remove("time"));
-        }
-        value
+        // Owners apart: a field in a set is an empty object, which `same` would not miss.
+        let mut owners = metadata.remove("managedFields").unwrap_or_default().as_array().cloned().unwrap_or_default();
+        owners.iter_mut().filter_map(Value::as_object_mut).for_each(|entry| _ = entry.remove("time"));
+        owners.sort_by_cached_key(Value::to_string);
+        (value, owners)
     };
-    new.get("spec") == old.get("spec") && new.get("status") == old.get("status") && same(&strip(new), &strip(old))
+    let ((new_rest, new_owners), (old_rest, old_owners)) = (strip(new), strip(old));
+    new.get("spec") == old.get("spec")
+        && new.get("status") == old.get("status")
+        && new_owners == old_owners
+        && same(&new_rest, &old_rest)
 }
 
 /// Whether this update takes away the last thing that kept a deleted object (`ShouldDeleteDuringUpdate`).

@@ -381,6 +381,29 @@ async fn subresources_have_owners_of_their_own() {
     assert_eq!(cluster.get(&path).await.expect(200), with_status);
 }
 
+/// A change of owners alone is a change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_shares_a_field_may_give_it_up() {
+    let cluster = Cluster::start().await;
+    let path = |manager: &str| format!("{CONFIG_MAPS}/c?fieldManager={manager}");
+    let config =
+        |data: Value| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "c" }, "data": data });
+    let both = json!({ "k": "1", "l": "1" });
+    cluster.patch("apply", &path("a"), &config(both.clone())).await.expect(201);
+    cluster.patch("apply", &path("b"), &config(both.clone())).await.expect(200);
+    let given_up = cluster.patch("apply", &path("a"), &config(json!({ "l": "1" }))).await.expect(200);
+    assert_eq!(given_up["data"], both, "b still owns it");
+    let read = cluster.get(&format!("{CONFIG_MAPS}/c")).await.expect(200);
+    assert_eq!(read, given_up);
+    let entries = read["metadata"]["managedFields"].as_array().unwrap();
+    let of = |manager: &str| entries.iter().find(|entry| entry["manager"] == manager).unwrap()["fieldsV1"].clone();
+    assert_eq!(of("a"), json!({ "f:data": { "f:l": {} } }));
+    assert_eq!(of("b"), json!({ "f:data": { "f:k": {}, "f:l": {} } }));
+    // Now it is b's alone, and goes when b gives it up too.
+    let last = cluster.patch("apply", &path("b"), &config(json!({ "l": "1" }))).await.expect(200);
+    assert_eq!(last["data"], json!({ "l": "1" }));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ownership_can_be_forgotten() {
     let cluster = Cluster::start().await;
