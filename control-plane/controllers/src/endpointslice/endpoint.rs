@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use xebec_types::core::{ObjectReference, Pod, Service, ServicePort, ServiceSpec};
-use xebec_types::discovery::{Endpoint, EndpointConditions, EndpointPort};
+use xebec_types::discovery::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone};
 use xebec_types::{IntOrString, object, pod};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -70,19 +70,36 @@ pub fn endpoint(
     }
     let serving = pod::is_ready(pod);
     let terminating = pod::is_terminating(pod);
+    let ready = publishes_not_ready(spec) || (serving && !terminating);
+    let node_name = Some(pod::node_name(pod).to_string()).filter(|n| !n.is_empty());
     Some(Endpoint {
         addresses,
+        hints: if ready { hints(spec, node_name.as_deref(), zone.as_deref()) } else { None },
         conditions: Some(EndpointConditions {
-            ready: Some(publishes_not_ready(spec) || (serving && !terminating)),
+            ready: Some(ready),
             serving: Some(serving),
             terminating: Some(terminating),
         }),
         hostname: hostname(service, pod),
-        node_name: Some(pod::node_name(pod).to_string()).filter(|n| !n.is_empty()),
+        node_name,
         target_ref: Some(target_ref(pod)),
         zone,
         ..Endpoint::default()
     })
+}
+
+/// Who should use a ready endpoint, by `trafficDistribution`: as upstream's
+/// `ReconcileHintsForTrafficDistribution` (k8s.io/endpointslice/trafficdist). A node's hint comes with its zone's, for
+/// proxies that know only zones.
+pub fn hints(spec: &ServiceSpec, node: Option<&str>, zone: Option<&str>) -> Option<EndpointHints> {
+    let zones = || zone.map(|name| vec![ForZone { name: name.to_owned() }]);
+    match spec.traffic_distribution.as_deref()? {
+        "PreferClose" | "PreferSameZone" => Some(EndpointHints { for_nodes: None, for_zones: Some(zones()?) }),
+        "PreferSameNode" => {
+            Some(EndpointHints { for_nodes: Some(vec![ForNode { name: node?.to_owned() }]), for_zones: zones() })
+        }
+        _ => None,
+    }
 }
 
 pub fn target_ref(pod: &Pod) -> ObjectReference {

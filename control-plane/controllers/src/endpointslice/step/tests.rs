@@ -102,6 +102,30 @@ fn a_slice_names_node_zone_and_pod() {
     assert_eq!(object::label(&slice.metadata, label::SERVICE_NAME), Some("web"));
 }
 
+/// Hints as `zone` and `node`, of a ready pod and of one that is not.
+#[track_caller]
+fn check_hints(distribution: Option<&str>, expected: Option<(Option<&str>, Option<&str>)>) {
+    let mut service = service(IntOrString::Int(8080));
+    service.spec.get_or_insert_default().traffic_distribution = distribution.map(str::to_owned);
+    let plan = plan(&service, &[pod(1, true, false, 8080), pod(2, false, false, 8080)], &[]);
+    let endpoints = plan.create[0].endpoints.as_ref().expect("endpoints");
+    let hints = endpoints[0].hints.as_ref().map(|hints| {
+        let zone = hints.for_zones.as_ref().map(|zones| zones[0].name.as_str());
+        (zone, hints.for_nodes.as_ref().map(|nodes| nodes[0].name.as_str()))
+    });
+    assert_eq!(hints, expected, "{distribution:?}");
+    assert_eq!(endpoints[1].hints, None, "not ready");
+}
+
+#[test]
+fn endpoints_have_the_hints_that_the_service_wants() {
+    check_hints(None, None);
+    check_hints(Some("PreferClose"), Some((Some("z1"), None)));
+    check_hints(Some("PreferSameZone"), Some((Some("z1"), None)));
+    check_hints(Some("PreferSameNode"), Some((Some("z1"), Some("n1"))));
+    check_hints(Some("Elsewhere"), None);
+}
+
 #[test]
 fn pods_that_name_a_port_differently_are_in_slices_of_their_own() {
     let pods = [pod(1, true, false, 8080), pod(2, true, false, 9090)];
