@@ -118,7 +118,7 @@ pub struct Pattern {
 }
 
 /// The size of a compiled regular expression: hostile patterns are refused, not compiled at length.
-const REGEX_BYTES_MAX: usize = 1 << 20;
+const REGEX_BYTES_MAX: usize = 4 << 20;
 
 pub fn regex(pattern: &str) -> Result<Regex, regex::Error> {
     regex::RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build()

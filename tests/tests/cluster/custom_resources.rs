@@ -83,7 +83,7 @@ fn kubectl_uses_custom_resources_like_others() {
         use_it(&kubectl);
         kubectl.ok("delete crd crontabs.stable.example.com --timeout=30s");
         eventually("no crontabs", 20, || match kubectl.run("get crontabs", None) {
-            Err(error) if error.contains("the server doesn't have a resource type") => Ok(()),
+            Err(error) if ["doesn't have a resource type", "NotFound"].iter().any(|t| error.contains(t)) => Ok(()),
             other => Err(format!("{other:?}")),
         });
     }

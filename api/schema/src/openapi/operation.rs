@@ -29,6 +29,13 @@ pub(super) struct Operation<'a> {
 }
 
 impl Operation<'_> {
+    /// Only built-in types say how strategic merges treat their lists.
+    fn patch_types(&self) -> &'static [&'static str] {
+        let (group, version, kind) = self.gvk;
+        let built_in = crate::schema().kind(group, version, kind).is_some();
+        if built_in { &PATCH_TYPES } else { &PATCH_TYPES[..3] }
+    }
+
     pub(super) fn render(self, dialect: Dialect) -> Value {
         let (group, version, kind) = self.gvk;
         let mut made = json!({
@@ -38,7 +45,7 @@ impl Operation<'_> {
             "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
         });
         let mut parameters = parameter::query(dialect, self.parameters);
-        let accepted: &[&str] = if self.action == "patch" { &PATCH_TYPES } else { &["*/*"] };
+        let accepted: &[&str] = if self.action == "patch" { self.patch_types() } else { &["*/*"] };
         match (self.body, dialect) {
             (None, _) => {}
             (Some(body), Dialect::V2) => {

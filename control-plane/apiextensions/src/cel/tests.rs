@@ -46,6 +46,7 @@ fn rules_use_the_libraries_of_kubernetes() {
     holds("self.since < timestamp('2030-01-01T00:00:00Z')", json!({ "since": "2024-01-01T00:00:00Z" }), true);
     holds("self.wait == duration('90s')", json!({ "wait": "1m30s" }), true);
     holds("quantity(self.name).isGreaterThan(quantity('1Mi'))", json!({ "name": "1Gi" }), true);
+    holds("dyn(self.size) == 80", json!({ "size": 80 }), true);
     holds("isIP(self.name)", json!({ "name": "10.0.0.1" }), true);
     holds("url(self.name).getScheme() == 'https'", json!({ "name": "https://x/y" }), true);
 }

@@ -12,7 +12,7 @@ use crate::schema::Schema;
 use crate::{prune, validate};
 
 /// Deeper schemas are not compiled.
-const DEPTH_MAX: usize = 64;
+const DEPTH_MAX: usize = 120;
 
 pub fn check(raw: &Value, path: &Path, errors: &mut Errors) {
     if is_deeper(raw, DEPTH_MAX) {

@@ -298,6 +298,10 @@ async fn schemas_are_published() {
     assert_eq!(widget["properties"]["spec"]["properties"]["replicas"]["maximum"], 10);
     let create = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets"]["post"];
     assert_eq!(create["x-kubernetes-group-version-kind"]["kind"], "Widget");
+    // kubectl apply asks here which patches it may send.
+    let patch = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["patch"];
+    let kinds: Vec<&String> = patch["requestBody"]["content"].as_object().unwrap().keys().collect();
+    assert_eq!(kinds, ["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"]);
     let v2 = cluster.get("/openapi/v2").await.expect(200);
     assert_eq!(
         v2["definitions"]["com.example.v1.Widget"]["properties"]["metadata"]["$ref"],
