@@ -17,6 +17,7 @@ pub mod endpointslice;
 pub mod endpointslicemirroring;
 pub mod garbagecollector;
 mod history;
+pub mod horizontalpodautoscaling;
 pub mod job;
 pub mod namespace;
 pub mod nodeipam;
@@ -185,6 +186,7 @@ const ALL: &[Row] = controllers! {
     "persistentvolume-binder" as "persistent-volume-binder" => persistentvolume::run,
     "pvc-protection" as "pvc-protection-controller" => volumeprotection::run_claims,
     "pv-protection" as "pv-protection-controller" => volumeprotection::run_volumes,
+    "horizontalpodautoscaling" as "horizontal-pod-autoscaler" => horizontalpodautoscaling::run,
 };
 
 /// The names that `--controllers` takes.

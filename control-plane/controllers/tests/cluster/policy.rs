@@ -5,6 +5,7 @@ use crate::web;
 use serde_json::{Value, json};
 use xebec_client::{DeleteParams, Error, Patch, PatchParams, PostParams};
 use xebec_types::apps::Deployment;
+use xebec_types::autoscaling::{HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus};
 use xebec_types::core::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
 use xebec_types::policy::PodDisruptionBudget;
 use xebec_types::{object, pod};
@@ -142,6 +143,36 @@ async fn a_claim_is_bound_protected_and_lets_its_volume_go() {
     cluster.until("released volume", volume_phase("Released")).await;
     volumes.delete("v", &DeleteParams::default()).await.expect("delete");
     cluster.until("volume gone", || async { crate::gone(volumes.get_opt("v").await) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_autoscaler_keeps_a_workload_in_its_bounds_and_says_what_it_lacks() {
+    let cluster = Cluster::start(1).await;
+    cluster.namespace("ns").await;
+    cluster.api::<Deployment>("ns").create(&PostParams::default(), &web(1, "a")).await.expect("create");
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}});
+    let spec = json!({"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 4, "metrics": [metric]});
+    let autoscalers = cluster.api::<HorizontalPodAutoscaler>("ns");
+    let created = object(json!({"metadata": {"name": "web"}, "spec": spec}));
+    autoscalers.create(&PostParams::default(), &created).await.expect("create");
+    cluster.ready_pods("ns", 2).await;
+    let status = || async { autoscalers.get("web").await.ok()?.status.filter(|s| s.desired_replicas == 2) };
+    let status = cluster.until("status", status).await;
+    let able = |s: &HorizontalPodAutoscalerStatus| {
+        s.conditions.iter().flatten().any(|c| c.type_ == "AbleToScale" && c.status == "True")
+    };
+    assert!(able(&status), "{status:?}");
+    // No metrics are served here: that is said, and nothing is done.
+    let touch = Patch::Merge(json!({"spec": {"maxReplicas": 5}}));
+    autoscalers.patch("web", &PatchParams::default(), &touch).await.expect("patch");
+    let says = || async {
+        let conditions = autoscalers.get("web").await.ok()?.status?.conditions?;
+        conditions.into_iter().find(|c| c.type_ == "ScalingActive" && c.status == "False")
+    };
+    let active = cluster.until("condition", says).await;
+    assert_eq!(active.reason.as_deref(), Some("FailedGetResourceMetric"));
+    cluster.ready_pods("ns", 2).await;
 }
 
 fn phase(known: Option<&String>, wanted: &str) -> bool {
