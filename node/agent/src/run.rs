@@ -1,7 +1,7 @@
 //! The task tree.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -72,7 +72,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let kubelet = xebec_kubelet::Config {
         withdraw: Some(Arc::new(withdraw)),
         applied_slices: Some(services.applied.subscribe()),
-        metrics: vec![services.metrics_text()],
+        metrics: vec![services.metrics_text(), services.datapath_text()],
         ..kubelet_config(&config, &joined, &serving, network_ready)
     };
     let (client, kubelet_informers) = (joined.client.clone(), informers.clone());
@@ -106,6 +106,8 @@ async fn start_network(
     let gateway = network.pods.node().gateway;
     tracing::info!(%pod_cidr, %gateway, "pod network ready");
     let (datapath, name) = (network.datapath, config.node_name.clone());
+    // Set once: this runs once.
+    let _ = shared.datapath.set(Arc::clone(&datapath));
     let server = network.server;
     let cni_stop = stop.clone();
     let mut parts = Parts::default();
@@ -157,9 +159,17 @@ fn kubelet_config(
 struct ServicesShared {
     applied: Arc<watch::Sender<u64>>,
     metrics: Arc<xebec_services::Metrics>,
+    /// Set when the datapath is open.
+    datapath: Arc<OnceLock<Arc<Datapath>>>,
 }
 
 impl ServicesShared {
+    /// Nothing before the datapath is open.
+    fn datapath_text(&self) -> xebec_kubelet::MetricsText {
+        let datapath = Arc::clone(&self.datapath);
+        Arc::new(move || datapath.get().map(|datapath| datapath.metrics()).unwrap_or_default())
+    }
+
     fn metrics_text(&self) -> xebec_kubelet::MetricsText {
         let metrics = Arc::clone(&self.metrics);
         Arc::new(move || metrics.render())
