@@ -144,14 +144,23 @@ impl Worlds {
     fn add_services(&mut self, random: &mut StdRng) {
         for id in 1..=8u32 {
             let service = ServiceId(id);
-            let backends = [0, 1, 3, 5][random.random_range(0..4)];
+            // The first four make sure of both refusals and of backends here and elsewhere, whatever the seed.
+            let backends = match id {
+                1 | 2 => 0,
+                3 | 4 => 3,
+                _ => [0, 1, 3, 5][random.random_range(0..4)],
+            };
             let local = backends.min(random.random_range(0..3));
             let frontend = Frontend4 {
                 service,
                 generation: random.random(),
                 backends,
                 local,
-                flags: [0, 0, frontend_flag::LOCAL_ONLY, frontend_flag::SOURCE_RANGES][random.random_range(0..4)],
+                flags: match random.random_range(0..4) {
+                    2 if id > 4 => frontend_flag::LOCAL_ONLY,
+                    3 if id > 4 => frontend_flag::SOURCE_RANGES,
+                    _ => 0,
+                },
                 affinity_s: if random.random_ratio(1, 3) { 3_600 } else { 0 },
             };
             let protocol = if id % 2 == 0 { proto::TCP } else { proto::UDP };
@@ -172,6 +181,8 @@ impl Worlds {
             }
             for slot in 0..backends {
                 let addr = match random.random_range(0..5) {
+                    _ if slot == 0 => [10, 244, 1, 7],
+                    _ if slot == 1 => [10, 244, 2, 7],
                     4 => [172, 30, 0, 12],
                     0 | 1 => [10, 244, 1, random.random_range(2..8)],
                     2 => [10, 244, 2, random.random_range(2..8)],
