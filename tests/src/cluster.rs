@@ -129,6 +129,11 @@ impl Drop for Cluster {
     }
 }
 
+/// The path that an environment variable of the test run names.
+///
+/// # Panics
+/// When it is not set.
+#[track_caller]
 pub fn required(variable: &str, what: &str) -> PathBuf {
     let hint = "run the tests with `cargo xtask test`, which sets it";
     std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} must name {what}: {hint}")).into()

@@ -6,7 +6,7 @@ mod cluster;
 mod kubectl;
 mod servers;
 
-pub use cluster::{Cluster, Options};
+pub use cluster::{Cluster, Options, required, text};
 pub use kubectl::Kubectl;
 pub use servers::{Etcd, Place, Process};
 

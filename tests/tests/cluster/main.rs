@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod custom_resources;
+mod clients;
 mod faults;
 mod kubectl;
 mod lifecycle;
