@@ -95,7 +95,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xebec: {error:#}");
+            eprintln!("xebec: {}", xebec_client::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

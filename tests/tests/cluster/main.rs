@@ -10,3 +10,4 @@ mod network;
 mod node;
 mod rollout;
 mod servers;
+mod workloads;

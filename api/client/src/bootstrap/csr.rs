@@ -42,10 +42,11 @@ impl CsrError {
         matches!(self, Self::Api(Error::Api(status)) if status.code == 401)
     }
 
-    /// Whether trying again cannot help.
+    /// Whether trying again cannot help. A server that has just started forbids everything to bootstrap tokens until its
+    /// default roles are written, so that 403 is tried again, as upstream's kubelet does.
     pub(super) fn is_permanent(&self) -> bool {
         match self {
-            Self::Api(Error::Api(status)) => (400..429).contains(&status.code),
+            Self::Api(Error::Api(status)) => status.code != 403 && (400..429).contains(&status.code),
             Self::Api(_) | Self::TimedOut => false,
             Self::Make(_) | Self::Denied { .. } | Self::NotText => true,
         }
@@ -135,6 +136,28 @@ async fn issued(api: &Api<CertificateSigningRequest>, name: &str) -> Result<Vec<
         }
         if Instant::now() >= give_up {
             return Err(CsrError::TimedOut);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(code: u16, permanent: bool) {
+        let mut status = kube::core::Status::failure("no", "Reason");
+        status.code = code;
+        assert_eq!(CsrError::from(Error::Api(status.boxed())).is_permanent(), permanent, "{code}");
+    }
+
+    #[test]
+    fn a_server_that_is_starting_is_tried_again() {
+        check(400, true);
+        check(401, true);
+        check(422, true);
+        for transient in [403, 429, 500, 503] {
+            check(transient, false);
         }
     }
 }
