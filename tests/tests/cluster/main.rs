@@ -3,6 +3,7 @@
 mod bad_input;
 mod custom_resources;
 mod clients;
+mod exposed;
 mod faults;
 mod kubectl;
 mod lifecycle;

@@ -1,0 +1,120 @@
+//! Services as the world outside the cluster reaches them: NodePort, externalIPs, hostPort, both traffic policies.
+
+use std::process::Command;
+
+use xebec_tests::{Cluster, Kubectl, Options, eventually, required, text};
+
+/// Where the client outside the cluster is, on the nodes' network.
+const OUTSIDE: &str = "172.30.0.200";
+
+const MANIFEST: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: echo}
+spec:
+  selector: {matchLabels: {app: echo}}
+  template:
+    metadata: {labels: {app: echo}}
+    spec:
+      nodeName: node-1
+      containers:
+      - {name: tcp, image: 'xebec-demo:1', command: [demo, tcp-echo, '7000'], ports: [{containerPort: 7000, hostPort: 7070}],
+         readinessProbe: {tcpSocket: {port: 7000}, periodSeconds: 1}}
+      - {name: udp, image: 'xebec-demo:1', command: [demo, udp-echo, '7001']}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: everywhere}
+spec:
+  type: NodePort
+  selector: {app: echo}
+  externalIPs: [172.30.7.7]
+  ports:
+  - {name: tcp, port: 7000, nodePort: 30700}
+  - {name: udp, port: 7001, nodePort: 30701, protocol: UDP}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: here}
+spec:
+  type: NodePort
+  externalTrafficPolicy: Local
+  selector: {app: echo}
+  ports: [{name: tcp, port: 7000, nodePort: 30800}]
+";
+
+#[test]
+fn services_are_reached_from_outside_over_vxlan() {
+    exposed("vxlan");
+}
+
+#[test]
+fn services_are_reached_from_outside_over_native_routing() {
+    exposed("native");
+}
+
+fn exposed(routing: &'static str) {
+    let cluster = Cluster::up(&Options { nodes: 2, routing, ..Options::default() });
+    let kubectl = cluster.kubectl();
+    kubectl.ok_with("apply -f -", MANIFEST);
+    kubectl.ok("rollout status deployment echo --timeout=60s");
+    let nodes = ["node-1", "node-2"].map(|node| address(&kubectl, node));
+    for node in &nodes {
+        reached(&cluster, &format!("tcp {node}:30700 hello"), " hello");
+        reached(&cluster, &format!("udp {node}:30701 hello"), " hello");
+    }
+    // Local keeps the client's address, and only the node with a backend answers.
+    reached(&cluster, &format!("tcp {}:30800 hello", nodes[0]), &format!("{OUTSIDE} hello"));
+    assert!(!outside(&cluster, &format!("tcp {}:30800 hello", nodes[1])).0, "a node without a backend answered");
+    reached(&cluster, &format!("tcp {}:7070 hello", nodes[0]), &format!("{OUTSIDE} hello"));
+    // An external address is whatever the network sends to a node.
+    route(&cluster, "172.30.7.7/32", &nodes[1]);
+    reached(&cluster, "tcp 172.30.7.7:7000 hello", " hello");
+    health_check(&cluster, &kubectl, &nodes);
+}
+
+/// A load balancer asks each node whether it has backends of a Service that is Local.
+fn health_check(cluster: &Cluster, kubectl: &Kubectl, nodes: &[String; 2]) {
+    kubectl.ok("patch service here -p {\"spec\":{\"type\":\"LoadBalancer\"}}");
+    let port = kubectl.until(20, "get service here -o jsonpath={.spec.healthCheckNodePort}", "3");
+    let asked = |node: &str, wanted: &str| {
+        eventually(&format!("{node} answers health checks"), 20, || {
+            match outside(cluster, &format!("get http://{node}:{port} 1")).1 {
+                answer if answer.contains(wanted) => Ok(()),
+                answer => Err(answer),
+            }
+        });
+    };
+    asked(&nodes[0], "\"localEndpoints\":1");
+    asked(&nodes[1], "503");
+}
+
+fn address(kubectl: &Kubectl, node: &str) -> String {
+    kubectl.ok(&format!("get node {node} -o jsonpath={{.status.addresses[0].address}}"))
+}
+
+#[track_caller]
+fn reached(cluster: &Cluster, request: &str, wanted: &str) {
+    eventually(&format!("demo {request} from outside"), 20, || match outside(cluster, request) {
+        (true, answer) if answer.contains(wanted) => Ok(()),
+        (_, answer) => Err(answer),
+    });
+}
+
+/// Runs the demo program outside the cluster: whether it succeeded, and what it printed.
+fn outside(cluster: &Cluster, request: &str) -> (bool, String) {
+    let demo = required("XEBEC_DEMO", "the demo program");
+    let output = in_outside(cluster).arg(demo).args(request.split(' ')).output().expect("start the client");
+    (output.status.success(), text(&output))
+}
+
+fn route(cluster: &Cluster, destination: &str, via: &str) {
+    let added = in_outside(cluster).args(["ip", "route", "add", destination, "via", via]).status().expect("start ip");
+    assert!(added.success(), "route {destination} via {via}");
+}
+
+fn in_outside(cluster: &Cluster) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{}", cluster.netns("outside")));
+    command
+}
