@@ -25,5 +25,6 @@ web = Deployment({
 web.create()
 web.wait("condition=Available", timeout=60)
 web.scale(2)
-assert web.replicas == 2 and len(web.pods()) == 2, web.pods()
+web.wait("jsonpath='{.status.readyReplicas}'=2", timeout=60)
+assert len(web.pods()) == 2, web.pods()
 namespace.delete()

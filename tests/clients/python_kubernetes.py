@@ -22,8 +22,8 @@ labels = {"app": "web"}
 template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "xebec-demo:1"}]}}
 spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
 apps.create_namespaced_deployment(namespace, {"metadata": {"name": "web"}, "spec": spec})
-scale = apps.patch_namespaced_deployment_scale("web", namespace, {"spec": {"replicas": 0}})
-assert scale.spec.replicas == 0 and scale.status.selector == "app=web", scale
+scale = apps.patch_namespaced_deployment_scale("web", namespace, {"spec": {"replicas": 1}})
+assert scale.spec.replicas == 1 and scale.status.selector == "app=web", scale
 
 try:
     core.read_namespaced_pod("none", namespace)

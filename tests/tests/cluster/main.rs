@@ -1,8 +1,8 @@
 //! Whole clusters on this machine: real etcd, containerd, kubectl and kernel.
 
 mod bad_input;
-mod custom_resources;
 mod clients;
+mod custom_resources;
 mod exposed;
 mod faults;
 mod kubectl;
