@@ -18,7 +18,6 @@ pub mod pod;
 pub mod policy;
 pub mod rbac;
 pub mod runtime_class;
-pub mod scale;
 pub mod scheduling;
 pub mod storage;
 pub mod strategy;

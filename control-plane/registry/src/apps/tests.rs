@@ -5,7 +5,6 @@ use super::daemon_set::DaemonSet;
 use super::deployment::Deployment;
 use super::replica_set::ReplicaSet;
 use super::stateful_set::StatefulSet;
-use crate::scale;
 use crate::strategy::Strategy;
 use crate::value::{merge_patch, set};
 
@@ -130,25 +129,6 @@ fn rows_count_pods() {
     );
     let cells = ReplicaSet.row(&object, OffsetDateTime::UNIX_EPOCH);
     assert_eq!(cells[1..4], [json!(3), json!(3), json!(2)]);
-}
-
-#[test]
-fn the_scale_of_a_workload_is_read_and_written() {
-    let mut object = workload(&Deployment, &json!({"replicas": 3}));
-    object["status"] = json!({"replicas": 2});
-    let mut got = scale::get(&object);
-    assert_eq!(got["spec"], json!({"replicas": 3}));
-    assert_eq!(got["status"], json!({"replicas": 2, "selector": "app=a"}));
-    assert_eq!(got["metadata"], json!({"name": "d", "namespace": "n", "resourceVersion": "1"}));
-    set(&mut got, "spec.replicas", 5);
-    assert_eq!(messages(scale::validate(&got)), [] as [&str; 0]);
-    scale::put(&mut object, &got);
-    assert_eq!(object["spec"]["replicas"], 5);
-    set(&mut got, "spec.replicas", -1);
-    assert_eq!(
-        messages(scale::validate(&got)),
-        ["spec.replicas: Invalid value: -1: must be greater than or equal to 0"]
-    );
 }
 
 #[track_caller]

@@ -228,8 +228,6 @@ pub const ROLES: &[(&str, &[Rule])] = &[
         ],
     ),
     ("ttl-after-finished-controller", &[rule("delete get list watch", BATCH, "jobs"), EVENTS]),
-    // Upstream's runs with the key that signs tokens and as the controller manager itself.
-    ("tokens-controller", &[rule("get list watch update delete", "-", "secrets"), rule(READ, "-", "serviceaccounts")]),
     // The Service of the nodes' own DNS server: upstream leaves it to an add-on manager.
     (
         "cluster-dns",
