@@ -14,13 +14,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 pub use step::{Action, OwnerState, step};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use xebec_client::retry::Backoff;
 use xebec_client::{Client, EventRecorder, Outcome, Workqueue, chain};
 
 const WORKERS: usize = 20;
-/// How often kinds that came or went are looked for.
+/// How often kinds that came or went are looked for, if no definition says so before.
 const REDISCOVER: Duration = Duration::from_secs(60);
+/// Definitions come in groups, and each is written several times until it is served.
+const SETTLE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(context: Context, stop: CancellationToken) {
     let collector = Arc::new(Collector {
@@ -28,6 +31,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
         client: context.client,
         graph: Mutex::default(),
         kinds: RwLock::default(),
+        kinds_changed: Notify::new(),
         queue: Workqueue::new(),
     });
     let monitors = watch_kinds(Arc::clone(&collector));
@@ -50,6 +54,8 @@ struct Collector {
     recorder: EventRecorder,
     graph: Mutex<Graph>,
     kinds: RwLock<Kinds>,
+    /// A CustomResourceDefinition came, changed or went.
+    kinds_changed: Notify,
     queue: Workqueue<Work>,
 }
 
@@ -106,7 +112,10 @@ async fn watch_kinds(collector: Arc<Collector>) {
                 backoff.next_delay()
             }
         };
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = collector.kinds_changed.notified() => tokio::time::sleep(SETTLE).await,
+        }
     }
 }
 

@@ -118,6 +118,13 @@ impl Graph {
         work
     }
 
+    /// The dependents of owners of this kind that are known from references alone: they look whether the owner is there.
+    pub fn unseen(&self, group: &str, kind: &str) -> Vec<Work> {
+        let of_kind = |node: &&Node| node.is_virtual && &*node.identity.group == group && &*node.identity.kind == kind;
+        let dependents = self.nodes.values().filter(of_kind).flat_map(|node| &node.dependents);
+        dependents.cloned().map(Work::Delete).collect()
+    }
+
     fn relink(&mut self, uid: &Uid, before: &[Owner], after: &[Owner], work: &mut Vec<Work>) {
         for owner in after {
             let owner_uid = &owner.identity.uid;

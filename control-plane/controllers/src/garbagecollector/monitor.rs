@@ -54,9 +54,13 @@ async fn watch(collector: Arc<Collector>, kind: Served) {
         name: object::name(meta).into(),
         uid: object::uid(meta).into(),
     };
+    let defines_kinds = &*group == "apiextensions.k8s.io" && &*name == "CustomResourceDefinition";
     let mut present: HashSet<Uid> = HashSet::new();
     let mut listed: HashSet<Uid> = HashSet::new();
     while let Some(event) = events.next().await {
+        if defines_kinds && matches!(event, Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_))) {
+            collector.kinds_changed.notify_one();
+        }
         match event {
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(object)) => {
@@ -68,6 +72,9 @@ async fn watch(collector: Arc<Collector>, kind: Served) {
                     collector.gone(uid);
                 }
                 present = std::mem::take(&mut listed);
+                // Owners that went before this watch began are in no list and in no event.
+                let work = collector.graph().unseen(&group, &name);
+                collector.enqueue(work);
             }
             Ok(Event::Apply(object)) => {
                 present.insert(observe(&collector, identity(&object.metadata), &object));

@@ -2,6 +2,7 @@
 
 mod batch;
 mod client;
+mod custom;
 mod denials;
 mod harness;
 mod node;

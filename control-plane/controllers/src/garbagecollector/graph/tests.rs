@@ -36,6 +36,16 @@ fn an_owner_that_was_never_seen_is_looked_for() {
 }
 
 #[test]
+fn a_kind_that_is_watched_from_now_on_brings_its_absent_owners_dependents() {
+    let mut graph = Graph::default();
+    graph.observe(identity("child"), &meta(&["owner"], &[], false));
+    assert_eq!(graph.unseen("", "Thing"), [delete("child")]);
+    assert_eq!(graph.unseen("", "Other"), []);
+    graph.observe(identity("owner"), &meta(&[], &[], false));
+    assert_eq!(graph.unseen("", "Thing"), []);
+}
+
+#[test]
 fn dependents_of_what_is_gone_are_looked_at() {
     let mut graph = Graph::default();
     graph.observe(identity("owner"), &meta(&[], &[], false));
