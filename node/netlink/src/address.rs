@@ -50,6 +50,7 @@ impl Handle {
     }
 
     async fn addr_messages(&self, index: u32) -> Result<Vec<AddressMessage>> {
+        let _dump = self.dump().await;
         let request = self.rt.address().get().set_link_index_filter(index);
         request.execute().try_collect().await.map_err(|e| Error::netlink("list addresses of link", index, e))
     }

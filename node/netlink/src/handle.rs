@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
 use crate::{Error, Netns, Result, cookie};
@@ -9,6 +10,7 @@ use crate::{Error, Netns, Result, cookie};
 pub struct Handle {
     pub(crate) rt: rtnetlink::Handle,
     netns: Netns,
+    dump: Arc<Mutex<()>>,
     /// Reads and writes the socket; ends with the last clone of the handle.
     _connection: Arc<JoinSet<()>>,
 }
@@ -63,6 +65,12 @@ impl Handle {
             socket.map_err(|source| Error::Open { netns: netns.path().display().to_string(), source })?;
         let mut tasks = JoinSet::new();
         tasks.spawn(connection);
-        Ok(Self { rt, netns, _connection: Arc::new(tasks) })
+        Ok(Self { rt, netns, dump: Arc::default(), _connection: Arc::new(tasks) })
+    }
+
+    /// Held while a list is read: a socket has one dump at a time, a second one gets EBUSY
+    /// (`__netlink_dump_start` in net/netlink/af_netlink.c).
+    pub(crate) async fn dump(&self) -> MutexGuard<'_, ()> {
+        self.dump.lock().await
     }
 }

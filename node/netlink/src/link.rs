@@ -34,6 +34,7 @@ pub struct Link {
 
 impl Handle {
     pub async fn links(&self) -> Result<Vec<Link>> {
+        let _dump = self.dump().await;
         let messages: Vec<LinkMessage> =
             self.rt.link().get().execute().try_collect().await.map_err(|e| Error::netlink("list", "links", e))?;
         Ok(messages.iter().map(Link::from).collect())

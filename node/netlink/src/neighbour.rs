@@ -44,6 +44,7 @@ impl Handle {
 
     /// The permanent entries of every device.
     pub async fn neigh_list(&self) -> Result<Vec<Neighbour>> {
+        let _dump = self.dump().await;
         let messages: Vec<NeighbourMessage> = self
             .rt
             .neighbours()

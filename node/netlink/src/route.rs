@@ -110,6 +110,7 @@ impl Handle {
 
     /// The unicast routes of the main table, both families.
     pub async fn route_list(&self) -> Result<Vec<Route>> {
+        let _dump = self.dump().await;
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = RouteMessage::default();

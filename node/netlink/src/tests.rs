@@ -161,6 +161,25 @@ async fn addresses_routes_and_neighbours_read_back_as_written() {
     assert!(!handle.neigh_list().await.unwrap().contains(&neighbour));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_read_lists_through_one_handle() {
+    let test = TestNetns::new();
+    let handle = test.handle();
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let handle = handle.clone();
+        readers.spawn(async move {
+            handle.route_list().await?;
+            handle.neigh_list().await?;
+            handle.links().await?;
+            handle.addr_list(1).await
+        });
+    }
+    for read in readers.join_all().await {
+        read.expect("a list is read");
+    }
+}
+
 #[tokio::test]
 async fn errors_name_the_operation_and_the_object() {
     let test = TestNetns::new();
