@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use xebec_machinery::field::Path;
 
-use super::{container_cells, default_template, template_warnings, validate_selector_and_template};
+use super::{
+    CONTAINERS, IMAGES, SELECTOR, container_cells, default_template, template_warnings, validate_selector_and_template,
+};
 use crate::errors::Errors;
 use crate::names::{at_most_100_percent, int_or_percent, int_or_percent_value, not_negative, pod_name_warning};
 use crate::strategy::{Column, Context, Strategy, age};
@@ -115,9 +117,9 @@ impl Strategy for Deployment {
                 Column::integer("Up-to-date", "How many pods have the wanted template."),
                 Column::integer("Available", "How many pods have been ready for minReadySeconds."),
                 Column::AGE,
-                Column::wide("Containers", "The names of the containers in the template."),
-                Column::wide("Images", "The images of the containers in the template."),
-                Column::wide("Selector", "The labels of the pods."),
+                CONTAINERS,
+                IMAGES,
+                SELECTOR,
             ]
         }
     }

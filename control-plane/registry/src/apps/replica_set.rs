@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use xebec_machinery::field::Path;
 
-use super::{container_cells, default_template, template_warnings, validate_selector_and_template};
+use super::{
+    CONTAINERS, IMAGES, SELECTOR, container_cells, default_template, template_warnings, validate_selector_and_template,
+};
 use crate::errors::Errors;
 use crate::names::{not_negative, pod_name_warning};
 use crate::strategy::{Column, Context, Strategy, age};
@@ -82,9 +84,9 @@ impl Strategy for ReplicaSet {
                 Column::integer("Current", "How many pods there are."),
                 Column::integer("Ready", "How many pods are ready."),
                 Column::AGE,
-                Column::wide("Containers", "The names of the containers in the template."),
-                Column::wide("Images", "The images of the containers in the template."),
-                Column::wide("Selector", "The labels of the pods."),
+                CONTAINERS,
+                IMAGES,
+                SELECTOR,
             ]
         }
     }
