@@ -89,6 +89,21 @@ pub(crate) fn status_order(status: &Value, pairs: &[(&str, &str, &str)], errors:
     }
 }
 
+/// `ValidateReplicaSetStatus`, which is `ValidateReplicationControllerStatus` too.
+pub(crate) fn replica_status(object: &Value, errors: &mut Errors) {
+    let status = at(object, "status");
+    let counts = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+    status_counts(status, &counts, errors);
+    let all = "status.replicas";
+    let pairs = [
+        ("fullyLabeledReplicas", "replicas", all),
+        ("readyReplicas", "replicas", all),
+        ("availableReplicas", "replicas", all),
+        ("availableReplicas", "readyReplicas", "readyReplicas"),
+    ];
+    status_order(status, &pairs, errors);
+}
+
 /// `IsDecremented`, for the count of name collisions.
 fn collision_count(new: &Value, old: &Value, errors: &mut Errors) {
     let count = |object| integer(object, "status.collisionCount");

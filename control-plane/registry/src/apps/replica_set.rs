@@ -5,7 +5,8 @@ use time::OffsetDateTime;
 use xebec_machinery::field::Path;
 
 use super::{
-    CONTAINERS, IMAGES, SELECTOR, container_cells, default_template, template_warnings, validate_selector_and_template,
+    CONTAINERS, IMAGES, SELECTOR, container_cells, default_template, replica_status, template_warnings,
+    validate_selector_and_template,
 };
 use crate::errors::Errors;
 use crate::names::{not_negative, pod_name_warning};
@@ -46,25 +47,8 @@ impl Strategy for ReplicaSet {
         errors.immutable(&Path::new("spec").child("selector"), at(new, "spec.selector"), at(old, "spec.selector"));
     }
 
-    /// `ValidateReplicaSetStatus`.
     fn validate_status(&self, new: &Value, _old: &Value, errors: &mut Errors) {
-        let (status, path) = (at(new, "status"), Path::new("status"));
-        for field in ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"] {
-            not_negative(status, field, &path, errors);
-        }
-        let count = |field| integer(status, field).unwrap_or(0);
-        for field in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
-            if count(field) > count("replicas") {
-                errors.invalid(&path.child(field), count(field), "cannot be greater than status.replicas");
-            }
-        }
-        if count("availableReplicas") > count("readyReplicas") {
-            errors.invalid(
-                &path.child("availableReplicas"),
-                count("availableReplicas"),
-                "cannot be greater than readyReplicas",
-            );
-        }
+        replica_status(new, errors);
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {

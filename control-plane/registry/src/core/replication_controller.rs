@@ -6,7 +6,7 @@ use xebec_machinery::field::Path;
 use xebec_machinery::selector::LabelSelector;
 
 use crate::apps::template_warnings;
-use crate::apps::{CONTAINERS, IMAGES, SELECTOR, default_template, layout, status_counts, status_order};
+use crate::apps::{CONTAINERS, IMAGES, SELECTOR, default_template, layout, replica_status};
 use crate::errors::Errors;
 use crate::names::{not_negative, pod_name_warning};
 use crate::strategy::{Column, Context, Strategy, age};
@@ -57,17 +57,7 @@ impl Strategy for ReplicationController {
     }
 
     fn validate_status(&self, new: &Value, _old: &Value, errors: &mut Errors) {
-        let status = at(new, "status");
-        let counts = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
-        status_counts(status, &counts, errors);
-        let all = "status.replicas";
-        let pairs = [
-            ("fullyLabeledReplicas", "replicas", all),
-            ("readyReplicas", "replicas", all),
-            ("availableReplicas", "replicas", all),
-            ("availableReplicas", "readyReplicas", "readyReplicas"),
-        ];
-        status_order(status, &pairs, errors);
+        replica_status(new, errors);
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
