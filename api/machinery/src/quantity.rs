@@ -46,6 +46,10 @@ impl Quantity {
         Self { nanos: i128::from(milli) * (NANO / 1000), format: Format::DecimalSi }
     }
 
+    pub fn from_nanos(nanos: i64) -> Self {
+        Self { nanos: i128::from(nanos), format: Format::DecimalSi }
+    }
+
     pub fn from_bytes(bytes: i64) -> Self {
         Self { nanos: i128::from(bytes) * NANO, format: Format::BinarySi }
     }

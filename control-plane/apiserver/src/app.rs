@@ -18,6 +18,7 @@ use crate::flow_control::FlowControl;
 use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
 use crate::proxy::KubeletProxy;
+use crate::resource_metrics::ResourceMetrics;
 use crate::service_ip::ServiceAllocator;
 
 pub struct App {
@@ -30,6 +31,8 @@ pub struct App {
     pub authz: Authorizer,
     pub flow: FlowControl,
     pub metrics: Metrics,
+    /// What nodes and pods use.
+    pub resource_metrics: ResourceMetrics,
     pub services: ServiceAllocator,
     /// Dials kubelets; replaced when its certificate is renewed.
     pub kubelets: parking_lot::RwLock<Option<KubeletProxy>>,

@@ -22,6 +22,7 @@ mod pipeline;
 pub mod pki;
 mod proxy;
 pub mod request_info;
+mod resource_metrics;
 mod rest;
 mod server;
 mod service_ip;

@@ -99,9 +99,10 @@ async fn serve(
     if let Some(stream) = node::wanted(&resource, info) {
         return node::serve(app, stream, info, user, request).await;
     }
-    let accept = match resource.as_custom() {
-        Some(_) => negotiate::accept_untyped(request.headers())?,
-        None => negotiate::accept(request.headers())?,
+    let accept = if resource.as_custom().is_some() || rest::is_computed(&resource) {
+        negotiate::accept_untyped(request.headers())?
+    } else {
+        negotiate::accept(request.headers())?
     };
     let limit = app.config.request_timeout;
     let work = resource_request(app, resource, info, user, accept, local, request);

@@ -11,8 +11,10 @@ use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use xebec_machinery::object;
 use xebec_machinery::status::Status;
 
 /// Headers of an upgrade that both sides must see unchanged (RFC 6455, section 4; SPDY as kubectl uses it).
@@ -33,6 +35,23 @@ const FORWARDED: [&str; 9] = [
 pub struct Kubelet {
     pub address: IpAddr,
     pub port: u16,
+}
+
+/// Where a node says that its kubelet is.
+///
+/// # Errors
+/// An internal error that names the node without an address.
+pub fn kubelet_of(node: &Value) -> Result<Kubelet, Status> {
+    let addresses = node.pointer("/status/addresses").and_then(Value::as_array);
+    let address = addresses.into_iter().flatten().find_map(|a| {
+        (a.get("type")?.as_str()? == "InternalIP").then(|| a.get("address")?.as_str()?.parse::<IpAddr>().ok())?
+    });
+    let address = address.ok_or_else(|| {
+        let name = object::name(node);
+        Status::internal(format!("no preferred addresses found; known addresses of node {name}: none"))
+    })?;
+    let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port").and_then(Value::as_u64);
+    Ok(Kubelet { address, port: port.and_then(|port| u16::try_from(port).ok()).unwrap_or(10250) })
 }
 
 /// Dials kubelets.

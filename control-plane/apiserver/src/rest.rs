@@ -10,6 +10,7 @@ mod get;
 mod list;
 mod managed;
 mod meta;
+mod metrics;
 mod patch;
 mod review;
 mod scale;
@@ -39,6 +40,7 @@ use crate::user::UserInfo;
 
 pub use create::create_object;
 pub use encode::{respond, standard_headers, status, warnings};
+pub use metrics::is_computed;
 
 /// A request for a resource, authorized.
 pub struct Call {
@@ -132,6 +134,7 @@ pub async fn serve(call: &Call, body: Incoming) -> Answer {
         return Err(call.method_not_allowed());
     }
     match call.info.verb {
+        _ if metrics::is_computed(&call.resource) => metrics::serve(call).await,
         Verb::Get => get::get(call).await,
         Verb::List => list::list(call).await,
         Verb::Watch => watch::watch(call).await,

@@ -23,6 +23,7 @@ use crate::flow_control::FlowControl;
 use crate::health::Health;
 use crate::kinds::{Kinds, StrategyIndexer};
 use crate::metrics::Metrics;
+use crate::resource_metrics::{self, ResourceMetrics};
 use crate::service_ip::{self, ServiceAllocator};
 use crate::user::UserInfo;
 
@@ -78,6 +79,7 @@ impl Server {
             )?,
             flow: FlowControl::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
             metrics: Metrics::new()?,
+            resource_metrics: ResourceMetrics::new(),
             stop: CancellationToken::new(),
             pending_hooks: RwLock::new(hooks::NAMES.to_vec()),
             kubelets: RwLock::default(),
@@ -107,6 +109,7 @@ impl Server {
         tasks.spawn(hooks::run(app.clone()));
         tasks.spawn(hooks::renew(app.clone()));
         tasks.spawn(event_ttl::run(app.clone()));
+        tasks.spawn(resource_metrics::run(app.clone()));
         tasks.spawn(service_ip::run(app.clone()));
         if app.config.shared_store {
             tasks.spawn(peers::run(app.clone()));

@@ -12,6 +12,7 @@ pub mod core;
 pub mod duration;
 pub mod errors;
 pub mod meta;
+pub mod metrics;
 pub mod names;
 pub mod network;
 pub mod pod;
@@ -60,6 +61,8 @@ pub fn strategy(resource: &GroupResource) -> &'static dyn Strategy {
         ("certificates.k8s.io", "certificatesigningrequests") => &certificates::CertificateSigningRequest,
         ("coordination.k8s.io", "leases") => &core::lease::Lease,
         ("discovery.k8s.io", "endpointslices") => &network::endpoint_slice::EndpointSlice,
+        ("metrics.k8s.io", "nodes") => &metrics::NodeMetrics,
+        ("metrics.k8s.io", "pods") => &metrics::PodMetrics,
         (NETWORKING, "ingressclasses") => &network::ingress_class::IngressClass,
         (NETWORKING, "ingresses") => &network::ingress::Ingress,
         (NETWORKING, "ipaddresses") => &network::ip_address::IpAddress,

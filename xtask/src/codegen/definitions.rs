@@ -18,19 +18,27 @@ pub fn parse(document: &Value) -> Result<Definitions> {
     let mut found: Definitions =
         all.iter().filter(|(name, _)| stable(name)).map(|(name, def)| (name.clone(), def.clone())).collect();
     // Never in the OpenAPI document as definitions of their own, though clients send and receive them.
-    for (name, fields) in EXTRA {
-        let properties =
-            fields.iter().map(|(field, ty)| ((*field).to_owned(), serde_json::from_str(ty).unwrap_or_default()));
-        let properties: serde_json::Map<_, _> = properties.collect();
-        let kind = name.rsplit('.').next();
-        let gvk = serde_json::json!([{"group": "", "version": "v1", "kind": kind}]);
-        let definition = serde_json::json!({"properties": properties, "x-kubernetes-group-version-kind": gvk});
-        found.insert((*name).to_owned(), definition);
-    }
+    found.extend(EXTRA.iter().map(|(name, fields)| ((*name).to_owned(), definition(name, fields, Some(("", "v1"))))));
+    let kind = |name: &str| (!name.ends_with(".ContainerMetrics")).then_some(("metrics.k8s.io", "v1beta1"));
+    found.extend(METRICS.iter().map(|(name, fields)| ((*name).to_owned(), definition(name, fields, kind(name)))));
     Ok(found)
 }
 
 type Properties = &'static [(&'static str, &'static str)];
+
+/// A definition as the document would have it; `of` is the group and version of one that stands alone.
+fn definition(name: &str, fields: Properties, of: Option<(&str, &str)>) -> Value {
+    let properties =
+        fields.iter().map(|(field, ty)| ((*field).to_owned(), serde_json::from_str(ty).unwrap_or_default()));
+    let properties: serde_json::Map<_, _> = properties.collect();
+    let mut definition = serde_json::json!({"properties": properties});
+    if let Some((group, version)) = of {
+        let kind = name.rsplit('.').next();
+        definition["x-kubernetes-group-version-kind"] =
+            serde_json::json!([{"group": group, "version": version, "kind": kind}]);
+    }
+    definition
+}
 
 const EXTRA: [(&str, Properties); 3] = [
     (
@@ -63,6 +71,63 @@ const EXTRA: [(&str, Properties); 3] = [
                 "items",
                 r##"{"type": "array", "items": {"$ref": "#/$defs/io.k8s.apimachinery.pkg.runtime.RawExtension"}}"##,
             ),
+        ],
+    ),
+];
+
+const METADATA: (&str, &str) = ("metadata", r##"{"$ref": "#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}"##);
+const LIST_METADATA: (&str, &str) =
+    ("metadata", r##"{"$ref": "#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"}"##);
+const TIMESTAMP: (&str, &str) = ("timestamp", r##"{"$ref": "#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.Time"}"##);
+const USAGE: (&str, &str) = (
+    "usage",
+    r##"{"type": "object", "additionalProperties": {"$ref": "#/$defs/io.k8s.apimachinery.pkg.api.resource.Quantity"}}"##,
+);
+const STRING: &str = r#"{"type": "string"}"#;
+
+/// The resource metrics API (`k8s.io/metrics`): an API server of its own upstream, so no part of the document.
+const METRICS: [(&str, Properties); 5] = [
+    ("io.k8s.metrics.pkg.apis.metrics.v1beta1.ContainerMetrics", &[("name", STRING), USAGE]),
+    (
+        "io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics",
+        &[("apiVersion", STRING), ("kind", STRING), METADATA, TIMESTAMP, USAGE, ("window", STRING)],
+    ),
+    (
+        "io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetricsList",
+        &[
+            ("apiVersion", STRING),
+            (
+                "items",
+                r##"{"type": "array", "items": {"$ref": "#/$defs/io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics"}}"##,
+            ),
+            ("kind", STRING),
+            LIST_METADATA,
+        ],
+    ),
+    (
+        "io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics",
+        &[
+            ("apiVersion", STRING),
+            (
+                "containers",
+                r##"{"type": "array", "items": {"$ref": "#/$defs/io.k8s.metrics.pkg.apis.metrics.v1beta1.ContainerMetrics"}}"##,
+            ),
+            ("kind", STRING),
+            METADATA,
+            TIMESTAMP,
+            ("window", STRING),
+        ],
+    ),
+    (
+        "io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetricsList",
+        &[
+            ("apiVersion", STRING),
+            (
+                "items",
+                r##"{"type": "array", "items": {"$ref": "#/$defs/io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics"}}"##,
+            ),
+            ("kind", STRING),
+            LIST_METADATA,
         ],
     ),
 ];

@@ -6,6 +6,7 @@ const ALL: Strs = &["create", "delete", "deletecollection", "get", "list", "patc
 const CREATE: Strs = &["create"];
 const UPDATE: Strs = &["get", "patch", "update"];
 const CONNECT: Strs = &["create", "get"];
+const COMPUTED: Strs = &["get", "list"];
 
 const fn own(name: &'static str, verbs: Strs) -> Subresource {
     Subresource { name, gvk: None, verbs }
@@ -30,6 +31,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const AUTHN: &str = "authentication.k8s.io";
 const AUTHZ: &str = "authorization.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
+const METRICS: &str = "metrics.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
 pub const ROWS: &[Row] = &[
@@ -124,6 +126,8 @@ pub const ROWS: &[Row] = &[
     Row(("coordination.k8s.io", "v1", "Lease", "leases", &[], &[]), NAMESPACED, ALL, &[]),
     Row(("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", &[], &[]), NAMESPACED, ALL, &[]),
     Row(("events.k8s.io", "v1", "Event", "events", &["ev"], &[]), NAMESPACED, ALL, &[]),
+    Row((METRICS, "v1beta1", "NodeMetrics", "nodes", &[], &[]), CLUSTER, COMPUTED, &[]),
+    Row((METRICS, "v1beta1", "PodMetrics", "pods", &[], &[]), NAMESPACED, COMPUTED, &[]),
     Row((NETWORKING, "v1", "IngressClass", "ingressclasses", &[], &[]), CLUSTER, ALL, &[]),
     Row((NETWORKING, "v1", "Ingress", "ingresses", &["ing"], &[]), NAMESPACED, ALL, &[STATUS]),
     Row((NETWORKING, "v1", "IPAddress", "ipaddresses", &["ip"], &[]), CLUSTER, ALL, &[]),

@@ -1,7 +1,5 @@
 //! `pods/log`, `pods/exec`, `pods/attach`, `pods/portforward`: requests that the pod's kubelet answers.
 
-use std::net::IpAddr;
-
 use futures::StreamExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyStream;
@@ -14,7 +12,7 @@ use crate::authz;
 use crate::body::{Body, Incoming};
 use crate::kinds::Resource;
 use crate::options::Query;
-use crate::proxy::Kubelet;
+use crate::proxy::{self, Kubelet};
 use crate::request_info::{RequestInfo, Verb};
 use crate::rest::{respond, standard_headers};
 use crate::user::UserInfo;
@@ -68,9 +66,9 @@ pub async fn serve(
     }
     let kubelet = kubelet(app, &pod).await?;
     let path = path(stream, info, &container, request.uri().query().unwrap_or(""));
-    let proxy =
+    let dialer =
         app.kubelets.read().clone().ok_or_else(|| Status::service_unavailable("no client certificate for kubelets"))?;
-    let answer = proxy.forward(kubelet, &path, request).await?;
+    let answer = dialer.forward(kubelet, &path, request).await?;
     let (parts, body) = answer.into_parts();
     let stop = app.stop.clone();
     let bytes = BodyStream::new(body)
@@ -148,16 +146,7 @@ async fn kubelet(app: &App, pod: &Value) -> Result<Kubelet, Status> {
     }
     let nodes = app.kinds.find("", "nodes").ok_or_else(Status::not_found_path)?;
     let node = app.find(nodes, "", name).await?.ok_or_else(|| nodes.not_found(name))?;
-    let node = parse(&node)?;
-    let addresses = node.pointer("/status/addresses").and_then(Value::as_array);
-    let address = addresses.into_iter().flatten().find_map(|a| {
-        (a.get("type")?.as_str()? == "InternalIP").then(|| a.get("address")?.as_str()?.parse::<IpAddr>().ok())?
-    });
-    let address = address.ok_or_else(|| {
-        Status::internal(format!("no preferred addresses found; known addresses of node {name}: none"))
-    })?;
-    let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port").and_then(Value::as_u64).unwrap_or(10250);
-    Ok(Kubelet { address, port: u16::try_from(port).unwrap_or(10250) })
+    proxy::kubelet_of(&parse(&node)?)
 }
 
 /// The kubelet's own paths (`pkg/kubelet/server`), with the query that kubectl sent.

@@ -142,6 +142,34 @@ async fn whatever_is_discovered_can_be_listed() {
     }
 }
 
+/// Without kubelets nothing was measured: that is said of what exists, and what does not exist is not found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_measured_has_no_metrics() {
+    const METRICS: &str = "/apis/metrics.k8s.io/v1beta1";
+    let cluster = Cluster::start().await;
+    cluster.post("/api/v1/nodes", &json!({"metadata": {"name": "n"}})).await.expect(201);
+    cluster.get(&format!("{METRICS}/nodes/n")).await.refused(404, "NotFound", "nodes.metrics.k8s.io \"n\" not found");
+    cluster.get(&format!("{METRICS}/nodes/m")).await.refused(404, "NotFound", "nodes \"m\" not found");
+    let path = format!("{METRICS}/namespaces/default/pods");
+    assert_eq!(cluster.get(&path).await.expect(200)["items"], json!([]));
+    assert_eq!(cluster.post(&path, &json!({"metadata": {"name": "p"}})).await.code, 405);
+    let accept = [("accept", "application/vnd.kubernetes.protobuf,application/json")];
+    assert_eq!(cluster.send("GET", &path, &accept, "").await.expect(200)["kind"], "PodMetricsList");
+    // Who may view a namespace may see what it uses, and nothing of nodes.
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:aggregated-metrics-reader"});
+    let subjects = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]);
+    let binding = json!({"metadata": {"name": "b"}, "roleRef": role, "subjects": subjects});
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    cluster.post(bindings, &binding).await.expect(201);
+    let jane = || xebec_apiserver::UserInfo::new("jane", &["system:authenticated"]);
+    // Authorization follows the store.
+    while cluster.as_local(jane(), "GET", &path, &Value::Null).await.code == 403 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    cluster.as_local(jane(), "GET", &path, &Value::Null).await.expect(200);
+    cluster.as_local(jane(), "GET", &format!("{METRICS}/nodes"), &Value::Null).await.refused(403, "Forbidden", "nodes");
+}
+
 /// Both groups select events, each by its own names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_are_selected_by_the_names_of_their_group() {

@@ -1,6 +1,6 @@
 //! `/metrics/resource`: what metrics-server reads for `kubectl top`, by upstream's names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use http::StatusCode;
@@ -22,13 +22,16 @@ struct Usage {
 }
 
 pub(super) async fn metrics(kubelet: &Kubelet) -> Answer {
-    let stats = kubelet.runtime.container_stats().await;
+    let runtime = &kubelet.runtime;
     let node = node(&kubelet.machine);
-    let body = match &stats {
-        Ok(stats) => render(stats, node, false),
+    let body = match tokio::try_join!(runtime.container_stats(), runtime.list_containers(None)) {
+        Ok((stats, containers)) => {
+            let started = containers.into_iter().map(|c| (c.id, c.created_at)).collect();
+            render(&stats, &started, node, false)
+        }
         Err(error) => {
             tracing::warn!(error = error.message(), "read container stats");
-            render(&[], node, true)
+            render(&[], &HashMap::new(), node, true)
         }
     };
     text(StatusCode::OK, body)
@@ -54,8 +57,10 @@ fn usage(stats: &v1::ContainerStats) -> Usage {
     }
 }
 
-fn render(stats: &[v1::ContainerStats], node: Usage, failed: bool) -> String {
+/// `started`: nanoseconds of Unix time by container id.
+fn render(stats: &[v1::ContainerStats], started: &HashMap<String, i64>, node: Usage, failed: bool) -> String {
     let mut containers = Vec::new();
+    let mut starts = Vec::new();
     let mut pods: BTreeMap<String, Usage> = BTreeMap::new();
     for one in stats {
         let of_pod = format!("namespace=\"{}\",pod=\"{}\"", label(one, key::POD_NAMESPACE), label(one, key::POD_NAME));
@@ -64,11 +69,20 @@ fn render(stats: &[v1::ContainerStats], node: Usage, failed: bool) -> String {
         pod.cpu_seconds += usage.cpu_seconds;
         pod.memory_bytes += usage.memory_bytes;
         pod.at = pod.at.max(usage.at);
-        containers.push((format!("{{container=\"{}\",{of_pod}}}", label(one, key::CONTAINER_NAME)), usage));
+        let labels = format!("{{container=\"{}\",{of_pod}}}", label(one, key::CONTAINER_NAME));
+        let id = one.attributes.as_ref().map(|a| a.id.as_str()).unwrap_or_default();
+        starts.extend(started.get(id).map(|nanos| (labels.clone(), *nanos)));
+        containers.push((labels, usage));
     }
     let mut text = String::new();
     let of_node = [(String::new(), node)];
     family(&mut text, "container", &containers);
+    let name = "container_start_time_seconds";
+    let _ = writeln!(text, "# HELP {name} [STABLE] Start time of the container since unix epoch in seconds");
+    let _ = writeln!(text, "# TYPE {name} gauge");
+    for (labels, nanos) in &starts {
+        let _ = writeln!(text, "{name}{labels} {}", *nanos as f64 / 1e9);
+    }
     family(&mut text, "node", &of_node);
     family(&mut text, "pod", &pods.into_iter().collect::<Vec<_>>());
     let name = "resource_scrape_error";
@@ -96,8 +110,6 @@ fn family(text: &mut String, of: &str, rows: &[(String, Usage)]) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
 
     fn stats(container: &str, nanos: u64, bytes: u64) -> v1::ContainerStats {
@@ -105,7 +117,7 @@ mod tests {
         let labels = [(key::POD_NAMESPACE, "ns"), (key::POD_NAME, "p"), (key::CONTAINER_NAME, container)];
         let labels: HashMap<_, _> = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         v1::ContainerStats {
-            attributes: Some(v1::ContainerAttributes { labels, ..Default::default() }),
+            attributes: Some(v1::ContainerAttributes { id: format!("{container}-id"), labels, ..Default::default() }),
             cpu: Some(v1::CpuUsage {
                 timestamp: 1_500_000_000,
                 usage_core_nano_seconds: value(nanos),
@@ -118,12 +130,15 @@ mod tests {
 
     #[test]
     fn containers_add_up_to_their_pod() {
-        let text = render(&[stats("a", 1_500_000_000, 100), stats("b", 500_000_000, 50)], Usage::default(), false);
+        let started = [("b-id".to_owned(), 2_500_000_000)].into();
+        let stats = [stats("a", 1_500_000_000, 100), stats("b", 500_000_000, 50)];
+        let text = render(&stats, &started, Usage::default(), false);
         for line in [
             r#"container_cpu_usage_seconds_total{container="a",namespace="ns",pod="p"} 1.5 1500"#,
             r#"container_memory_working_set_bytes{container="b",namespace="ns",pod="p"} 50 1500"#,
             r#"pod_cpu_usage_seconds_total{namespace="ns",pod="p"} 2 1500"#,
             r#"pod_memory_working_set_bytes{namespace="ns",pod="p"} 150 1500"#,
+            r#"container_start_time_seconds{container="b",namespace="ns",pod="p"} 2.5"#,
             "node_cpu_usage_seconds_total 0",
             "resource_scrape_error 0",
         ] {

@@ -106,6 +106,8 @@ pub const AGGREGATED: &[(&str, &str, &[Rule])] = &[
     ),
     ("system:aggregate-to-edit", "edit", EDIT),
     ("system:aggregate-to-view", "view", VIEW),
+    // As metrics-server's manifests have it.
+    ("system:aggregated-metrics-reader", "view", &[rule(READ, "metrics.k8s.io", "pods nodes")]),
 ];
 
 const EDIT: &[Rule] = &[
