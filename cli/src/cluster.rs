@@ -10,6 +10,7 @@ pub mod down;
 pub mod layout;
 pub mod mount;
 pub mod preflight;
+pub mod process;
 pub mod spec;
 pub mod supervise;
 pub mod underlay;

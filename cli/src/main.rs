@@ -4,14 +4,17 @@
 
 mod agent;
 mod backup;
+mod bench;
 mod cluster;
 mod dns;
 mod image;
+mod inside;
 mod log;
 mod rollout;
 mod server;
 mod signal;
 mod status;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,8 +62,12 @@ enum Command {
     Status(Directory),
     /// Bring images to nodes without a registry
     Image(image::Image),
+    /// Measure services by iptables, nftables, IPVS and eBPF on this host, in namespaces of its own
+    Bench(bench::Bench),
     /// Prove that replacing pods loses no request
     Rollout(rollout::Rollout),
+    /// Prove that upgrading nodes loses no packet and no connection
+    Upgrade(upgrade::Upgrade),
     /// Keep a cluster's programs running; `xebec up` starts it
     #[command(hide = true)]
     Supervise(Directory),
@@ -114,7 +121,9 @@ fn run(command: Command) -> Result<()> {
             Command::Down(down) => cluster::down::run(&Layout::new(&down.directory.dir)?, down.keep_data).await,
             Command::Status(directory) => status::run(&Layout::new(&directory.dir)?).await,
             Command::Image(image) => image.run().await,
+            Command::Bench(bench) => bench.run().await,
             Command::Rollout(rollout) => rollout.run().await,
+            Command::Upgrade(upgrade) => upgrade.run().await,
             Command::Supervise(directory) => cluster::supervise::run(Layout::new(&directory.dir)?).await,
         }
     })

@@ -4,7 +4,7 @@ mod load;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +19,7 @@ use xebec_types::core::{Pod, Service};
 use crate::DEFAULT_DIR;
 use crate::cluster::layout::Layout;
 use crate::cluster::spec::Spec;
+use crate::inside::{Place, Running};
 use load::{Load, Report};
 
 #[derive(Args)]
@@ -80,29 +81,49 @@ impl Prove {
         let client = xebec_client::connection::from_kubeconfig(&kubeconfig).await?;
         let name = self.deployment.rsplit('/').next().unwrap_or_default().to_owned();
         let target = self.target(&client, &name).await?;
-        let sources = if self.kubeconfig.is_some() { vec![Source::here()] } else { sources(&layout)? };
+        let sources = if self.kubeconfig.is_some() { vec![Place::default()] } else { sources(&layout)? };
         println!("{name}: GET http://{target}{} from {} nodes, {} runs", self.path, sources.len(), self.runs);
-        let (mut requests, mut failed) = (0, 0);
-        for run in 1..=self.runs {
+        let (start, mut total, mut runs, mut broken) = (Instant::now(), Report::default(), 0, None);
+        while runs < self.runs && broken.is_none() {
+            runs += 1;
             let start = Instant::now();
-            let loads = sources.iter().map(|source| source.start(target, &self.path)).collect::<Result<Vec<_>>>()?;
-            // Requests before, during and after.
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            let replaced = self.replace(&client, &name).await;
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            let report = loads.into_iter().map(load::Running::stop).collect::<Result<Vec<_>>>()?;
-            let report = report.into_iter().fold(Report::default(), Report::join);
-            let pods = replaced?;
+            let (report, replaced) = self.run_once(&client, &name, target, &sources).await?;
             let seconds = start.elapsed().as_secs_f64();
-            println!("run {run}: {pods} pods replaced in {seconds:.1} s, {report}");
-            requests += report.requests;
-            failed += report.failed();
+            match replaced {
+                Ok(pods) => println!("run {runs}: {pods} pods replaced in {seconds:.1} s, {report}"),
+                Err(error) => {
+                    println!("run {runs}: {error:#}, {report}");
+                    broken = Some(error);
+                }
+            }
+            total = total.join(report);
         }
-        println!("{requests} requests, {failed} failed");
-        if failed > 0 {
-            bail!("{failed} of {requests} requests failed");
+        // Also when a run broke off: what was seen until then is worth as much.
+        println!("{runs} runs in {:.0} s: {total}", start.elapsed().as_secs_f64());
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        if total.failed() > 0 {
+            bail!("{} of {} requests failed", total.failed(), total.requests);
         }
         Ok(())
+    }
+
+    /// One replacement under load: what the load saw, and how many pods were replaced.
+    async fn run_once(
+        &self,
+        client: &Client,
+        name: &str,
+        target: SocketAddr,
+        sources: &[Place],
+    ) -> Result<(Report, Result<usize>)> {
+        let loads = sources.iter().map(|place| Load::start(place, target, &self.path)).collect::<Result<Vec<_>>>()?;
+        // Requests before, during and after.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let replaced = self.replace(client, name).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let reports = loads.into_iter().map(Running::stop::<Report>).collect::<Result<Vec<_>>>()?;
+        Ok((reports.into_iter().fold(Report::default(), Report::join), replaced))
     }
 
     /// The address of the Service in front of the Deployment's pods.
@@ -161,33 +182,12 @@ fn address(service: &Service, labels: &BTreeMap<String, String>, port: Option<i3
     Some(SocketAddr::new(spec.cluster_ip.as_ref()?.parse().ok()?, u16::try_from(found.port).ok()?))
 }
 
-/// Where load comes from.
-struct Source {
-    netns: Option<PathBuf>,
-    cgroup: Option<PathBuf>,
-}
-
-impl Source {
-    fn here() -> Self {
-        Self { netns: None, cgroup: None }
-    }
-
-    fn start(&self, target: SocketAddr, path: &str) -> Result<load::Running> {
-        load::Running::start(target, path, self.netns.as_deref(), self.cgroup.as_deref())
-    }
-}
-
-/// Every node of a cluster that `xebec up` made: its network namespace, and its cgroup, where the socket hooks are.
-fn sources(layout: &Layout) -> Result<Vec<Source>> {
+/// Every node of a cluster that `xebec up` made.
+fn sources(layout: &Layout) -> Result<Vec<Place>> {
     let Some(spec) = Spec::load(layout)? else {
         bail!("no cluster in {}: name another --dir, or a --kubeconfig", layout.dir().display());
     };
-    let root = crate::cluster::cgroup::unified().context("cgroup2 is not mounted")?;
-    let source = |name: String| Source {
-        netns: Some(Path::new("/run/netns").join(layout.netns(&name))),
-        cgroup: Some(root.join(layout.cgroup(&name)).join("sys")),
-    };
-    Ok(spec.nodes().map(|node| source(node.name())).collect())
+    spec.nodes().map(|node| Place::node(layout, node)).collect()
 }
 
 #[cfg(test)]

@@ -1,18 +1,15 @@
-//! `cargo xtask bench`: runs the benchmarks and renders what they print as a table.
+//! `cargo xtask bench`: builds and runs the benchmarks, which print a table.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
-use serde_json::Value;
 
 use crate::{images, setup, sh, up};
 
 #[derive(Args)]
 pub struct Bench {
-    /// Run only the groups whose name contains this: services, programming, pods, api, cluster
+    /// Run only the groups whose name contains this: services, programming, connect, packets, pods, live, api, cluster
     #[arg(long)]
     only: Option<String>,
     /// Few repetitions: shows that every benchmark runs
@@ -43,35 +40,9 @@ impl Bench {
         if self.smoke {
             command.arg("--smoke");
         }
-        let output = command.stderr(Stdio::inherit()).output().context("start the benchmarks")?;
-        if !output.status.success() {
-            bail!("the benchmarks ended with {}", output.status);
-        }
         if let Some(path) = &self.json {
-            std::fs::write(path, &output.stdout).with_context(|| format!("write {}", path.display()))?;
+            command.arg("--json").arg(std::path::absolute(path)?);
         }
-        println!("{}", table(&serde_json::from_slice(&output.stdout).context("the benchmarks' figures")?));
-        Ok(())
+        sh::run(&mut command)
     }
-}
-
-fn table(report: &Value) -> String {
-    let mut table =
-        String::from("| figure | value | unit | peer | peer's value | target | |\n|---|---|---|---|---|---|---|\n");
-    for figure in report["figures"].as_array().into_iter().flatten() {
-        let text = |field: &str| figure[field].as_str().unwrap_or_default().to_owned();
-        let number = |field: &str| figure[field].as_f64().map_or_else(String::new, |value| format!("{value:.2}"));
-        let _ = writeln!(
-            table,
-            "| {} | {} | {} | {} | {} | {} | {} |",
-            text("name"),
-            number("value"),
-            text("unit"),
-            text("peer"),
-            number("peer_value"),
-            text("target"),
-            figure["met"].as_bool().map_or("", |met| if met { "met" } else { "missed" }),
-        );
-    }
-    table
 }

@@ -1,20 +1,17 @@
 //! Requests from one node, each on a connection of its own, until told to stop.
-//!
-//! A process of its own: socket hooks belong to a cgroup, and a process is in one.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use xebec_netlink::Netns;
+
+use crate::inside::{Place, Running, until_told};
 
 /// Connections at the same time from each node.
 const WORKERS: usize = 2;
@@ -29,12 +26,8 @@ pub struct Load {
     target: SocketAddr,
     #[arg(long)]
     path: String,
-    /// Enter this network namespace
-    #[arg(long)]
-    netns: Option<PathBuf>,
-    /// Join this cgroup
-    #[arg(long)]
-    cgroup: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -66,29 +59,32 @@ impl fmt::Display for Report {
 }
 
 impl Load {
+    /// The same in a process of its own.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(place: &Place, target: SocketAddr, path: &str) -> Result<Running> {
+        place.start(["rollout", "load", "--target", &target.to_string(), "--path", path])
+    }
+
     /// Works until standard input ends, then prints the report.
     ///
     /// # Errors
     /// When the cgroup or the namespace cannot be entered.
     pub fn run(&self) -> Result<()> {
-        if let Some(cgroup) = &self.cgroup {
-            let path = cgroup.join("cgroup.procs");
-            std::fs::write(&path, "0").with_context(|| format!("join {}", path.display()))?;
-        }
-        let netns = self.netns.as_ref().map_or_else(Netns::current, Netns::open)?;
+        let netns = self.place.enter()?;
         let stop = AtomicBool::new(false);
         let report = std::thread::scope(|scope| -> Result<Report> {
             let worker = || netns.run(|| self.work(&stop));
             let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(worker)).collect();
-            let read = std::io::stdin().read_to_end(&mut Vec::new());
+            let told = until_told();
             stop.store(true, Ordering::Relaxed);
             let mut report = Report::default();
             for worker in workers {
                 let own = worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
                 report = report.join(own?);
             }
-            read.context("read standard input")?;
-            Ok(report)
+            told.map(|()| report)
         })?;
         println!("{}", serde_json::to_string(&report)?);
         Ok(())
@@ -120,45 +116,5 @@ impl Load {
             Some(_) => Err(line.to_owned()),
             None => Err("closed without an answer".to_owned()),
         }
-    }
-}
-
-/// A load in a process of its own.
-pub struct Running(Child);
-
-impl Running {
-    /// # Errors
-    /// When the process cannot be started.
-    pub fn start(target: SocketAddr, path: &str, netns: Option<&Path>, cgroup: Option<&Path>) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["rollout", "load", "--target", &target.to_string(), "--path", path]);
-        for (flag, value) in [("--netns", netns), ("--cgroup", cgroup)] {
-            if let Some(value) = value {
-                command.arg(flag).arg(value);
-            }
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        Ok(Self(command.spawn().context("start the load")?))
-    }
-
-    /// # Errors
-    /// When the load failed as a whole.
-    pub fn stop(mut self) -> Result<Report> {
-        drop(self.0.stdin.take());
-        let mut text = String::new();
-        self.0.stdout.take().context("no pipe")?.read_to_string(&mut text)?;
-        let status = self.0.wait()?;
-        if !status.success() {
-            bail!("the load ended with {status}");
-        }
-        serde_json::from_str(&text).context("read the load's report")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Fails only when it has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

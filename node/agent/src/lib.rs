@@ -18,7 +18,7 @@ pub mod pause;
 pub mod process;
 mod remotes;
 mod run;
-mod services;
+pub mod services;
 mod udp;
 mod withdraw;
 

@@ -34,6 +34,11 @@ impl Process {
         Self::find(pid.parse().ok()?).filter(|process| process.start_time.to_string() == start_time)
     }
 
+    /// Clock ticks after boot: with the pid it names one process for good.
+    pub fn start_time(self) -> u64 {
+        self.start_time
+    }
+
     pub fn save(self, path: &Path) -> Result<()> {
         fs::write(path, format!("{} {}\n", self.pid, self.start_time))
     }

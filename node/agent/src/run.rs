@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -123,6 +124,7 @@ async fn start_network(
     let remotes = remotes::follow(informers.clone(), name, network.pods, Arc::clone(&datapath));
     parts.add("routes", endless(remotes));
     parts.add("DNS", endless(dns::supervise(config.clone(), gateway)));
+    parts.add("program reload", reload(Arc::clone(&datapath)));
     parts.add("garbage collection", endless(datapath.maintain(stop.clone())));
     Ok(parts)
 }
@@ -193,6 +195,19 @@ fn follow_services(
     let config = xebec_services::Config { applied: shared.applied, ..xebec_services::Config::new(node) };
     let sink = Arc::new(services::DatapathSink::new(datapath, addresses));
     async move { xebec_services::run(&informers, config, sink, shared.metrics, stop).await }
+}
+
+/// At each SIGHUP. What fails leaves the programs that run: they are replaced one by one, each by one that was tested.
+async fn reload(datapath: Arc<Datapath>) -> Result<(), AnyError> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    while hangup.recv().await.is_some() {
+        let datapath = Arc::clone(&datapath);
+        match tokio::task::spawn_blocking(move || datapath.reload()).await? {
+            Ok(()) => tracing::info!("datapath programs reloaded"),
+            Err(error) => tracing::error!(error = xebec_client::chain(&error), "reload the datapath's programs"),
+        }
+    }
+    Ok(())
 }
 
 async fn endless(task: impl Future<Output = ()>) -> Result<(), AnyError> {

@@ -42,7 +42,7 @@ impl Config {
     pub const SNAT_PORTS: RangeInclusive<u16> = xebec_abi::config::SNAT_PORTS;
 
     pub(crate) fn directory(&self) -> PathBuf {
-        node_directory(&self.bpffs, &self.node_name).join(format!("v{VERSION}"))
+        version_directory(&self.bpffs, &self.node_name)
     }
 }
 
@@ -57,4 +57,8 @@ pub enum Routing {
 
 pub(crate) fn node_directory(bpffs: &Path, node: &str) -> PathBuf {
     bpffs.join("xebec").join(node)
+}
+
+pub(crate) fn version_directory(bpffs: &Path, node: &str) -> PathBuf {
+    node_directory(bpffs, node).join(format!("v{VERSION}"))
 }

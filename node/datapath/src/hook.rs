@@ -1,6 +1,12 @@
 //! Where programs attach.
 
-use std::{fs::File, os::fd::AsRawFd, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs::File,
+    os::fd::AsRawFd,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::{PoisonError, RwLockReadGuard},
+};
 
 use nix::net::if_::if_indextoname;
 
@@ -8,6 +14,7 @@ use crate::{
     Config, Datapath, Routing,
     error::{Error, Result},
     link::{self, Target},
+    object::Programs,
     sys::AttachType,
 };
 
@@ -117,7 +124,7 @@ impl Datapath {
     }
 
     pub(crate) fn detach_device(&self, hook: Hook, ifindex: u32) -> Result<()> {
-        self.programs.detach(hook, ifindex, &self.directory.join(link::DIRECTORY))
+        self.programs().detach(hook, ifindex, &self.directory.join(link::DIRECTORY))
     }
 
     fn attach_cgroup(&self, hook: Hook, name: &str, path: &Path) -> Result<()> {
@@ -136,7 +143,12 @@ impl Datapath {
 
     fn attach(&self, hook: Hook, name: &str, target: &Target<'_>) -> Result<()> {
         let pin = self.directory.join(link::DIRECTORY).join(format!("{name}-{}", hook.program()));
-        self.programs.attach(hook, target, &pin)
+        self.programs().attach(hook, target, &pin)
+    }
+
+    pub(crate) fn programs(&self) -> RwLockReadGuard<'_, Programs> {
+        // A poisoned lock: whoever panicked had put all programs there, or none.
+        self.programs.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

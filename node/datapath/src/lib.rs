@@ -17,6 +17,7 @@ mod arp;
 mod clock;
 mod clsact;
 mod config;
+pub mod cost;
 mod error;
 mod garbage;
 mod hook;
@@ -37,6 +38,7 @@ pub use config::{Config, Routing};
 pub use error::{Error, Result};
 pub use garbage::Collected;
 pub use hook::Hook;
+pub use link::programs;
 pub use pod::PodEndpoint;
 pub use service::{Backend, Frontend, FrontendKey, Programmed, Service};
 pub use stats::{Drops, MapErrors};
@@ -45,7 +47,7 @@ pub use xebec_abi::{Counter, DropReason, ServiceId, Traffic};
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, PoisonError, RwLock},
 };
 
 use xebec_abi::{L2Key4, L2Mac};
@@ -57,7 +59,7 @@ use crate::{object::Programs, pod::Pods, remote::Remotes, service::Services, sta
 pub struct Datapath {
     config: Config,
     directory: PathBuf,
-    programs: Programs,
+    programs: RwLock<Programs>,
     services: Mutex<Services>,
     pods: Mutex<Pods>,
     remotes: Remotes,
@@ -95,7 +97,7 @@ impl Datapath {
             garbage: garbage::Flows::open(&directory)?,
             config,
             directory,
-            programs,
+            programs: RwLock::new(programs),
         };
         datapath.attach_hooks()?;
         if let Err(error) = reserved::reserve(&[Config::NODE_PORTS, datapath.config.snat_ports.clone()]) {
@@ -106,6 +108,16 @@ impl Datapath {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Loads the programs once more, tests them, and puts them in place of those that run, each by one atomic write.
+    ///
+    /// Call it as [`Datapath::open`].
+    pub fn reload(&self) -> Result<()> {
+        let tc = self.programs().tc();
+        let programs = Programs::load(&self.config, &self.directory, tc)?;
+        *self.programs.write().unwrap_or_else(PoisonError::into_inner) = programs;
+        self.attach_hooks()
     }
 
     /// Removes every program, link and map of a node's datapath. Traffic falls back to the host's
@@ -128,5 +140,5 @@ impl Datapath {
 /// A poisoned lock means that another thread panicked between two writes to maps; each write left
 /// the maps consistent, so the state behind the lock is too.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

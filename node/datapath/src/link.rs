@@ -1,12 +1,14 @@
 //! Pinned links: they keep programs attached while no agent runs, and replace them atomically.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
 };
 
 use crate::{
+    config,
     error::{Error, Result},
     hook::Hook,
     sys,
@@ -41,6 +43,27 @@ impl Target<'_> {
             Self::Cgroup { path, .. } => path.display().to_string(),
         }
     }
+}
+
+/// The ids of the programs that a node's pinned links run, by the names of their pins; empty where there are none.
+pub fn programs(bpffs: &Path, node: &str) -> Result<BTreeMap<String, u32>> {
+    let links = config::version_directory(bpffs, node).join(DIRECTORY);
+    let entries = match fs::read_dir(&links) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(source) => return Err(Error::Pin { operation: "read", path: links, source }),
+    };
+    let mut programs = BTreeMap::new();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        match sys::open_pin(&path).and_then(|link| sys::link_info(link.as_fd())) {
+            Ok(info) => drop(programs.insert(entry.file_name().to_string_lossy().into_owned(), info.prog_id)),
+            // A pod went away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::Pin { operation: "open", path, source }),
+        }
+    }
+    Ok(programs)
 }
 
 /// Puts `program` on `target`: through the pinned link if it is still attached there, else by a

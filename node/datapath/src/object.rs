@@ -64,6 +64,11 @@ impl Programs {
         Ok(Self { fds, clsact: (!tcx).then(|| Mutex::new(ebpf)) })
     }
 
+    /// How these attach.
+    pub fn tc(&self) -> TcAttach {
+        if self.clsact.is_some() { TcAttach::Clsact } else { TcAttach::Probe }
+    }
+
     pub fn attach(&self, hook: Hook, target: &Target<'_>, pin: &Path) -> Result<()> {
         if let (Some(ebpf), Target::Device { name, .. }) = (&self.clsact, target) {
             return clsact::attach(&mut lock(ebpf), hook, name);

@@ -1,16 +1,15 @@
 //! The control plane: start, memory, creates and lists, on the embedded store and on etcd beside it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use xebec_client::{Api, Client, PostParams};
+use xebec_measure::stats::{millis, percentile};
+use xebec_measure::{ApiServer, Report, free_port};
 use xebec_types::ObjectMeta;
 use xebec_types::core::ConfigMap;
-
-use crate::figure::Report;
-use crate::stats::{millis, percentile};
 
 const CONNECTIONS: usize = 8;
 
@@ -67,12 +66,12 @@ impl Measured {
 
 async fn measure(xebec: &Path, etcd: Option<&str>, objects: usize) -> Result<Measured> {
     let start = Instant::now();
-    let server = Server::start(xebec, etcd)?;
+    let server = ApiServer::start(xebec, etcd)?;
     let client = server.client().await?;
     let ready = start.elapsed();
     // Idle is after the controllers have made what every cluster has.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let idle_kib = server.rss_kib()?;
+    let idle_kib = rss_kib(server.pid())?;
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
         clients.push(server.client().await?);
@@ -85,14 +84,14 @@ async fn measure(xebec: &Path, etcd: Option<&str>, objects: usize) -> Result<Mea
         times.extend(worker.await??);
     }
     let created = start.elapsed();
-    let loaded_kib = server.rss_kib()?;
+    let loaded_kib = rss_kib(server.pid())?;
     let list = list(&client).await?;
     futures::future::try_join_all((0..10).map(|_| full_list(&client))).await?;
     Ok(Measured {
         ready,
         idle_kib,
         loaded_kib,
-        after_lists_kib: server.rss_kib()?,
+        after_lists_kib: rss_kib(server.pid())?,
         creates_per_s: times.len() as f64 / created.as_secs_f64(),
         create_p50: percentile(&mut times, 0.5),
         create_p99: percentile(&mut times, 0.99),
@@ -138,58 +137,6 @@ async fn full_list(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// `xebec server` alone, on a free port of 127.0.0.1.
-struct Server {
-    child: Child,
-    dir: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(xebec: &Path, etcd: Option<&str>) -> Result<Self> {
-        let dir = tempfile::tempdir_in("/var/tmp")?;
-        let port = free_port()?.to_string();
-        let mut command = Command::new(xebec);
-        command.arg("server").arg("--data-dir").arg(dir.path());
-        command.args(["--bind-address", "127.0.0.1", "--secure-port", &port]);
-        command.arg("--write-kubeconfig").arg(kubeconfig(&dir));
-        if let Some(etcd) = etcd {
-            command.args(["--etcd-servers", etcd]);
-        }
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start xebec server")?;
-        Ok(Self { child, dir })
-    }
-
-    /// A client with a connection of its own, once the server is ready.
-    async fn client(&self) -> Result<Client> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Ok(client) = xebec_client::connection::from_kubeconfig(&kubeconfig(&self.dir)).await
-                && client.request_text(http::Request::get("/readyz").body(Vec::new())?).await.is_ok()
-            {
-                return Ok(client);
-            }
-            if Instant::now() > deadline {
-                bail!("xebec server is not ready after 20 s");
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn rss_kib(&self) -> Result<u64> {
-        rss_kib(self.child.id())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
-}
-
-fn kubeconfig(dir: &tempfile::TempDir) -> PathBuf {
-    dir.path().join("kubeconfig")
-}
-
 struct Etcd {
     child: Child,
     url: String,
@@ -216,18 +163,10 @@ impl Etcd {
 
 impl Drop for Etcd {
     fn drop(&mut self) {
-        end(&mut self.child);
+        // Both only fail when the process has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
-}
-
-fn end(child: &mut Child) {
-    // Both only fail when the process has ended already.
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Resident memory of a process (proc_pid_status(5), VmRSS).

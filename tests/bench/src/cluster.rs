@@ -10,11 +10,11 @@ use serde_json::json;
 use xebec_client::kube::api::WatchParams;
 use xebec_client::kube::core::WatchEvent;
 use xebec_client::{Api, Client, ListParams, PostParams};
+use xebec_measure::Report;
+use xebec_measure::stats::{millis, percentile};
 use xebec_types::core::{Node, Pod};
 
 use crate::api::rss_kib;
-use crate::figure::Report;
-use crate::stats::{millis, percentile};
 
 /// How long a part of the cluster may take before the run is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,34 +1,29 @@
 //! Benchmarks: every figure beside a peer or a physical limit in the same run, because machines differ
-//! and are noisy. Nothing is asserted; `cargo xtask bench` renders what this prints.
+//! and are noisy. Nothing is asserted; `cargo xtask bench` builds and starts this. What one host's datapath costs is
+//! `xebec_measure`'s, which `xebec bench` shows too.
 
 mod api;
 mod cluster;
-mod figure;
-mod netns;
-mod packet_filter;
-mod pods;
-mod services;
-mod stats;
-mod target;
-mod traffic;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
-
-use figure::Report;
+use xebec_measure::{GROUPS, Host, Report, comparison};
 
 #[derive(Parser)]
 #[command(about = "Measure xebec beside its peers")]
 struct Cli {
-    /// Run only the groups whose name contains this: services, programming, pods, api, cluster
+    /// Run only the groups whose name contains this: services, programming, connect, packets, pods, live, api, cluster
     #[arg(long)]
     only: Option<String>,
     /// Few repetitions: shows that every benchmark runs
     #[arg(long)]
     smoke: bool,
-    /// The `xebec` binary that `api` and `cluster` start
+    /// Also write the figures here, as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// The `xebec` binary that `live`, `api` and `cluster` start
     #[arg(long, env = "XEBEC")]
     xebec: PathBuf,
     /// The demo image's archive
@@ -38,16 +33,18 @@ struct Cli {
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    let mut report = Report::default();
+    xebec_measure::prepare()?;
+    let mut report = Report::new(Host::new(None));
     let wanted = |name: &str| cli.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     if wanted("services") {
-        services::connect(&mut report, cli.smoke)?;
+        let services = if cli.smoke { vec![1, 100] } else { vec![1, 1_000, 10_000] };
+        comparison::run(&mut report, &comparison::Options { services, smoke: cli.smoke })?;
     }
-    if wanted("programming") {
-        services::programming(&mut report, cli.smoke)?;
+    for (_, group) in GROUPS.into_iter().filter(|(name, _)| wanted(name)) {
+        group(&mut report, cli.smoke)?;
     }
-    if wanted("pods") {
-        pods::run(&mut report, cli.smoke)?;
+    if wanted("live") {
+        xebec_measure::api_to_live(&mut report, &cli.xebec, cli.smoke)?;
     }
     if wanted("api") {
         api::run(&mut report, &cli.xebec, cli.smoke)?;
@@ -55,6 +52,9 @@ fn main() -> Result<()> {
     if wanted("cluster") {
         cluster::run(&mut report, &cli.xebec, &cli.image, cli.smoke)?;
     }
-    println!("{}", report.to_json()?);
+    if let Some(path) = &cli.json {
+        std::fs::write(path, report.to_json()?).with_context(|| format!("write {}", path.display()))?;
+    }
+    print!("{}", report.markdown());
     Ok(())
 }

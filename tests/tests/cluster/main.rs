@@ -1,6 +1,7 @@
 //! Whole clusters on this machine: real etcd, containerd, kubectl and kernel.
 
 mod bad_input;
+mod bench;
 mod clients;
 mod custom_resources;
 mod exposed;
@@ -11,4 +12,5 @@ mod network;
 mod node;
 mod rollout;
 mod servers;
+mod upgrade;
 mod workloads;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use xebec_abi::proto::TCP;
-use xebec_datapath::Datapath;
+use xebec_datapath::{Datapath, programs};
 
 use crate::{
     machine::{Machine, OUTSIDE},
@@ -70,6 +70,12 @@ async fn streams_survive_restarts_of_the_agent() {
         }
         one.start_agent();
         thread::sleep(Duration::from_millis(50));
+        let running = || programs(&one.config.bpffs, &one.config.node_name).unwrap();
+        let before = running();
+        one.space.netns.run(|| one.datapath().reload()).unwrap().unwrap();
+        let after = running();
+        assert_eq!(after.len(), before.len());
+        assert!(after.iter().all(|(link, id)| before[link] != *id), "{before:?} {after:?}");
     }
     assert_eq!(one.datapath().frontends().unwrap(), before);
     assert_eq!(one.datapath().pods().len(), 2);

@@ -1,14 +1,13 @@
 //! Network namespaces that end with the value, under names that nothing else uses.
 
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Result;
 use ipnet::{IpNet, Ipv4Net};
 use xebec_netlink::{Handle, Netns, Peer};
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
+use crate::run;
 
 pub struct Scratch {
     pub netns: Netns,
@@ -17,7 +16,7 @@ pub struct Scratch {
 
 impl Scratch {
     pub fn new() -> Result<Self> {
-        let name = format!("xbbench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = run::name();
         Ok(Self { netns: Netns::create(&name)?, name })
     }
 
@@ -83,13 +82,6 @@ impl Switch {
         let index = handle.link("eth0").await?.index;
         Ok(handle.addr_add(index, IpNet::V4(Ipv4Net::new(ip, 24)?)).await?)
     }
-}
-
-/// Where cgroup2 is mounted.
-pub fn unified() -> Option<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    fields.filter(|fields| fields.get(2) == Some(&"cgroup2")).find_map(|fields| fields.get(1).map(PathBuf::from))
 }
 
 /// Resets instead of closing: ports do not stay in TIME_WAIT, so that long runs do not exhaust them.

@@ -27,21 +27,22 @@ impl fmt::Display for Target {
 }
 
 /// Exact names: a shortened run has other sizes in its names, and so no targets for them.
-const TARGETS: [(&str, Target); 24] = [
-    ("connect_over_direct_p50_1_services", Target::AtMost(2.0)),
-    ("connect_over_direct_p50_1000_services", Target::AtMost(2.0)),
-    ("connect_over_direct_p50_10000_services", Target::AtMost(2.0)),
-    ("cold_load_50000_services", Target::AtMost(1000.0)),
-    ("change_p99_50000_services", Target::AtMost(1.0)),
-    ("rr_same_node_ratio", Target::AtLeast(98.0)),
-    ("crr_same_node_ratio", Target::AtLeast(98.0)),
-    ("stream_same_node_ratio", Target::AtLeast(98.0)),
-    ("rr_cross_node_vxlan_ratio", Target::AtLeast(98.0)),
-    ("crr_cross_node_vxlan_ratio", Target::AtLeast(98.0)),
-    ("stream_cross_node_vxlan_ratio", Target::AtLeast(98.0)),
-    ("rr_cross_node_native_ratio", Target::AtLeast(98.0)),
-    ("crr_cross_node_native_ratio", Target::AtLeast(98.0)),
-    ("stream_cross_node_native_ratio", Target::AtLeast(98.0)),
+const TARGETS: [(&str, Target); 27] = [
+    ("connect_over_direct_p50_us_1", Target::AtMost(2.0)),
+    ("connect_over_direct_p50_us_50k", Target::AtMost(2.0)),
+    ("cold_load_50k_s", Target::AtMost(1.0)),
+    ("cold_load_250k_endpoints_s", Target::AtMost(2.0)),
+    ("change_50k_p99_ms", Target::AtMost(1.0)),
+    ("api_to_live_p99_ms", Target::AtMost(20.0)),
+    ("same_node_rr_ratio", Target::AtLeast(98.0)),
+    ("same_node_crr_ratio", Target::AtLeast(98.0)),
+    ("same_node_stream_ratio", Target::AtLeast(98.0)),
+    ("cross_node_rr_ratio", Target::AtLeast(98.0)),
+    ("cross_node_crr_ratio", Target::AtLeast(98.0)),
+    ("cross_node_stream_ratio", Target::AtLeast(98.0)),
+    ("cross_node_native_rr_ratio", Target::AtLeast(98.0)),
+    ("cross_node_native_crr_ratio", Target::AtLeast(98.0)),
+    ("cross_node_native_stream_ratio", Target::AtLeast(98.0)),
     ("start_to_readyz", Target::AtMost(1000.0)),
     ("creates", Target::AtLeast(4000.0)),
     ("create_p99", Target::AtMost(10.0)),
@@ -52,6 +53,8 @@ const TARGETS: [(&str, Target); 24] = [
     ("start_to_first_running_pod", Target::AtMost(10_000.0)),
     ("server_and_dns_idle_rss", Target::AtMost(60.0)),
     ("agent_idle_rss", Target::AtMost(40.0)),
+    ("xdp_established_ns", Target::AtMost(90.0)),
+    ("xdp_new_flow_ns", Target::AtMost(192.0)),
 ];
 
 /// Whether and where a figure should be.

@@ -3,12 +3,11 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
-use xebec_netlink::Peer;
+use xebec_netlink::{Netns, Peer};
 use xebec_podnet::{Routing, VXLAN_PORT, pod_mtu};
 
 use crate::netns::{Scratch, Switch};
-use crate::packet_filter::feed;
-use crate::traffic::Path;
+use crate::peer::feed;
 
 const UPLINK_MTU: u32 = 1500;
 
@@ -44,8 +43,9 @@ impl Cluster {
         Ok(cluster)
     }
 
-    pub fn path(&self) -> Path<'_> {
-        Path { client: &self.pods[0].netns, server: &self.pods[1].netns, ip: pod_ip(1) }
+    /// The first node's pod, and the second's with its address.
+    pub fn ends(&self) -> (&Netns, &Netns, Ipv4Addr) {
+        (&self.pods[0].netns, &self.pods[1].netns, pod_ip(1))
     }
 }
 

@@ -1,14 +1,13 @@
 //! Two nodes of ours: podnet and the datapath, without a kubelet.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
 use xebec_datapath::{Config, Datapath, PodEndpoint};
 use xebec_podnet::{EndpointInfo, Endpoints, Node, PodNetwork, PodRequest, Remote, Routing};
 
 use crate::netns::{Scratch, Switch};
+use crate::run::{Cgroup, Directory};
 
 const NODES: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 31, 1, 1), Ipv4Addr::new(172, 31, 1, 2)];
 
@@ -23,9 +22,9 @@ pub struct NodeUnderTest {
     _network: PodNetwork,
     _datapath: Arc<Datapath>,
     _scratch: Scratch,
-    _state: tempfile::TempDir,
-    bpffs: tempfile::TempDir,
-    cgroup: PathBuf,
+    _state: Directory,
+    _bpffs: Directory,
+    _cgroup: Cgroup,
 }
 
 pub struct Pod {
@@ -52,12 +51,7 @@ fn pod_cidr(index: usize) -> ipnet::Ipv4Net {
 
 impl NodeUnderTest {
     async fn new(scratch: Scratch, index: usize, routing: Routing, pods: usize) -> Result<Self, AnyError> {
-        let (state, bpffs) = (tempfile::tempdir()?, tempfile::tempdir()?);
-        let flags = nix::mount::MsFlags::empty();
-        nix::mount::mount(Some("bpffs"), bpffs.path(), Some("bpf"), flags, None::<&str>)?;
-        let cgroup = crate::netns::unified().context("cgroup2 is not mounted")?;
-        let cgroup = cgroup.join(format!("xebec-bench-{}-node-{index}", std::process::id()));
-        std::fs::create_dir_all(&cgroup)?;
+        let (state, bpffs, cgroup) = (Directory::new()?, Directory::bpffs()?, Cgroup::new()?);
         let node = Node::prepare(&xebec_podnet::Config {
             netns: scratch.netns.clone(),
             state_dir: state.path().to_path_buf(),
@@ -69,8 +63,8 @@ impl NodeUnderTest {
         let config = Config {
             node_name: format!("bench-{index}"),
             bpffs: bpffs.path().to_path_buf(),
-            cgroup_pods: cgroup.clone(),
-            cgroup_node: cgroup.clone(),
+            cgroup_pods: cgroup.path().to_owned(),
+            cgroup_node: cgroup.path().to_owned(),
             node_ip: NODES[index],
             pod_cidr: node.pod_cidr,
             cluster_cidr: "10.244.0.0/16".parse()?,
@@ -104,19 +98,15 @@ impl NodeUnderTest {
             let attachment = network.add(&request).await?;
             made.push(Pod { scratch: pod, ip: attachment.endpoint.ip });
         }
-        Ok(Self { pods: made, _network: network, _datapath: datapath, _scratch: scratch, _state: state, bpffs, cgroup })
-    }
-}
-
-impl Drop for NodeUnderTest {
-    fn drop(&mut self) {
-        let left = [
-            nix::mount::umount2(self.bpffs.path(), nix::mount::MntFlags::MNT_DETACH).map_err(Into::into),
-            std::fs::remove_dir(&self.cgroup),
-        ];
-        for error in left.into_iter().filter_map(Result::err) {
-            eprintln!("clean up: {error}");
-        }
+        Ok(Self {
+            pods: made,
+            _network: network,
+            _datapath: datapath,
+            _scratch: scratch,
+            _state: state,
+            _bpffs: bpffs,
+            _cgroup: cgroup,
+        })
     }
 }
 
