@@ -3,6 +3,8 @@
 //! Objects are [`serde_json::Value`]s; this crate gives typed helpers over them. It does no I/O and knows no kind: what a patch must know about a type
 //! comes in through [`patch::PatchSchema`].
 
+pub mod cron;
+pub mod duration;
 pub mod field;
 pub mod gvk;
 pub mod json;

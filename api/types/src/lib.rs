@@ -10,6 +10,7 @@ pub mod object;
 pub mod pod;
 pub mod resource;
 pub mod time;
+pub mod volume;
 
 pub use k8s_openapi;
 pub use k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope};

@@ -5,6 +5,7 @@ mod request;
 mod step;
 
 use crate::Context;
+use crate::control::{self, Reconcile};
 use serde_json::json;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,49 +13,44 @@ use std::sync::Arc;
 pub use step::{Action, Nodes, step};
 use tokio_util::sync::CancellationToken;
 use xebec_client::{
-    Api, DeleteParams, Error, Informer, Key, Outcome, Patch, PatchParams, PostParams, Workqueue, chain, is_conflict,
-    is_not_found,
+    Api, DeleteParams, Error, Informer, Key, Outcome, Patch, PatchParams, PostParams, Workqueue, is_not_found,
 };
 use xebec_types::certificates::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use xebec_types::core::Node;
 use xebec_types::{ByteString, condition, object, time};
 
-const WORKERS: usize = 4;
-
 pub(crate) async fn run(context: Context, stop: CancellationToken) {
-    let controller =
-        Controller { requests: context.informers.informer(), nodes: context.informers.informer(), context };
-    let queue: Workqueue<Key> = Workqueue::new();
-    let sink = queue.clone();
+    let controller = Controller {
+        requests: context.informers.informer(),
+        nodes: context.informers.informer(),
+        queue: Workqueue::new(),
+        context,
+    };
+    let queue = controller.queue.clone();
     controller.requests.on_change(move |change| {
         if !change.is_deletion() {
-            sink.add(change.key());
+            queue.add(change.key());
         }
     });
     tokio::join!(controller.requests.synced(), controller.nodes.synced());
-    let sync = |key: Key| {
-        let controller = &controller;
-        async move {
-            match controller.sync(&key).await {
-                Ok(outcome) => outcome,
-                Err(error) if is_conflict(&error) || is_not_found(&error) => Outcome::Retry,
-                Err(error) => {
-                    tracing::warn!(csr = %key, error = chain(&error), "request not settled");
-                    Outcome::Retry
-                }
-            }
-        }
-    };
-    queue.run(WORKERS, &stop, sync).await;
+    control::run(&controller, &stop).await;
 }
 
 struct Controller {
     context: Context,
     requests: Arc<Informer<CertificateSigningRequest>>,
     nodes: Arc<Informer<Node>>,
+    queue: Workqueue<Key>,
 }
 
-impl Controller {
+impl Reconcile for Controller {
+    const KIND: &'static str = "certificatesigningrequest";
+    const WORKERS: usize = 4;
+
+    fn queue(&self) -> &Workqueue<Key> {
+        &self.queue
+    }
+
     async fn sync(&self, key: &Key) -> Result<Outcome, Error> {
         let Some(csr) = self.requests.get_key(key) else { return Ok(Outcome::Done) };
         let nodes = Nodes { addresses: addresses(&self.nodes), service_cidr: self.context.config.service_cidr };
@@ -78,7 +74,9 @@ impl Controller {
             }
         }
     }
+}
 
+impl Controller {
     async fn approve(&self, csr: &CertificateSigningRequest, message: &str) -> Result<(), Error> {
         let now = Some(time::time(time::now()));
         let mut approved = csr.clone();

@@ -1,13 +1,11 @@
 //! Starts Jobs on a schedule, as upstream's `cronjob` controller.
 
 mod missed;
-mod schedule;
 mod step;
 
 use crate::Context;
 use crate::control::pods::{self, BY_CONTROLLER};
 use crate::control::{self, Reconcile, Written, after};
-pub use schedule::{InvalidSchedule, Schedule};
 use std::sync::Arc;
 use std::time::Duration;
 pub use step::{Plan, Start, step};

@@ -11,7 +11,7 @@ pub use step::{Content, Step, step};
 use tokio_util::sync::CancellationToken;
 use xebec_client::{
     Api, Client, DeleteParams, Error, Informer, Key, ListParams, Outcome, Patch, PatchParams, Workqueue, chain,
-    is_conflict, is_not_found,
+    is_not_found,
 };
 use xebec_types::core::{Namespace, NamespaceCondition};
 use xebec_types::{object, time};
@@ -36,14 +36,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
         let (namespaces, client) = (&namespaces, &context.client);
         async move {
             let Some(namespace) = namespaces.get_key(&key) else { return Outcome::Done };
-            match sync(client, &namespace).await {
-                Ok(outcome) => outcome,
-                Err(error) if is_conflict(&error) => Outcome::After(SOON),
-                Err(error) => {
-                    tracing::debug!(namespace = %key, error = chain(&error), "sync failed");
-                    Outcome::Retry
-                }
-            }
+            control::outcome("namespace", &key, sync(client, &namespace).await)
         }
     };
     queue.run(WORKERS, &stop, sync).await;

@@ -4,7 +4,8 @@
 mod health;
 mod step;
 
-use crate::{Context, control};
+use crate::Context;
+use crate::control::{self, Reconcile};
 use health::Health;
 use serde_json::json;
 use std::collections::HashSet;
@@ -16,13 +17,12 @@ use tokio_util::sync::CancellationToken;
 use xebec_client::event::{EventType, node_reference};
 use xebec_client::informer::Selection;
 use xebec_client::{
-    Api, Error, EventRecorder, Informer, Key, Outcome, Patch, PatchParams, Workqueue, chain, is_conflict, is_not_found,
+    Api, Error, EventRecorder, Informer, Key, Outcome, Patch, PatchParams, Workqueue, is_conflict, is_not_found,
 };
 use xebec_types::coordination::Lease;
 use xebec_types::core::{Node, NodeCondition, Pod, Taint};
 use xebec_types::{condition, namespace, object, pod, time};
 
-const WORKERS: usize = 4;
 /// Pods by the name of their node.
 pub(crate) const BY_NODE: &str = "node";
 
@@ -41,11 +41,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
     controller.watch();
     let Controller { nodes, pods, leases, .. } = &controller;
     tokio::join!(nodes.synced(), pods.synced(), leases.synced());
-    let sync = |name: String| {
-        let controller = &controller;
-        async move { controller.reconcile(&name).await }
-    };
-    controller.queue.run(WORKERS, &stop, sync).await;
+    control::run(&controller, &stop).await;
 }
 
 struct Controller {
@@ -57,7 +53,30 @@ struct Controller {
     health: Arc<Health>,
     /// Nodes that just stopped being ready and whose pods have not been marked.
     unready: Arc<Mutex<HashSet<String>>>,
-    queue: Workqueue<String>,
+    queue: Workqueue<Key>,
+}
+
+impl Reconcile for Controller {
+    const KIND: &'static str = "node";
+    const WORKERS: usize = 4;
+
+    fn queue(&self) -> &Workqueue<Key> {
+        &self.queue
+    }
+
+    async fn sync(&self, key: &Key) -> Result<Outcome, Error> {
+        let Some(node) = self.nodes.get_key(key) else { return Ok(Outcome::Done) };
+        let grace = self.context.config.node_monitor_grace_period;
+        let silent_for = self.health.silent_for(&key.name, Instant::now());
+        let plan = step(&node, silent_for >= grace, &self.cluster(), time::now());
+        if plan.is_silent {
+            self.health.found_silent(&key.name);
+        }
+        self.apply(&node, &plan).await?;
+        // A node that is silent is looked at when it speaks.
+        let look_again = (grace - silent_for.min(grace)).max(Duration::from_millis(100));
+        Ok(if plan.is_silent { Outcome::Done } else { Outcome::After(look_again) })
+    }
 }
 
 impl Controller {
@@ -65,48 +84,28 @@ impl Controller {
         self.pods.add_index(BY_NODE, |pod| vec![pod::node_name(pod).to_string()]);
         let (queue, health) = (self.queue.clone(), Arc::clone(&self.health));
         self.leases.on_change(move |change| {
-            let name = change.key().name.to_string();
+            let name = &change.key().name;
             // A renewal of a node that is fine is nothing to do: its timer looks when it is due.
             if let Some(lease) = &change.new
-                && health.renewed(&name, lease, Instant::now())
+                && health.renewed(name, lease, Instant::now())
             {
-                queue.add(name);
+                queue.add(Key::new("", name));
             }
         });
         let (queue, health) = (self.queue.clone(), Arc::clone(&self.health));
         let unready = Arc::clone(&self.unready);
         self.nodes.on_change(move |change| {
-            let name = change.key().name.to_string();
+            let name = &change.key().name;
             match &change.new {
-                None => health.forget(&name),
-                Some(node) => health.posted(&name, node, Instant::now()),
+                None => health.forget(name),
+                Some(node) => health.posted(name, node, Instant::now()),
             }
             let ready = |node: &Arc<Node>| step::ready_status(node) == Some(condition::TRUE);
             if change.old.as_ref().is_some_and(ready) && !change.new.as_ref().is_some_and(ready) {
-                unready.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+                unready.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string());
             }
-            queue.add(name);
+            queue.add(change.key());
         });
-    }
-
-    async fn reconcile(&self, name: &str) -> Outcome {
-        let Some(node) = self.nodes.get("", name) else { return Outcome::Done };
-        let grace = self.context.config.node_monitor_grace_period;
-        let silent_for = self.health.silent_for(name, Instant::now());
-        let plan = step(&node, silent_for >= grace, &self.cluster(), time::now());
-        if plan.is_silent {
-            self.health.found_silent(name);
-        }
-        match self.apply(&node, &plan).await {
-            // A node that is silent is looked at when it speaks.
-            Ok(()) if plan.is_silent => Outcome::Done,
-            Ok(()) => Outcome::After((grace - silent_for).max(Duration::from_millis(100))),
-            Err(error) if is_conflict(&error) || is_not_found(&error) => Outcome::Retry,
-            Err(error) => {
-                tracing::warn!(node = name, error = chain(&error), "node not updated");
-                Outcome::Retry
-            }
-        }
     }
 
     fn cluster(&self) -> Cluster {

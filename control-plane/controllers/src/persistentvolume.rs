@@ -3,13 +3,11 @@
 //! Every write carries the version it was decided on: what another writer changed meanwhile is decided again.
 
 mod claim;
-mod matching;
 mod volume;
 
 use crate::Context;
 use crate::control::{self, Reconcile};
 pub use claim::{ClaimStep, step as claim_step};
-pub use matching::{best, mismatch};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +19,8 @@ use xebec_types::core::{
     Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus, PersistentVolumeStatus,
 };
 use xebec_types::storage::StorageClass;
-use xebec_types::{object, time};
+use xebec_types::{annotation, object, time, volume as volumes};
 
-pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
-pub const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
-pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
-pub const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
-pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-const YES: &str = "yes";
 /// As kube-controller-manager's `--pvclaimbinder-sync-period`.
 const RESYNC: Duration = Duration::from_secs(15);
 
@@ -108,8 +100,9 @@ impl Controller {
 
     async fn sync_claim(&self, key: &Key) -> Result<Outcome, Error> {
         let Some(claim) = self.claims.get_key(key) else { return Ok(Outcome::Done) };
-        let class = claim::class(&claim).and_then(|name| self.classes.get("", name));
-        let node = object::annotation(&claim.metadata, SELECTED_NODE).and_then(|name| self.nodes.get("", name));
+        let class = volumes::class(&claim).and_then(|name| self.classes.get("", name));
+        let node =
+            object::annotation(&claim.metadata, annotation::SELECTED_NODE).and_then(|name| self.nodes.get("", name));
         let volumes = self.volumes.list();
         match claim_step(&claim, &volumes, class.as_deref(), node.as_deref()) {
             ClaimStep::Bind(volume) => {
@@ -125,9 +118,13 @@ impl Controller {
             }
             ClaimStep::Provision { provisioner, message } => {
                 self.recorder.record(&*claim, EventType::Normal, "ExternalProvisioning", message);
-                if object::annotation(&claim.metadata, PROVISIONER) != Some(&provisioner) {
+                if object::annotation(&claim.metadata, annotation::STORAGE_PROVISIONER) != Some(&provisioner) {
                     let mut updated = PersistentVolumeClaim::clone(&claim);
-                    updated.metadata.annotations.get_or_insert_default().insert(PROVISIONER.into(), provisioner);
+                    updated
+                        .metadata
+                        .annotations
+                        .get_or_insert_default()
+                        .insert(annotation::STORAGE_PROVISIONER.into(), provisioner);
                     self.replace(&updated, Some(&key.namespace)).await?;
                     return Ok(Outcome::Done);
                 }
@@ -161,7 +158,7 @@ impl Controller {
     /// Four writes, each of which the next sync takes up again if it fails.
     async fn bind(&self, claim: &Arc<PersistentVolumeClaim>, volume: &Arc<PersistentVolume>) -> Result<(), Error> {
         let mut bound = PersistentVolume::clone(volume);
-        if claim::refer(&mut bound, claim) {
+        if volumes::refer(&mut bound, claim) {
             bound = self.replace(&bound, None).await?.unwrap_or(bound);
         }
         self.volume_phase(&bound, "Bound", "").await?;

@@ -4,6 +4,7 @@
 mod step;
 
 use crate::Context;
+use crate::control::{self, Reconcile};
 use crate::nodelifecycle::{self, BY_NODE};
 use serde_json::json;
 use std::collections::HashSet;
@@ -12,13 +13,11 @@ pub use step::{Eviction, step};
 use tokio_util::sync::CancellationToken;
 use xebec_client::kube::api::Preconditions;
 use xebec_client::{
-    Api, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, Patch, PatchParams, Workqueue, chain, is_conflict,
+    Api, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, Patch, PatchParams, Workqueue, is_conflict,
     is_not_found,
 };
 use xebec_types::core::{Node, Pod, Taint};
 use xebec_types::{condition, object, pod, taint, time};
-
-const WORKERS: usize = 8;
 
 pub(crate) async fn run(context: Context, stop: CancellationToken) {
     let controller = Controller {
@@ -31,11 +30,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
     };
     controller.watch();
     tokio::join!(controller.nodes.synced(), controller.pods.synced());
-    let sync = |key: Key| {
-        let controller = &controller;
-        async move { controller.reconcile(&key).await }
-    };
-    controller.queue.run(WORKERS, &stop, sync).await;
+    control::run(&controller, &stop).await;
 }
 
 struct Controller {
@@ -46,6 +41,44 @@ struct Controller {
     /// Pods whose eviction is due at some time.
     due: Mutex<HashSet<Key>>,
     queue: Workqueue<Key>,
+}
+
+impl Reconcile for Controller {
+    const KIND: &'static str = "pod";
+    const WORKERS: usize = 8;
+
+    fn queue(&self) -> &Workqueue<Key> {
+        &self.queue
+    }
+
+    async fn sync(&self, key: &Key) -> Result<Outcome, Error> {
+        let Some(pod) = self.pods.get_key(key) else {
+            self.note_due(key, false);
+            return Ok(Outcome::Done);
+        };
+        let node = self.nodes.get("", pod::node_name(&pod));
+        let taints = node.map(|node| no_execute(&node)).unwrap_or_default();
+        match step(&pod, &taints, time::now()) {
+            Eviction::None => {
+                if self.note_due(key, false) && !pod::is_terminating(&pod) {
+                    let message = format!("Cancelling deletion of Pod {key}");
+                    self.recorder.normal(&*pod, "TaintManagerEviction", message);
+                }
+                Ok(Outcome::Done)
+            }
+            Eviction::In(wait) => {
+                self.note_due(key, true);
+                Ok(Outcome::After(wait))
+            }
+            Eviction::Now => {
+                self.note_due(key, false);
+                let message = format!("Marking for deletion Pod {key}");
+                self.recorder.normal(&*pod, "TaintManagerEviction", message);
+                self.evict(&pod).await?;
+                Ok(Outcome::Done)
+            }
+        }
+    }
 }
 
 impl Controller {
@@ -70,40 +103,6 @@ impl Controller {
                 queue.add(change.key());
             }
         });
-    }
-
-    async fn reconcile(&self, key: &Key) -> Outcome {
-        let Some(pod) = self.pods.get_key(key) else {
-            self.note_due(key, false);
-            return Outcome::Done;
-        };
-        let node = self.nodes.get("", pod::node_name(&pod));
-        let taints = node.map(|node| no_execute(&node)).unwrap_or_default();
-        match step(&pod, &taints, time::now()) {
-            Eviction::None => {
-                if self.note_due(key, false) && !pod::is_terminating(&pod) {
-                    let message = format!("Cancelling deletion of Pod {key}");
-                    self.recorder.normal(&*pod, "TaintManagerEviction", message);
-                }
-                Outcome::Done
-            }
-            Eviction::In(wait) => {
-                self.note_due(key, true);
-                Outcome::After(wait)
-            }
-            Eviction::Now => {
-                self.note_due(key, false);
-                let message = format!("Marking for deletion Pod {key}");
-                self.recorder.normal(&*pod, "TaintManagerEviction", message);
-                match self.evict(&pod).await {
-                    Ok(()) => Outcome::Done,
-                    Err(error) => {
-                        tracing::warn!(pod = %key, error = chain(&error), "pod not evicted");
-                        Outcome::Retry
-                    }
-                }
-            }
-        }
     }
 
     fn note_due(&self, key: &Key, is_due: bool) -> bool {

@@ -3,7 +3,6 @@
 pub mod cron_job;
 pub mod indexes;
 pub mod job;
-pub mod schedule;
 
 mod policies;
 mod spec;

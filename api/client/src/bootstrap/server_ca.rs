@@ -7,11 +7,8 @@ use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,13 +84,7 @@ fn to_pem(der: &[u8]) -> String {
 type Tls = tokio_rustls::client::TlsStream<TcpStream>;
 
 async fn handshake(host: &str, port: u16, name: ServerName<'static>) -> Result<io::Result<Tls>, rustls::Error> {
-    let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(AnyServer(Arc::clone(&provider)));
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+    let config = crate::tls::unverified()?;
     let connector = TlsConnector::from(Arc::new(config));
     Ok(match TcpStream::connect((host, port)).await {
         Ok(tcp) => connector.connect(name, tcp).await,
@@ -112,45 +103,4 @@ async fn cacerts(stream: Tls, host: &str) -> Option<String> {
     };
     let mut ask = std::pin::pin!(ask);
     tokio::select! { answer = &mut ask => answer, _ = connection => ask.await }
-}
-
-/// Accepts every certificate; signatures are still checked, so that the peer holds the key.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

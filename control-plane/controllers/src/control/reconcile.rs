@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use xebec_client::{Error, Key, Outcome, Workqueue, chain};
+use xebec_client::{Error, Key, Outcome, Workqueue, chain, is_conflict, is_not_found};
 
 /// A controller whose work is one object at a time.
 pub(crate) trait Reconcile: Sync {
@@ -25,10 +25,14 @@ pub(crate) async fn run<R: Reconcile>(controller: &R, stop: &CancellationToken) 
     controller.queue().run(R::WORKERS, stop, sync).await;
 }
 
-/// An error is tried again.
+/// An error is tried again. That an object changed or went meanwhile is the course of things, and nothing to warn of.
 pub(crate) fn outcome(kind: &str, key: &Key, result: Result<Outcome, Error>) -> Outcome {
     result.unwrap_or_else(|error| {
-        tracing::debug!(kind, %key, error = chain(&error), "sync failed");
+        if is_conflict(&error) || is_not_found(&error) {
+            tracing::debug!(kind, %key, error = chain(&error), "sync failed");
+        } else {
+            tracing::warn!(kind, %key, error = chain(&error), "sync failed");
+        }
         Outcome::Retry
     })
 }

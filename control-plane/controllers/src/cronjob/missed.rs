@@ -1,7 +1,7 @@
 //! Which of the times that passed is the one to act on: upstream's `mostRecentScheduleTime`.
 
-use crate::cronjob::schedule::Schedule;
 use chrono::{DateTime, Duration, Utc};
+use xebec_machinery::cron::Schedule;
 
 /// More missed times than this are told of: a clock jumped, or nobody was there for long.
 const MANY: i64 = 100;

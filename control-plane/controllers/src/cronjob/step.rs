@@ -2,13 +2,13 @@
 
 use crate::control;
 use crate::cronjob::missed::missed;
-use crate::cronjob::schedule::Schedule;
 use crate::job::{finished_at, is_finished};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use xebec_client::EventType;
+use xebec_machinery::cron::{self, Schedule};
 use xebec_types::batch::{CronJob, CronJobStatus, Job};
 use xebec_types::core::ObjectReference;
 use xebec_types::time::{self, Timestamp};
@@ -50,17 +50,19 @@ pub fn step(cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Plan {
         return plan;
     }
     let spec = &cron.spec;
-    let schedule = match Schedule::parse(&spec.schedule, spec.time_zone.as_deref()) {
+    let zone = match spec.time_zone.as_deref().map(cron::zone).transpose() {
+        Ok(zone) => zone,
+        Err(why) => {
+            let message = format!("invalid timeZone: {:?}: {why}", why.0);
+            plan.events.push((EventType::Warning, "UnknownTimeZone", message));
+            return plan;
+        }
+    };
+    let schedule = match Schedule::parse(&spec.schedule, zone) {
         Ok(schedule) => schedule,
         Err(why) => {
-            let zone = spec.time_zone.as_deref().filter(|zone| zone.parse::<chrono_tz::Tz>().is_err());
-            plan.events.push(match zone {
-                Some(zone) => (EventType::Warning, "UnknownTimeZone", format!("invalid timeZone: {zone:?}: {why}")),
-                None => {
-                    let message = format!("unparseable schedule: {:?} : {why}", spec.schedule);
-                    (EventType::Warning, "UnparseableSchedule", message)
-                }
-            });
+            let message = format!("unparseable schedule: {:?} : {why}", spec.schedule);
+            plan.events.push((EventType::Warning, "UnparseableSchedule", message));
             return plan;
         }
     };

@@ -1,11 +1,11 @@
 //! What a claim needs next.
 
-use super::{BIND_COMPLETED, BOUND_BY_CONTROLLER, SELECTED_NODE, YES, best, mismatch};
 use std::sync::Arc;
 use xebec_client::EventType;
-use xebec_types::core::{Node, ObjectReference, PersistentVolume, PersistentVolumeClaim};
-use xebec_types::object;
+use xebec_types::core::{Node, PersistentVolume, PersistentVolumeClaim};
 use xebec_types::storage::StorageClass;
+use xebec_types::volume::{self, YES, is_for, mismatch};
+use xebec_types::{annotation, object};
 
 type Event = (EventType, &'static str, String);
 
@@ -30,9 +30,8 @@ pub fn step(
     class: Option<&StorageClass>,
     node: Option<&Node>,
 ) -> ClaimStep {
-    let name = claim.spec.as_ref().and_then(|s| s.volume_name.as_deref()).filter(|name| !name.is_empty());
-    let volume = name.map(|name| volumes.iter().find(|v| object::name(&v.metadata) == name));
-    if object::annotation(&claim.metadata, BIND_COMPLETED).is_some() {
+    let volume = volume::wanted(claim).map(|name| volumes.iter().find(|v| object::name(&v.metadata) == name));
+    if object::annotation(&claim.metadata, annotation::BIND_COMPLETED).is_some() {
         return bound(claim, volume);
     }
     match volume {
@@ -85,8 +84,8 @@ fn unbound(
     class: Option<&StorageClass>,
     node: Option<&Node>,
 ) -> ClaimStep {
-    let mode = class.and_then(|c| c.volume_binding_mode.as_deref());
-    let waits = mode == Some("WaitForFirstConsumer") && object::annotation(&claim.metadata, SELECTED_NODE).is_none();
+    let waits = class.is_some_and(volume::waits_for_consumer)
+        && object::annotation(&claim.metadata, annotation::SELECTED_NODE).is_none();
     if let Some(volume) = best(claim, volumes, node, waits) {
         return ClaimStep::Bind(Arc::clone(volume));
     }
@@ -94,7 +93,7 @@ fn unbound(
         let message = "waiting for first consumer to be created before binding";
         return pending(Some((EventType::Normal, "WaitForFirstConsumer", message.into())));
     }
-    let Some(name) = self::class(claim) else {
+    let Some(name) = volume::class(claim) else {
         let message = "no persistent volumes available for this claim and no storage class is set";
         return pending(Some((EventType::Normal, "FailedBinding", message.into())));
     };
@@ -113,47 +112,29 @@ fn unbound(
     ClaimStep::Provision { provisioner, message }
 }
 
-/// The claim's class; `None` if it wants none.
-pub(super) fn class(claim: &PersistentVolumeClaim) -> Option<&str> {
-    let annotated = object::annotation(&claim.metadata, "volume.beta.kubernetes.io/storage-class");
-    let named = annotated.or_else(|| claim.spec.as_ref()?.storage_class_name.as_deref());
-    named.filter(|name| !name.is_empty())
-}
-
 fn is_free(volume: &PersistentVolume) -> bool {
     volume.spec.as_ref().is_some_and(|s| s.claim_ref.is_none())
 }
 
-/// Whether the volume names this claim: this one, or any of its name.
-pub(super) fn is_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
-    let Some(reference) = volume.spec.as_ref().and_then(|s| s.claim_ref.as_ref()) else { return false };
-    let uid = reference.uid.as_deref().unwrap_or_default();
-    reference.name == claim.metadata.name
-        && reference.namespace == claim.metadata.namespace
-        && (uid.is_empty() || uid == object::uid(&claim.metadata))
-}
-
-/// Makes the volume this claim's; whether that changed it.
-pub(super) fn refer(volume: &mut PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
-    let uid = Some(object::uid(&claim.metadata));
-    let known = volume.spec.as_ref().and_then(|s| s.claim_ref.as_ref());
-    if known.is_some_and(|r| r.uid.as_deref() == uid) {
-        return false;
+/// A volume that somebody meant for this claim, else the smallest that suits. `waits`: only one that is meant.
+pub(super) fn best<'a>(
+    claim: &PersistentVolumeClaim,
+    volumes: &'a [Arc<PersistentVolume>],
+    node: Option<&Node>,
+    waits: bool,
+) -> Option<&'a Arc<PersistentVolume>> {
+    let meant = volumes.iter().find(|volume| is_for(volume, claim) && volume::suits(claim, volume));
+    if meant.is_some() || waits {
+        return meant;
     }
-    let by_user = known.is_some();
-    volume.spec.get_or_insert_default().claim_ref = Some(ObjectReference {
-        api_version: Some("v1".into()),
-        kind: Some("PersistentVolumeClaim".into()),
-        name: claim.metadata.name.clone(),
-        namespace: claim.metadata.namespace.clone(),
-        resource_version: claim.metadata.resource_version.clone(),
-        uid: claim.metadata.uid.clone(),
-        field_path: None,
-    });
-    if !by_user {
-        volume.metadata.annotations.get_or_insert_default().insert(BOUND_BY_CONTROLLER.into(), YES.into());
-    }
-    true
+    // Where no node was chosen, every volume will do.
+    let reaches = |volume: &PersistentVolume| {
+        node.is_none_or(|node| {
+            let labels = node.metadata.labels.as_ref();
+            volume::reaches(volume, object::name(&node.metadata), |key| labels?.get(key).map(String::as_str))
+        })
+    };
+    volume::smallest(claim, volumes.iter(), reaches)
 }
 
 /// Makes the claim name the volume; whether that changed it.
@@ -164,7 +145,7 @@ pub(super) fn take(claim: &mut PersistentVolumeClaim, volume: &PersistentVolume)
     let annotations = claim.metadata.annotations.get_or_insert_default();
     if !named {
         spec.volume_name = name;
-        annotations.insert(BOUND_BY_CONTROLLER.into(), YES.into());
+        annotations.insert(annotation::BOUND_BY_CONTROLLER.into(), YES.into());
     }
-    annotations.insert(BIND_COMPLETED.into(), YES.into()).is_none() || !named
+    annotations.insert(annotation::BIND_COMPLETED.into(), YES.into()).is_none() || !named
 }

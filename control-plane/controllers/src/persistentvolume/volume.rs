@@ -1,9 +1,8 @@
 //! What a volume needs next.
 
-use super::{BOUND_BY_CONTROLLER, PROVISIONED_BY};
 use xebec_client::EventType;
 use xebec_types::core::{PersistentVolume, PersistentVolumeClaim};
-use xebec_types::object;
+use xebec_types::{annotation, object};
 
 #[derive(PartialEq, Debug)]
 pub enum VolumeStep {
@@ -30,7 +29,7 @@ pub fn step(volume: &PersistentVolume, claim: Option<&PersistentVolumeClaim>) ->
     match claim.spec.as_ref().and_then(|s| s.volume_name.as_deref()).unwrap_or_default() {
         "" => VolumeStep::Wait,
         name if name == object::name(&volume.metadata) => phase("Bound"),
-        _ if object::annotation(&volume.metadata, BOUND_BY_CONTROLLER).is_some() => VolumeStep::Unbind,
+        _ if object::annotation(&volume.metadata, annotation::BOUND_BY_CONTROLLER).is_some() => VolumeStep::Unbind,
         _ => VolumeStep::Wait,
     }
 }
@@ -39,7 +38,7 @@ pub fn step(volume: &PersistentVolume, claim: Option<&PersistentVolumeClaim>) ->
 fn released(volume: &PersistentVolume) -> VolumeStep {
     let phase = volume.status.as_ref().and_then(|s| s.phase.as_deref());
     let policy = volume.spec.as_ref().and_then(|s| s.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain");
-    let of_provisioner = object::annotation(&volume.metadata, PROVISIONED_BY).is_some();
+    let of_provisioner = object::annotation(&volume.metadata, annotation::PROVISIONED_BY).is_some();
     let failed = |reason, message: &str| VolumeStep::Phase {
         phase: "Failed",
         message: message.to_owned(),
@@ -62,7 +61,7 @@ fn released(volume: &PersistentVolume) -> VolumeStep {
 pub(super) fn unbound(volume: &PersistentVolume) -> PersistentVolume {
     let mut volume = volume.clone();
     if let Some(annotations) = &mut volume.metadata.annotations {
-        annotations.remove(BOUND_BY_CONTROLLER);
+        annotations.remove(annotation::BOUND_BY_CONTROLLER);
     }
     if let Some(spec) = &mut volume.spec {
         spec.claim_ref = None;

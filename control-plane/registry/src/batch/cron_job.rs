@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use xebec_machinery::cron::{self, Schedule};
 use xebec_machinery::field::Path;
 
-use super::{schedule, spec};
+use super::spec;
 use crate::apps::{CONTAINERS, IMAGES, SELECTOR, layout};
 use crate::errors::Errors;
 use crate::names::{not_negative, pod_name_warning};
@@ -137,8 +138,8 @@ fn validate(job: &Value, old: Option<&Value>, errors: &mut Errors) {
 }
 
 fn schedule_format(text: &str, may_have_zone: bool, zone_is_set: bool, path: &Path, errors: &mut Errors) {
-    if let Err(why) = schedule::check(text) {
-        errors.invalid(path, text, why);
+    if let Err(why) = Schedule::parse(text, None) {
+        errors.invalid(path, text, why.to_string());
     }
     match (text.contains("TZ"), may_have_zone) {
         (true, true) if zone_is_set => {
@@ -172,7 +173,7 @@ fn time_zone(spec: &Value, path: &Path, errors: &mut Errors) {
     if zone.eq_ignore_ascii_case("Local") {
         let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.invalid(path, zone, detail);
-    } else if !schedule::is_zone(zone) {
+    } else if cron::zone(zone).is_err() {
         errors.invalid(path, zone, format!("unknown time zone {zone}"));
     }
 }

@@ -75,7 +75,7 @@ fn a_class_waits_for_a_pod_or_for_a_provisioner() {
     let volumes = [volume("v", json!({"storageClassName": "s"}))];
     let waits = class("WaitForFirstConsumer", "example.com/p");
     check(&wanted, &volumes, Some(&waits), "Pending WaitForFirstConsumer");
-    let selected = claim(json!({"storageClassName": "s"}), json!({SELECTED_NODE: "n"}));
+    let selected = claim(json!({"storageClassName": "s"}), json!({annotation::SELECTED_NODE: "n"}));
     check(&selected, &volumes, Some(&waits), "v");
     check(&selected, &[], Some(&waits), "provision example.com/p");
     check(&wanted, &[], Some(&class("Immediate", "kubernetes.io/no-provisioner")), "Pending ProvisioningFailed");
@@ -91,7 +91,7 @@ fn a_local_volume_is_taken_only_on_its_node() {
     let on = |name: &str| {
         let node = json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}});
         let node: Node = serde_json::from_value(node).expect("a node");
-        best(&claim(json!({}), json!({})), &volumes, Some(&node), false).is_some()
+        claim::best(&claim(json!({}), json!({})), &volumes, Some(&node), false).is_some()
     };
     assert!(on("n1"));
     assert!(!on("n2"));
@@ -99,7 +99,7 @@ fn a_local_volume_is_taken_only_on_its_node() {
 
 #[test]
 fn a_bound_claim_keeps_its_volume_or_is_lost() {
-    let bound = claim(json!({"volumeName": "v"}), json!({BIND_COMPLETED: "yes"}));
+    let bound = claim(json!({"volumeName": "v"}), json!({annotation::BIND_COMPLETED: "yes"}));
     check(&bound, &[], None, "Lost ClaimLost");
     let own = volume("v", json!({"claimRef": {"name": "c", "namespace": "ns", "uid": "u"}}));
     check(&bound, &[own], None, "v");
@@ -110,11 +110,11 @@ fn a_bound_claim_keeps_its_volume_or_is_lost() {
 #[test]
 fn binding_twice_changes_nothing() {
     let (mut volume, mut claim) = (PersistentVolume::clone(&volume("v", json!({}))), claim(json!({}), json!({})));
-    assert!(claim::refer(&mut volume, &claim));
+    assert!(volumes::refer(&mut volume, &claim));
     assert!(claim::take(&mut claim, &volume));
-    assert!(!claim::refer(&mut volume, &claim));
+    assert!(!volumes::refer(&mut volume, &claim));
     assert!(!claim::take(&mut claim, &volume));
-    assert_eq!(object::annotation(&volume.metadata, BOUND_BY_CONTROLLER), Some(YES));
+    assert_eq!(object::annotation(&volume.metadata, annotation::BOUND_BY_CONTROLLER), Some(volumes::YES));
 }
 
 #[test]
