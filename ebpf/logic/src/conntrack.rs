@@ -86,16 +86,7 @@ pub fn next(state: FlowState, touch: &Touch) -> FlowState {
 /// A flow at its first packet.
 #[inline(always)]
 pub fn first(to: Tuple4, service: ServiceId, backend: BackendId, touch: &Touch) -> Flow4 {
-    Flow4 {
-        to,
-        state: FlowState::OPENING,
-        pad: [0; 3],
-        service,
-        backend,
-        seen_ns: touch.now_ns,
-        packets: 1,
-        bytes: touch.bytes,
-    }
+    Flow4 { to, state: FlowState::OPENING, service, backend, seen_ns: touch.now_ns, packets: 1, bytes: touch.bytes }
 }
 
 #[inline(always)]

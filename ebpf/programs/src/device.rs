@@ -34,6 +34,9 @@ const NEXT: i32 = -1;
 const SHOT: i32 = 2;
 const AF_INET: u8 = 2;
 const PACKET_HOST: u32 = 0;
+/// Without the tunnel's local address, which 6.0 added (26101f5ab6bd): earlier kernels refuse a larger size, and later
+/// ones take this one.
+const TUNNEL_KEY_BYTES: u32 = core::mem::offset_of!(bpf_tunnel_key, __bindgen_anon_3) as u32;
 
 #[classifier]
 pub fn from_pod(ctx: TcContext) -> i32 {
@@ -140,10 +143,8 @@ fn set_tunnel_key(ctx: &TcContext, node: Addr4) -> Result<(), DropReason> {
     // The kernel takes the address in host order (include/uapi/linux/bpf.h).
     key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(node);
     key.tunnel_ttl = 64;
-    // SAFETY: the key lives on our stack and has the size that is passed.
-    let result = unsafe {
-        bpf_skb_set_tunnel_key(ctx.skb.skb, &mut key, size_of::<bpf_tunnel_key>() as u32, BPF_F_ZERO_CSUM_TX.into())
-    };
+    // SAFETY: the key lives on our stack and is larger than the size that is passed.
+    let result = unsafe { bpf_skb_set_tunnel_key(ctx.skb.skb, &mut key, TUNNEL_KEY_BYTES, BPF_F_ZERO_CSUM_TX.into()) };
     if result == 0 { Ok(()) } else { Err(DropReason::TunnelKey) }
 }
 
@@ -151,8 +152,8 @@ fn set_tunnel_key(ctx: &TcContext, node: Addr4) -> Result<(), DropReason> {
 fn tunnel(ctx: &TcContext) -> Option<Tunnel> {
     // SAFETY: zeroes are a value of this C structure.
     let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
-    // SAFETY: the key lives on our stack and has the size that is passed.
-    let result = unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, &mut key, size_of::<bpf_tunnel_key>() as u32, 0) };
+    // SAFETY: the key lives on our stack and is larger than the size that is passed.
+    let result = unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, &mut key, TUNNEL_KEY_BYTES, 0) };
     if result != 0 {
         return None;
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::Ipv4Addr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::Mutex,
 };
@@ -50,17 +50,13 @@ pub struct Programs {
 impl Programs {
     /// Loads the programs and tests them.
     pub fn load(config: &Config, directory: &Path, tc: TcAttach) -> Result<Self> {
-        let ebpf = match load(config, Some(directory), true) {
-            // `bpf_set_retval` is 5.18's (b44123b4a3dc): before it a refused connection is EPERM.
-            Err(Error::Program { program, .. }) if program.starts_with("sock") => load(config, Some(directory), false)?,
-            loaded => loaded?,
-        };
+        let (ebpf, _) = load_adapted(config, Some(directory))?;
         self_test(&ebpf)?;
         let mut fds = HashMap::new();
         for hook in Hook::SOCKET.into_iter().chain(Hook::DEVICE) {
             fds.insert(hook, descriptor(&ebpf, hook)?);
         }
-        let tcx = tc == TcAttach::Probe && has_tcx(&fds);
+        let tcx = tc == TcAttach::Probe && fds.get(&Hook::FromPod).is_some_and(|fd| has_tcx(fd.as_fd()));
         Ok(Self { fds, clsact: (!tcx).then(|| Mutex::new(ebpf)) })
     }
 
@@ -90,10 +86,9 @@ impl Programs {
 }
 
 /// A kernel with TCX looks for the device and does not find it; one without does not know the attach type.
-fn has_tcx(fds: &HashMap<Hook, OwnedFd>) -> bool {
-    let attempt = |fd: &OwnedFd| sys::link_create(fd.as_fd(), i32::MAX.cast_unsigned(), AttachType::TcxIngress);
-    let refused = fds.get(&Hook::FromPod).and_then(|fd| attempt(fd).err());
-    refused.is_some_and(|error| error.raw_os_error() == Some(libc::ENODEV))
+pub fn has_tcx(from_pod: BorrowedFd<'_>) -> bool {
+    let attempt = sys::link_create(from_pod, i32::MAX.cast_unsigned(), AttachType::TcxIngress);
+    attempt.is_err_and(|error| error.raw_os_error() == Some(libc::ENODEV))
 }
 
 /// Runs a program in the kernel on a packet that it must leave alone, before it meets any other.
@@ -113,6 +108,17 @@ fn self_test(ebpf: &Ebpf) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Loads what this kernel can run, and says whether the programs may call `bpf_set_retval`: it is 5.18's (b44123b4a3dc);
+/// before it a refused connection is EPERM.
+pub fn load_adapted(config: &Config, directory: Option<&Path>) -> Result<(Ebpf, bool)> {
+    match load(config, directory, true) {
+        Err(Error::Program { program, .. }) if program.starts_with("sock") => {
+            Ok((load(config, directory, false)?, false))
+        }
+        loaded => Ok((loaded?, true)),
+    }
 }
 
 /// Creates or opens the maps and loads every program. Without a directory nothing is pinned.
@@ -152,7 +158,7 @@ pub fn classifier<'a>(ebpf: &'a Ebpf, program: &'static str) -> Result<&'a Sched
     }
 }
 
-fn descriptor(ebpf: &Ebpf, hook: Hook) -> Result<OwnedFd> {
+pub fn descriptor(ebpf: &Ebpf, hook: Hook) -> Result<OwnedFd> {
     let program = hook.program();
     let failed =
         |source| Error::Link { operation: "duplicate descriptor of", program, target: "the agent".into(), source };

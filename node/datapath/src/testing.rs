@@ -1,15 +1,22 @@
 //! The object without a node, for tests and benchmarks of programs by `BPF_PROG_TEST_RUN`.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, os::fd::AsFd};
 
 use aya::{Ebpf, programs::SchedClassifier};
 use ipnet::Ipv4Net;
 
-use crate::{Config, Result, Routing, object};
+use crate::{Config, Hook, Result, Routing, object};
 
 /// Loads every program with maps of its own, pinned nowhere and attached to nothing.
 pub fn load(config: &Config) -> Result<Ebpf> {
-    object::load(config, None, true)
+    Ok(object::load_adapted(config, None)?.0)
+}
+
+/// What the datapath chooses by, and whether the running kernel has it.
+pub fn features(config: &Config) -> Result<[(&'static str, bool); 2]> {
+    let (ebpf, set_retval) = object::load_adapted(config, None)?;
+    let from_pod = object::descriptor(&ebpf, Hook::FromPod)?;
+    Ok([("tcx", object::has_tcx(from_pod.as_fd())), ("bpf_set_retval", set_retval)])
 }
 
 pub fn classifier<'a>(ebpf: &'a Ebpf, program: &'static str) -> Result<&'a SchedClassifier> {
