@@ -14,6 +14,7 @@ mod rollout;
 mod server;
 mod signal;
 mod status;
+mod top;
 mod upgrade;
 
 use std::path::PathBuf;
@@ -66,6 +67,8 @@ enum Command {
     Bench(bench::Bench),
     /// Prove that replacing pods loses no request
     Rollout(rollout::Rollout),
+    /// Show what connections to Services take
+    Top(top::Top),
     /// Prove that upgrading nodes loses no packet and no connection
     Upgrade(upgrade::Upgrade),
     /// Keep a cluster's programs running; `xebec up` starts it
@@ -123,6 +126,7 @@ fn run(command: Command) -> Result<()> {
             Command::Image(image) => image.run().await,
             Command::Bench(bench) => bench.run().await,
             Command::Rollout(rollout) => rollout.run().await,
+            Command::Top(top) => top.run().await,
             Command::Upgrade(upgrade) => upgrade.run().await,
             Command::Supervise(directory) => cluster::supervise::run(Layout::new(&directory.dir)?).await,
         }

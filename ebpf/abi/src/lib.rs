@@ -9,6 +9,7 @@
 mod be;
 pub mod config;
 pub mod conntrack;
+pub mod latency;
 pub mod lb;
 pub mod limits;
 pub mod names;

@@ -13,6 +13,8 @@ pub const MEMBERS_MAX: u32 = 262_144;
 pub const RANGES_MAX: u32 = 65_536;
 /// Clients with a remembered backend.
 pub const AFFINITIES_MAX: u32 = 32_768;
+/// Backends of services that nodes' clients connected to, counted by backend.
+pub const LATENCIES_MAX: u32 = 65_536;
 /// Flows whose service address is translated packet by packet.
 pub const FLOWS_MAX: u32 = 32_768;
 /// Masqueraded flows and flows from outside to services take two entries each.

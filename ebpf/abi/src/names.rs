@@ -9,6 +9,8 @@ pub const LB4_MEMBERS: &str = "xb_lb4_member";
 pub const LB4_RANGES: &str = "xb_lb4_range";
 pub const LB4_AFFINITY: &str = "xb_lb4_affinity";
 pub const SOCK4_ORIGINS: &str = "xb_sock4_origin";
+pub const SOCK_STARTS: &str = "xb_sock_start";
+pub const LATENCY4: &str = "xb_latency4";
 pub const CT4: &str = "xb_ct4";
 pub const NAT4: &str = "xb_nat4";
 pub const FRAGMENTS4: &str = "xb_frag4";
@@ -21,13 +23,15 @@ pub const COUNTERS: &str = "xb_counters";
 pub const MAP_ERRORS: &str = "xb_map_errors";
 
 /// Every map that outlives an agent.
-pub const PINNED_MAPS: [&str; 16] = [
+pub const PINNED_MAPS: [&str; 18] = [
     LB4_FRONTENDS,
     LB4_BACKENDS,
     LB4_MEMBERS,
     LB4_RANGES,
     LB4_AFFINITY,
     SOCK4_ORIGINS,
+    SOCK_STARTS,
+    LATENCY4,
     CT4,
     NAT4,
     FRAGMENTS4,

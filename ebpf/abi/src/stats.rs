@@ -137,6 +137,7 @@ index! {
         Fragments4 = 2 => "xb_frag4",
         Affinity = 3 => "xb_lb4_affinity",
         Origins = 4 => "xb_sock4_origin",
+        Latency4 = 5 => "xb_latency4",
     }
 }
 

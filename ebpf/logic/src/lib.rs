@@ -19,6 +19,7 @@ mod fixture;
 pub mod header;
 pub mod icmp;
 pub mod l2;
+pub mod latency;
 pub mod lb;
 #[cfg(any(test, feature = "model"))]
 pub mod model;

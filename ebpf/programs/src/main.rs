@@ -15,6 +15,8 @@ mod map;
 #[cfg(target_arch = "bpf")]
 mod skb;
 #[cfg(target_arch = "bpf")]
+mod sock_ops;
+#[cfg(target_arch = "bpf")]
 mod socket;
 
 /// Helpers that the kernel gives to programs with a GPL-compatible licence only.

@@ -2,14 +2,16 @@
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage, lpm_trie::Key as PrefixKey},
+    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, SkStorage, lpm_trie::Key as PrefixKey},
     helpers::{bpf_get_prandom_u32, bpf_ktime_get_boot_ns},
     macros::btf_map,
 };
 use xebec_abi::{
     Addr4, Affinity4, AffinityKey, Backend4, BackendKey, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FragmentKey4,
     Frontend4, FrontendKey4, L2Key4, L2Mac, MapId, MemberKey4, Origins4, Pod4, Ports, PrefixKey4, RangeKey4, ServiceId,
-    Traffic, Tuple4, limits,
+    Traffic, Tuple4,
+    latency::{Latency, LatencyKey4},
+    limits,
     stats::{MAP_ERRORS_ENTRIES, TRAFFIC_ENTRIES},
 };
 use xebec_logic::{FlowMap, Settings, Tables, conntrack};
@@ -34,6 +36,12 @@ static AFFINITY: LruHashMap<AffinityKey, Affinity4, { limits::AFFINITIES_MAX as 
 /// What sockets dialled. Pinned: a socket keeps its storage only in this map.
 #[btf_map(name = "xb_sock4_origin")]
 pub static ORIGINS: SkStorage<Origins4> = SkStorage::new();
+/// When a socket that a hook translated began to connect (boot-time clock).
+#[btf_map(name = "xb_sock_start")]
+pub static STARTS: SkStorage<u64> = SkStorage::new();
+#[btf_map(name = "xb_latency4")]
+pub static LATENCIES: PerCpuHashMap<LatencyKey4, Latency, { limits::LATENCIES_MAX as usize }, NO_PREALLOC> =
+    PerCpuHashMap::new();
 #[btf_map(name = "xb_ct4")]
 static CT: LruHashMap<FlowKey4, Flow4, { limits::FLOWS_MAX as usize }> = LruHashMap::new();
 #[btf_map(name = "xb_nat4")]

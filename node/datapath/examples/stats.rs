@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Program::SchedClassifier(program) => program.info()?,
             Program::CgroupSockAddr(program) => program.info()?,
             Program::CgroupSock(program) => program.info()?,
+            Program::SockOps(program) => program.info()?,
             other => return Err(format!("{name}: unexpected type {other:?}").into()),
         };
         let count = info.verified_instruction_count();

@@ -64,6 +64,7 @@ impl Datapath {
         let changed = {
             let mut services = lock(&self.services);
             services.delete_retired(boot_ns())?;
+            self.latencies.retain(|key| services.knows(key.service))?;
             services.take_changed()?
         };
         let mut stale = 0;

@@ -31,6 +31,7 @@ pub enum Hook {
     Sock6Getpeername,
     Sock4PostBind,
     Sock6PostBind,
+    SockOps,
     FromPod,
     ToPod,
     FromNetdev,
@@ -40,7 +41,7 @@ pub enum Hook {
 }
 
 impl Hook {
-    pub const SOCKET: [Self; 10] = [
+    pub const SOCKET: [Self; 11] = [
         Self::Sock4Recvmsg,
         Self::Sock4Getpeername,
         Self::Sock6Recvmsg,
@@ -52,6 +53,7 @@ impl Hook {
         Self::Sock6Sendmsg,
         Self::Sock4PostBind,
         Self::Sock6PostBind,
+        Self::SockOps,
     ];
     pub const DEVICE: [Self; 6] =
         [Self::FromPod, Self::ToPod, Self::FromNetdev, Self::ToNetdev, Self::FromOverlay, Self::ToOverlay];
@@ -69,6 +71,7 @@ impl Hook {
             Self::Sock6Getpeername => "sock6_getpeername",
             Self::Sock4PostBind => "sock4_post_bind",
             Self::Sock6PostBind => "sock6_post_bind",
+            Self::SockOps => "sock_ops",
             Self::FromPod => "from_pod",
             Self::ToPod => "to_pod",
             Self::FromNetdev => "from_netdev",
@@ -90,6 +93,7 @@ impl Hook {
             Self::Sock6Getpeername => AttachType::Inet6Getpeername,
             Self::Sock4PostBind => AttachType::Inet4PostBind,
             Self::Sock6PostBind => AttachType::Inet6PostBind,
+            Self::SockOps => AttachType::SockOps,
             Self::FromPod | Self::FromNetdev | Self::FromOverlay => AttachType::TcxIngress,
             Self::ToPod | Self::ToNetdev | Self::ToOverlay => AttachType::TcxEgress,
         }

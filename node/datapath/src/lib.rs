@@ -21,6 +21,7 @@ pub mod cost;
 mod error;
 mod garbage;
 mod hook;
+pub mod latency;
 mod link;
 mod metrics;
 mod object;
@@ -50,9 +51,19 @@ use std::{
     sync::{Mutex, PoisonError, RwLock},
 };
 
-use xebec_abi::{L2Key4, L2Mac};
+use xebec_abi::{
+    L2Key4, L2Mac,
+    latency::{Latency, LatencyKey4},
+};
 
-use crate::{object::Programs, pod::Pods, remote::Remotes, service::Services, stats::Statistics, table::Table};
+use crate::{
+    object::Programs,
+    pod::Pods,
+    remote::Remotes,
+    service::Services,
+    stats::Statistics,
+    table::{PerCpuTable, Table},
+};
 
 /// The datapath of one node.
 #[derive(Debug)]
@@ -66,6 +77,7 @@ pub struct Datapath {
     statistics: Statistics,
     announcements: Table<L2Key4, L2Mac>,
     garbage: garbage::Flows,
+    latencies: PerCpuTable<LatencyKey4, Latency>,
 }
 
 impl Datapath {
@@ -95,6 +107,7 @@ impl Datapath {
             statistics: Statistics::open(&directory)?,
             announcements: announce::open(&directory)?,
             garbage: garbage::Flows::open(&directory)?,
+            latencies: latency::open(&directory)?,
             config,
             directory,
             programs: RwLock::new(programs),

@@ -1,16 +1,30 @@
 //! The counters of the programs and the fill of the maps, for Prometheus.
 
 use std::fmt::Write;
+use std::net::SocketAddrV4;
 
-use xebec_abi::names;
+use xebec_abi::{latency::BUCKETS, names};
 
-use crate::{Datapath, Result, lock};
+use crate::{
+    Datapath, Result,
+    latency::{Histogram, Observed, upper},
+    lock,
+};
+
+/// Services with histograms.
+const LATENCIES_MAX: usize = 100;
 
 impl Datapath {
     /// In the Prometheus text format. What cannot be read is left out and said in the log.
     pub fn metrics(&self) -> String {
         let mut text = String::new();
-        for part in [Self::render_drops, Self::render_packets, Self::render_map_errors, Self::render_maps] {
+        for part in [
+            Self::render_drops,
+            Self::render_packets,
+            Self::render_map_errors,
+            Self::render_maps,
+            Self::render_latencies,
+        ] {
             if let Err(error) = part(self, &mut text) {
                 tracing::warn!(%error, "metrics of the datapath are not whole");
             }
@@ -51,6 +65,31 @@ impl Datapath {
         Ok(())
     }
 
+    /// The busiest services alone: a histogram is a line for each bucket.
+    fn render_latencies(&self, text: &mut String) -> Result<()> {
+        let services = self.latencies()?;
+        let mut services: Vec<_> = services.iter().map(|service| (service.frontend, service.total())).collect();
+        services.sort_by_key(|(frontend, total)| (std::cmp::Reverse(total.connect.count()), *frontend));
+        services.truncate(LATENCIES_MAX);
+        let histograms: [(&str, &str, fn(&Observed) -> &Histogram); 2] = [
+            ("xebec_service_connect_seconds", "How long TCP connections to a service took.", |total| &total.connect),
+            ("xebec_service_rtt_seconds", "The smoothed round-trip time of closed connections.", |total| &total.rtt),
+        ];
+        for (name, help, pick) in histograms {
+            head(text, name, help, "histogram");
+            for (frontend, total) in &services {
+                histogram(text, name, *frontend, pick(total));
+            }
+        }
+        let name = "xebec_service_retransmits_total";
+        head(text, name, "TCP segments to a service that were sent again.", "counter");
+        for (frontend, total) in &services {
+            let (ip, port) = (frontend.ip().to_string(), frontend.port().to_string());
+            line(text, name, &[("cluster_ip", &ip), ("port", &port)], total.retransmits);
+        }
+        Ok(())
+    }
+
     fn render_maps(&self, text: &mut String) -> Result<()> {
         let (frontends, backends, members) = lock(&self.services).fill()?;
         let (conntrack, nat) = self.garbage.fill()?;
@@ -75,6 +114,21 @@ impl Datapath {
         }
         Ok(())
     }
+}
+
+fn histogram(text: &mut String, name: &str, frontend: SocketAddrV4, histogram: &Histogram) {
+    let (ip, port) = (frontend.ip().to_string(), frontend.port().to_string());
+    let mut seen = 0;
+    for (bucket, count) in histogram.buckets.iter().enumerate() {
+        seen += count;
+        // The last one has no end.
+        let end = if bucket + 1 == BUCKETS { "+Inf".to_owned() } else { upper(bucket).as_secs_f64().to_string() };
+        line(text, &format!("{name}_bucket"), &[("cluster_ip", &ip), ("port", &port), ("le", &end)], seen);
+    }
+    let labels = format!("cluster_ip=\"{ip}\",port=\"{port}\"");
+    let sum = histogram.sum.as_secs_f64();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {seen}");
 }
 
 fn head(text: &mut String, name: &str, help: &str, kind: &str) {

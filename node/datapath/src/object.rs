@@ -144,6 +144,7 @@ pub fn load(config: &Config, directory: Option<&Path>, set_retval: bool) -> Resu
             Some(Program::SchedClassifier(classifier)) => classifier.load(),
             Some(Program::CgroupSockAddr(sock_addr)) => sock_addr.load(),
             Some(Program::CgroupSock(sock)) => sock.load(),
+            Some(Program::SockOps(sock_ops)) => sock_ops.load(),
             _ => return Err(Error::NoProgram { program }),
         };
         loaded.map_err(|source| Error::Program { program, source: Box::new(source) })?;
@@ -166,6 +167,7 @@ pub fn descriptor(ebpf: &Ebpf, hook: Hook) -> Result<OwnedFd> {
         Some(Program::SchedClassifier(classifier)) => classifier.fd(),
         Some(Program::CgroupSockAddr(sock_addr)) => sock_addr.fd(),
         Some(Program::CgroupSock(sock)) => sock.fd(),
+        Some(Program::SockOps(sock_ops)) => sock_ops.fd(),
         _ => return Err(Error::NoProgram { program }),
     };
     let fd = fd.map_err(|source| Error::Program { program, source: Box::new(source) })?;

@@ -374,6 +374,11 @@ impl Services {
         Ok((self.frontends.fill()?, self.backends.fill()?, self.members.fill()?))
     }
 
+    /// Is the service programmed?
+    pub fn knows(&self, id: ServiceId) -> bool {
+        self.references.contains_key(&id)
+    }
+
     fn allocate(&mut self) -> ServiceId {
         loop {
             let id = ServiceId(self.next_id);

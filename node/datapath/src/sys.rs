@@ -31,6 +31,7 @@ const LINK_UPDATE: i64 = 29;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum AttachType {
+    SockOps = 3,
     Inet4Connect = 10,
     Inet6Connect = 11,
     Inet4PostBind = 12,

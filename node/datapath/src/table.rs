@@ -149,19 +149,23 @@ impl<K: Plain, V: Plain> Table<K, V> {
 
     fn entries_by_key(&self) -> Result<Vec<(K, V)>> {
         let mut entries = Vec::new();
-        let mut last: Option<K> = None;
+        for key in self.keys()? {
+            entries.extend(self.get(&key)?.map(|value| (key, value)));
+        }
+        Ok(entries)
+    }
+
+    fn keys(&self) -> Result<Vec<K>> {
+        let mut keys: Vec<K> = Vec::new();
         loop {
             let mut next = K::new_zeroed();
-            let previous = last.as_ref().map(IntoBytes::as_bytes);
+            let previous = keys.last().map(IntoBytes::as_bytes);
             let found = sys::next_key(self.fd.as_fd(), previous, bytes_mut(&mut next))
                 .map_err(|source| self.failed("read", source))?;
             if !found {
-                return Ok(entries);
+                return Ok(keys);
             }
-            if let Some(value) = self.get(&next)? {
-                entries.push((next, value));
-            }
-            last = Some(next);
+            keys.push(next);
         }
     }
 
@@ -176,30 +180,60 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 }
 
-/// A per-CPU array summed over CPUs.
+/// A per-CPU array.
 #[derive(Debug)]
-pub struct PerCpu<V> {
-    fd: OwnedFd,
-    name: &'static str,
-    cpus: usize,
-    value: PhantomData<fn() -> V>,
-}
+pub struct PerCpu<V>(PerCpuTable<u32, V>);
 
 impl<V: Plain> PerCpu<V> {
     pub fn open(directory: &Path, name: &'static str) -> Result<Self> {
-        let table: Table<u32, V> = Table::open(directory, name)?;
-        let cpus =
-            aya::util::nr_cpus().map_err(|(_, source)| Error::Map { operation: "count CPUs of", map: name, source })?;
-        assert_eq!(size_of::<V>() % 8, 0, "per-CPU values are spaced by eight bytes");
-        Ok(Self { fd: table.fd, name, cpus, value: PhantomData })
+        PerCpuTable::open(directory, name).map(Self)
     }
 
     /// The value of every possible CPU.
     pub fn get(&self, index: u32) -> Result<Vec<V>> {
+        Ok(self.0.get(&index)?.unwrap_or_default())
+    }
+}
+
+/// A map with a value for each CPU.
+#[derive(Debug)]
+pub struct PerCpuTable<K, V> {
+    table: Table<K, V>,
+    cpus: usize,
+}
+
+impl<K: Plain, V: Plain> PerCpuTable<K, V> {
+    pub fn open(directory: &Path, name: &'static str) -> Result<Self> {
+        let table = Table::open(directory, name)?;
+        let cpus =
+            aya::util::nr_cpus().map_err(|(_, source)| Error::Map { operation: "count CPUs of", map: name, source })?;
+        assert_eq!(size_of::<V>() % 8, 0, "per-CPU values are spaced by eight bytes");
+        Ok(Self { table, cpus })
+    }
+
+    /// The value of every possible CPU.
+    pub fn get(&self, key: &K) -> Result<Option<Vec<V>>> {
         let mut values = vec![V::new_zeroed(); self.cpus];
-        sys::lookup(self.fd.as_fd(), &index.to_ne_bytes(), slice_bytes_mut(&mut values))
-            .map_err(|source| Error::Map { operation: "read", map: self.name, source })?;
-        Ok(values)
+        let found = sys::lookup(self.table.fd.as_fd(), key.as_bytes(), slice_bytes_mut(&mut values))
+            .map_err(|source| self.table.failed("look up in", source))?;
+        Ok(found.then_some(values))
+    }
+
+    /// Every entry. Entries that come and go meanwhile may or may not be among them.
+    pub fn entries(&self) -> Result<Vec<(K, Vec<V>)>> {
+        let mut entries = Vec::new();
+        for key in self.table.keys()? {
+            entries.extend(self.get(&key)?.map(|values| (key, values)));
+        }
+        Ok(entries)
+    }
+
+    /// Deletes the entries that are not wanted.
+    pub fn retain(&self, wanted: impl Fn(&K) -> bool) -> Result<()> {
+        for key in self.table.keys()?.iter().filter(|key| !wanted(key)) {
+            self.table.remove(key)?;
+        }
+        Ok(())
     }
 }
 

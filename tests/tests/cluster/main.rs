@@ -12,5 +12,6 @@ mod network;
 mod node;
 mod rollout;
 mod servers;
+mod top;
 mod upgrade;
 mod workloads;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod external;
+mod latency;
 mod machine;
 mod masquerade;
 mod pods;

@@ -1,0 +1,39 @@
+//! How long connections to services take, by backend: log2 histograms that the socket hooks keep per CPU.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Addr4, Be16, ServiceId};
+
+/// Buckets of a histogram: bucket `i` counts what took from 2^i to 2^(i+1) µs, the first also what took less, the last
+/// (from 8 s on) also what took more.
+pub const BUCKETS: usize = 24;
+
+/// One backend of one service.
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct LatencyKey4 {
+    pub service: ServiceId,
+    pub addr: Addr4,
+    pub port: Be16,
+    pub pad: [u8; 2],
+}
+const _: () = assert!(size_of::<LatencyKey4>() == 12);
+
+/// What one CPU saw of the connections to a backend.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Latency {
+    /// From the SYN to the handshake's end.
+    pub connect: [u32; BUCKETS],
+    /// The smoothed round-trip time (RFC 6298) when the connection closed.
+    pub rtt: [u32; BUCKETS],
+    pub connect_us: u64,
+    pub rtt_us: u64,
+    /// Segments sent again.
+    pub retransmits: u64,
+}
+const _: () = assert!(size_of::<Latency>() == 8 * BUCKETS + 24);
+
+crate::pod!(LatencyKey4, Latency);

@@ -1,0 +1,192 @@
+//! What connections to services take, as the socket hooks saw it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::{Ipv4Addr, SocketAddrV4},
+    path::Path,
+    time::Duration,
+};
+
+use xebec_abi::{
+    Frontend4, FrontendKey4, ServiceId,
+    latency::{BUCKETS, Latency, LatencyKey4},
+    lb::{frontend_flag, scope},
+    names,
+};
+
+use crate::{
+    Datapath, Result, config,
+    table::{PerCpuTable, Table},
+};
+
+/// Counts by powers of two of a microsecond: bucket `i` is from 2^i to 2^(i+1) µs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Histogram {
+    pub buckets: [u64; BUCKETS],
+    pub sum: Duration,
+}
+
+impl Histogram {
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The upper end of the bucket that holds the quantile; `None` of nothing.
+    pub fn quantile(&self, fraction: f64) -> Option<Duration> {
+        let rank = (self.count() as f64 * fraction).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        let found = self.buckets.iter().position(|count| {
+            seen += count;
+            seen >= rank
+        })?;
+        Some(upper(found))
+    }
+
+    fn add(&mut self, buckets: &[u32; BUCKETS], sum_us: u64) {
+        self.buckets.iter_mut().zip(buckets).for_each(|(sum, count)| *sum += u64::from(*count));
+        self.sum += Duration::from_micros(sum_us);
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum += count);
+        self.sum += other.sum;
+    }
+}
+
+/// Where a bucket ends.
+pub fn upper(bucket: usize) -> Duration {
+    Duration::from_micros(1 << (bucket + 1))
+}
+
+/// Connections to one backend, or to all of a service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Observed {
+    /// From the SYN to the handshake's end; its count is that of connections.
+    pub connect: Histogram,
+    /// The smoothed round-trip time of connections that have closed.
+    pub rtt: Histogram,
+    /// Segments sent again.
+    pub retransmits: u64,
+}
+
+impl Observed {
+    pub fn join(&mut self, other: &Self) {
+        self.connect.join(&other.connect);
+        self.rtt.join(&other.rtt);
+        self.retransmits += other.retransmits;
+    }
+
+    fn of(cpus: &[Latency]) -> Self {
+        let mut observed = Self::default();
+        for cpu in cpus {
+            observed.connect.add(&cpu.connect, cpu.connect_us);
+            observed.rtt.add(&cpu.rtt, cpu.rtt_us);
+            observed.retransmits += cpu.retransmits;
+        }
+        observed
+    }
+}
+
+/// A service by the address that clients in the cluster dial, and its backends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceLatency {
+    pub frontend: SocketAddrV4,
+    pub backends: BTreeMap<SocketAddrV4, Observed>,
+}
+
+impl ServiceLatency {
+    /// All backends together.
+    pub fn total(&self) -> Observed {
+        let mut total = Observed::default();
+        self.backends.values().for_each(|observed| total.join(observed));
+        total
+    }
+}
+
+impl Datapath {
+    /// Services that were connected to by TCP, by their clusterIP.
+    pub fn latencies(&self) -> Result<Vec<ServiceLatency>> {
+        by_service(&self.latencies, &self.directory)
+    }
+}
+
+/// [`Datapath::latencies`] of a node's pinned maps, for a process that is not its agent; empty where there are none.
+pub fn latencies(bpffs: &Path, node: &str) -> Result<Vec<ServiceLatency>> {
+    let directory = config::version_directory(bpffs, node);
+    if !directory.join(names::LATENCY4).exists() {
+        return Ok(Vec::new());
+    }
+    by_service(&open(&directory)?, &directory)
+}
+
+pub(crate) fn open(directory: &Path) -> Result<PerCpuTable<LatencyKey4, Latency>> {
+    PerCpuTable::open(directory, names::LATENCY4)
+}
+
+fn by_service(table: &PerCpuTable<LatencyKey4, Latency>, directory: &Path) -> Result<Vec<ServiceLatency>> {
+    let entries = table.entries()?;
+    let wanted: HashSet<ServiceId> = entries.iter().map(|(key, _)| key.service).collect();
+    let mut services: HashMap<ServiceId, ServiceLatency> = frontends(directory, &wanted)?
+        .into_iter()
+        .map(|(id, frontend)| (id, ServiceLatency { frontend, backends: BTreeMap::new() }))
+        .collect();
+    for (key, cpus) in entries {
+        // A service that went away meanwhile.
+        let Some(service) = services.get_mut(&key.service) else { continue };
+        let backend = SocketAddrV4::new(Ipv4Addr::from(key.addr), key.port.get());
+        service.backends.insert(backend, Observed::of(&cpus));
+    }
+    let mut services: Vec<_> = services.into_values().collect();
+    services.sort_by_key(|service| service.frontend);
+    Ok(services)
+}
+
+/// The clusterIP of each service, or else the least of its addresses.
+fn frontends(directory: &Path, wanted: &HashSet<ServiceId>) -> Result<HashMap<ServiceId, SocketAddrV4>> {
+    const OTHER: u16 =
+        frontend_flag::NODE_PORT | frontend_flag::LOAD_BALANCER | frontend_flag::EXTERNAL_IP | frontend_flag::HOST_PORT;
+    let mut frontends = HashMap::new();
+    let table: Table<FrontendKey4, Frontend4> = Table::open(directory, names::LB4_FRONTENDS)?;
+    for (key, value) in table.entries()? {
+        if key.scope == scope::INTERNAL && wanted.contains(&value.service) {
+            let rank = (value.flags & OTHER != 0, SocketAddrV4::new(Ipv4Addr::from(key.addr), key.port.get()));
+            let best = frontends.entry(value.service).or_insert(rank);
+            *best = rank.min(*best);
+        }
+    }
+    Ok(frontends.into_iter().map(|(id, (_, frontend))| (id, frontend)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(buckets: &[(usize, u64)], fraction: f64, expected_us: Option<u64>) {
+        let mut histogram = Histogram::default();
+        buckets.iter().for_each(|(bucket, count)| histogram.buckets[*bucket] = *count);
+        assert_eq!(histogram.quantile(fraction), expected_us.map(Duration::from_micros), "{buckets:?} at {fraction}");
+    }
+
+    #[test]
+    fn a_quantile_is_the_end_of_the_bucket_that_holds_it() {
+        check(&[], 0.5, None);
+        check(&[(3, 1)], 0.5, Some(16));
+        check(&[(0, 99), (10, 1)], 0.99, Some(2));
+        check(&[(0, 98), (10, 2)], 0.99, Some(2048));
+        check(&[(0, 98), (10, 2)], 0.0, Some(2));
+    }
+
+    #[test]
+    fn cpus_and_backends_add_up() {
+        let mut cpu = Latency { connect_us: 7, retransmits: 2, ..Latency::default() };
+        cpu.connect[2] = 1;
+        let mut observed = Observed::of(&[cpu, cpu]);
+        assert_eq!(
+            (observed.connect.count(), observed.connect.sum, observed.retransmits),
+            (2, Duration::from_micros(14), 4)
+        );
+        observed.join(&observed.clone());
+        assert_eq!((observed.connect.buckets[2], observed.retransmits), (4, 8));
+    }
+}
