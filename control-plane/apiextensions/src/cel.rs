@@ -1,9 +1,10 @@
 //! `x-kubernetes-validations`: CEL rules over a value and what it replaces.
 //!
-//! The language and its Kubernetes libraries are `kube-cel`'s. What is ours: which values a rule sees ([`value`]), what a rule may name ([`program`]), and that
-//! no rule runs for long ([`budget`]).
+//! The language and its Kubernetes libraries are `kube-cel`'s. What is ours: which values a rule sees ([`value`]), whether it fits its schema ([`check`]), and
+//! that no rule runs for long ([`budget`]).
 
 mod budget;
+mod check;
 mod program;
 mod value;
 
@@ -58,9 +59,12 @@ impl Rule {
 
     /// Why the rule cannot run over values of `schema`: the problem of the rule, and that of its message expression.
     pub fn problems(&self, schema: &Schema) -> (Option<String>, Option<String>) {
-        let message = Some(&self.message_expression).filter(|text| !text.is_empty());
-        let problem = |text: &String| program::check(text, schema).err();
-        (problem(&self.text), message.and_then(problem))
+        let rule = check::rule(&self.text, schema, self.optional_old_self).err();
+        let message = match self.message_expression.as_str() {
+            "" => None,
+            text => check::message(text, schema, self.optional_old_self).err(),
+        };
+        (rule, message)
     }
 
     /// Whether the rule compares with what was before.

@@ -1,4 +1,4 @@
-//! A parsed rule: what it names is known, its loops are counted.
+//! A parsed rule, whose loops are counted.
 
 use std::panic::AssertUnwindSafe;
 
@@ -7,8 +7,6 @@ use kube_cel::cel::parser::Parser;
 use kube_cel::cel::{Context, Value};
 
 use super::budget::{Budget, EXCEEDED, SHORT, TICK};
-use super::value;
-use crate::schema::{Schema, Type};
 
 /// Functions whose cost grows with the square of a list.
 const QUADRATIC: [&str; 6] =
@@ -60,7 +58,8 @@ fn worded(error: &kube_cel::cel::ExecutionError) -> String {
     }
 }
 
-fn parse(text: &str) -> Result<IdedExpr, String> {
+/// The expression, its macros expanded.
+pub fn parse(text: &str) -> Result<IdedExpr, String> {
     if text.len() > RULE_BYTES_MAX {
         return Err(format!("expression is longer than {RULE_BYTES_MAX} bytes"));
     }
@@ -125,69 +124,4 @@ fn count_loops(expression: &mut IdedExpr) {
         }
         _ => {}
     }
-}
-
-/// Whether a rule can be evaluated over values of `schema`: it parses, and names only what there is.
-pub fn check(text: &str, schema: &Schema) -> Result<(), String> {
-    let mut expression = parse(text)?;
-    let mut bound = Vec::new();
-    visit(&mut expression, schema, &mut bound)
-}
-
-/// Libraries and types, which look like variables.
-const GLOBALS: [&str; 20] = [
-    "sets", "math", "optional", "ip", "cidr", "quantity", "url", "format", "base64", "strings", "semver", "cel",
-    "google", "int", "uint", "double", "string", "bool", "bytes", "type",
-];
-
-fn visit(expression: &mut IdedExpr, schema: &Schema, bound: &mut Vec<String>) -> Result<(), String> {
-    match &mut expression.expr {
-        Expr::Struct(_) => return Err("message literals are not supported".into()),
-        Expr::Unspecified => return Err("expression is incomplete".into()),
-        Expr::Ident(name) => {
-            let known = ["self", "oldSelf"].contains(&name.as_str()) || GLOBALS.contains(&name.as_str());
-            if !known && !bound.contains(name) && !name.starts_with('@') {
-                return Err(format!("undeclared reference to '{name}' (in container '')"));
-            }
-        }
-        Expr::Comprehension(c) => {
-            visit(&mut c.iter_range, schema, bound)?;
-            let depth = bound.len();
-            bound.push(c.iter_var.clone());
-            bound.extend(c.iter_var2.clone());
-            bound.push(c.accu_var.clone());
-            for part in [&mut c.accu_init, &mut c.loop_cond, &mut c.loop_step, &mut c.result] {
-                visit(part, schema, bound)?;
-            }
-            bound.truncate(depth);
-            return Ok(());
-        }
-        Expr::Select(select) => {
-            if let Some(owner) = typed(&select.operand, schema, bound) {
-                let known = member(owner, &select.field).is_some();
-                let known = known || ["apiVersion", "kind", "metadata"].contains(&select.field.as_str());
-                let open = owner.preserve_unknown || owner.is_map() || owner.embedded || owner.ty.is_none();
-                if !known && !open {
-                    return Err(format!("undefined field '{}'", select.field));
-                }
-            }
-        }
-        _ => {}
-    }
-    children(expression).into_iter().try_for_each(|child| visit(child, schema, bound))
-}
-
-/// The schema of `self.a.b`, as far as it can be told.
-fn typed<'a>(expression: &IdedExpr, schema: &'a Schema, bound: &[String]) -> Option<&'a Schema> {
-    match &expression.expr {
-        Expr::Ident(name) if name == "self" && !bound.contains(name) => {
-            Some(schema).filter(|s| s.ty == Some(Type::Object))
-        }
-        Expr::Select(select) if !select.test => member(typed(&select.operand, schema, bound)?, &select.field),
-        _ => None,
-    }
-}
-
-fn member<'a>(schema: &'a Schema, spelled: &str) -> Option<&'a Schema> {
-    schema.properties.iter().find(|(name, _)| value::escape(name).as_deref() == Some(spelled)).map(|(_, schema)| schema)
 }

@@ -98,7 +98,7 @@ fn what_did_not_change_is_not_asked_again() {
 fn rules_name_what_there_is() {
     let schema = Schema::compile(&schema());
     let check = |rule: &str, expected: &str| {
-        let found = program::check(rule, &schema).err().unwrap_or_default();
+        let found = check::rule(rule, &schema, false).err().unwrap_or_default();
         assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{rule}: {found:?}");
     };
     check("self.min > 0", "");
@@ -108,6 +108,66 @@ fn rules_name_what_there_is() {
     check("self.labels['x'] == '1' && self.labels.y == ''", "");
     check("self.min >", "Syntax error");
     check("Foo{a: 1} == 1", "not supported");
+}
+
+#[track_caller]
+fn check_types(rule: &str, expected: &str) {
+    let mut raw = schema();
+    raw["properties"]["obj"] = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
+    let found = check::rule(rule, &Schema::compile(&raw), false).err().unwrap_or_default();
+    assert_eq!(found, expected, "{rule}");
+}
+
+#[test]
+fn rules_that_fit_their_schema_are_accepted() {
+    for rule in [
+        "self.min + 1 <= self.max && self.ratio > 1 && self.ratio * 2.0 < 7.5",
+        "self.name == null || self.name.size() > 3 && size(self.list) < 5",
+        "self.since < timestamp('2030-01-01T00:00:00Z') && self.since - self.since < self.wait",
+        "self.list.all(x, x > self.min) && self.list.exists_one(x, x == 1) && self.list.map(x, x + 1).sum() > 3",
+        "self.list.filter(x, x > 1).size() > 0 && 1 in self.list && 'a' in self.labels && self.list[0] == 1",
+        "self.labels.all(k, self.labels[k].startsWith(k)) && self.labels == {'a': 'b'}",
+        "(has(self.min) ? self.min : 0) > 0 && has(self.obj.a) && self.obj.a.matches('x')",
+        "self.size == 1 || self.size == '50%' || (type(self.size) == string && self.size.endsWith('%'))",
+        "oldSelf.min == self.min && !(self.name in ['a', 'b']) && self.name + 'x' != oldSelf.name",
+        "sets.contains(self.list, [1]) && math.greatest(self.min, 2) == 2 && self.name.lowerAscii() == 'a'",
+        "quantity('1Gi').isGreaterThan(quantity('1Mi')) && isURL(self.name) && url(self.name).getHost() == 'a'",
+        "int(self.name) == self.min && string(self.min) == self.name && double(self.min) == self.ratio",
+        "self.metadata.name.startsWith('a') && self.kind == 'K'",
+    ] {
+        check_types(rule, "");
+    }
+}
+
+#[test]
+fn rules_that_cannot_fit_are_refused_when_they_are_written() {
+    let no = |function: &str, on: &str| {
+        format!("compilation failed: found no matching overload for '{function}' applied to '{on}'")
+    };
+    check_types("self.min > 'a'", &no("_>_", "(int, string)"));
+    check_types("self.name == 1", &no("_==_", "(string, int)"));
+    check_types("self.ratio == 1", &no("_==_", "(double, int)"));
+    check_types("self.min && true", &no("_&&_", "(int, bool)"));
+    check_types("!self.name", &no("!_", "(string)"));
+    check_types("self.name + 1 == 'a1'", &no("_+_", "(string, int)"));
+    check_types("self.min.startsWith('a')", &no("startsWith", "int.(string)"));
+    check_types("size(self.min) > 1", &no("size", "(int)"));
+    check_types("self.list.all(x, x == 'a')", &no("_==_", "(int, string)"));
+    check_types("self.labels.all(k, self.labels[k] > 1)", &no("_>_", "(string, int)"));
+    check_types("'a' in self.list", &no("@in", "(string, list(int))"));
+    check_types("self.list['a'] == 1", &no("_[_]", "(list(int), string)"));
+    check_types("self.since > self.wait", &no("_>_", "(google.protobuf.Timestamp, google.protobuf.Duration)"));
+    check_types("true ? self.min : self.name", &no("_?_:_", "(bool, int, string)"));
+    check_types("self.min.a == 1", "compilation failed: type 'int' does not support field selection");
+    check_types(
+        "self.obj.all(k, true)",
+        "compilation failed: expression of type 'object' cannot be range of a comprehension (must be list, map, or dynamic)",
+    );
+    check_types("self.min + 1", "cel expression must evaluate to a bool");
+    let schema = Schema::compile(&schema());
+    assert_eq!(check::message("'a' + self.name", &schema, false), Ok(()));
+    let expected = Err("messageExpression must evaluate to a string".to_owned());
+    assert_eq!(check::message("self.min", &schema, false), expected);
 }
 
 #[test]

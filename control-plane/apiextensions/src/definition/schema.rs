@@ -202,11 +202,10 @@ fn behaviour(schema: &Schema, raw: &Value, path: &Path, errors: &mut Errors) {
         let rule_path = path.child("x-kubernetes-validations").index(index);
         let (problem, message) = rule.problems(schema);
         if let Some(why) = problem {
-            errors.invalid(&rule_path.child("rule"), rule.text.as_str(), format!("compilation failed: {why}"));
+            errors.invalid(&rule_path.child("rule"), rule.text.as_str(), why);
         }
         if let Some(why) = message {
             let expression = at(&items(raw, "x-kubernetes-validations")[index], "messageExpression").clone();
-            let why = format!("messageExpression compilation failed: {why}");
             errors.invalid(&rule_path.child("messageExpression"), expression, why);
         }
     }
