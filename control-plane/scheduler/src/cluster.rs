@@ -10,6 +10,7 @@ mod pod;
 mod resources;
 #[cfg(test)]
 pub mod tests;
+mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use xebec_types::core::{Node, Pod};
 
 pub use class::{Class, ClassId, Classes};
 pub use node::{Change as NodeChange, NodeIndex, NodeInfo};
-pub use pod::{HostPort, PodInfo, PodTerm, SpreadConstraint, WeightedTerm};
+pub use pod::{HostPort, PodInfo, PodTerm, SpreadConstraint, UsedClaim, WeightedTerm};
 pub use resources::Resources;
+pub use volumes::{Plan, Volumes};
 
 /// An interned topology key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -43,6 +45,8 @@ pub struct Cluster {
     pub namespaces: HashMap<String, BTreeMap<String, String>>,
     /// How many nodes have an image.
     images: HashMap<String, u32>,
+    /// Shared, so that a decision can look volumes up node by node. No decision outlives a change.
+    pub volumes: Arc<Volumes>,
 }
 
 struct Placed {
@@ -131,6 +135,11 @@ impl Cluster {
             below.entry(placed.node).or_default().push(placed.info.clone());
         }
         below
+    }
+
+    /// Learns of volumes.
+    pub fn volumes_mut(&mut self) -> &mut Volumes {
+        Arc::make_mut(&mut self.volumes)
     }
 
     pub fn compile(pod: &Arc<Pod>) -> Arc<PodInfo> {

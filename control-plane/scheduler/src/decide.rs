@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::{Cluster, NodeIndex, NodeInfo, PodInfo};
 use crate::diagnosis::Diagnosis;
-use crate::framework::{Filter, Plugin, Score};
+use crate::framework::{Filter, Plugin, Reason, Score};
 use crate::plugins::{
-    image_locality, inter_pod_affinity, node_affinity, node_name, node_ports, node_resources_balanced_allocation,
-    node_resources_fit, node_unschedulable, pod_topology_spread, taint_toleration,
+    dynamic_resources, image_locality, inter_pod_affinity, node_affinity, node_name, node_ports,
+    node_resources_balanced_allocation, node_resources_fit, node_unschedulable, node_volume_limits,
+    pod_topology_spread, taint_toleration, volume_binding, volume_restrictions, volume_zone,
 };
 
 /// Fewer feasible nodes than this are all scored, as upstream's `minFeasibleNodesToFind`.
@@ -52,10 +53,16 @@ impl Search {
     }
 
     fn feasible(&mut self, pod: &PodInfo, cluster: &mut Cluster) -> Result<(Vec<NodeIndex>, usize), Diagnosis> {
-        let filters = filters(pod, cluster);
+        let mut diagnosis = Diagnosis::new(cluster.nodes().len());
+        let filters = match filters(pod, cluster) {
+            Ok(filters) => filters,
+            Err((plugin, reason)) => {
+                diagnosis.refuse(plugin, reason);
+                return Err(diagnosis);
+            }
+        };
         let cluster = &*cluster;
         let all = cluster.nodes();
-        let mut diagnosis = Diagnosis::new(all.len());
         let named = node_affinity::named_nodes(pod);
         let candidates: Vec<NodeIndex> = match &named {
             Some(names) => find(cluster, names, &mut diagnosis),
@@ -123,24 +130,29 @@ type Named<T> = (Plugin, T);
 
 /// Whether the pod fits the node as the cluster is.
 pub(crate) fn fits(pod: &PodInfo, cluster: &mut Cluster, node: NodeIndex) -> bool {
-    let filters = filters(pod, cluster);
+    let Ok(filters) = filters(pod, cluster) else { return false };
     let node = cluster.node(node);
     filters.iter().all(|(_, filter)| filter.filter(node).is_ok())
 }
 
 /// Whether the node would take the pod if it were empty: what no other pod's end can change.
-pub(crate) fn may_fit(pod: &PodInfo, node: &NodeInfo) -> bool {
+pub(crate) fn may_fit(pod: &PodInfo, cluster: &Cluster, node: &NodeInfo) -> bool {
+    let bindable = volume_binding::pre_filter(pod, cluster);
+    let has_volumes = bindable.is_ok_and(|state| state.is_none_or(|state| state.filter(node).is_ok()))
+        && volume_zone::pre_filter(pod, cluster).is_none_or(|state| state.filter(node).is_ok());
     let named = node_name::pre_filter(pod).is_none_or(|state| state.filter(node).is_ok());
     named
+        && has_volumes
         && node_unschedulable::pre_filter(pod).filter(node).is_ok()
         && taint_toleration::prepare(pod).filter(node).is_ok()
         && node_affinity::pre_filter(pod).is_none_or(|state| state.filter(node).is_ok())
 }
 
-/// In upstream's order: cheap ones that rule out much come first.
-fn filters<'a>(pod: &'a PodInfo, cluster: &mut Cluster) -> Vec<Named<Box<dyn Filter + 'a>>> {
-    let mut filters: Vec<Named<Box<dyn Filter + 'a>>> =
-        vec![(Plugin::NodeUnschedulable, Box::new(node_unschedulable::pre_filter(pod)))];
+type Filters<'a> = Vec<Named<Box<dyn Filter + 'a>>>;
+
+/// In upstream's order: cheap ones that rule out much come first. An error rules out every node.
+fn filters<'a>(pod: &'a PodInfo, cluster: &mut Cluster) -> Result<Filters<'a>, Named<Reason>> {
+    let mut filters: Filters<'a> = vec![(Plugin::NodeUnschedulable, Box::new(node_unschedulable::pre_filter(pod)))];
     if let Some(state) = node_name::pre_filter(pod) {
         filters.push((Plugin::NodeName, Box::new(state)));
     }
@@ -152,13 +164,27 @@ fn filters<'a>(pod: &'a PodInfo, cluster: &mut Cluster) -> Vec<Named<Box<dyn Fil
         filters.push((Plugin::NodePorts, Box::new(state)));
     }
     filters.push((Plugin::NodeResourcesFit, Box::new(node_resources_fit::pre_filter(pod))));
+    if let Some(state) = volume_restrictions::pre_filter(pod, cluster) {
+        filters.push((Plugin::VolumeRestrictions, Box::new(state)));
+    }
+    if let Some(state) = node_volume_limits::pre_filter(pod, cluster) {
+        filters.push((Plugin::NodeVolumeLimits, Box::new(state)));
+    }
+    dynamic_resources::pre_filter(pod).map_err(|reason| (Plugin::DynamicResources, reason))?;
+    let bindable = volume_binding::pre_filter(pod, cluster).map_err(|reason| (Plugin::VolumeBinding, reason))?;
+    if let Some(state) = bindable {
+        filters.push((Plugin::VolumeBinding, Box::new(state)));
+    }
+    if let Some(state) = volume_zone::pre_filter(pod, cluster) {
+        filters.push((Plugin::VolumeZone, Box::new(state)));
+    }
     if let Some(state) = pod_topology_spread::pre_filter(pod, cluster) {
         filters.push((Plugin::PodTopologySpread, Box::new(state)));
     }
     if let Some(state) = inter_pod_affinity::pre_filter(pod, cluster) {
         filters.push((Plugin::InterPodAffinity, Box::new(state)));
     }
-    filters
+    Ok(filters)
 }
 
 fn scorers<'a>(

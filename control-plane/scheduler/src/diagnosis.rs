@@ -11,11 +11,13 @@ pub struct Diagnosis {
     reasons: BTreeMap<Reason, usize>,
     /// The plugins that ruled nodes out: a change that concerns none of them cannot help.
     plugins: Plugins,
+    /// What is wrong with the pod, whatever the node.
+    of_pod: Option<Reason>,
 }
 
 impl Diagnosis {
     pub fn new(nodes: usize) -> Self {
-        Self { nodes, reasons: BTreeMap::new(), plugins: Plugins::default() }
+        Self { nodes, reasons: BTreeMap::new(), plugins: Plugins::default(), of_pod: None }
     }
 
     pub fn add(&mut self, plugin: Plugin, rejection: Rejection) {
@@ -34,6 +36,17 @@ impl Diagnosis {
         }
     }
 
+    /// Something about the pod itself rules every node out.
+    pub fn refuse(&mut self, plugin: Plugin, reason: Reason) {
+        self.plugins.insert(plugin);
+        self.of_pod = Some(reason);
+    }
+
+    /// Whether no other pod's end can help.
+    pub fn is_of_pod(&self) -> bool {
+        self.of_pod.is_some()
+    }
+
     /// An empty set means that only a node helps, and any node might.
     pub fn plugins(&self) -> Plugins {
         if self.nodes == 0 { Plugins::all() } else { self.plugins }
@@ -43,6 +56,9 @@ impl Diagnosis {
     pub fn message(&self) -> String {
         if self.nodes == 0 {
             return "no nodes available to schedule pods".to_owned();
+        }
+        if let Some(Reason(reason)) = &self.of_pod {
+            return format!("0/{} nodes are available: {reason}.", self.nodes);
         }
         let mut reasons: Vec<String> =
             self.reasons.iter().map(|(reason, nodes)| format!("{nodes} {}", reason.0)).collect();

@@ -14,6 +14,7 @@ pub mod plugins;
 pub mod preempt;
 mod queue;
 mod scheduler;
+mod volume_binder;
 mod workload;
 
 use std::time::Duration;

@@ -67,7 +67,7 @@ pub fn preempt(pod: &PodInfo, cluster: &mut Cluster, budgets: &[Budget]) -> Opti
     let limit = CANDIDATES_MIN.max(nodes.len() * CANDIDATES_PERCENT / 100);
     let mut candidates = Vec::new();
     for node in nodes {
-        let Some(pods) = lower.remove(&node).filter(|_| may_fit(pod, cluster.node(node))) else { continue };
+        let Some(pods) = lower.remove(&node).filter(|_| may_fit(pod, cluster, cluster.node(node))) else { continue };
         candidates.extend(dry_run(pod, cluster, node, pods, budgets));
         if candidates.len() >= limit {
             break;

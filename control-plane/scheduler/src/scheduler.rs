@@ -6,16 +6,19 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use xebec_client::{Change, Client, Error, EventRecorder, EventType, Informer, Informers, chain, is_not_found};
-use xebec_types::core::{Namespace, Node, Pod};
+use xebec_types::core::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use xebec_types::policy::PodDisruptionBudget;
+use xebec_types::storage::{CSINode, StorageClass};
 use xebec_types::{object, pod as pods};
 
-use crate::cluster::{Cluster, NodeChange, PodInfo};
+use crate::cluster::{Cluster, NodeChange, PodInfo, Volumes};
 use crate::decide::Search;
 use crate::diagnosis::Diagnosis;
 use crate::framework::{Plugin, Plugins};
+use crate::plugins::volume_binding;
 use crate::preempt::{Budget, Preemption, preempt};
 use crate::queue::Queue;
+use crate::volume_binder::{Settled, VolumeBinder};
 use crate::workload::Workloads;
 use crate::{Config, bind};
 
@@ -41,6 +44,7 @@ pub struct Scheduler {
     news: mpsc::UnboundedReceiver<News>,
     synced: Synced,
     binds: JoinSet<Bound>,
+    volume_binder: VolumeBinder,
     reports: JoinSet<()>,
     report_slots: Arc<Semaphore>,
     /// Bound pods that are still assumed, oldest first.
@@ -52,9 +56,30 @@ enum News {
     Pod(Change<Pod>),
     Node(Change<Node>),
     Namespace(Change<Namespace>),
+    Claim(Change<PersistentVolumeClaim>),
+    Volume(Change<PersistentVolume>),
+    Class(Change<StorageClass>),
+    CsiNode(Change<CSINode>),
 }
 
-type Synced = (Arc<Informer<Node>>, Arc<Informer<Namespace>>);
+/// Informers that are waited for, beside that of pods.
+#[derive(Clone)]
+struct Synced {
+    nodes: Arc<Informer<Node>>,
+    namespaces: Arc<Informer<Namespace>>,
+    claims: Arc<Informer<PersistentVolumeClaim>>,
+    volumes: Arc<Informer<PersistentVolume>>,
+    classes: Arc<Informer<StorageClass>>,
+    csi_nodes: Arc<Informer<CSINode>>,
+}
+
+impl Synced {
+    async fn wait(&self) {
+        let Self { nodes, namespaces, claims, volumes, classes, csi_nodes } = self;
+        tokio::join!(nodes.synced(), namespaces.synced(), claims.synced());
+        tokio::join!(volumes.synced(), classes.synced(), csi_nodes.synced());
+    }
+}
 
 struct Bound {
     pod: Arc<PodInfo>,
@@ -65,12 +90,22 @@ struct Bound {
 impl Scheduler {
     pub fn new(client: Client, informers: &Informers, config: Config) -> Self {
         let (sender, news) = mpsc::unbounded_channel();
-        let nodes = informers.informer::<Node>();
-        let namespaces = informers.informer::<Namespace>();
+        let synced = Synced {
+            nodes: informers.informer(),
+            namespaces: informers.informer(),
+            claims: informers.informer(),
+            volumes: informers.informer(),
+            classes: informers.informer(),
+            csi_nodes: informers.informer(),
+        };
         let pods = informers.informer::<Pod>();
         // Nodes first: pods that come before their node need a placeholder.
-        forward(&nodes, &sender, News::Node);
-        forward(&namespaces, &sender, News::Namespace);
+        forward(&synced.nodes, &sender, News::Node);
+        forward(&synced.namespaces, &sender, News::Namespace);
+        forward(&synced.claims, &sender, News::Claim);
+        forward(&synced.volumes, &sender, News::Volume);
+        forward(&synced.classes, &sender, News::Class);
+        forward(&synced.csi_nodes, &sender, News::CsiNode);
         forward(&pods, &sender, News::Pod);
         Self {
             recorder: EventRecorder::new(client.clone(), &config.scheduler_name, ""),
@@ -84,8 +119,9 @@ impl Scheduler {
             nominated: HashMap::new(),
             pods,
             news,
-            synced: (nodes, namespaces),
+            synced,
             binds: JoinSet::new(),
+            volume_binder: VolumeBinder::default(),
             reports: JoinSet::new(),
             report_slots: Arc::new(Semaphore::new(REPORTS_MAX)),
             unconfirmed: VecDeque::new(),
@@ -93,9 +129,7 @@ impl Scheduler {
     }
 
     pub async fn run(&mut self) {
-        let (nodes, namespaces) = self.synced.clone();
-        nodes.synced().await;
-        namespaces.synced().await;
+        self.synced.clone().wait().await;
         self.pods.synced().await;
         loop {
             while let Ok(news) = self.news.try_recv() {
@@ -105,6 +139,9 @@ impl Scheduler {
                 self.finish(bound.ok());
             }
             while self.reports.try_join_next().is_some() {}
+            for settled in self.volume_binder.settle(&self.cluster, Instant::now()) {
+                self.finish_volumes(settled);
+            }
             let next = self.tick();
             let more = self.schedule_some();
             if more {
@@ -117,6 +154,11 @@ impl Scheduler {
                     None => return,
                 },
                 Some(bound) = self.binds.join_next() => self.finish(bound.ok()),
+                Some(written) = self.volume_binder.written() => {
+                    if let Some(failed) = self.volume_binder.learn(written, Instant::now()) {
+                        self.finish_volumes(failed);
+                    }
+                }
                 Some(_) = self.reports.join_next() => {}
                 () = time::sleep_until(next) => {}
             }
@@ -154,14 +196,42 @@ impl Scheduler {
                     feasible = decision.feasible,
                     "pod fits"
                 );
+                let volumes = volume_binding::pre_filter(pod, &self.cluster).ok().flatten();
+                let plan = volumes.and_then(|volumes| volumes.plan(self.cluster.node(decision.node)));
                 self.cluster.put_pod(pod.clone(), &node, true);
-                let (client, pod) = (self.client.clone(), pod.clone());
-                self.binds.spawn(async move {
-                    let result = bind::bind(&client, &pod, &node).await;
-                    Bound { pod, node, result }
-                });
+                match plan.filter(|plan| !plan.is_empty()) {
+                    None => self.bind(pod.clone(), node),
+                    Some(plan) => {
+                        self.volume_binder.start(&self.client, pod.clone(), &plan, &self.cluster.volumes);
+                        self.cluster.volumes_mut().assume(pod.uid.clone(), plan);
+                    }
+                }
             }
             Err(diagnosis) => self.refuse(pod, &diagnosis),
+        }
+    }
+
+    fn bind(&mut self, pod: Arc<PodInfo>, node: Arc<str>) {
+        let client = self.client.clone();
+        self.binds.spawn(async move {
+            let result = bind::bind(&client, &pod, &node).await;
+            Bound { pod, node, result }
+        });
+    }
+
+    /// The volumes of a pod are there, or will not be.
+    fn finish_volumes(&mut self, (pod, outcome): Settled) {
+        let plan = self.cluster.volumes.plan_of(&pod.uid).cloned();
+        let Some(plan) = plan.filter(|_| self.cluster.is_assumed(&pod.uid)) else { return };
+        match outcome {
+            Ok(()) => self.bind(pod, plan.node),
+            Err(why) => {
+                let now = Instant::now();
+                self.give_up(&pod, now);
+                self.queue.back_off(&pod.uid, now);
+                let message = format!("running PreBind plugin \"VolumeBinding\": binding volumes: {why}");
+                self.recorder.record(&*pod.pod, EventType::Warning, "FailedScheduling", message);
+            }
         }
     }
 
@@ -207,7 +277,7 @@ impl Scheduler {
 
     fn refuse(&mut self, pod: &Arc<PodInfo>, diagnosis: &Diagnosis) {
         let message = diagnosis.message();
-        let node = self.preempt(pod);
+        let node = if diagnosis.is_of_pod() { None } else { self.preempt(pod) };
         self.queue.park(&pod.uid, diagnosis.plugins(), Instant::now());
         self.recorder.record(&*pod.pod, EventType::Warning, "FailedScheduling", message.clone());
         let (client, slots, pod) = (self.client.clone(), self.report_slots.clone(), pod.clone());
@@ -224,6 +294,7 @@ impl Scheduler {
     fn finish(&mut self, bound: Option<Bound>) {
         let Some(Bound { pod, node, result }) = bound else { return };
         let now = Instant::now();
+        self.forget_volumes(&pod.uid, now);
         match result {
             Ok(()) => {
                 let message = format!("Successfully assigned {} to {node}", pod.full_name());
@@ -256,6 +327,7 @@ impl Scheduler {
     /// Frees what was assumed for a pod.
     fn give_up(&mut self, pod: &PodInfo, now: Instant) {
         self.cluster.remove_pod(&pod.uid);
+        self.forget_volumes(&pod.uid, now);
         self.queue.wake(freed(), now);
     }
 
@@ -271,7 +343,8 @@ impl Scheduler {
                 }
             }
         }
-        let next = self.queue.tick(now).into_iter().chain(self.unconfirmed.front().map(|(until, _)| *until));
+        let unconfirmed = self.unconfirmed.front().map(|(until, _)| *until);
+        let next = self.queue.tick(now).into_iter().chain(unconfirmed).chain(self.volume_binder.deadline());
         next.min().unwrap_or(now + IDLE_MAX)
     }
 
@@ -280,6 +353,23 @@ impl Scheduler {
             News::Pod(change) => self.learn_pod(&change),
             News::Node(change) => self.learn_node(&change),
             News::Namespace(change) => self.learn_namespace(&change),
+            News::Claim(change) => self.learn_volumes(|volumes| volumes.learn_claim(&change)),
+            News::Volume(change) => self.learn_volumes(|volumes| volumes.learn_volume(&change)),
+            News::Class(change) => self.learn_volumes(|volumes| volumes.learn_class(&change)),
+            News::CsiNode(change) => self.learn_volumes(|volumes| volumes.learn_csi_node(&change)),
+        }
+    }
+
+    fn learn_volumes(&mut self, learn: impl FnOnce(&mut Volumes)) {
+        learn(self.cluster.volumes_mut());
+        self.queue.wake(of_volumes(), Instant::now());
+    }
+
+    /// What the pod was to be given may go to others.
+    fn forget_volumes(&mut self, uid: &str, now: Instant) {
+        self.volume_binder.forget(uid);
+        if self.cluster.volumes.plan_of(uid).is_some() && self.cluster.volumes_mut().forget(uid) {
+            self.queue.wake(of_volumes(), now);
         }
     }
 
@@ -356,6 +446,7 @@ impl Scheduler {
     fn forget(&mut self, uid: &str) {
         self.queue.remove(uid);
         self.nominated.remove(uid);
+        self.forget_volumes(uid, Instant::now());
         if self.cluster.remove_pod(uid).is_some() {
             self.queue.wake(freed(), Instant::now());
         }
@@ -364,7 +455,20 @@ impl Scheduler {
 
 /// What the end of a pod on a node may change for others.
 fn freed() -> Plugins {
-    [Plugin::NodeResourcesFit, Plugin::NodePorts, Plugin::InterPodAffinity, Plugin::PodTopologySpread].into()
+    [
+        Plugin::NodeResourcesFit,
+        Plugin::NodePorts,
+        Plugin::VolumeRestrictions,
+        Plugin::NodeVolumeLimits,
+        Plugin::InterPodAffinity,
+        Plugin::PodTopologySpread,
+    ]
+    .into()
+}
+
+/// What a change of claims, volumes and their classes may change.
+fn of_volumes() -> Plugins {
+    [Plugin::VolumeRestrictions, Plugin::NodeVolumeLimits, Plugin::VolumeBinding, Plugin::VolumeZone].into()
 }
 
 /// The plugins whose answer may be different after this change of a node.
@@ -377,8 +481,10 @@ fn concerns(change: NodeChange) -> Plugins {
         plugins.insert(Plugin::NodeResourcesFit);
     }
     if change.labels {
-        [Plugin::NodeAffinity, Plugin::PodTopologySpread, Plugin::InterPodAffinity]
+        let by_label = [Plugin::NodeAffinity, Plugin::VolumeBinding, Plugin::VolumeZone];
+        by_label
             .into_iter()
+            .chain([Plugin::PodTopologySpread, Plugin::InterPodAffinity])
             .for_each(|plugin| plugins.insert(plugin));
     }
     if change.taints {

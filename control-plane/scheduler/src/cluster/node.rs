@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use xebec_client::Key;
 use xebec_types::core::{Node, Taint};
 use xebec_types::resource;
 
@@ -26,6 +27,8 @@ pub struct NodeInfo {
     ports: Vec<HostPort>,
     images: HashMap<String, i64>,
     domains: Vec<Option<DomainId>>,
+    /// Claims of the pods, and how many use each.
+    claims: HashMap<Key, u32>,
 }
 
 /// What an update of a node changed.
@@ -62,6 +65,7 @@ impl NodeInfo {
             ports: Vec::new(),
             images: HashMap::new(),
             domains: Vec::new(),
+            claims: HashMap::new(),
         }
     }
 
@@ -141,11 +145,24 @@ impl NodeInfo {
         self.ports.iter().any(|taken| taken.conflicts(port))
     }
 
+    /// Claims that pods on the node use.
+    pub fn claims(&self) -> impl Iterator<Item = &Key> {
+        self.claims.keys()
+    }
+
+    /// How many pods on the node use the claim.
+    pub fn users(&self, claim: &Key) -> u32 {
+        self.claims.get(claim).copied().unwrap_or(0)
+    }
+
     pub fn add_pod(&mut self, pod: &PodInfo) {
         self.pods += 1;
         self.requested.add(&pod.requests);
         self.nonzero.add(&pod.nonzero);
         self.ports.extend(pod.ports.iter().cloned());
+        for used in &pod.claims {
+            *self.claims.entry(used.key.clone()).or_default() += 1;
+        }
     }
 
     pub fn remove_pod(&mut self, pod: &PodInfo) {
@@ -155,6 +172,14 @@ impl NodeInfo {
         for port in &pod.ports {
             if let Some(at) = self.ports.iter().position(|taken| taken == port) {
                 self.ports.swap_remove(at);
+            }
+        }
+        for used in &pod.claims {
+            if let Some(users) = self.claims.get_mut(&used.key) {
+                *users -= 1;
+                if *users == 0 {
+                    self.claims.remove(&used.key);
+                }
             }
         }
     }

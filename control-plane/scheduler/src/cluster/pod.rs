@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::json;
+use xebec_client::Key;
 use xebec_types::core::{
     Container, NodeAffinity, Pod, PodAffinityTerm, PodSpec, Toleration, TopologySpreadConstraint,
     WeightedPodAffinityTerm,
@@ -38,8 +39,17 @@ pub struct PodInfo {
     pub preferred_affinity: Vec<WeightedTerm>,
     pub preferred_anti_affinity: Vec<WeightedTerm>,
     pub spread: Vec<SpreadConstraint>,
+    pub claims: Vec<UsedClaim>,
     /// Equal for pods of one class.
     pub class_key: Arc<str>,
+}
+
+/// A PersistentVolumeClaim that the pod mounts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UsedClaim {
+    pub key: Key,
+    /// It is made for this pod, from a template in it.
+    pub ephemeral: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -121,6 +131,7 @@ impl PodInfo {
                 .flatten()
                 .map(|constraint| SpreadConstraint::new(constraint, &labels))
                 .collect(),
+            claims: claims(spec, &namespace, object::name(&pod.metadata)),
             class_key: class_key.into(),
             pod: pod.clone(),
             namespace,
@@ -277,6 +288,23 @@ fn with_minimum(requests: &Resources) -> Resources {
         resources.memory = DEFAULT_MEMORY;
     }
     resources
+}
+
+fn claims(spec: &PodSpec, namespace: &str, pod: &str) -> Vec<UsedClaim> {
+    let used = spec.volumes.iter().flatten().filter_map(|volume| {
+        if let Some(claim) = &volume.persistent_volume_claim {
+            return Some(UsedClaim { key: Key::new(namespace, &claim.claim_name), ephemeral: false });
+        }
+        volume.ephemeral.as_ref()?;
+        Some(UsedClaim { key: Key::new(namespace, &format!("{pod}-{}", volume.name)), ephemeral: true })
+    });
+    let mut claims: Vec<UsedClaim> = Vec::new();
+    for claim in used {
+        if !claims.contains(&claim) {
+            claims.push(claim);
+        }
+    }
+    claims
 }
 
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {

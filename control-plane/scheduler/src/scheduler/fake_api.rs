@@ -136,7 +136,8 @@ impl FakeApi {
             sender.send(line("ADDED", object)).unwrap();
         }
         let end = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"resourceVersion": state.revision.to_string(),
-            "annotations": {"k8s.io/initial-events-end": "true"}}, "spec": {"containers": [], "selector": {}, "serviceName": ""}});
+            "annotations": {"k8s.io/initial-events-end": "true"}}, "provisioner": "",
+            "spec": {"containers": [], "selector": {}, "serviceName": "", "drivers": []}});
         sender.send(line("BOOKMARK", &end)).unwrap();
         state.watchers.entry(resource.to_owned()).or_default().push(sender);
         let frames = UnboundedReceiverStream::new(receiver).map(|bytes| Ok(Frame::data(bytes)));

@@ -13,7 +13,8 @@ use xebec_apiserver::pki::Pki;
 use xebec_apiserver::{Server, UserInfo};
 use xebec_client::{Api, Client, Informers, ListParams, Patch, PatchParams, PostParams};
 use xebec_scheduler::Config;
-use xebec_types::core::{Event, Node, Pod};
+use xebec_types::core::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use xebec_types::storage::StorageClass;
 use xebec_types::{condition, pod as pods};
 
 struct Cluster {
@@ -39,7 +40,18 @@ impl Cluster {
         let client = Client::new(server.local_client_service(user), "default");
         let mut tasks = JoinSet::new();
         let informers = Informers::new(client.clone());
-        tasks.spawn(xebec_scheduler::run(client.clone(), informers, Config::default(), CancellationToken::new()));
+        let controllers = xebec_controllers::Controllers {
+            accounts: xebec_controllers::Accounts::shared(client.clone()),
+            informers: informers.clone(),
+            config: xebec_controllers::Config {
+                controllers: vec!["persistentvolume-binder".into()],
+                ..xebec_controllers::Config::default()
+            },
+        };
+        tasks.spawn(xebec_controllers::run(controllers, CancellationToken::new()));
+        let user = UserInfo::new("system:kube-scheduler", &["system:authenticated"]);
+        let scheduler = Client::new(server.local_client_service(user), "default");
+        tasks.spawn(xebec_scheduler::run(scheduler, informers, Config::default(), CancellationToken::new()));
         let pods = Api::namespaced(client.clone(), "default");
         Self { client, pods, _server: server, _tasks: tasks, _dir: dir }
     }
@@ -140,4 +152,38 @@ async fn gates_hold_a_pod_back() {
     let open = json!({"spec": {"schedulingGates": null}});
     cluster.pods.patch("gated", &PatchParams::default(), &Patch::Merge(open)).await.unwrap();
     assert_eq!(cluster.bound("gated").await, "n1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_goes_where_a_volume_for_its_claim_is() {
+    let cluster = Cluster::start().await;
+    let create = PostParams::default();
+    let class = json!({"metadata": {"name": "local"}, "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer"});
+    let classes: Api<StorageClass> = Api::all(cluster.client.clone());
+    classes.create(&create, &serde_json::from_value(class).unwrap()).await.unwrap();
+    let claim = json!({"metadata": {"name": "data"}, "spec": {"storageClassName": "local",
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), "default");
+    claims.create(&create, &serde_json::from_value(claim).unwrap()).await.unwrap();
+    cluster.node("n1", "4").await;
+    cluster.node("n2", "4").await;
+    let volumes = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    cluster.pod("p", "1", json!({"volumes": volumes})).await;
+    const NONE: &str = "0/2 nodes are available: 2 node(s) didn't find available persistent volumes to bind.";
+    let says = |pod: &Pod| {
+        pods::find_condition(pod, condition::POD_SCHEDULED).is_some_and(|c| c.message.as_deref() == Some(NONE))
+    };
+    cluster.until("p", "the condition", says).await;
+    let volume = json!({"metadata": {"name": "disk"}, "spec": {
+        "storageClassName": "local", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "2Gi"},
+        "local": {"path": "/mnt/disk"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+            {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}]}]}},
+    }});
+    let disks: Api<PersistentVolume> = Api::all(cluster.client.clone());
+    disks.create(&create, &serde_json::from_value(volume).unwrap()).await.unwrap();
+    assert_eq!(cluster.bound("p").await, "n2");
+    let claim = claims.get("data").await.unwrap();
+    assert_eq!(claim.spec.unwrap().volume_name.as_deref(), Some("disk"), "bound before the pod was");
 }

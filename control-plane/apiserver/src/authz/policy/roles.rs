@@ -60,6 +60,13 @@ pub const CLUSTER_ROLES: &[(&str, &[Rule])] = &[
     ("system:kube-controller-manager", CONTROLLER_MANAGER),
     ("system:kube-dns", &[rule("list watch", "-", "endpoints services")]),
     ("system:kube-scheduler", SCHEDULER),
+    (
+        "system:volume-scheduler",
+        &[
+            rule("get list patch update watch", "-", "persistentvolumes persistentvolumeclaims"),
+            rule(READ, "storage.k8s.io", "storageclasses"),
+        ],
+    ),
     ("system:service-account-issuer-discovery", &[urls("get", "/.well-known/openid-configuration /openid/v1/jwks")]),
     (
         "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
@@ -241,6 +248,7 @@ pub const CLUSTER_BINDINGS: &[(&str, &str, &[Subject])] = &[
     ("system:kube-controller-manager", "system:kube-controller-manager", &[User("system:kube-controller-manager")]),
     ("system:kube-dns", "system:kube-dns", &[Account(NAMESPACE_SYSTEM, "kube-dns")]),
     ("system:kube-scheduler", "system:kube-scheduler", &[User("system:kube-scheduler")]),
+    ("system:volume-scheduler", "system:volume-scheduler", &[User("system:kube-scheduler")]),
     (
         "system:service-account-issuer-discovery",
         "system:service-account-issuer-discovery",
