@@ -14,6 +14,16 @@ pub mod global {
     pub const CLUSTER_MASK: &str = "CLUSTER_MASK";
     pub const SERVICE_ADDR: &str = "SERVICE_ADDR";
     pub const SERVICE_MASK: &str = "SERVICE_MASK";
+    /// Those of IPv6, with the same meaning; 0 where there is none.
+    pub const NODE_IP6: &str = "NODE_IP6";
+    pub const GATEWAY_IP6: &str = "GATEWAY_IP6";
+    pub const HAIRPIN_IP6: &str = "HAIRPIN_IP6";
+    pub const CLUSTER_ADDR6: &str = "CLUSTER_ADDR6";
+    pub const CLUSTER_MASK6: &str = "CLUSTER_MASK6";
+    pub const SERVICE_ADDR6: &str = "SERVICE_ADDR6";
+    pub const SERVICE_MASK6: &str = "SERVICE_MASK6";
+    pub const NODE_PREFIX_MASK6: &str = "NODE_PREFIX_MASK6";
+    pub const NODE_PREFIX_LEN6: &str = "NODE_PREFIX_LEN6";
     pub const NODE_PREFIX_LEN: &str = "NODE_PREFIX_LEN";
     pub const OVERLAY_IFINDEX: &str = "OVERLAY_IFINDEX";
     pub const OVERLAY_VNI: &str = "OVERLAY_VNI";
@@ -29,6 +39,9 @@ pub mod global {
 /// it is nobody's address in a cluster.
 pub const HAIRPIN_IP: crate::Addr4 = [169, 254, 77, 77];
 
+/// The same for IPv6: of a locally assigned prefix (RFC 4193) that no cluster uses.
+pub const HAIRPIN_IP6: crate::Addr6 = [0xfd, 0x78, 0x65, 0x62, 0x65, 0x63, 0, 0, 0, 0, 0, 0, 0, 0, 0x4d, 0x4d];
+
 /// Ports that masquerade takes: above Linux's default ephemeral range (32768-60999), so they never
 /// meet a socket of the node.
 pub const SNAT_PORTS: core::ops::RangeInclusive<u16> = 61_000..=65_535;
@@ -42,4 +55,4 @@ pub const MARK_TUNNEL: u32 = 0x7865_6263;
 
 /// Netns cookie (or client address) space tags for [`crate::AffinityKey::kind`].
 pub const CLIENT_NETNS: u8 = 1;
-pub const CLIENT_ADDR4: u8 = 2;
+pub const CLIENT_ADDR: u8 = 2;

@@ -3,7 +3,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    Addr4, Be16,
+    Addr4, Addr6, Address, Be16,
+    family::{of_families, pod_of_families},
     lb::{BackendId, ServiceId},
 };
 
@@ -16,20 +17,20 @@ pub struct Ports {
 }
 const _: () = assert!(size_of::<Ports>() == 4);
 
-/// Source and destination of one direction of a flow.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Tuple4 {
-    pub src: Addr4,
-    pub dst: Addr4,
-    pub ports: Ports,
+of_families! {
+    /// Source and destination of one direction of a flow.
+    pub struct Tuple<A> {
+        pub src: A,
+        pub dst: A,
+        pub ports: Ports,
+    }
 }
-const _: () = assert!(size_of::<Tuple4>() == 12);
+const _: () = assert!(size_of::<Tuple<Addr4>>() == 12 && size_of::<Tuple<Addr6>>() == 36);
 
-impl Tuple4 {
+impl<A: Address> Tuple<A> {
     /// The tuple of the answer.
     #[inline(always)]
-    pub const fn reversed(self) -> Self {
+    pub fn reversed(self) -> Self {
         Self { src: self.dst, dst: self.src, ports: Ports { src: self.ports.dst, dst: self.ports.src } }
     }
 }
@@ -40,36 +41,36 @@ impl Tuple4 {
 pub struct Direction(pub u8);
 
 impl Direction {
-    /// `CT4`: client to service becomes client to backend.
+    /// `CT`: client to service becomes client to backend.
     pub const SERVICE: Self = Self(0);
-    /// `CT4`: backend to client becomes service to client.
+    /// `CT`: backend to client becomes service to client.
     pub const REPLY: Self = Self(1);
-    /// `CT4`: a flow that somebody outside the cluster opened to a pod; the key is the pod's answer,
+    /// `CT`: a flow that somebody outside the cluster opened to a pod; the key is the pod's answer,
     /// which must not be masqueraded. `to` carries the tunnel endpoint it came from, if any, in `src`.
     pub const INBOUND: Self = Self(2);
-    /// `NAT4`, the request: pod to outside becomes node to outside; outside to service becomes outside
+    /// `NAT`, the request: pod to outside becomes node to outside; outside to service becomes outside
     /// to a backend here, or node to a backend elsewhere.
     pub const OUT: Self = Self(3);
-    /// `NAT4`, the answer: outside to node becomes outside to pod; backend to client, or to the node,
+    /// `NAT`, the answer: outside to node becomes outside to pod; backend to client, or to the node,
     /// becomes service to client.
     pub const IN: Self = Self(4);
 }
 
-/// Key of `CT4` and `NAT4`.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct FlowKey4 {
-    pub tuple: Tuple4,
-    pub proto: u8,
-    pub direction: Direction,
-    pub pad: [u8; 2],
+of_families! {
+    /// Key of `CT` and `NAT`.
+    pub struct FlowKey<A> {
+        pub tuple: Tuple<A>,
+        pub proto: u8,
+        pub direction: Direction,
+        pub pad: [u8; 2],
+    }
 }
-const _: () = assert!(size_of::<FlowKey4>() == 16);
+const _: () = assert!(size_of::<FlowKey<Addr4>>() == 16 && size_of::<FlowKey<Addr6>>() == 40);
 
-impl FlowKey4 {
+impl<A: Address> FlowKey<A> {
     /// The key of the entry for the other direction, if flows of this direction come in pairs: an
     /// answer's tuple is what the request became, reversed.
-    pub fn partner(&self, flow: &Flow4) -> Option<Self> {
+    pub fn partner(&self, flow: &Flow<A>) -> Option<Self> {
         let direction = match self.direction {
             Direction::SERVICE => Direction::REPLY,
             Direction::REPLY => Direction::SERVICE,
@@ -98,33 +99,35 @@ impl FlowState {
     pub const CLOSING: Self = Self(2);
 }
 
-/// Value of `CT4` and `NAT4`. Written through the pointer, never replaced: replacing an entry of
-/// an LRU map can evict another.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Flow4 {
-    /// What the packet's tuple becomes.
-    pub to: Tuple4,
-    pub state: FlowState,
-    pub service: ServiceId,
-    pub backend: BackendId,
-    /// Boot-time clock.
-    pub seen_ns: u64,
-    pub packets: u64,
-    pub bytes: u64,
+of_families! {
+    /// Value of `CT` and `NAT`. Written through the pointer, never replaced: replacing an entry of
+    /// an LRU map can evict another.
+    pub struct Flow<A> {
+        /// What the packet's tuple becomes.
+        pub to: Tuple<A>,
+        pub state: FlowState,
+        pub service: ServiceId,
+        pub backend: BackendId,
+        /// Boot-time clock.
+        pub seen_ns: u64,
+        pub packets: u64,
+        pub bytes: u64,
+    }
 }
-const _: () = assert!(size_of::<Flow4>() == 48);
+const _: () = assert!(size_of::<Flow<Addr4>>() == 48 && size_of::<Flow<Addr6>>() == 72);
 
-/// A datagram in fragments; the value is its [`Ports`].
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct FragmentKey4 {
-    pub src: Addr4,
-    pub dst: Addr4,
-    pub id: Be16,
-    pub proto: u8,
-    pub pad: u8,
+of_families! {
+    /// A datagram in fragments; the value is its [`Ports`].
+    pub struct FragmentKey<A> {
+        pub src: A,
+        pub dst: A,
+        /// As it lies in the packet: 16 bits of IPv4, 32 of IPv6.
+        pub id: A::FragmentId,
+        pub proto: u8,
+        pub pad: A::FragmentPad,
+    }
 }
-const _: () = assert!(size_of::<FragmentKey4>() == 12);
+const _: () = assert!(size_of::<FragmentKey<Addr4>>() == 12 && size_of::<FragmentKey<Addr6>>() == 40);
 
-crate::pod!(Ports, Tuple4, Direction, FlowKey4, FlowState, Flow4, FragmentKey4);
+crate::pod!(Ports, Direction, FlowState);
+pod_of_families!(Tuple, FlowKey, Flow, FragmentKey);

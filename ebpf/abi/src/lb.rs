@@ -9,7 +9,11 @@ use core::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Addr4, Be16, limits::SOCKET_ORIGINS_MAX};
+use crate::{
+    Addr4, Addr6, Address, Be16,
+    family::{of_families, pod_of_families},
+    limits::SOCKET_ORIGINS_MAX,
+};
 
 /// One port of a Service: it has its own backends. Dense, allocated by the agent.
 #[derive(
@@ -31,21 +35,19 @@ impl fmt::Display for ServiceId {
     }
 }
 
-/// What clients dial.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct FrontendKey4 {
-    pub addr: Addr4,
-    pub port: Be16,
-    pub proto: u8,
-    /// [`scope`]: the same address can behave differently for clients outside the cluster.
-    pub scope: u8,
+of_families! {
+    /// What clients dial.
+    pub struct FrontendKey<A> {
+        pub addr: A,
+        pub port: Be16,
+        pub proto: u8,
+        /// [`scope`]: the same address can behave differently for clients outside the cluster.
+        pub scope: u8,
+    }
 }
-const _: () = assert!(size_of::<FrontendKey4>() == 8);
+const _: () = assert!(size_of::<FrontendKey<Addr4>>() == 8 && size_of::<FrontendKey<Addr6>>() == 20);
 
-/// Values of [`FrontendKey4::scope`].
+/// Values of [`FrontendKey::scope`].
 pub mod scope {
     /// Clients in pods and on nodes (`internalTrafficPolicy`).
     pub const INTERNAL: u8 = 0;
@@ -56,7 +58,7 @@ pub mod scope {
 /// The service behind a frontend.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Frontend4 {
+pub struct FrontendValue {
     pub service: ServiceId,
     pub generation: u16,
     /// Slots `0..backends` exist under this generation.
@@ -68,9 +70,9 @@ pub struct Frontend4 {
     /// Session affinity lifetime; 0 is none.
     pub affinity_s: u32,
 }
-const _: () = assert!(size_of::<Frontend4>() == 16);
+const _: () = assert!(size_of::<FrontendValue>() == 16);
 
-/// Bits of [`Frontend4::flags`].
+/// Bits of [`FrontendValue::flags`].
 pub mod frontend_flag {
     /// Only backends on this node (`internalTrafficPolicy: Local`, `externalTrafficPolicy: Local`).
     pub const LOCAL_ONLY: u16 = 1 << 0;
@@ -78,7 +80,7 @@ pub mod frontend_flag {
     pub const NODE_PORT: u16 = 1 << 1;
     /// The frontend is a load balancer's address.
     pub const LOAD_BALANCER: u16 = 1 << 2;
-    /// Clients outside must be in one of the service's source ranges ([`super::RangeKey4`]).
+    /// Clients outside must be in one of the service's source ranges ([`super::RangeKey`]).
     pub const SOURCE_RANGES: u16 = 1 << 3;
     /// The frontend is one of `externalIPs`.
     pub const EXTERNAL_IP: u16 = 1 << 4;
@@ -98,21 +100,21 @@ pub struct BackendKey {
 }
 const _: () = assert!(size_of::<BackendKey>() == 8);
 
-/// A backend's address, inline: no second lookup.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Backend4 {
-    pub addr: Addr4,
-    pub port: Be16,
-    /// [`backend_flag`].
-    pub flags: u8,
-    /// Topology zone, 0 if unknown.
-    pub zone: u8,
-    pub id: BackendId,
+of_families! {
+    /// A backend's address, inline: no second lookup.
+    pub struct Backend<A> {
+        pub addr: A,
+        pub port: Be16,
+        /// [`backend_flag`].
+        pub flags: u8,
+        /// Topology zone, 0 if unknown.
+        pub zone: u8,
+        pub id: BackendId,
+    }
 }
-const _: () = assert!(size_of::<Backend4>() == 12);
+const _: () = assert!(size_of::<Backend<Addr4>>() == 12 && size_of::<Backend<Addr6>>() == 24);
 
-/// Bits of [`Backend4::flags`].
+/// Bits of [`Backend::flags`].
 pub mod backend_flag {
     /// On this node.
     pub const LOCAL: u8 = 1 << 0;
@@ -120,99 +122,90 @@ pub mod backend_flag {
     pub const TERMINATING: u8 = 1 << 1;
 }
 
-/// A backend that a service with session affinity has. The value is the generation that wrote it:
-/// members are added before the frontend is replaced and stale ones removed after it.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct MemberKey4 {
-    pub service: ServiceId,
-    pub addr: Addr4,
-    pub port: Be16,
-    pub pad: [u8; 2],
+of_families! {
+    /// A backend that a service with session affinity has. The value is the generation that wrote it:
+    /// members are added before the frontend is replaced and stale ones removed after it.
+    pub struct MemberKey<A> {
+        pub service: ServiceId,
+        pub addr: A,
+        pub port: Be16,
+        pub pad: [u8; 2],
+    }
 }
-const _: () = assert!(size_of::<MemberKey4>() == 12);
+const _: () = assert!(size_of::<MemberKey<Addr4>>() == 12 && size_of::<MemberKey<Addr6>>() == 24);
 
-/// A range of addresses that may be clients of a service; the prefix length of the trie counts the
-/// service's 32 bits too.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct RangeKey4 {
-    /// In network order, as tries compare bytes.
-    pub service: [u8; 4],
-    pub addr: Addr4,
+of_families! {
+    /// A range of addresses that may be clients of a service; the prefix length of the trie counts the
+    /// service's 32 bits too.
+    pub struct RangeKey<A> {
+        /// In network order, as tries compare bytes.
+        pub service: [u8; 4],
+        pub addr: A,
+    }
 }
-const _: () = assert!(size_of::<RangeKey4>() == 8);
+const _: () = assert!(size_of::<RangeKey<Addr4>>() == 8 && size_of::<RangeKey<Addr6>>() == 20);
 
-impl RangeKey4 {
+impl<A: Address> RangeKey<A> {
     #[inline(always)]
-    pub const fn new(service: ServiceId, addr: Addr4) -> Self {
+    pub const fn new(service: ServiceId, addr: A) -> Self {
         Self { service: service.0.to_be_bytes(), addr }
     }
 }
 
-/// A client of a service with session affinity.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct AffinityKey {
-    /// A network namespace's cookie (a pod has one address, so this is its `ClientIP`), or the
-    /// address of a client outside the cluster in the first four bytes.
-    pub client: u64,
-    pub service: ServiceId,
-    /// `config::CLIENT_*`.
-    pub kind: u8,
-    pub pad: [u8; 3],
+of_families! {
+    /// A client of a service with session affinity.
+    pub struct AffinityKey<A> {
+        /// A network namespace's cookie (a pod has one address, so this is its `ClientIP`), or the
+        /// address of a client outside the cluster in the first bytes.
+        pub client: A::Client,
+        pub service: ServiceId,
+        /// `config::CLIENT_*`.
+        pub kind: u8,
+        pub pad: [u8; 3],
+    }
 }
-const _: () = assert!(size_of::<AffinityKey>() == 16);
+const _: () = assert!(size_of::<AffinityKey<Addr4>>() == 16 && size_of::<AffinityKey<Addr6>>() == 24);
 
-/// The backend a client is bound to.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Affinity4 {
-    /// Boot-time clock of the last use.
-    pub used_ns: u64,
-    pub addr: Addr4,
-    pub port: Be16,
-    pub pad: [u8; 2],
+of_families! {
+    /// The backend a client is bound to.
+    pub struct Affinity<A> {
+        /// Boot-time clock of the last use.
+        pub used_ns: u64,
+        pub addr: A,
+        pub port: Be16,
+        pub pad: A::PortPad,
+    }
 }
-const _: () = assert!(size_of::<Affinity4>() == 16);
+const _: () = assert!(size_of::<Affinity<Addr4>>() == 16 && size_of::<Affinity<Addr6>>() == 32);
 
-/// The address a socket dialled and the backend it got.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Origin4 {
-    pub addr: Addr4,
-    pub port: Be16,
-    pub backend_port: Be16,
-    pub backend_addr: Addr4,
-    pub service: ServiceId,
+of_families! {
+    /// The address a socket dialled and the backend it got.
+    pub struct Origin<A> {
+        pub addr: A,
+        pub port: Be16,
+        pub backend_port: Be16,
+        pub backend_addr: A,
+        pub service: ServiceId,
+    }
 }
-const _: () = assert!(size_of::<Origin4>() == 16);
+const _: () = assert!(size_of::<Origin<Addr4>>() == 16 && size_of::<Origin<Addr6>>() == 40);
 
-/// Socket storage: freed with its socket, so it never runs full and never forgets.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Origins4 {
-    /// Set by `connect`; `backend_addr` 0.0.0.0 means none.
-    pub peer: Origin4,
-    /// Set by `sendmsg` on unconnected sockets, oldest replaced first.
-    pub sent: [Origin4; SOCKET_ORIGINS_MAX],
-    /// Slot of `sent` to write next.
-    pub next: u32,
-    pub pad: u32,
+of_families! {
+    /// Socket storage: freed with its socket, so it never runs full and never forgets.
+    pub struct Origins<A> {
+        /// Set by `connect`; zeroes mean none.
+        pub peer: Origin<A>,
+        /// Set by `sendmsg` on unconnected sockets, oldest replaced first.
+        pub sent: [Origin<A>; SOCKET_ORIGINS_MAX],
+        /// Slot of `sent` to write next.
+        pub next: u32,
+        pub pad: u32,
+    }
 }
-const _: () = assert!(size_of::<Origins4>() == 16 + 16 * SOCKET_ORIGINS_MAX + 8);
-
-crate::pod!(
-    ServiceId,
-    BackendId,
-    FrontendKey4,
-    Frontend4,
-    BackendKey,
-    Backend4,
-    MemberKey4,
-    RangeKey4,
-    AffinityKey,
-    Affinity4,
-    Origin4,
-    Origins4,
+const _: () = assert!(
+    size_of::<Origins<Addr4>>() == 16 * (1 + SOCKET_ORIGINS_MAX) + 8
+        && size_of::<Origins<Addr6>>() == 40 * (1 + SOCKET_ORIGINS_MAX) + 8
 );
+
+crate::pod!(ServiceId, BackendId, FrontendValue, BackendKey);
+pod_of_families!(FrontendKey, Backend, MemberKey, RangeKey, AffinityKey, Affinity, Origin, Origins);

@@ -1,6 +1,8 @@
 //! Every limit of the datapath, in one place. Maps are not preallocated, so a limit costs memory
 //! only when it is used; the LRU maps, which the kernel preallocates, are budgeted below.
 
+use crate::{Addr4, Addr6, Address, Affinity, AffinityKey, Flow, FlowKey, FragmentKey, Ports};
+
 /// Frontends: one per (address, port, protocol) that clients dial.
 pub const FRONTENDS_MAX: u32 = 262_144;
 /// Backends over all services, counting both generations while a service is being replaced.
@@ -21,7 +23,7 @@ pub const FLOWS_MAX: u32 = 32_768;
 pub const NAT_MAX: u32 = 65_536;
 /// Datagrams whose fragments are on their way.
 pub const FRAGMENTS_MAX: u32 = 4_096;
-/// Addresses that the node answers ARP for, over all devices.
+/// Addresses of a family that the node answers ARP or neighbour solicitations for, over all devices.
 pub const ANNOUNCED_MAX: u32 = 65_536;
 /// Pods on this node.
 pub const PODS_MAX: u32 = 4_096;
@@ -34,10 +36,17 @@ pub const SOCKET_ORIGINS_MAX: usize = 8;
 /// Ports tried before a masqueraded flow is refused.
 pub const SNAT_TRIES_MAX: u32 = 32;
 
-/// What the kernel allocates up front for LRU maps: element header (72 bytes on 64-bit kernels:
-/// `struct htab_elem` and LRU node), key and value.
-const LRU_BYTES: u64 = (FLOWS_MAX as u64 + NAT_MAX as u64) * (72 + 16 + 48)
-    + AFFINITIES_MAX as u64 * (72 + 16 + 16)
-    + FRAGMENTS_MAX as u64 * (72 + 12 + 4);
-const _: () = assert!(LRU_BYTES <= 20 << 20, "LRU maps must fit the node's memory budget");
+/// What the kernel allocates up front for the LRU maps of a family: element header (72 bytes on 64-bit kernels:
+/// `struct htab_elem` and LRU node), key and value. The maps of a family that a node does not have are made as small as
+/// they can be.
+const fn lru_bytes<A: Address>() -> u64 {
+    const fn entry<K, V>() -> u64 {
+        (72 + size_of::<K>() + size_of::<V>()) as u64
+    }
+    (FLOWS_MAX + NAT_MAX) as u64 * entry::<FlowKey<A>, Flow<A>>()
+        + AFFINITIES_MAX as u64 * entry::<AffinityKey<A>, Affinity<A>>()
+        + FRAGMENTS_MAX as u64 * entry::<FragmentKey<A>, Ports>()
+}
+const _: () = assert!(lru_bytes::<Addr4>() <= 20 << 20, "LRU maps must fit the node's memory budget");
+const _: () = assert!(lru_bytes::<Addr6>() <= 24 << 20, "LRU maps must fit the node's memory budget");
 const _: () = assert!(SERVICE_BACKENDS_MAX as u32 * 2 <= BACKENDS_MAX);

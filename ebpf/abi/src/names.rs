@@ -18,12 +18,29 @@ pub const L2_ANNOUNCED4: &str = "xb_l2_4";
 pub const PODS4: &str = "xb_pods4";
 pub const IPCACHE4: &str = "xb_ipcache4";
 pub const PREFIXES4: &str = "xb_prefix4";
+pub const LB6_FRONTENDS: &str = "xb_lb6_fe";
+pub const LB6_BACKENDS: &str = "xb_lb6_be";
+pub const LB6_MEMBERS: &str = "xb_lb6_member";
+pub const LB6_RANGES: &str = "xb_lb6_range";
+pub const LB6_AFFINITY: &str = "xb_lb6_affinity";
+pub const SOCK6_ORIGINS: &str = "xb_sock6_origin";
+pub const CT6: &str = "xb_ct6";
+pub const NAT6: &str = "xb_nat6";
+pub const FRAGMENTS6: &str = "xb_frag6";
+pub const L2_ANNOUNCED6: &str = "xb_l2_6";
+pub const PODS6: &str = "xb_pods6";
+pub const IPCACHE6: &str = "xb_ipcache6";
+pub const PREFIXES6: &str = "xb_prefix6";
 pub const DROPS: &str = "xb_drops";
 pub const COUNTERS: &str = "xb_counters";
 pub const MAP_ERRORS: &str = "xb_map_errors";
 
+/// The maps of each family that the kernel allocates whole.
+pub const LRU4: [&str; 4] = [LB4_AFFINITY, CT4, NAT4, FRAGMENTS4];
+pub const LRU6: [&str; 4] = [LB6_AFFINITY, CT6, NAT6, FRAGMENTS6];
+
 /// Every map that outlives an agent.
-pub const PINNED_MAPS: [&str; 18] = [
+pub const PINNED_MAPS: [&str; 31] = [
     LB4_FRONTENDS,
     LB4_BACKENDS,
     LB4_MEMBERS,
@@ -39,6 +56,19 @@ pub const PINNED_MAPS: [&str; 18] = [
     PODS4,
     IPCACHE4,
     PREFIXES4,
+    LB6_FRONTENDS,
+    LB6_BACKENDS,
+    LB6_MEMBERS,
+    LB6_RANGES,
+    LB6_AFFINITY,
+    SOCK6_ORIGINS,
+    CT6,
+    NAT6,
+    FRAGMENTS6,
+    L2_ANNOUNCED6,
+    PODS6,
+    IPCACHE6,
+    PREFIXES6,
     DROPS,
     COUNTERS,
     MAP_ERRORS,

@@ -2,12 +2,15 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::Addr4;
+use crate::{
+    Addr4, Addr6,
+    family::{of_families, pod_of_families},
+};
 
 /// A pod on this node; the key is its address.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Pod4 {
+pub struct LocalPod {
     /// Host side of its veth pair.
     pub ifindex: u32,
     pub identity: u32,
@@ -17,36 +20,36 @@ pub struct Pod4 {
     /// Cookie of its network namespace, 0 if unknown.
     pub netns_cookie: u64,
 }
-const _: () = assert!(size_of::<Pod4>() == 32);
+const _: () = assert!(size_of::<LocalPod>() == 32);
 
-/// A prefix of other nodes' pods.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct PrefixKey4 {
-    pub addr: Addr4,
-    pub prefix_len: u8,
-    pub pad: [u8; 3],
+of_families! {
+    /// A prefix of other nodes' pods.
+    pub struct PrefixKey<A> {
+        pub addr: A,
+        pub prefix_len: u8,
+        pub pad: [u8; 3],
+    }
 }
-const _: () = assert!(size_of::<PrefixKey4>() == 8);
+const _: () = assert!(size_of::<PrefixKey<Addr4>>() == 8 && size_of::<PrefixKey<Addr6>>() == 20);
 
-/// What is known about an address elsewhere.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Endpoint4 {
-    /// Address of the node it is on.
-    pub node: Addr4,
-    pub identity: u32,
+of_families! {
+    /// What is known about an address elsewhere.
+    pub struct Endpoint<A> {
+        /// Address of the node it is on; in the tables of IPv6 an IPv4 address is mapped.
+        pub node: A,
+        pub identity: u32,
+    }
 }
-const _: () = assert!(size_of::<Endpoint4>() == 8);
+const _: () = assert!(size_of::<Endpoint<Addr4>>() == 8 && size_of::<Endpoint<Addr6>>() == 20);
 
-/// An address that the node answers ARP for on a device.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct L2Key4 {
-    pub addr: Addr4,
-    pub ifindex: u32,
+of_families! {
+    /// An address that the node answers ARP or neighbour solicitations for on a device.
+    pub struct L2Key<A> {
+        pub addr: A,
+        pub ifindex: u32,
+    }
 }
-const _: () = assert!(size_of::<L2Key4>() == 8);
+const _: () = assert!(size_of::<L2Key<Addr4>>() == 8 && size_of::<L2Key<Addr6>>() == 20);
 
 /// The device's own address, which the answer names.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -57,4 +60,5 @@ pub struct L2Mac {
 }
 const _: () = assert!(size_of::<L2Mac>() == 8);
 
-crate::pod!(Pod4, PrefixKey4, Endpoint4, L2Key4, L2Mac);
+crate::pod!(LocalPod, L2Mac);
+pod_of_families!(PrefixKey, Endpoint, L2Key);

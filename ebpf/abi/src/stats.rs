@@ -92,7 +92,7 @@ index! {
         ToNode = 2 => "to_node",
         /// Left to the host's network stack.
         ToStack = 3 => "to_stack",
-        /// Not IPv4 and not ARP, left to the host's network stack.
+        /// Neither IPv4 nor ARP, left to the programs of IPv6 if there are any, and to the host's network stack.
         NotIpv4 = 4 => "not_ipv4",
         /// A socket was connected, or a datagram sent, to a backend.
         SocketLb = 5 => "socket_lb",
@@ -124,7 +124,7 @@ index! {
         BindRefused = 18 => "bind_refused",
         /// A packet was answered with a refusal: no backend.
         Rejected = 19 => "rejected",
-        /// An ARP request for an announced address was answered.
+        /// An ARP request or neighbour solicitation for an announced address was answered.
         ArpReply = 20 => "arp_reply",
     }
 }
@@ -138,6 +138,11 @@ index! {
         Affinity = 3 => "xb_lb4_affinity",
         Origins = 4 => "xb_sock4_origin",
         Latency4 = 5 => "xb_latency4",
+        Ct6 = 6 => "xb_ct6",
+        Nat6 = 7 => "xb_nat6",
+        Fragments6 = 8 => "xb_frag6",
+        Affinity6 = 9 => "xb_lb6_affinity",
+        Origins6 = 10 => "xb_sock6_origin",
     }
 }
 
@@ -148,7 +153,7 @@ const _: () = assert!(Counter::ALL.len() <= TRAFFIC_ENTRIES as usize);
 
 /// Errnos of map operations fit (ENOENT 2 … EEXIST 17, ENOSPC 28).
 pub const ERRNOS: u32 = 64;
-pub const MAP_ERRORS_ENTRIES: u32 = 8 * ERRNOS;
+pub const MAP_ERRORS_ENTRIES: u32 = 16 * ERRNOS;
 
 impl MapId {
     /// Index in `MAP_ERRORS`. `error` is what the helper returned: a negative errno.

@@ -1,10 +1,10 @@
 //! Flows: what a packet does to the entry it belongs to.
 
-use xebec_abi::{BackendId, Direction, Flow4, FlowKey4, FlowState, ServiceId, Tuple4, proto};
+use xebec_abi::{BackendId, Direction, Flow, FlowKey, FlowState, ServiceId, Tuple, proto};
 
 use crate::{
-    Packet, Tables,
-    header::{Ipv4, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Transport},
+    Family, Host, Packet,
+    header::{Ip, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Transport},
 };
 
 /// A packet, as its flow sees it.
@@ -20,7 +20,7 @@ pub struct Touch {
 
 impl Touch {
     #[inline(always)]
-    pub fn new(packet: &impl Packet, tables: &impl Tables, ip: &Ipv4, transport: &Transport) -> Self {
+    pub fn new<A: Family>(packet: &impl Packet, tables: &impl Host, ip: &Ip<A>, transport: &Transport) -> Self {
         Self {
             now_ns: tables.now_ns(),
             bytes: packet.bytes(),
@@ -32,7 +32,7 @@ impl Touch {
 
     /// An ICMP error about a packet with the header `quoted`.
     #[inline(always)]
-    pub fn error(packet: &impl Packet, tables: &impl Tables, quoted: &Ipv4) -> Self {
+    pub fn error<A: Family>(packet: &impl Packet, tables: &impl Host, quoted: &Ip<A>) -> Self {
         Self { now_ns: tables.now_ns(), bytes: packet.bytes(), proto: quoted.proto, tcp_flags: 0, quoted: true }
     }
 
@@ -45,16 +45,16 @@ impl Touch {
 
 /// What a packet learns from its flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Touched {
+pub struct Touched<A: Family> {
     /// What its tuple becomes.
-    pub to: Tuple4,
+    pub to: Tuple<A>,
     /// Packets of the flow, this one counted.
     pub packets: u32,
 }
 
 /// The flow after one more packet.
 #[inline(always)]
-pub fn touch(flow: &mut Flow4, touch: &Touch) -> Touched {
+pub fn touch<A: Family>(flow: &mut Flow<A>, touch: &Touch) -> Touched<A> {
     flow.state = next(flow.state, touch);
     flow.seen_ns = touch.now_ns;
     flow.packets = flow.packets.wrapping_add(1);
@@ -85,13 +85,13 @@ pub fn next(state: FlowState, touch: &Touch) -> FlowState {
 
 /// A flow at its first packet.
 #[inline(always)]
-pub fn first(to: Tuple4, service: ServiceId, backend: BackendId, touch: &Touch) -> Flow4 {
-    Flow4 { to, state: FlowState::OPENING, service, backend, seen_ns: touch.now_ns, packets: 1, bytes: touch.bytes }
+pub fn first<A: Family>(to: Tuple<A>, service: ServiceId, backend: BackendId, touch: &Touch) -> Flow<A> {
+    Flow { to, state: FlowState::OPENING, service, backend, seen_ns: touch.now_ns, packets: 1, bytes: touch.bytes }
 }
 
 #[inline(always)]
-pub fn key(tuple: Tuple4, proto: u8, direction: Direction) -> FlowKey4 {
-    FlowKey4 { tuple, proto, direction, pad: [0; 2] }
+pub fn key<A: Family>(tuple: Tuple<A>, proto: u8, direction: Direction) -> FlowKey<A> {
+    FlowKey { tuple, proto, direction, pad: [0; 2] }
 }
 
 #[cfg(test)]

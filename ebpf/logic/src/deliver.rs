@@ -1,22 +1,22 @@
 //! The last step to a pod of this node: what was translated for it is translated back.
 
-use xebec_abi::{Counter, Direction, DropReason, Pod4, Tuple4};
+use xebec_abi::{Counter, Direction, DropReason, LocalPod, Tuple};
 
 use crate::{
-    FlowMap, Packet, Tables, Verdict,
+    Family, FlowMap, Packet, Tables, Verdict,
     conntrack::{Touch, key},
-    header::{Ipv4, Kind, Transport},
+    header::{Ip, Kind, Transport},
     icmp, nat,
 };
 
 /// Hands a packet to a pod, past the host's stack. A packet that must not be forwarded again goes
 /// to the stack, which answers as a router does.
 #[inline(always)]
-pub fn to_pod<P: Packet, T: Tables>(
+pub fn to_pod<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ipv4,
-    pod: &Pod4,
+    ip: &mut Ip<A>,
+    pod: &LocalPod,
 ) -> Result<Verdict, DropReason> {
     if ip.ttl <= 1 {
         return Ok(Verdict::PASS);
@@ -30,10 +30,10 @@ pub fn to_pod<P: Packet, T: Tables>(
 
 /// Answers from a backend appear to come from the service that its client dialled.
 #[inline(always)]
-pub fn reverse<P: Packet, T: Tables>(
+pub fn reverse<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ipv4,
+    ip: &mut Ip<A>,
     transport: &mut Transport,
 ) -> Result<(), DropReason> {
     if transport.kind.has_flow() {
@@ -52,7 +52,7 @@ pub fn reverse<P: Packet, T: Tables>(
 
 /// What an answer to a client of a service becomes.
 #[inline(always)]
-pub fn answer<T: Tables>(tables: &T, tuple: Tuple4, proto: u8, touch: &Touch) -> Option<Tuple4> {
+pub fn answer<A: Family, T: Tables<A>>(tables: &T, tuple: Tuple<A>, proto: u8, touch: &Touch) -> Option<Tuple<A>> {
     let key = key(tuple, proto, Direction::REPLY);
     tables.touch(FlowMap::Conntrack, &key, touch).map(|flow| flow.to)
 }
@@ -60,8 +60,12 @@ pub fn answer<T: Tables>(tables: &T, tuple: Tuple4, proto: u8, touch: &Touch) ->
 /// An error about a packet to a backend is about a packet to the service. Not inlined, for the sake
 /// of the caller's stack.
 #[inline(never)]
-fn reverse_error<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<(), DropReason> {
-    let Some(quoted) = icmp::quoted(packet, ip) else { return Ok(()) };
+fn reverse_error<A: Family, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    ip: &mut Ip<A>,
+) -> Result<(), DropReason> {
+    let Some(mut quoted) = icmp::quoted(packet, ip) else { return Ok(()) };
     let touch = Touch::error(packet, tables, &quoted.ip);
     let Some(answer) = answer(tables, quoted.tuple().reversed(), quoted.ip.proto, &touch) else {
         return Ok(());
@@ -70,5 +74,5 @@ fn reverse_error<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4
     // From the backend itself, or from a router on the way.
     let src = if ip.src == quoted.ip.dst { inner.dst } else { ip.src };
     tables.count(Counter::IcmpError, packet.bytes());
-    icmp::translate(packet, ip, &quoted, src, inner.src, &inner)
+    icmp::translate(packet, ip, &mut quoted, src, inner.src, &inner)
 }

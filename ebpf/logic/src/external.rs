@@ -4,17 +4,17 @@
 //! that answers come back here. Both keep a pair of entries in `NAT4`: one lookup per packet of a known flow.
 
 use xebec_abi::{
-    Addr4, Be16, Counter, Direction, DropReason, FrontendKey4, Tuple4,
+    Be16, Counter, Direction, DropReason, FrontendKey, Tuple,
     config::OVERLAY_PORT,
     lb::{frontend_flag, scope},
     proto,
 };
 
 use crate::{
-    FlowMap, Packet, Tables, Verdict,
+    Family, FlowMap, Packet, Tables, Verdict,
     conntrack::{Touch, first, key},
     deliver,
-    header::{Ipv4, Kind, Transport},
+    header::{Ip, Kind, Transport},
     lb::{Client, Selection, hash, select},
     nat,
     snat::{self, Claim},
@@ -22,10 +22,10 @@ use crate::{
 
 /// Sends a packet from outside to a backend, if it is for a service: then `ip` says where it goes. False: nobody's.
 #[inline(always)]
-pub fn forward<P: Packet, T: Tables>(
+pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ipv4,
+    ip: &mut Ip<A>,
     transport: &mut Transport,
 ) -> Result<bool, DropReason> {
     if !matches!(transport.kind, Kind::Tcp | Kind::Udp) || is_overlay(ip.proto, transport.ports.dst) {
@@ -55,8 +55,13 @@ pub fn forward<P: Packet, T: Tables>(
 
 /// False: the address is not a service's. Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn choose<T: Tables>(tables: &T, tuple: &Tuple4, touch: &Touch, chosen: &mut Claim) -> Result<bool, DropReason> {
-    let frontend = FrontendKey4 { addr: tuple.dst, port: tuple.ports.dst, proto: touch.proto, scope: scope::EXTERNAL };
+fn choose<A: Family, T: Tables<A>>(
+    tables: &T,
+    tuple: &Tuple<A>,
+    touch: &Touch,
+    chosen: &mut Claim<A>,
+) -> Result<bool, DropReason> {
+    let frontend = FrontendKey { addr: tuple.dst, port: tuple.ports.dst, proto: touch.proto, scope: scope::EXTERNAL };
     // A hash, so that retransmissions choose the same backend.
     let pick = hash(tuple, touch.proto, tables.hash_seed());
     match select(tables, &frontend, Client::Addr(tuple.src), pick) {
@@ -79,7 +84,12 @@ fn choose<T: Tables>(tables: &T, tuple: &Tuple4, touch: &Touch, chosen: &mut Cla
 }
 
 #[inline(always)]
-fn open<T: Tables>(tables: &T, tuple: &Tuple4, chosen: &Claim, touch: &Touch) -> Result<Tuple4, DropReason> {
+fn open<A: Family, T: Tables<A>>(
+    tables: &T,
+    tuple: &Tuple<A>,
+    chosen: &Claim<A>,
+    touch: &Touch,
+) -> Result<Tuple<A>, DropReason> {
     if chosen.dst != tables.node_ip() && tables.pod(chosen.dst).is_none() {
         tables.count(Counter::ExternalRemote, touch.bytes);
         return snat::claim(tables, tuple, chosen, touch);
@@ -90,8 +100,13 @@ fn open<T: Tables>(tables: &T, tuple: &Tuple4, chosen: &Claim, touch: &Touch) ->
 
 /// Both entries of a flow that keeps its client's address, the answer's first.
 #[inline(never)]
-fn remember<T: Tables>(tables: &T, tuple: &Tuple4, chosen: &Claim, touch: &Touch) -> Result<Tuple4, DropReason> {
-    let mut to = Tuple4 { dst: chosen.dst, ..*tuple };
+fn remember<A: Family, T: Tables<A>>(
+    tables: &T,
+    tuple: &Tuple<A>,
+    chosen: &Claim<A>,
+    touch: &Touch,
+) -> Result<Tuple<A>, DropReason> {
+    let mut to = Tuple { dst: chosen.dst, ..*tuple };
     to.ports.dst = chosen.dst_port;
     let mut key = key(to.reversed(), touch.proto, Direction::IN);
     let mut flow = first(tuple.reversed(), chosen.service, chosen.backend, touch);
@@ -106,7 +121,11 @@ fn remember<T: Tables>(tables: &T, tuple: &Tuple4, chosen: &Claim, touch: &Touch
 
 /// The way of a packet that was translated: to a pod here, to the node itself, to another node, or outside.
 #[inline(always)]
-pub fn onward<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<Verdict, DropReason> {
+pub fn onward<A: Family, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    ip: &mut Ip<A>,
+) -> Result<Verdict, DropReason> {
     if ip.dst == tables.node_ip() {
         return Ok(Verdict::PASS);
     }
@@ -122,12 +141,16 @@ pub fn onward<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -
     let Some(remote) = tables.remote(ip.dst) else { return Err(DropReason::NoRemote) };
     nat::decrement_ttl(packet, ip)?;
     tables.count(Counter::ToOverlay, packet.bytes());
-    Ok(Verdict::overlay(remote.node))
+    Ok(Verdict::overlay(remote.node.to_node()))
 }
 
 /// What the node itself answers to a client of a service, if a backend is a process of the node.
 #[inline(always)]
-pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<(), DropReason> {
+pub fn answer<A: Family, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    ip: &mut Ip<A>,
+) -> Result<(), DropReason> {
     let Ok(mut transport) = crate::header::transport(packet, tables, ip) else { return Ok(()) };
     if is_overlay(ip.proto, transport.ports.dst) {
         return Ok(());
@@ -148,16 +171,16 @@ pub fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -
 
 /// Is this an address that only a service of the cluster could have answered for?
 #[inline(always)]
-pub fn is_frontend<T: Tables>(tables: &T, addr: Addr4, transport: &Transport, proto: u8) -> bool {
-    let key = FrontendKey4 { addr, port: transport.ports.dst, proto, scope: scope::INTERNAL };
+pub fn is_frontend<A: Family, T: Tables<A>>(tables: &T, addr: A, transport: &Transport, proto: u8) -> bool {
+    let key = FrontendKey { addr, port: transport.ports.dst, proto, scope: scope::INTERNAL };
     matches!(transport.kind, Kind::Tcp | Kind::Udp) && tables.frontend(&key).is_some()
 }
 
 /// Is this an address that only services have: a load balancer's, or one of `externalIPs`? Its entry is the one with
 /// neither port nor protocol.
 #[inline(always)]
-pub fn is_announced<T: Tables>(tables: &T, addr: Addr4) -> bool {
-    let key = FrontendKey4 { addr, port: Be16::ZERO, proto: 0, scope: scope::EXTERNAL };
+pub fn is_announced<A: Family, T: Tables<A>>(tables: &T, addr: A) -> bool {
+    let key = FrontendKey { addr, port: Be16::ZERO, proto: 0, scope: scope::EXTERNAL };
     addr != tables.node_ip() && tables.frontend(&key).is_some()
 }
 

@@ -1,7 +1,7 @@
 //! Packets and a node for tests.
 
 use xebec_abi::{
-    Addr4, Backend4, BackendId, BackendKey, Be16, Endpoint4, Frontend4, FrontendKey4, Pod4, Ports, PrefixKey4,
+    Addr4, Backend4, BackendId, BackendKey, Be16, Endpoint4, FrontendKey4, FrontendValue, LocalPod, Ports, PrefixKey4,
     ServiceId, Tuple4, proto,
 };
 
@@ -20,12 +20,12 @@ pub const IFINDEX: u32 = 5;
 pub fn node() -> Model {
     let mut model = Model::default();
     for (addr, ifindex) in [(POD, IFINDEX), (OTHER, IFINDEX + 1)] {
-        let pod = Pod4 {
+        let pod = LocalPod {
             ifindex,
             pod_mac: [2, 0, 0, 0, 0, addr[3]],
             host_mac: [2, 0, 0, 0, 1, addr[3]],
             netns_cookie: 100 + u64::from(addr[3]),
-            ..Pod4::default()
+            ..LocalPod::default()
         };
         model.pods.insert(addr, pod);
     }
@@ -40,7 +40,9 @@ pub fn serve(model: &mut Model, backends: &[Addr4], local: u16, flags: u16, affi
         let key = FrontendKey4 { addr: VIP, port: Be16::new(80), proto, scope: 0 };
         let service = ServiceId(id);
         let count = backends.len() as u16;
-        model.frontends.insert(key, Frontend4 { service, generation: 3, backends: count, local, flags, affinity_s });
+        model
+            .frontends
+            .insert(key, FrontendValue { service, generation: 3, backends: count, local, flags, affinity_s });
         for (slot, addr) in (0..).zip(backends) {
             let backend = Backend4 { addr: *addr, port: Be16::new(8080), id: BackendId(9), ..Backend4::default() };
             model.backends.insert(BackendKey { service, generation: 3, slot }, backend);

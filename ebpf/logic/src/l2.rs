@@ -1,9 +1,11 @@
-//! Addresses that the node speaks for without having them: ARP requests for them are answered at the uplink (RFC 826).
+//! Addresses that the node speaks for without having them: ARP requests (RFC 826) and neighbour solicitations (RFC 4861)
+//! for them are answered at the uplink.
 
-use xebec_abi::{Be16, Counter, L2Key4};
+use xebec_abi::{Addr4, Addr6, Address, Be16, Counter, L2Key4, L2Key6, proto};
 
 use crate::{
-    Packet, Tables, Verdict,
+    Family, Packet, Tables, Verdict,
+    csum::{add, fold},
     header::{ETHERNET_BYTES, ETHERTYPE_ARP},
 };
 
@@ -19,14 +21,14 @@ const TARGET: usize = HEADER + 18;
 /// What becomes of an ARP packet that arrives at the device `ifindex`; `None` of any other. Requests for addresses that
 /// the node announces there are answered, the rest is the stack's.
 #[inline(always)]
-pub fn arp<P: Packet, T: Tables>(packet: &mut P, tables: &T, ifindex: u32) -> Option<Verdict> {
+pub fn arp<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T, ifindex: u32) -> Option<Verdict> {
     let ethertype = Be16::from_bytes(packet.load::<2>(12)?);
     (ethertype.get() == ETHERTYPE_ARP).then(|| answer(packet, tables, ifindex).unwrap_or(Verdict::PASS))
 }
 
 /// Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, ifindex: u32) -> Option<Verdict> {
+fn answer<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T, ifindex: u32) -> Option<Verdict> {
     let [a, b, c, d, e, f, operation @ ..] = packet.load::<8>(HEADER)?;
     if [a, b, c, d, e, f] != ETHERNET_IPV4 || operation != REQUEST {
         return None;
@@ -43,6 +45,69 @@ fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, ifindex: u32) -> Opt
     packet.store(TARGET, sender)?;
     tables.count(Counter::ArpReply, packet.bytes());
     Some(Verdict::ANSWER)
+}
+
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+const IPV6_SRC: usize = HEADER + 8;
+const ICMPV6: usize = HEADER + Addr6::HEADER_BYTES;
+const NDP_TARGET: usize = ICMPV6 + 8;
+const NDP_OPTION: usize = NDP_TARGET + 16;
+/// Type, code, checksum, flags, target, and the option "target link-layer address".
+const ADVERTISEMENT_BYTES: usize = 32;
+/// What has not passed a router (RFC 4861 section 7.1.1).
+const HOP_LIMIT: u8 = 255;
+/// Solicited, override.
+const FLAGS: [u8; 4] = [0x60, 0, 0, 0];
+
+/// What becomes of a neighbour solicitation that arrives at the device `ifindex` for an address that the node announces
+/// there; `None` of any other packet.
+#[inline(always)]
+pub fn neighbour<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifindex: u32) -> Option<Verdict> {
+    let ethertype = Be16::from_bytes(packet.load::<2>(12)?);
+    let [next, hop_limit] = packet.load::<2>(HEADER + 6)?;
+    if ethertype.get() != Addr6::ETHERTYPE || next != proto::ICMPV6 || hop_limit != HOP_LIMIT {
+        return None;
+    }
+    let [kind, code] = packet.load::<2>(ICMPV6)?;
+    if kind != SOLICITATION || code != 0 || !packet.pull(NDP_OPTION as u32) {
+        return None;
+    }
+    advertise(packet, tables, ifindex)
+}
+
+/// By words: arrays of bytes would take more stack than a program has. Not inlined, for the sake of the caller's stack.
+#[inline(never)]
+fn advertise<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifindex: u32) -> Option<Verdict> {
+    let target = packet.load::<16>(NDP_TARGET)?;
+    let asker = packet.load::<16>(IPV6_SRC)?;
+    // Somebody who asks without an address wants to have this one: the stack knows no better.
+    if asker == Addr6::UNSPECIFIED {
+        return None;
+    }
+    let mac = tables.announced(&L2Key6 { addr: target, ifindex })?.mac;
+    packet.resize((ICMPV6 + ADVERTISEMENT_BYTES) as u32)?;
+    let [a, b, c, d, e, f] = packet.load::<6>(6)?;
+    packet.store(0, [a, b, c, d, e, f])?;
+    packet.store(6, mac)?;
+    let [a, b, c, d, e, f] = mac;
+    let pseudo = add(add(target.sum(), asker.sum()), word([0, proto::ICMPV6, 0, ADVERTISEMENT_BYTES as u8]));
+    let option = add(word([2, 1, a, b]), word([c, d, e, f]));
+    let message = add(add(word([ADVERTISEMENT, 0, 0, 0]), word(FLAGS)), add(target.sum(), option));
+    let [high, low] = (!fold(add(pseudo, message))).to_ne_bytes();
+    packet.store(HEADER, [0x60, 0, 0, 0, 0, ADVERTISEMENT_BYTES as u8, proto::ICMPV6, HOP_LIMIT])?;
+    packet.store(IPV6_SRC, target)?;
+    packet.store(IPV6_SRC + 16, asker)?;
+    packet.store(ICMPV6, [ADVERTISEMENT, 0, high, low])?;
+    packet.store(ICMPV6 + 4, FLAGS)?;
+    packet.store(NDP_OPTION, [2, 1, a, b, c, d, e, f])?;
+    tables.count(Counter::ArpReply, packet.bytes());
+    Some(Verdict::ANSWER)
+}
+
+#[inline(always)]
+fn word(bytes: [u8; 4]) -> u32 {
+    u32::from_ne_bytes(bytes)
 }
 
 #[cfg(test)]

@@ -1,35 +1,35 @@
 //! Chooses a backend for a new connection.
 
 use xebec_abi::{
-    Affinity4, AffinityKey, Backend4, BackendKey, Be16, Counter, Frontend4, FrontendKey4, MemberKey4, Tuple4,
-    config::{CLIENT_ADDR4, CLIENT_NETNS},
+    Affinity, AffinityKey, Backend, BackendKey, Be16, Counter, FrontendKey, FrontendValue, MemberKey, Tuple,
+    config::{CLIENT_ADDR, CLIENT_NETNS},
     lb::frontend_flag,
 };
 
-use crate::Tables;
+use crate::{Family, Tables};
 
 /// Who asks, for session affinity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Client {
+pub enum Client<A> {
     /// A network namespace of this node, by cookie.
     Netns(u64),
     /// An address elsewhere.
-    Addr([u8; 4]),
+    Addr(A),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Selection {
+pub enum Selection<A: Family> {
     /// Nobody's frontend.
     NotAService,
     NoBackend,
     /// None on this node, which is all that the service wants.
     NoLocalBackend,
-    Backend(Frontend4, Backend4),
+    Backend(FrontendValue, Backend<A>),
 }
 
 /// `pick` is a random number, or a hash for decisions that must repeat.
 #[inline(always)]
-pub fn select<T: Tables>(tables: &T, key: &FrontendKey4, client: Client, pick: u32) -> Selection {
+pub fn select<A: Family, T: Tables<A>>(tables: &T, key: &FrontendKey<A>, client: Client<A>, pick: u32) -> Selection<A> {
     let Some(frontend) = tables.frontend(key) else { return Selection::NotAService };
     match backend(tables, &frontend, client, pick) {
         Ok(Some(backend)) => return Selection::Backend(frontend, backend),
@@ -47,7 +47,7 @@ pub fn select<T: Tables>(tables: &T, key: &FrontendKey4, client: Client, pick: u
 }
 
 #[inline(always)]
-fn is_local_only(frontend: &Frontend4) -> bool {
+fn is_local_only(frontend: &FrontendValue) -> bool {
     frontend.flags & frontend_flag::LOCAL_ONLY != 0
 }
 
@@ -55,12 +55,12 @@ fn is_local_only(frontend: &Frontend4) -> bool {
 struct Replaced;
 
 #[inline(always)]
-fn backend<T: Tables>(
+fn backend<A: Family, T: Tables<A>>(
     tables: &T,
-    frontend: &Frontend4,
-    client: Client,
+    frontend: &FrontendValue,
+    client: Client<A>,
     pick: u32,
-) -> Result<Option<Backend4>, Replaced> {
+) -> Result<Option<Backend<A>>, Replaced> {
     let count = if is_local_only(frontend) { frontend.local } else { frontend.backends };
     if count == 0 {
         return Ok(None);
@@ -79,7 +79,12 @@ fn backend<T: Tables>(
 }
 
 #[inline(always)]
-fn slot<T: Tables>(tables: &T, frontend: &Frontend4, count: u16, pick: u32) -> Result<Backend4, Replaced> {
+fn slot<A: Family, T: Tables<A>>(
+    tables: &T,
+    frontend: &FrontendValue,
+    count: u16,
+    pick: u32,
+) -> Result<Backend<A>, Replaced> {
     let key = BackendKey {
         service: frontend.service,
         generation: frontend.generation,
@@ -90,32 +95,37 @@ fn slot<T: Tables>(tables: &T, frontend: &Frontend4, count: u16, pick: u32) -> R
 
 /// The backend a client is bound to, if the service still has it.
 #[inline(always)]
-fn remembered<T: Tables>(tables: &T, frontend: &Frontend4, key: &AffinityKey, now_ns: u64) -> Option<Backend4> {
+fn remembered<A: Family, T: Tables<A>>(
+    tables: &T,
+    frontend: &FrontendValue,
+    key: &AffinityKey<A>,
+    now_ns: u64,
+) -> Option<Backend<A>> {
     let affinity = tables.affinity(key)?;
     let lifetime_ns = u64::from(frontend.affinity_s) * 1_000_000_000;
     if now_ns.wrapping_sub(affinity.used_ns) > lifetime_ns {
         return None;
     }
-    let member = MemberKey4 { service: frontend.service, addr: affinity.addr, port: affinity.port, pad: [0; 2] };
+    let member = MemberKey { service: frontend.service, addr: affinity.addr, port: affinity.port, pad: [0; 2] };
     if !tables.is_member(&member) {
         return None;
     }
-    let backend = Backend4 { addr: affinity.addr, port: affinity.port, ..Backend4::default() };
+    let backend = Backend { addr: affinity.addr, port: affinity.port, ..Backend::default() };
     remember(tables, key, &backend, now_ns);
     Some(backend)
 }
 
 #[inline(always)]
-fn remember<T: Tables>(tables: &T, key: &AffinityKey, backend: &Backend4, now_ns: u64) {
-    let value = Affinity4 { used_ns: now_ns, addr: backend.addr, port: backend.port, pad: [0; 2] };
+fn remember<A: Family, T: Tables<A>>(tables: &T, key: &AffinityKey<A>, backend: &Backend<A>, now_ns: u64) {
+    let value = Affinity { used_ns: now_ns, addr: backend.addr, port: backend.port, pad: A::PortPad::default() };
     tables.put_affinity(key, &value);
 }
 
 #[inline(always)]
-fn affinity_key(frontend: &Frontend4, client: Client) -> AffinityKey {
+fn affinity_key<A: Family>(frontend: &FrontendValue, client: Client<A>) -> AffinityKey<A> {
     let (client, kind) = match client {
-        Client::Netns(cookie) => (cookie, CLIENT_NETNS),
-        Client::Addr(addr) => (u64::from(u32::from_ne_bytes(addr)), CLIENT_ADDR4),
+        Client::Netns(cookie) => (A::netns_client(cookie), CLIENT_NETNS),
+        Client::Addr(addr) => (addr.client(), CLIENT_ADDR),
     };
     AffinityKey { client, service: frontend.service, kind, pad: [0; 3] }
 }
@@ -129,11 +139,11 @@ pub const fn scale(uniform: u32, count: u32) -> u32 {
 
 /// A hash of a flow that spreads evenly in its upper bits.
 #[inline(always)]
-pub fn hash(tuple: &Tuple4, proto: u8, seed: u32) -> u32 {
+pub fn hash<A: Family>(tuple: &Tuple<A>, proto: u8, seed: u32) -> u32 {
     let ports = word(tuple.ports.src, tuple.ports.dst);
     let mut h = seed ^ u32::from(proto);
-    h = mix(h, u32::from_ne_bytes(tuple.src));
-    h = mix(h, u32::from_ne_bytes(tuple.dst));
+    h = tuple.src.mix(h);
+    h = tuple.dst.mix(h);
     h = mix(h, ports);
     // The finaliser of MurmurHash3.
     h ^= h >> 16;
@@ -143,8 +153,9 @@ pub fn hash(tuple: &Tuple4, proto: u8, seed: u32) -> u32 {
     h ^ (h >> 16)
 }
 
+/// One step of MurmurHash3.
 #[inline(always)]
-const fn mix(h: u32, word: u32) -> u32 {
+pub const fn mix(h: u32, word: u32) -> u32 {
     let k = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
     (h ^ k).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
 }

@@ -1,7 +1,7 @@
 //! Every decision of the datapath: parsing, load balancing, conntrack, NAT, routing.
 //!
-//! The code is generic over two traits: [`Packet`] (bytes of a packet) and [`Tables`] (maps, clock,
-//! configuration). `ebpf/programs` implements them over BPF contexts and maps, [`model`] over byte
+//! The code is generic over three traits: [`Family`] (IPv4 or IPv6), [`Packet`] (bytes of a packet) and [`Tables`]
+//! (maps, clock, configuration). `ebpf/programs` implements them over BPF contexts and maps, [`model`] over byte
 //! vectors and hash maps, so the same source runs in the kernel and on the host, and a differential
 //! test holds them equal.
 //!
@@ -14,6 +14,7 @@ pub mod conntrack;
 pub mod csum;
 pub mod deliver;
 pub mod external;
+mod family;
 #[cfg(test)]
 mod fixture;
 pub mod header;
@@ -34,8 +35,9 @@ pub mod snat;
 pub mod sock;
 mod tables;
 
+pub use family::{Family, Header4, Header6};
 pub use packet::{Csum, Packet};
-pub use tables::{FlowMap, Settings, Tables};
+pub use tables::{FlowMap, Host, Settings, Tables};
 
 use xebec_abi::Addr4;
 

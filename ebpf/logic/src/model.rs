@@ -7,11 +7,11 @@ use std::{
 };
 
 use xebec_abi::{
-    Addr4, Affinity4, AffinityKey, Backend4, BackendKey, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FragmentKey4,
-    Frontend4, FrontendKey4, L2Key4, L2Mac, MemberKey4, Pod4, Ports, PrefixKey4, ServiceId, Tuple4,
+    Addr4, Addr6, Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey,
+    FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MemberKey, Ports, PrefixKey, ServiceId, Tuple,
 };
 
-use crate::{Csum, FlowMap, Packet, Settings, Tables, conntrack, csum};
+use crate::{Csum, Family, FlowMap, Host, Packet, Settings, Tables, conntrack, csum};
 
 /// A packet whose checksums are complete, as from a wire.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +40,9 @@ impl Packet for Bytes {
         Some(())
     }
 
+    /// A packet from a wire has no device's sum.
+    fn add_frame_csum(&mut self, _diff: u32) {}
+
     /// As `bpf_l4_csum_replace` with a difference does for a packet with a complete checksum (net/core/filter.c).
     fn add_csum(&mut self, offset: usize, diff: u32, _csum: Csum, optional: bool) -> Option<()> {
         let field = self.load::<2>(offset)?;
@@ -53,12 +56,12 @@ impl Packet for Bytes {
 
 /// A node's settings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Node {
-    pub node_ip: Addr4,
-    pub gateway_ip: Addr4,
-    pub hairpin_ip: Addr4,
-    pub cluster: (Addr4, u8),
-    pub services: (Addr4, u8),
+pub struct Node<A> {
+    pub node_ip: A,
+    pub gateway_ip: A,
+    pub hairpin_ip: A,
+    pub cluster: (A, u8),
+    pub services: (A, u8),
     pub node_prefix_len: u8,
     pub overlay: bool,
     pub overlay_vni: u32,
@@ -67,7 +70,7 @@ pub struct Node {
     pub hash_seed: u32,
 }
 
-impl Default for Node {
+impl Default for Node<Addr4> {
     fn default() -> Self {
         Self {
             node_ip: [172, 30, 0, 11],
@@ -85,22 +88,41 @@ impl Default for Node {
     }
 }
 
-/// The maps.
-#[derive(Clone, Default, Debug)]
-pub struct Model {
-    pub node: Node,
-    pub frontends: HashMap<FrontendKey4, Frontend4>,
-    pub backends: HashMap<BackendKey, Backend4>,
-    pub members: HashMap<MemberKey4, u32>,
+impl Default for Node<Addr6> {
+    fn default() -> Self {
+        let addr = |text: &str| text.parse::<std::net::Ipv6Addr>().map(|addr| addr.octets()).unwrap_or_default();
+        Self {
+            node_ip: addr("2001:db8::11"),
+            gateway_ip: addr("fd10:db8:0:1::1"),
+            hairpin_ip: xebec_abi::config::HAIRPIN_IP6,
+            cluster: (addr("fd10:db8::"), 48),
+            services: (addr("fd96:db8::"), 112),
+            node_prefix_len: 64,
+            overlay: true,
+            overlay_vni: 7,
+            snat_ports: (61_000, 65_535),
+            node_netns: 1,
+            hash_seed: 1,
+        }
+    }
+}
+
+/// The maps of a family.
+#[derive(Clone, Debug)]
+pub struct Model<A: Family = Addr4> {
+    pub node: Node<A>,
+    pub frontends: HashMap<FrontendKey<A>, FrontendValue>,
+    pub backends: HashMap<BackendKey, Backend<A>>,
+    pub members: HashMap<MemberKey<A>, u32>,
     /// Networks, with their prefix lengths, by service.
-    pub ranges: HashMap<ServiceId, Vec<(Addr4, u8)>>,
-    pub affinity: RefCell<HashMap<AffinityKey, Affinity4>>,
-    pub conntrack: RefCell<HashMap<FlowKey4, Flow4>>,
-    pub nat: RefCell<HashMap<FlowKey4, Flow4>>,
-    pub fragments: RefCell<HashMap<FragmentKey4, Ports>>,
-    pub announced: HashMap<L2Key4, L2Mac>,
-    pub pods: HashMap<Addr4, Pod4>,
-    pub remotes: HashMap<PrefixKey4, Endpoint4>,
+    pub ranges: HashMap<ServiceId, Vec<(A, u8)>>,
+    pub affinity: RefCell<HashMap<AffinityKey<A>, Affinity<A>>>,
+    pub conntrack: RefCell<HashMap<FlowKey<A>, Flow<A>>>,
+    pub nat: RefCell<HashMap<FlowKey<A>, Flow<A>>>,
+    pub fragments: RefCell<HashMap<FragmentKey<A>, Ports>>,
+    pub announced: HashMap<L2Key<A>, L2Mac>,
+    pub pods: HashMap<A, LocalPod>,
+    pub remotes: HashMap<PrefixKey<A>, Endpoint<A>>,
     pub counters: RefCell<BTreeMap<Counter, u64>>,
     pub now_ns: Cell<u64>,
     pub random: Cell<u32>,
@@ -108,12 +130,38 @@ pub struct Model {
     pub flows_max: Option<usize>,
 }
 
-impl Model {
+impl<A: Family> Default for Model<A>
+where
+    Node<A>: Default,
+{
+    fn default() -> Self {
+        Self {
+            node: Default::default(),
+            frontends: Default::default(),
+            backends: Default::default(),
+            members: Default::default(),
+            ranges: Default::default(),
+            affinity: Default::default(),
+            conntrack: Default::default(),
+            nat: Default::default(),
+            fragments: Default::default(),
+            announced: Default::default(),
+            pods: Default::default(),
+            remotes: Default::default(),
+            counters: Default::default(),
+            now_ns: Default::default(),
+            random: Default::default(),
+            flows_max: Default::default(),
+        }
+    }
+}
+
+impl<A: Family> Model<A> {
     pub fn counted(&self, counter: Counter) -> u64 {
         self.counters.borrow().get(&counter).copied().unwrap_or(0)
     }
 
-    fn flows(&self, map: FlowMap) -> &RefCell<HashMap<FlowKey4, Flow4>> {
+    fn flows(&self, map: FlowMap) -> &RefCell<HashMap<FlowKey<A>, Flow<A>>> {
         match map {
             FlowMap::Conntrack => &self.conntrack,
             FlowMap::Nat => &self.nat,
@@ -121,32 +169,34 @@ impl Model {
     }
 }
 
-impl Settings for Model {
-    fn node_ip(&self) -> Addr4 {
+impl<A: Family> Settings<A> for Model<A> {
+    fn node_ip(&self) -> A {
         self.node.node_ip
     }
 
-    fn gateway_ip(&self) -> Addr4 {
+    fn gateway_ip(&self) -> A {
         self.node.gateway_ip
     }
 
-    fn hairpin_ip(&self) -> Addr4 {
+    fn hairpin_ip(&self) -> A {
         self.node.hairpin_ip
     }
 
-    fn in_cluster(&self, addr: Addr4) -> bool {
+    fn in_cluster(&self, addr: A) -> bool {
         contains(self.node.cluster, addr)
     }
 
-    fn in_services(&self, addr: Addr4) -> bool {
+    fn in_services(&self, addr: A) -> bool {
         contains(self.node.services, addr)
     }
 
-    fn node_prefix(&self, addr: Addr4) -> (Addr4, u8) {
+    fn node_prefix(&self, addr: A) -> (A, u8) {
         let len = self.node.node_prefix_len;
-        (truncate(addr, len), len)
+        (addr.truncated(len), len)
     }
+}
 
+impl<A: Family> Host for Model<A> {
     fn overlay(&self) -> bool {
         self.node.overlay
     }
@@ -170,85 +220,6 @@ impl Settings for Model {
     fn hash_seed(&self) -> u32 {
         self.node.hash_seed
     }
-}
-
-impl Tables for Model {
-    fn frontend(&self, key: &FrontendKey4) -> Option<Frontend4> {
-        self.frontends.get(key).copied()
-    }
-
-    fn backend(&self, key: &BackendKey) -> Option<Backend4> {
-        self.backends.get(key).copied()
-    }
-
-    fn is_member(&self, key: &MemberKey4) -> bool {
-        self.members.contains_key(key)
-    }
-
-    fn in_source_ranges(&self, service: ServiceId, addr: Addr4) -> bool {
-        self.ranges.get(&service).is_some_and(|ranges| ranges.iter().any(|range| contains(*range, addr)))
-    }
-
-    fn affinity(&self, key: &AffinityKey) -> Option<Affinity4> {
-        self.affinity.borrow().get(key).copied()
-    }
-
-    fn put_affinity(&self, key: &AffinityKey, value: &Affinity4) {
-        self.affinity.borrow_mut().insert(*key, *value);
-    }
-
-    fn touch(&self, map: FlowMap, key: &FlowKey4, touch: &conntrack::Touch) -> Option<conntrack::Touched> {
-        let mut flows = self.flows(map).borrow_mut();
-        flows.get_mut(key).map(|flow| conntrack::touch(flow, touch))
-    }
-
-    fn peek(&self, map: FlowMap, key: &FlowKey4) -> Option<Tuple4> {
-        self.flows(map).borrow().get(key).map(|flow| flow.to)
-    }
-
-    fn add_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<bool, DropReason> {
-        let mut flows = self.flows(map).borrow_mut();
-        if flows.contains_key(key) {
-            return Ok(false);
-        }
-        if self.flows_max.is_some_and(|max| flows.len() >= max) {
-            return Err(DropReason::FlowInsert);
-        }
-        flows.insert(*key, *flow);
-        Ok(true)
-    }
-
-    fn put_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<(), DropReason> {
-        if let Some(known) = self.flows(map).borrow_mut().get_mut(key) {
-            *known = *flow;
-            return Ok(());
-        }
-        self.add_flow(map, key, flow).map(drop)
-    }
-
-    fn fragment(&self, key: &FragmentKey4) -> Option<Ports> {
-        self.fragments.borrow().get(key).copied()
-    }
-
-    fn put_fragment(&self, key: &FragmentKey4, ports: &Ports) {
-        self.fragments.borrow_mut().insert(*key, *ports);
-    }
-
-    fn announced(&self, key: &L2Key4) -> Option<L2Mac> {
-        self.announced.get(key).copied()
-    }
-
-    fn pod(&self, addr: Addr4) -> Option<Pod4> {
-        self.pods.get(&addr).copied()
-    }
-
-    fn remote(&self, addr: Addr4) -> Option<Endpoint4> {
-        // Longest prefix first: what hash and trie together answer.
-        let (node, node_len) = self.node_prefix(addr);
-        let key = |addr, prefix_len| PrefixKey4 { addr, prefix_len, pad: [0; 3] };
-        let exact = self.remotes.get(&key(addr, 32)).or_else(|| self.remotes.get(&key(node, node_len)));
-        exact.or_else(|| (0..=32).rev().find_map(|len| self.remotes.get(&key(truncate(addr, len), len)))).copied()
-    }
 
     fn now_ns(&self) -> u64 {
         self.now_ns.get()
@@ -263,13 +234,87 @@ impl Tables for Model {
     }
 }
 
-fn truncate(addr: Addr4, len: u8) -> Addr4 {
-    let mask = u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
-    (u32::from_be_bytes(addr) & mask).to_be_bytes()
+impl<A: Family> Tables<A> for Model<A> {
+    fn frontend(&self, key: &FrontendKey<A>) -> Option<FrontendValue> {
+        self.frontends.get(key).copied()
+    }
+
+    fn backend(&self, key: &BackendKey) -> Option<Backend<A>> {
+        self.backends.get(key).copied()
+    }
+
+    fn is_member(&self, key: &MemberKey<A>) -> bool {
+        self.members.contains_key(key)
+    }
+
+    fn in_source_ranges(&self, service: ServiceId, addr: A) -> bool {
+        self.ranges.get(&service).is_some_and(|ranges| ranges.iter().any(|range| contains(*range, addr)))
+    }
+
+    fn affinity(&self, key: &AffinityKey<A>) -> Option<Affinity<A>> {
+        self.affinity.borrow().get(key).copied()
+    }
+
+    fn put_affinity(&self, key: &AffinityKey<A>, value: &Affinity<A>) {
+        self.affinity.borrow_mut().insert(*key, *value);
+    }
+
+    fn touch(&self, map: FlowMap, key: &FlowKey<A>, touch: &conntrack::Touch) -> Option<conntrack::Touched<A>> {
+        let mut flows = self.flows(map).borrow_mut();
+        flows.get_mut(key).map(|flow| conntrack::touch(flow, touch))
+    }
+
+    fn peek(&self, map: FlowMap, key: &FlowKey<A>) -> Option<Tuple<A>> {
+        self.flows(map).borrow().get(key).map(|flow| flow.to)
+    }
+
+    fn add_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason> {
+        let mut flows = self.flows(map).borrow_mut();
+        if flows.contains_key(key) {
+            return Ok(false);
+        }
+        if self.flows_max.is_some_and(|max| flows.len() >= max) {
+            return Err(DropReason::FlowInsert);
+        }
+        flows.insert(*key, *flow);
+        Ok(true)
+    }
+
+    fn put_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), DropReason> {
+        if let Some(known) = self.flows(map).borrow_mut().get_mut(key) {
+            *known = *flow;
+            return Ok(());
+        }
+        self.add_flow(map, key, flow).map(drop)
+    }
+
+    fn fragment(&self, key: &FragmentKey<A>) -> Option<Ports> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn put_fragment(&self, key: &FragmentKey<A>, ports: &Ports) {
+        self.fragments.borrow_mut().insert(*key, *ports);
+    }
+
+    fn announced(&self, key: &L2Key<A>) -> Option<L2Mac> {
+        self.announced.get(key).copied()
+    }
+
+    fn pod(&self, addr: A) -> Option<LocalPod> {
+        self.pods.get(&addr).copied()
+    }
+
+    fn remote(&self, addr: A) -> Option<Endpoint<A>> {
+        // Longest prefix first: what hash and trie together answer.
+        let (node, node_len) = self.node_prefix(addr);
+        let key = |addr, prefix_len| PrefixKey { addr, prefix_len, pad: [0; 3] };
+        let exact = self.remotes.get(&key(addr, A::BITS)).or_else(|| self.remotes.get(&key(node, node_len)));
+        exact.or_else(|| (0..=A::BITS).rev().find_map(|len| self.remotes.get(&key(addr.truncated(len), len)))).copied()
+    }
 }
 
-fn contains((network, len): (Addr4, u8), addr: Addr4) -> bool {
-    truncate(addr, len) == network
+fn contains<A: Family>((network, len): (A, u8), addr: A) -> bool {
+    addr.truncated(len) == network
 }
 
 /// The checksum of `bytes` (RFC 1071), with `initial` words added, computed from nothing.

@@ -1,19 +1,19 @@
 //! Uplinks: the devices that lead to other nodes and outside.
 
-use xebec_abi::{Addr4, BackendId, Direction, DropReason, FlowKey4, ServiceId, Tuple4};
+use xebec_abi::{Addr4, BackendId, Direction, DropReason, FlowKey, ServiceId, Tuple};
 
 use crate::{
-    FlowMap, Packet, Tables, Verdict,
+    Family, FlowMap, Packet, Tables, Verdict,
     conntrack::{Touch, first, key},
     deliver, external,
-    header::{self, Frame, Ipv4, Transport},
+    header::{self, Frame, Ip, Transport},
     reject, snat,
 };
 
 /// What arrives at an uplink.
 #[inline(always)]
-pub fn from_netdev<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
-    let Ok(Frame::Ipv4(mut ip)) = header::frame(packet) else { return Ok(Verdict::PASS) };
+pub fn from_netdev<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
+    let Ok(Frame::Ip(mut ip)) = header::frame(packet) else { return Ok(Verdict::PASS) };
     if !tables.in_cluster(ip.dst) {
         return to_node(packet, tables, &mut ip);
     }
@@ -26,7 +26,11 @@ pub fn from_netdev<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<V
 
 /// What arrives for the node, or for an address that the node may speak for.
 #[inline(always)]
-fn to_node<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<Verdict, DropReason> {
+fn to_node<A: Family, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    ip: &mut Ip<A>,
+) -> Result<Verdict, DropReason> {
     // Not ours to judge what the node itself receives.
     let Ok(mut transport) = header::transport(packet, tables, ip) else { return Ok(Verdict::PASS) };
     if snat::unmasquerade(packet, tables, ip, &mut transport)? {
@@ -46,7 +50,11 @@ fn to_node<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> R
 
 /// What arrives for the node through the overlay: answers, or the node's own.
 #[inline(always)]
-pub fn answer_in<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<Verdict, DropReason> {
+pub fn answer_in<A: Family, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    ip: &mut Ip<A>,
+) -> Result<Verdict, DropReason> {
     let Ok(mut transport) = header::transport(packet, tables, ip) else { return Ok(Verdict::PASS) };
     if snat::unmasquerade(packet, tables, ip, &mut transport)? {
         return external::onward(packet, tables, ip);
@@ -57,10 +65,10 @@ pub fn answer_in<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4
 /// Remembers a flow that somebody outside the cluster opened to a pod: its answers keep the pod's
 /// address, and go back through `tunnel` if it came from one.
 #[inline(always)]
-pub fn track_inbound<P: Packet, T: Tables>(
+pub fn track_inbound<A: Family, P: Packet, T: Tables<A>>(
     packet: &P,
     tables: &T,
-    ip: &Ipv4,
+    ip: &Ip<A>,
     transport: &Transport,
     tunnel: Addr4,
 ) -> Result<(), DropReason> {
@@ -77,21 +85,27 @@ pub fn track_inbound<P: Packet, T: Tables>(
 
 /// Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn remember_inbound<T: Tables>(tables: &T, key: &FlowKey4, touch: &Touch, tunnel: u32) -> Result<(), DropReason> {
-    let to = Tuple4 { src: tunnel.to_ne_bytes(), ..Tuple4::default() };
+fn remember_inbound<A: Family, T: Tables<A>>(
+    tables: &T,
+    key: &FlowKey<A>,
+    touch: &Touch,
+    tunnel: u32,
+) -> Result<(), DropReason> {
+    let to = Tuple { src: A::of_node(tunnel.to_ne_bytes()), ..Tuple::default() };
     tables.put_flow(FlowMap::Conntrack, key, &first(to, ServiceId(0), BackendId(0), touch))
 }
 
 /// What leaves through an uplink.
 #[inline(always)]
-pub fn to_netdev<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
-    let Ok(Frame::Ipv4(mut ip)) = header::frame(packet) else { return Ok(Verdict::PASS) };
+pub fn to_netdev<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
+    let Ok(Frame::Ip(mut ip)) = header::frame(packet) else { return Ok(Verdict::PASS) };
     if tables.in_services(ip.dst) {
         // Service addresses exist inside nodes only; this one has no frontend, or its client is
         // one that no hook sees.
         return Err(DropReason::NoService);
     }
-    if is_local_multicast(ip.dst) {
+    // It has no answers to translate.
+    if ip.dst.is_multicast() {
         return Ok(Verdict::PASS);
     }
     if !tables.in_cluster(ip.src) {
@@ -110,12 +124,6 @@ pub fn to_netdev<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Ver
     let mut transport = header::transport(packet, tables, &ip)?;
     snat::masquerade(packet, tables, &mut ip, &mut transport)?;
     Ok(Verdict::PASS)
-}
-
-/// 224.0.0.0/4 and the limited broadcast have no answers to translate.
-#[inline(always)]
-fn is_local_multicast(addr: Addr4) -> bool {
-    addr[0] >= 224
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use xebec_abi::{Addr4, DropReason};
 
 use crate::{
-    Packet, Tables, Verdict, deliver,
+    Family, Packet, Tables, Verdict, deliver,
     header::{self, Frame},
     netdev::{self, track_inbound},
 };
@@ -17,7 +17,7 @@ pub struct Tunnel {
 
 /// What other nodes sent, decapsulated.
 #[inline(always)]
-pub fn from_overlay<P: Packet, T: Tables>(
+pub fn from_overlay<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
     tunnel: Option<Tunnel>,
@@ -27,7 +27,7 @@ pub fn from_overlay<P: Packet, T: Tables>(
         Some(tunnel) => tunnel.node,
         None => [0; 4],
     };
-    let Frame::Ipv4(mut ip) = header::frame(packet)? else { return Ok(Verdict::PASS) };
+    let Frame::Ip(mut ip) = header::frame(packet)? else { return Ok(Verdict::PASS) };
     if ip.dst == tables.node_ip() {
         // A pod's answer to a client that this node speaks for.
         return netdev::answer_in(packet, tables, &mut ip);
@@ -41,10 +41,10 @@ pub fn from_overlay<P: Packet, T: Tables>(
 
 /// What the host's stack sends to pods of other nodes.
 #[inline(always)]
-pub fn to_overlay<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
-    let Frame::Ipv4(ip) = header::frame(packet)? else { return Ok(Verdict::PASS) };
+pub fn to_overlay<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
+    let Frame::Ip(ip) = header::frame(packet)? else { return Ok(Verdict::PASS) };
     match tables.remote(ip.dst) {
-        Some(remote) => Ok(Verdict::encapsulate(remote.node)),
+        Some(remote) => Ok(Verdict::encapsulate(remote.node.to_node())),
         None => Err(DropReason::NoRemote),
     }
 }

@@ -1,8 +1,11 @@
 /// Which checksum a change of bytes belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Csum {
-    /// Bytes of the pseudo-header: addresses, under TCP and UDP.
+    /// Addresses of IPv4, under TCP and UDP.
     Pseudo,
+    /// Addresses of IPv6, under TCP, UDP and ICMPv6. A device's sum over the whole packet stays what it was, because
+    /// addresses and checksum change together; in IPv4 the header's checksum has made up for the addresses already.
+    Pseudo6,
     /// Bytes that the checksum covers directly: ports, identifiers.
     Data,
 }
@@ -29,4 +32,7 @@ pub trait Packet {
     /// `optional` is UDP's rule (RFC 768): zero means no checksum, and stays.
     #[must_use]
     fn add_csum(&mut self, offset: usize, diff: u32, csum: Csum, optional: bool) -> Option<()>;
+
+    /// Tells that the packet's bytes changed by `diff` and no checksum in it makes up for that.
+    fn add_frame_csum(&mut self, diff: u32);
 }

@@ -3,24 +3,31 @@
 use xebec_abi::{Counter, Direction, DropReason};
 
 use crate::{
-    FlowMap, Packet, Tables, Verdict,
+    Family, FlowMap, Packet, Tables, Verdict,
     conntrack::{Touch, key},
     deliver, external,
-    header::{self, Frame, Ipv4, Transport},
+    header::{self, Frame, Ip, Transport},
     nat, reject, service,
 };
 
 /// What a pod sends. `ifindex` is the device it came from.
 #[inline(always)]
-pub fn from_pod<P: Packet, T: Tables>(packet: &mut P, tables: &T, ifindex: u32) -> Result<Verdict, DropReason> {
+pub fn from_pod<A: Family, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    ifindex: u32,
+) -> Result<Verdict, DropReason> {
     let mut ip = match header::frame(packet)? {
-        Frame::Ipv4(ip) => ip,
+        Frame::Ip(ip) => ip,
         Frame::Arp => return Ok(Verdict::PASS),
         Frame::Other => {
             tables.count(Counter::NotIpv4, packet.bytes());
             return Ok(Verdict::PASS);
         }
     };
+    if let Some(decision) = A::on_link(packet, tables, &ip) {
+        return decision;
+    }
     let netns = match tables.pod(ip.src) {
         Some(pod) if pod.ifindex == ifindex => pod.netns_cookie,
         _ => return Err(DropReason::InvalidSource),
@@ -36,15 +43,15 @@ pub fn from_pod<P: Packet, T: Tables>(packet: &mut P, tables: &T, ifindex: u32) 
 
 /// An address of the node, of a load balancer or of `externalIPs`, dialled from inside.
 #[inline(always)]
-fn is_external_service<T: Tables>(tables: &T, ip: &Ipv4, transport: &Transport) -> bool {
+fn is_external_service<A: Family, T: Tables<A>>(tables: &T, ip: &Ip<A>, transport: &Transport) -> bool {
     !tables.in_cluster(ip.dst) && external::is_frontend(tables, ip.dst, transport, ip.proto)
 }
 
 #[inline(always)]
-fn route<P: Packet, T: Tables>(
+fn route<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ipv4,
+    ip: &mut Ip<A>,
     transport: &mut Transport,
 ) -> Result<Verdict, DropReason> {
     let hairpin = ip.dst == tables.hairpin_ip();
@@ -71,27 +78,27 @@ fn route<P: Packet, T: Tables>(
     }
     nat::decrement_ttl(packet, ip)?;
     tables.count(Counter::ToOverlay, packet.bytes());
-    Ok(Verdict::overlay(remote.node))
+    Ok(Verdict::overlay(remote.node.to_node()))
 }
 
 /// To a node or outside: the host's stack routes. An answer to a node that came through the overlay
 /// goes back through it.
 #[inline(always)]
-fn leave<P: Packet, T: Tables>(
+fn leave<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ipv4,
+    ip: &mut Ip<A>,
     transport: &Transport,
 ) -> Result<Verdict, DropReason> {
     if tables.overlay() && transport.kind.has_flow() && ip.dst != tables.node_ip() && ip.ttl > 1 {
         let touch = Touch::new(packet, tables, ip, transport);
         let inbound = key(ip.tuple(transport.ports), ip.proto, Direction::INBOUND);
         if let Some(flow) = tables.touch(FlowMap::Conntrack, &inbound, &touch)
-            && flow.to.src != [0; 4]
+            && flow.to.src != A::UNSPECIFIED
         {
             nat::decrement_ttl(packet, ip)?;
             tables.count(Counter::ToOverlay, packet.bytes());
-            return Ok(Verdict::overlay(flow.to.src));
+            return Ok(Verdict::overlay(flow.to.src.to_node()));
         }
     }
     tables.count(Counter::ToStack, packet.bytes());
@@ -100,8 +107,8 @@ fn leave<P: Packet, T: Tables>(
 
 /// What the host's stack sends to a pod.
 #[inline(always)]
-pub fn to_pod<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
-    let Frame::Ipv4(mut ip) = header::frame(packet)? else { return Ok(Verdict::PASS) };
+pub fn to_pod<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
+    let Frame::Ip(mut ip) = header::frame(packet)? else { return Ok(Verdict::PASS) };
     let mut transport = header::transport(packet, tables, &ip)?;
     deliver::reverse(packet, tables, &mut ip, &mut transport)?;
     Ok(Verdict::PASS)

@@ -4,32 +4,35 @@
 use xebec_abi::{Counter, DropReason, proto};
 
 use crate::{
-    Packet, Tables, Verdict,
+    Family, Packet, Tables, Verdict,
     csum::{add, fold},
-    header::{ETHERNET_BYTES, Fragment, IP, IPV4_BYTES, Ipv4, Kind, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Transport},
+    header::{Fragment, IP, Ip, Kind, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Transport},
 };
 
-const L4: usize = IP + IPV4_BYTES;
 const TCP_BYTES: usize = 20;
 const ICMP_BYTES: usize = 8;
-/// The header and the eight bytes that every error quotes at least.
-const QUOTE_BYTES: usize = IPV4_BYTES + 8;
-const RESET_BYTES: usize = L4 + TCP_BYTES;
-const UNREACHABLE_BYTES: usize = L4 + ICMP_BYTES + QUOTE_BYTES;
-const TTL: u8 = 64;
-const DONT_FRAGMENT: u8 = 0x40;
+/// What every error quotes at least, after the header.
+const QUOTE_BYTES: usize = 8;
+/// Of an IPv6 header and what follows it.
+const QUOTE_WORDS_MAX: usize = (40 + QUOTE_BYTES) / 4;
+
+/// Where the transport header of an answer starts.
+#[inline(always)]
+const fn l4<A: Family>() -> usize {
+    IP + A::HEADER_BYTES
+}
 
 /// What becomes of a packet that no backend is there for. It is turned into its answer, if it may have one.
 #[inline(always)]
-pub fn reply<P: Packet, T: Tables>(
+pub fn reply<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &Ipv4,
+    ip: &Ip<A>,
     transport: &Transport,
     reason: DropReason,
 ) -> Result<Verdict, DropReason> {
     // Headers with options would be quoted in part; of a datagram in pieces the first one counts.
-    let plain = ip.l4 == L4 && ip.fragment == Fragment::Whole;
+    let plain = ip.l4 == l4::<A>() && ip.fragment == Fragment::Whole;
     if reason != DropReason::NoBackend || !plain {
         return Err(reason);
     }
@@ -46,67 +49,79 @@ pub fn reply<P: Packet, T: Tables>(
 
 /// By words: arrays of bytes would take more stack than a program has.
 #[inline(never)]
-fn reset<P: Packet>(packet: &mut P, ip: &Ipv4) -> Option<()> {
-    let length = u16::from_be_bytes(packet.load::<2>(IP + 2)?);
-    let [a, b, c, d] = packet.load::<4>(L4)?;
-    let mut seq = u32::from_be_bytes(packet.load::<4>(L4 + 4)?);
-    let mut ack = u32::from_be_bytes(packet.load::<4>(L4 + 8)?);
-    let [offset, mut flags] = packet.load::<2>(L4 + 12)?;
+fn reset<A: Family, P: Packet>(packet: &mut P, ip: &Ip<A>) -> Option<()> {
+    let l4 = l4::<A>();
+    let length = A::payload_bytes(packet)?;
+    let [a, b, c, d] = packet.load::<4>(l4)?;
+    let mut seq = u32::from_be_bytes(packet.load::<4>(l4 + 4)?);
+    let mut ack = u32::from_be_bytes(packet.load::<4>(l4 + 8)?);
+    let [offset, mut flags] = packet.load::<2>(l4 + 12)?;
     if flags & TCP_ACK != 0 {
         (seq, ack, flags) = (ack, 0, TCP_RST);
     } else {
-        let headers = IPV4_BYTES as u32 + u32::from(offset >> 4) * 4;
+        let header = u32::from(offset >> 4) * 4;
         let controls = u32::from(flags & TCP_SYN != 0) + u32::from(flags & TCP_FIN != 0);
-        let occupied = u32::from(length).wrapping_sub(headers).wrapping_add(controls);
+        let occupied = length.wrapping_sub(header).wrapping_add(controls);
         (seq, ack, flags) = (0, seq.wrapping_add(occupied), TCP_RST | TCP_ACK);
     }
     let ports = word([c, d, a, b]);
     let (seq, ack) = (seq.to_be(), ack.to_be());
     let flags = word([(TCP_BYTES as u8 / 4) << 4, flags, 0, 0]);
-    let pseudo = add(add(word(ip.src), word(ip.dst)), word([0, proto::TCP, 0, TCP_BYTES as u8]));
-    let sum = add(add(add(add(pseudo, ports), seq), ack), flags);
+    let sum = add(add(add(add(pseudo(ip, proto::TCP, TCP_BYTES), ports), seq), ack), flags);
     let [high, low] = (!fold(sum)).to_ne_bytes();
-    envelope(packet, ip, proto::TCP, RESET_BYTES)?;
-    packet.store(L4, ports.to_ne_bytes())?;
-    packet.store(L4 + 4, seq.to_ne_bytes())?;
-    packet.store(L4 + 8, ack.to_ne_bytes())?;
-    packet.store(L4 + 12, flags.to_ne_bytes())?;
-    packet.store(L4 + 16, [high, low, 0, 0])
+    resize(packet, l4 + TCP_BYTES)?;
+    envelope(packet, ip, proto::TCP, TCP_BYTES)?;
+    packet.store(l4, ports.to_ne_bytes())?;
+    packet.store(l4 + 4, seq.to_ne_bytes())?;
+    packet.store(l4 + 8, ack.to_ne_bytes())?;
+    packet.store(l4 + 12, flags.to_ne_bytes())?;
+    packet.store(l4 + 16, [high, low, 0, 0])
 }
 
 #[inline(never)]
-fn unreachable<P: Packet>(packet: &mut P, ip: &Ipv4) -> Option<()> {
-    let mut quote = [0_u32; QUOTE_BYTES / 4];
-    for (index, quoted) in quote.iter_mut().enumerate() {
+fn unreachable<A: Family, P: Packet>(packet: &mut P, ip: &Ip<A>) -> Option<()> {
+    let (l4, words) = (l4::<A>(), (A::HEADER_BYTES + QUOTE_BYTES) / 4);
+    let bytes = ICMP_BYTES + words * 4;
+    let mut quote = [0_u32; QUOTE_WORDS_MAX];
+    for (index, quoted) in quote.iter_mut().take(words).enumerate() {
         *quoted = word(packet.load::<4>(IP + index * 4)?);
     }
-    // Destination unreachable, port unreachable (RFC 792).
-    let kind = word([3, 3, 0, 0]);
-    let [high, low] = (!fold(quote.iter().copied().fold(kind, add))).to_ne_bytes();
-    envelope(packet, ip, proto::ICMP, UNREACHABLE_BYTES)?;
-    packet.store(L4, [3, 3, high, low])?;
-    packet.store(L4 + 4, [0; 4])?;
-    for (index, quoted) in quote.iter().enumerate() {
-        packet.store(L4 + ICMP_BYTES + index * 4, quoted.to_ne_bytes())?;
+    let [kind, code] = A::PORT_UNREACHABLE;
+    let mut sum = quote.iter().take(words).copied().fold(word([kind, code, 0, 0]), add);
+    if A::ICMP_COVERS_ADDRESSES {
+        sum = add(sum, pseudo(ip, A::ICMP, bytes));
+    }
+    let [high, low] = (!fold(sum)).to_ne_bytes();
+    resize(packet, l4 + bytes)?;
+    envelope(packet, ip, A::ICMP, bytes)?;
+    packet.store(l4, [kind, code, high, low])?;
+    packet.store(l4 + 4, [0; 4])?;
+    for (index, quoted) in quote.iter().take(words).enumerate() {
+        packet.store(l4 + ICMP_BYTES + index * 4, quoted.to_ne_bytes())?;
     }
     Some(())
 }
 
-/// Makes the packet as long as its answer, and writes the headers of one.
 /// Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn envelope<P: Packet>(packet: &mut P, ip: &Ipv4, proto: u8, bytes: usize) -> Option<()> {
-    packet.resize(bytes as u32)?;
+fn resize<P: Packet>(packet: &mut P, bytes: usize) -> Option<()> {
+    packet.resize(bytes as u32)
+}
+
+/// Turns the packet's headers into those of an answer with `bytes` of payload. Not inlined, for the sake of the
+/// caller's stack.
+#[inline(never)]
+fn envelope<A: Family, P: Packet>(packet: &mut P, ip: &Ip<A>, proto: u8, bytes: usize) -> Option<()> {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = packet.load::<12>(0)?;
     packet.store(0, [g, h, i, j, k, l, a, b, c, d, e, f])?;
-    let [high, low] = ((bytes - ETHERNET_BYTES) as u16).to_be_bytes();
-    let sum = add(add(word([0x45, 0, high, low]), word([0, 0, DONT_FRAGMENT, 0])), word([TTL, proto, 0, 0]));
-    let [e, f] = (!fold(add(sum, add(word(ip.src), word(ip.dst))))).to_ne_bytes();
-    packet.store(IP, [0x45, 0, high, low])?;
-    packet.store(IP + 4, [0, 0, DONT_FRAGMENT, 0])?;
-    packet.store(IP + 8, [TTL, proto, e, f])?;
-    packet.store(IP + 12, ip.dst)?;
-    packet.store(IP + 16, ip.src)
+    A::answer_header(packet, ip, proto, bytes as u16)
+}
+
+/// The words of the pseudo-header added up.
+#[inline(always)]
+fn pseudo<A: Family>(ip: &Ip<A>, proto: u8, bytes: usize) -> u32 {
+    let [high, low] = (bytes as u16).to_be_bytes();
+    add(add(ip.src.sum(), ip.dst.sum()), word([0, proto, high, low]))
 }
 
 #[inline(always)]

@@ -1,22 +1,22 @@
 //! Per-packet load balancing, for what the socket hooks did not see: raw sockets, clients in other
 //! cgroups or network namespaces.
 
-use xebec_abi::{Counter, Direction, DropReason, FrontendKey4, Tuple4, lb::scope};
+use xebec_abi::{Counter, Direction, DropReason, FrontendKey, Tuple, lb::scope};
 
 use crate::{
-    FlowMap, Packet, Tables,
+    Family, FlowMap, Packet, Tables,
     conntrack::{Touch, first, key},
-    header::{Ipv4, Kind, Transport},
+    header::{Ip, Kind, Transport},
     lb::{Client, Selection, hash, select},
     nat,
 };
 
 /// Sends a packet that a pod addressed to a service to one of its backends: `ip` says which.
 #[inline(always)]
-pub fn forward<P: Packet, T: Tables>(
+pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ipv4,
+    ip: &mut Ip<A>,
     transport: &mut Transport,
     netns: u64,
 ) -> Result<(), DropReason> {
@@ -40,9 +40,14 @@ pub fn forward<P: Packet, T: Tables>(
 /// Chooses a backend and remembers it, for the request and for its answer. Not inlined: the stack of
 /// a program is 512 bytes, and this part needs its own only once per flow.
 #[inline(never)]
-fn open<T: Tables>(tables: &T, tuple: &Tuple4, netns: u64, touch: &Touch) -> Result<Tuple4, DropReason> {
+fn open<A: Family, T: Tables<A>>(
+    tables: &T,
+    tuple: &Tuple<A>,
+    netns: u64,
+    touch: &Touch,
+) -> Result<Tuple<A>, DropReason> {
     let (tuple, proto) = (*tuple, touch.proto);
-    let frontend = FrontendKey4 { addr: tuple.dst, port: tuple.ports.dst, proto, scope: scope::INTERNAL };
+    let frontend = FrontendKey { addr: tuple.dst, port: tuple.ports.dst, proto, scope: scope::INTERNAL };
     // A hash, so that retransmissions choose the same backend even if nothing can be remembered.
     let pick = hash(&tuple, proto, tables.hash_seed());
     let client = Client::Netns(netns);
@@ -52,7 +57,7 @@ fn open<T: Tables>(tables: &T, tuple: &Tuple4, netns: u64, touch: &Touch) -> Res
         Selection::NoLocalBackend => return Err(DropReason::NoLocalBackend),
         Selection::Backend(frontend, backend) => (frontend, backend),
     };
-    let mut to = Tuple4 { dst: backend.addr, ..tuple };
+    let mut to = Tuple { dst: backend.addr, ..tuple };
     to.ports.dst = backend.port;
     if to.dst == tuple.src {
         // A pod that reaches itself must not see its own address as the source: it would answer

@@ -1,15 +1,12 @@
 //! Masquerade: what a pod sends outside the cluster leaves from the node's address, and so does what a client outside
 //! sends to a backend on another node.
 
-use xebec_abi::{
-    Addr4, BackendId, Be16, Counter, Direction, DropReason, Ports, ServiceId, Tuple4, limits::SNAT_TRIES_MAX,
-    proto::ICMP,
-};
+use xebec_abi::{BackendId, Be16, Counter, Direction, DropReason, Ports, ServiceId, Tuple, limits::SNAT_TRIES_MAX};
 
 use crate::{
-    FlowMap, Packet, Tables,
+    Family, FlowMap, Host, Packet, Tables,
     conntrack::{Touch, Touched, first, key},
-    header::{Ipv4, Kind, Transport},
+    header::{Ip, Kind, Transport},
     icmp,
     lb::{hash, scale},
     nat,
@@ -20,10 +17,10 @@ const REPAIR_PACKETS: u32 = 64;
 
 /// Translates a packet that leaves the cluster, unless it answers a flow from outside.
 #[inline(always)]
-pub fn masquerade<P: Packet, T: Tables>(
+pub fn masquerade<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ipv4,
+    ip: &mut Ip<A>,
     transport: &mut Transport,
 ) -> Result<(), DropReason> {
     match transport.kind {
@@ -65,8 +62,8 @@ pub fn masquerade<P: Packet, T: Tables>(
 
 /// Where a flow goes that leaves from the node's address.
 #[derive(Clone, Copy, Default)]
-pub struct Claim {
-    pub dst: Addr4,
+pub struct Claim<A> {
+    pub dst: A,
     pub dst_port: Be16,
     pub service: ServiceId,
     pub backend: BackendId,
@@ -75,7 +72,12 @@ pub struct Claim {
 /// Finds a free port. The entry for answers is the claim: it is added only if it is not there. Not
 /// inlined, for the sake of the caller's stack.
 #[inline(never)]
-pub fn claim<T: Tables>(tables: &T, tuple: &Tuple4, claim: &Claim, touch: &Touch) -> Result<Tuple4, DropReason> {
+pub fn claim<A: Family, T: Tables<A>>(
+    tables: &T,
+    tuple: &Tuple<A>,
+    claim: &Claim<A>,
+    touch: &Touch,
+) -> Result<Tuple<A>, DropReason> {
     let (tuple, proto) = (*tuple, touch.proto);
     let min = tables.snat_port_min();
     let span = u32::from(tables.snat_port_max().wrapping_sub(min)) + 1;
@@ -84,8 +86,8 @@ pub fn claim<T: Tables>(tables: &T, tuple: &Tuple4, claim: &Claim, touch: &Touch
     let mut flow = first(tuple.reversed(), claim.service, claim.backend, touch);
     for _ in 0..SNAT_TRIES_MAX {
         let port = Be16::new(min.wrapping_add(scale(uniform, span) as u16));
-        let dst = if proto == ICMP { port } else { claim.dst_port };
-        let to = Tuple4 { src: tables.node_ip(), dst: claim.dst, ports: Ports { src: port, dst } };
+        let dst = if proto == A::ICMP { port } else { claim.dst_port };
+        let to = Tuple { src: tables.node_ip(), dst: claim.dst, ports: Ports { src: port, dst } };
         let mut key = key(to.reversed(), proto, Direction::IN);
         // It is there already when a connection is opened again from the same port.
         if tables.add_flow(FlowMap::Nat, &key, &flow)? || tables.peek(FlowMap::Nat, &key) == Some(flow.to) {
@@ -103,14 +105,14 @@ pub fn claim<T: Tables>(tables: &T, tuple: &Tuple4, claim: &Claim, touch: &Touch
 
 /// An LRU map may have evicted the entry for answers alone.
 #[inline(always)]
-pub fn repair_sometimes<T: Tables>(tables: &T, tuple: &Tuple4, flow: &Touched, touch: &Touch) {
+pub fn repair_sometimes<A: Family, T: Tables<A>>(tables: &T, tuple: &Tuple<A>, flow: &Touched<A>, touch: &Touch) {
     if flow.packets & (REPAIR_PACKETS - 1) == 0 {
         repair(tables, tuple, &flow.to, touch);
     }
 }
 
 #[inline(never)]
-fn repair<T: Tables>(tables: &T, tuple: &Tuple4, to: &Tuple4, touch: &Touch) {
+fn repair<A: Family, T: Tables<A>>(tables: &T, tuple: &Tuple<A>, to: &Tuple<A>, touch: &Touch) {
     let answer = key(to.reversed(), touch.proto, Direction::IN);
     let back = first(tuple.reversed(), ServiceId(0), BackendId(0), touch);
     if tables.add_flow(FlowMap::Nat, &answer, &back) == Ok(true) {
@@ -121,8 +123,12 @@ fn repair<T: Tables>(tables: &T, tuple: &Tuple4, to: &Tuple4, touch: &Touch) {
 /// An error about an answer of a masqueraded flow, of which the outside knows the node's port, or about a request of
 /// a client outside, who knows the service. False: it is about no known flow.
 #[inline(never)]
-pub fn error_out<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<bool, DropReason> {
-    let Some(quoted) = icmp::quoted(packet, ip) else { return Ok(false) };
+pub fn error_out<A: Family, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    ip: &mut Ip<A>,
+) -> Result<bool, DropReason> {
+    let Some(mut quoted) = icmp::quoted(packet, ip) else { return Ok(false) };
     let touch = Touch::error(packet, tables, &quoted.ip);
     let mut key = key(quoted.tuple().reversed(), quoted.ip.proto, Direction::OUT);
     let mut flow = tables.touch(FlowMap::Nat, &key, &touch);
@@ -139,23 +145,23 @@ pub fn error_out<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4
     tables.count(Counter::IcmpError, packet.bytes());
     // From the backend itself, or from a router on the way.
     let src = if masqueraded || ip.src == quoted.ip.dst { flow.to.src } else { ip.src };
-    icmp::translate(packet, ip, &quoted, src, flow.to.dst, &flow.to.reversed())?;
+    icmp::translate(packet, ip, &mut quoted, src, flow.to.dst, &flow.to.reversed())?;
     Ok(true)
 }
 
 /// What an answer from outside to the node's address is for.
 #[inline(always)]
-pub fn unmasquerade<P: Packet, T: Tables>(
+pub fn unmasquerade<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ipv4,
+    ip: &mut Ip<A>,
     transport: &mut Transport,
 ) -> Result<bool, DropReason> {
     if transport.kind == Kind::IcmpError {
         return error_in(packet, tables, ip);
     }
     // An echo request to the node is for the node.
-    let answer = transport.kind.has_flow() && !(transport.kind == Kind::Echo && transport.flags == 8);
+    let answer = transport.kind.has_flow() && !(transport.kind == Kind::Echo && transport.flags == A::ECHO_REQUEST);
     if !answer || ip.dst != tables.node_ip() || !in_range(tables, transport.ports.dst) {
         return Ok(false);
     }
@@ -171,8 +177,12 @@ pub fn unmasquerade<P: Packet, T: Tables>(
 
 /// An error from outside about a masqueraded packet, or about a service's answer.
 #[inline(never)]
-fn error_in<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> Result<bool, DropReason> {
-    let Some(quoted) = icmp::quoted(packet, ip) else { return Ok(false) };
+fn error_in<A: Family, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    ip: &mut Ip<A>,
+) -> Result<bool, DropReason> {
+    let Some(mut quoted) = icmp::quoted(packet, ip) else { return Ok(false) };
     let touch = Touch::error(packet, tables, &quoted.ip);
     let masqueraded = quoted.ip.src == tables.node_ip() && in_range(tables, quoted.ports.src);
     let direction = if masqueraded { Direction::IN } else { Direction::OUT };
@@ -182,12 +192,12 @@ fn error_in<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &mut Ipv4) -> 
     let inner = flow.to.reversed();
     // From the other end itself, or from a router on the way.
     let src = if ip.src == quoted.ip.dst { inner.dst } else { ip.src };
-    icmp::translate(packet, ip, &quoted, src, flow.to.dst, &inner)?;
+    icmp::translate(packet, ip, &mut quoted, src, flow.to.dst, &inner)?;
     Ok(true)
 }
 
 #[inline(always)]
-fn in_range<T: Tables>(tables: &T, port: Be16) -> bool {
+fn in_range<T: Host>(tables: &T, port: Be16) -> bool {
     let port = port.get();
     port >= tables.snat_port_min() && port <= tables.snat_port_max()
 }

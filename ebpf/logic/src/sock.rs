@@ -2,44 +2,43 @@
 //! packet, and the application sees the service's address.
 
 use xebec_abi::{
-    Addr4, Be16, Counter, FrontendKey4, Origin4, Origins4, lb::frontend_flag, lb::scope, limits::SOCKET_ORIGINS_MAX,
-    proto,
+    Be16, Counter, FrontendKey, Origin, Origins, lb::frontend_flag, lb::scope, limits::SOCKET_ORIGINS_MAX, proto,
 };
 
 use crate::{
-    Tables,
+    Family, Tables,
     lb::{Client, Selection, select},
 };
 
 /// An address as a socket call names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Address {
-    pub addr: Addr4,
+pub struct SocketAddress<A> {
+    pub addr: A,
     pub port: Be16,
 }
 
 /// What becomes of a `connect` or `sendmsg`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Translation {
+pub enum Translation<A: Family> {
     /// Not to a service.
     Unchanged,
     /// To a service without a backend: ECONNREFUSED, at once, as when kube-proxy rejects.
     Refused,
     /// Go to `backend_addr` and `backend_port`.
-    Backend(Origin4),
+    Backend(Origin<A>),
 }
 
 /// Where a socket that dials `to` goes. `netns` is the cookie of its network namespace.
 #[inline(always)]
-pub fn translate<T: Tables>(tables: &T, to: Address, proto: u8, netns: u64) -> Translation {
+pub fn translate<A: Family, T: Tables<A>>(tables: &T, to: SocketAddress<A>, proto: u8, netns: u64) -> Translation<A> {
     if proto != proto::TCP && proto != proto::UDP {
         return Translation::Unchanged;
     }
     // NodePorts are on the node's loopback address, not on each pod's own.
-    if to.addr[0] == 127 && netns != tables.node_netns() {
+    if to.addr.is_loopback() && netns != tables.node_netns() {
         return Translation::Unchanged;
     }
-    let key = FrontendKey4 { addr: to.addr, port: to.port, proto, scope: scope::INTERNAL };
+    let key = FrontendKey { addr: to.addr, port: to.port, proto, scope: scope::INTERNAL };
     match select(tables, &key, Client::Netns(netns), tables.random()) {
         Selection::NotAService => Translation::Unchanged,
         Selection::NoBackend | Selection::NoLocalBackend => {
@@ -48,7 +47,7 @@ pub fn translate<T: Tables>(tables: &T, to: Address, proto: u8, netns: u64) -> T
         }
         Selection::Backend(frontend, backend) => {
             tables.count(Counter::SocketLb, 0);
-            Translation::Backend(Origin4 {
+            Translation::Backend(Origin {
                 addr: to.addr,
                 port: to.port,
                 backend_port: backend.port,
@@ -61,12 +60,12 @@ pub fn translate<T: Tables>(tables: &T, to: Address, proto: u8, netns: u64) -> T
 
 /// May a process of the node have this port? Not one that is a NodePort on the address: it would never be reached.
 #[inline(always)]
-pub fn may_bind<T: Tables>(tables: &T, at: Address, proto: u8, netns: u64) -> bool {
+pub fn may_bind<A: Family, T: Tables<A>>(tables: &T, at: SocketAddress<A>, proto: u8, netns: u64) -> bool {
     if netns != tables.node_netns() || at.port == Be16::ZERO {
         return true;
     }
-    let addr = if at.addr == [0; 4] { tables.node_ip() } else { at.addr };
-    let key = FrontendKey4 { addr, port: at.port, proto, scope: scope::INTERNAL };
+    let addr = if at.addr == A::UNSPECIFIED { tables.node_ip() } else { at.addr };
+    let key = FrontendKey { addr, port: at.port, proto, scope: scope::INTERNAL };
     let taken = tables.frontend(&key).is_some_and(|frontend| frontend.flags & frontend_flag::NODE_PORT != 0);
     if taken {
         tables.count(Counter::BindRefused, 0);
@@ -76,13 +75,13 @@ pub fn may_bind<T: Tables>(tables: &T, at: Address, proto: u8, netns: u64) -> bo
 
 /// The service address of the socket's peer, if the socket was connected to a service.
 #[inline(always)]
-pub fn peer(origins: &Origins4, peer: Address) -> Option<Address> {
+pub fn peer<A: Family>(origins: &Origins<A>, peer: SocketAddress<A>) -> Option<SocketAddress<A>> {
     origin(&origins.peer, peer)
 }
 
 /// The service address of whoever sent a datagram, if the socket dialled a service there.
 #[inline(always)]
-pub fn sender(origins: &Origins4, from: Address) -> Option<Address> {
+pub fn sender<A: Family>(origins: &Origins<A>, from: SocketAddress<A>) -> Option<SocketAddress<A>> {
     if let Some(service) = origin(&origins.peer, from) {
         return Some(service);
     }
@@ -98,8 +97,8 @@ pub fn sender(origins: &Origins4, from: Address) -> Option<Address> {
 
 /// Remembers where an unconnected socket sent a datagram, in the oldest slot.
 #[inline(always)]
-pub fn remember(origins: &mut Origins4, sent: Origin4) {
-    let from = Address { addr: sent.backend_addr, port: sent.backend_port };
+pub fn remember<A: Family>(origins: &mut Origins<A>, sent: Origin<A>) {
+    let from = SocketAddress { addr: sent.backend_addr, port: sent.backend_port };
     let mut slot = 0;
     while slot < SOCKET_ORIGINS_MAX {
         let known = &mut origins.sent[slot];
@@ -117,9 +116,9 @@ pub fn remember(origins: &mut Origins4, sent: Origin4) {
 const _: () = assert!(SOCKET_ORIGINS_MAX.is_power_of_two());
 
 #[inline(always)]
-fn origin(origin: &Origin4, at: Address) -> Option<Address> {
+fn origin<A: Family>(origin: &Origin<A>, at: SocketAddress<A>) -> Option<SocketAddress<A>> {
     let same = origin.backend_addr == at.addr && origin.backend_port == at.port;
-    (same && origin.service.0 != 0).then_some(Address { addr: origin.addr, port: origin.port })
+    (same && origin.service.0 != 0).then_some(SocketAddress { addr: origin.addr, port: origin.port })
 }
 
 #[cfg(test)]

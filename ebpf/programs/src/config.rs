@@ -1,19 +1,26 @@
 //! Configuration in `.rodata`, filled by the loader ([`xebec_abi::config::global`]) and frozen.
 
-use aya_ebpf::Global;
-use xebec_abi::Addr4;
-use xebec_logic::Settings;
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_get_prandom_u32, bpf_ktime_get_boot_ns},
+};
+use xebec_abi::{Addr4, Addr6, Counter};
+use xebec_logic::{Host, Settings};
 
-use crate::map::Maps;
+use crate::{
+    address::{Words, bytes, words},
+    map::{Maps, count},
+};
 
 macro_rules! globals {
-    ($($name:ident),* $(,)?) => { $(
+    ($ty:ty: $zero:expr; $($name:ident),* $(,)?) => { $(
         #[unsafe(no_mangle)]
-        static $name: Global<u32> = Global::new(0);
+        static $name: Global<$ty> = Global::new($zero);
     )* };
 }
 
 globals!(
+    u32: 0;
     NODE_IP,
     GATEWAY_IP,
     HAIRPIN_IP,
@@ -30,6 +37,19 @@ globals!(
     HASH_SEED,
     NODE_NETNS_LOW,
     NODE_NETNS_HIGH,
+    NODE_PREFIX_LEN6,
+);
+
+globals!(
+    Words: [0; 4];
+    NODE_IP6,
+    GATEWAY_IP6,
+    HAIRPIN_IP6,
+    CLUSTER_ADDR6,
+    CLUSTER_MASK6,
+    SERVICE_ADDR6,
+    SERVICE_MASK6,
+    NODE_PREFIX_MASK6,
 );
 
 /// Device of the overlay, 0 if there is none.
@@ -44,7 +64,56 @@ pub fn has_set_retval() -> bool {
     HAS_SET_RETVAL.load() != 0
 }
 
-impl Settings for Maps {
+impl Host for Maps {
+    #[inline(always)]
+    fn overlay(&self) -> bool {
+        OVERLAY_IFINDEX.load() != 0
+    }
+
+    #[inline(always)]
+    fn overlay_vni(&self) -> u32 {
+        OVERLAY_VNI.load()
+    }
+
+    #[inline(always)]
+    fn snat_port_min(&self) -> u16 {
+        SNAT_PORT_MIN.load() as u16
+    }
+
+    #[inline(always)]
+    fn snat_port_max(&self) -> u16 {
+        SNAT_PORT_MAX.load() as u16
+    }
+
+    #[inline(always)]
+    fn node_netns(&self) -> u64 {
+        u64::from(NODE_NETNS_HIGH.load()) << 32 | u64::from(NODE_NETNS_LOW.load())
+    }
+
+    #[inline(always)]
+    fn hash_seed(&self) -> u32 {
+        HASH_SEED.load()
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        // SAFETY: the helper reads a clock.
+        unsafe { bpf_ktime_get_boot_ns() }
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper reads this CPU's generator.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn count(&self, counter: Counter, bytes: u64) {
+        count(counter, bytes);
+    }
+}
+
+impl Settings<Addr4> for Maps {
     #[inline(always)]
     fn node_ip(&self) -> Addr4 {
         NODE_IP.load().to_ne_bytes()
@@ -77,34 +146,42 @@ impl Settings for Maps {
         let mask = u32::MAX << (32u32.wrapping_sub(len) & 31);
         ((u32::from_be_bytes(addr) & mask).to_be_bytes(), len as u8)
     }
+}
 
+impl Settings<Addr6> for Maps {
     #[inline(always)]
-    fn overlay(&self) -> bool {
-        OVERLAY_IFINDEX.load() != 0
+    fn node_ip(&self) -> Addr6 {
+        bytes(NODE_IP6.load())
     }
 
     #[inline(always)]
-    fn overlay_vni(&self) -> u32 {
-        OVERLAY_VNI.load()
+    fn gateway_ip(&self) -> Addr6 {
+        bytes(GATEWAY_IP6.load())
     }
 
     #[inline(always)]
-    fn snat_port_min(&self) -> u16 {
-        SNAT_PORT_MIN.load() as u16
+    fn hairpin_ip(&self) -> Addr6 {
+        bytes(HAIRPIN_IP6.load())
     }
 
     #[inline(always)]
-    fn snat_port_max(&self) -> u16 {
-        SNAT_PORT_MAX.load() as u16
+    fn in_cluster(&self, addr: Addr6) -> bool {
+        masked(addr, CLUSTER_MASK6.load()) == CLUSTER_ADDR6.load()
     }
 
     #[inline(always)]
-    fn node_netns(&self) -> u64 {
-        u64::from(NODE_NETNS_HIGH.load()) << 32 | u64::from(NODE_NETNS_LOW.load())
+    fn in_services(&self, addr: Addr6) -> bool {
+        masked(addr, SERVICE_MASK6.load()) == SERVICE_ADDR6.load()
     }
 
     #[inline(always)]
-    fn hash_seed(&self) -> u32 {
-        HASH_SEED.load()
+    fn node_prefix(&self, addr: Addr6) -> (Addr6, u8) {
+        (bytes(masked(addr, NODE_PREFIX_MASK6.load())), NODE_PREFIX_LEN6.load() as u8)
     }
+}
+
+#[inline(always)]
+fn masked(addr: Addr6, mask: Words) -> Words {
+    let [a, b, c, d] = words(addr);
+    [a & mask[0], b & mask[1], c & mask[2], d & mask[3]]
 }

@@ -15,8 +15,8 @@ use aya_ebpf::{
 };
 use xebec_abi::{Addr4, Counter, DropReason, config::MARK_TUNNEL};
 use xebec_logic::{
-    Action, Settings, Tables, Verdict,
-    header::{self, Frame},
+    Action, Host, Tables, Verdict,
+    header::{self, Frame, Ip},
     l2, nat, netdev,
     overlay::{self, Tunnel},
     pod,
@@ -24,76 +24,145 @@ use xebec_logic::{
 
 use crate::{
     config::overlay_ifindex,
-    map::{Maps, count_drop},
+    map::{Maps, Stored, count_drop},
     skb::Skb,
 };
 
 /// `TCX_NEXT`, and `TC_ACT_UNSPEC` for clsact: on to the next program, then on the packet's way.
 const NEXT: i32 = -1;
+/// `TCX_PASS`, `TC_ACT_OK`: on the packet's way, past what other programs there are.
+const DONE: i32 = 0;
 /// `TCX_DROP`, `TC_ACT_SHOT`.
 const SHOT: i32 = 2;
-const AF_INET: u8 = 2;
 const PACKET_HOST: u32 = 0;
 /// Without the tunnel's local address, which 6.0 added (26101f5ab6bd): earlier kernels refuse a larger size, and later
 /// ones take this one.
 const TUNNEL_KEY_BYTES: u32 = core::mem::offset_of!(bpf_tunnel_key, __bindgen_anon_3) as u32;
 
-#[classifier]
-pub fn from_pod(ctx: TcContext) -> i32 {
-    let ifindex = ifindex(&ctx);
-    let decision = pod::from_pod(&mut Skb::new(&ctx), &Maps, ifindex);
-    act(&ctx, decision)
+macro_rules! programs {
+    ($($hook:ident: $ipv4:ident;)*) => { $(
+        #[classifier]
+        pub fn $ipv4(ctx: TcContext) -> i32 {
+            $hook::<Addr4>(&ctx)
+        }
+    )* };
 }
 
-#[classifier]
-pub fn to_pod(ctx: TcContext) -> i32 {
-    let decision = pod::to_pod(&mut Skb::new(&ctx), &Maps);
-    act(&ctx, decision)
+programs!(
+    pod_ingress: from_pod;
+    pod_egress: to_pod;
+    netdev_ingress: from_netdev;
+    netdev_egress: to_netdev;
+    overlay_ingress: from_overlay;
+    overlay_egress: to_overlay;
+);
+
+/// A family, as programs on devices need it.
+trait Routed: Stored {
+    const AF: u8;
+
+    /// What becomes of a question of neighbours; `None` of any other packet.
+    fn neighbour(skb: &mut Skb<'_>, ifindex: u32) -> Option<Verdict>;
+    /// Sets the addresses to look up.
+    fn ask(fib: &mut bpf_fib_lookup, ip: &Ip<Self>);
+    /// The next hop that was found.
+    fn next_hop(fib: &bpf_fib_lookup) -> bpf_redir_neigh;
 }
 
-#[classifier]
-pub fn from_netdev(ctx: TcContext) -> i32 {
-    let mut skb = Skb::new(&ctx);
-    let decision = match l2::arp(&mut skb, &Maps, ifindex(&ctx)) {
+impl Routed for Addr4 {
+    const AF: u8 = 2;
+
+    #[inline(always)]
+    fn neighbour(skb: &mut Skb<'_>, ifindex: u32) -> Option<Verdict> {
+        l2::arp(skb, &Maps, ifindex)
+    }
+
+    #[inline(always)]
+    fn ask(fib: &mut bpf_fib_lookup, ip: &Ip<Self>) {
+        fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(ip.src);
+        fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(ip.dst);
+    }
+
+    #[inline(always)]
+    fn next_hop(fib: &bpf_fib_lookup) -> bpf_redir_neigh {
+        // SAFETY: zeroes are a value of this C structure.
+        let mut next_hop: bpf_redir_neigh = unsafe { core::mem::zeroed() };
+        next_hop.nh_family = Self::AF.into();
+        // SAFETY: after a lookup the union holds the next hop's address.
+        next_hop.__bindgen_anon_1.ipv4_nh = unsafe { fib.__bindgen_anon_4.ipv4_dst };
+        next_hop
+    }
+}
+
+#[inline(always)]
+fn pod_ingress<A: Routed>(ctx: &TcContext) -> i32
+where
+    Maps: Tables<A>,
+{
+    let ifindex = ifindex(ctx);
+    act::<A>(ctx, pod::from_pod::<A, _, _>(&mut Skb::new::<A>(ctx), &Maps, ifindex))
+}
+
+#[inline(always)]
+fn pod_egress<A: Routed>(ctx: &TcContext) -> i32
+where
+    Maps: Tables<A>,
+{
+    act::<A>(ctx, pod::to_pod::<A, _, _>(&mut Skb::new::<A>(ctx), &Maps))
+}
+
+#[inline(always)]
+fn netdev_ingress<A: Routed>(ctx: &TcContext) -> i32
+where
+    Maps: Tables<A>,
+{
+    let mut skb = Skb::new::<A>(ctx);
+    let decision = match A::neighbour(&mut skb, ifindex(ctx)) {
         Some(verdict) => Ok(verdict),
-        None => netdev::from_netdev(&mut skb, &Maps),
+        None => netdev::from_netdev::<A, _, _>(&mut skb, &Maps),
     };
-    act(&ctx, decision)
+    act::<A>(ctx, decision)
 }
 
-#[classifier]
-pub fn to_netdev(ctx: TcContext) -> i32 {
-    let decision = netdev::to_netdev(&mut Skb::new(&ctx), &Maps);
-    act(&ctx, decision)
+#[inline(always)]
+fn netdev_egress<A: Routed>(ctx: &TcContext) -> i32
+where
+    Maps: Tables<A>,
+{
+    act::<A>(ctx, netdev::to_netdev::<A, _, _>(&mut Skb::new::<A>(ctx), &Maps))
 }
 
-#[classifier]
-pub fn from_overlay(ctx: TcContext) -> i32 {
+#[inline(always)]
+fn overlay_ingress<A: Routed>(ctx: &TcContext) -> i32
+where
+    Maps: Tables<A>,
+{
     // The inner destination MAC is whatever the sender's pod used: without this the stack would
     // take the packet for another host's.
     // SAFETY: the context is the kernel's.
     unsafe { bpf_skb_change_type(ctx.skb.skb, PACKET_HOST) };
-    let tunnel = tunnel(&ctx);
-    let decision = overlay::from_overlay(&mut Skb::new(&ctx), &Maps, tunnel);
-    act(&ctx, decision)
-}
-
-#[classifier]
-pub fn to_overlay(ctx: TcContext) -> i32 {
-    // SAFETY: the context is the kernel's.
-    if unsafe { (*ctx.skb.skb).mark } == MARK_TUNNEL {
-        // From `from_pod`, with its key. The mark must not choose a route for the outer packet.
-        // SAFETY: as above.
-        unsafe { (*ctx.skb.skb).mark = 0 };
-        return NEXT;
-    }
-    let decision = overlay::to_overlay(&mut Skb::new(&ctx), &Maps);
-    act(&ctx, decision)
+    let tunnel = tunnel(ctx);
+    act::<A>(ctx, overlay::from_overlay::<A, _, _>(&mut Skb::new::<A>(ctx), &Maps, tunnel))
 }
 
 #[inline(always)]
-fn act(ctx: &TcContext, decision: Result<Verdict, DropReason>) -> i32 {
-    match decision.and_then(|verdict| perform(ctx, verdict)) {
+fn overlay_egress<A: Routed>(ctx: &TcContext) -> i32
+where
+    Maps: Tables<A>,
+{
+    // SAFETY: the context is the kernel's.
+    if unsafe { (*ctx.skb.skb).mark } == MARK_TUNNEL {
+        // From a pod, of either family, with its key. The mark must not choose a route for the outer packet.
+        // SAFETY: as above.
+        unsafe { (*ctx.skb.skb).mark = 0 };
+        return DONE;
+    }
+    act::<A>(ctx, overlay::to_overlay::<A, _, _>(&mut Skb::new::<A>(ctx), &Maps))
+}
+
+#[inline(always)]
+fn act<A: Routed>(ctx: &TcContext, decision: Result<Verdict, DropReason>) -> i32 {
+    match decision.and_then(|verdict| perform::<A>(ctx, verdict)) {
         Ok(action) => action,
         Err(reason) => {
             count_drop(reason, u64::from(ctx.len()));
@@ -103,7 +172,7 @@ fn act(ctx: &TcContext, decision: Result<Verdict, DropReason>) -> i32 {
 }
 
 #[inline(always)]
-fn perform(ctx: &TcContext, verdict: Verdict) -> Result<i32, DropReason> {
+fn perform<A: Routed>(ctx: &TcContext, verdict: Verdict) -> Result<i32, DropReason> {
     match verdict.action {
         Action::Pass => Ok(NEXT),
         // SAFETY: the helper notes where the packet goes after the program.
@@ -116,7 +185,7 @@ fn perform(ctx: &TcContext, verdict: Verdict) -> Result<i32, DropReason> {
             Ok(unsafe { bpf_redirect(overlay_ifindex(), 0) } as i32)
         }
         Action::Encapsulate => set_tunnel_key(ctx, verdict.node()).map(|()| NEXT),
-        Action::Route => route(ctx, Unroutable::ToStack),
+        Action::Route => route::<A>(ctx, Unroutable::ToStack),
         Action::Refuse | Action::Answer => {
             if verdict.action == Action::Refuse {
                 count_drop(DropReason::NoBackend, u64::from(ctx.len()));
@@ -124,7 +193,7 @@ fn perform(ctx: &TcContext, verdict: Verdict) -> Result<i32, DropReason> {
             // SAFETY: the helper notes where the packet goes after the program.
             Ok(unsafe { bpf_redirect(ifindex(ctx), 0) } as i32)
         }
-        Action::Forward => route(ctx, Unroutable::Drop),
+        Action::Forward => route::<A>(ctx, Unroutable::Drop),
     }
 }
 
@@ -173,16 +242,15 @@ enum Unroutable {
 
 /// Past the host's stack to the next hop that its routes name. Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn route(ctx: &TcContext, unroutable: Unroutable) -> Result<i32, DropReason> {
-    let mut skb = Skb::new(ctx);
-    let Frame::Ipv4(mut ip) = header::frame(&skb)? else { return Ok(NEXT) };
+fn route<A: Routed>(ctx: &TcContext, unroutable: Unroutable) -> Result<i32, DropReason> {
+    let mut skb = Skb::new::<A>(ctx);
+    let Frame::Ip(mut ip) = header::frame::<A, _>(&mut skb)? else { return Ok(NEXT) };
     // SAFETY: zeroes are a value of this C structure.
     let mut fib: bpf_fib_lookup = unsafe { core::mem::zeroed() };
-    fib.family = AF_INET;
+    fib.family = A::AF;
     fib.l4_protocol = ip.proto;
     fib.ifindex = ifindex(ctx);
-    fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(ip.src);
-    fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(ip.dst);
+    A::ask(&mut fib, &ip);
     // SAFETY: the parameters live on our stack and have the size that is passed.
     let result = unsafe { fib_lookup(ctx.as_ptr(), &mut fib, size_of::<bpf_fib_lookup>() as i32, 0) };
     if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) && result != i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) {
@@ -195,11 +263,7 @@ fn route(ctx: &TcContext, unroutable: Unroutable) -> Result<i32, DropReason> {
     nat::decrement_ttl(&mut skb, &mut ip)?;
     let counter = if unroutable == Unroutable::Drop { Counter::ToOutside } else { Counter::ToNode };
     Maps.count(counter, u64::from(ctx.len()));
-    // SAFETY: zeroes are a value of this C structure.
-    let mut next_hop: bpf_redir_neigh = unsafe { core::mem::zeroed() };
-    next_hop.nh_family = AF_INET.into();
-    // SAFETY: after a lookup the union holds the next hop's address.
-    next_hop.__bindgen_anon_1.ipv4_nh = unsafe { fib.__bindgen_anon_4.ipv4_dst };
+    let mut next_hop = A::next_hop(&fib);
     // SAFETY: the parameters live on our stack and have the size that is passed.
     let action = unsafe { bpf_redirect_neigh(fib.ifindex, &mut next_hop, size_of::<bpf_redir_neigh>() as i32, 0) };
     Ok(action as i32)

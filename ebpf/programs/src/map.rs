@@ -2,19 +2,18 @@
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, SkStorage, lpm_trie::Key as PrefixKey},
-    helpers::{bpf_get_prandom_u32, bpf_ktime_get_boot_ns},
+    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, SkStorage, lpm_trie::Key as TrieKey},
     macros::btf_map,
 };
 use xebec_abi::{
-    Addr4, Affinity4, AffinityKey, Backend4, BackendKey, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FragmentKey4,
-    Frontend4, FrontendKey4, L2Key4, L2Mac, MapId, MemberKey4, Origins4, Pod4, Ports, PrefixKey4, RangeKey4, ServiceId,
-    Traffic, Tuple4,
+    Addr4, Addr6, Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey,
+    FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MapId, MemberKey, Origins, Ports, PrefixKey,
+    RangeKey, ServiceId, Traffic, Tuple,
     latency::{Latency, LatencyKey4},
     limits,
     stats::{MAP_ERRORS_ENTRIES, TRAFFIC_ENTRIES},
 };
-use xebec_logic::{FlowMap, Settings, Tables, conntrack};
+use xebec_logic::{Family, FlowMap, Settings, Tables, conntrack};
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const EEXIST: i32 = 17;
@@ -23,45 +22,274 @@ const EBUSY: i32 = 16;
 /// A hash map whose memory grows with its entries.
 type Grown<K, V, const N: usize> = HashMap<K, V, N, NO_PREALLOC>;
 
-#[btf_map(name = "xb_lb4_fe")]
-static FRONTENDS: Grown<FrontendKey4, Frontend4, { limits::FRONTENDS_MAX as usize }> = HashMap::new();
-#[btf_map(name = "xb_lb4_be")]
-static BACKENDS: Grown<BackendKey, Backend4, { limits::BACKENDS_MAX as usize }> = HashMap::new();
-#[btf_map(name = "xb_lb4_member")]
-static MEMBERS: Grown<MemberKey4, u32, { limits::MEMBERS_MAX as usize }> = HashMap::new();
-#[btf_map(name = "xb_lb4_range")]
-static RANGES: LpmTrie<RangeKey4, u32, { limits::RANGES_MAX as usize }> = LpmTrie::new();
-#[btf_map(name = "xb_lb4_affinity")]
-static AFFINITY: LruHashMap<AffinityKey, Affinity4, { limits::AFFINITIES_MAX as usize }> = LruHashMap::new();
-/// What sockets dialled. Pinned: a socket keeps its storage only in this map.
-#[btf_map(name = "xb_sock4_origin")]
-pub static ORIGINS: SkStorage<Origins4> = SkStorage::new();
+type Frontends<A> = Grown<FrontendKey<A>, FrontendValue, { limits::FRONTENDS_MAX as usize }>;
+type Backends<A> = Grown<BackendKey, Backend<A>, { limits::BACKENDS_MAX as usize }>;
+type Members<A> = Grown<MemberKey<A>, u32, { limits::MEMBERS_MAX as usize }>;
+type Ranges<A> = LpmTrie<RangeKey<A>, u32, { limits::RANGES_MAX as usize }>;
+type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity<A>, { limits::AFFINITIES_MAX as usize }>;
+type SocketOrigins<A> = SkStorage<Origins<A>>;
+type Conntrack<A> = LruHashMap<FlowKey<A>, Flow<A>, { limits::FLOWS_MAX as usize }>;
+type Nat<A> = LruHashMap<FlowKey<A>, Flow<A>, { limits::NAT_MAX as usize }>;
+type Fragments<A> = LruHashMap<FragmentKey<A>, Ports, { limits::FRAGMENTS_MAX as usize }>;
+type Announced<A> = Grown<L2Key<A>, L2Mac, { limits::ANNOUNCED_MAX as usize }>;
+type Pods<A> = Grown<A, LocalPod, { limits::PODS_MAX as usize }>;
+type Ipcache<A> = Grown<PrefixKey<A>, Endpoint<A>, { limits::ENDPOINTS_MAX as usize }>;
+type Prefixes<A> = LpmTrie<A, Endpoint<A>, { limits::PREFIXES_MAX as usize }>;
+
+mod v4 {
+    use super::*;
+
+    #[btf_map(name = "xb_lb4_fe")]
+    pub static FRONTENDS: Frontends<Addr4> = HashMap::new();
+    #[btf_map(name = "xb_lb4_be")]
+    pub static BACKENDS: Backends<Addr4> = HashMap::new();
+    #[btf_map(name = "xb_lb4_member")]
+    pub static MEMBERS: Members<Addr4> = HashMap::new();
+    #[btf_map(name = "xb_lb4_range")]
+    pub static RANGES: Ranges<Addr4> = LpmTrie::new();
+    #[btf_map(name = "xb_lb4_affinity")]
+    pub static AFFINITY: Affinities<Addr4> = LruHashMap::new();
+    /// What sockets dialled. Pinned: a socket keeps its storage only in this map.
+    #[btf_map(name = "xb_sock4_origin")]
+    pub static ORIGINS: SocketOrigins<Addr4> = SkStorage::new();
+    #[btf_map(name = "xb_ct4")]
+    pub static CT: Conntrack<Addr4> = LruHashMap::new();
+    #[btf_map(name = "xb_nat4")]
+    pub static NAT: Nat<Addr4> = LruHashMap::new();
+    #[btf_map(name = "xb_frag4")]
+    pub static FRAGMENTS: Fragments<Addr4> = LruHashMap::new();
+    #[btf_map(name = "xb_l2_4")]
+    pub static ANNOUNCED: Announced<Addr4> = HashMap::new();
+    #[btf_map(name = "xb_pods4")]
+    pub static PODS: Pods<Addr4> = HashMap::new();
+    #[btf_map(name = "xb_ipcache4")]
+    pub static IPCACHE: Ipcache<Addr4> = HashMap::new();
+    #[btf_map(name = "xb_prefix4")]
+    pub static PREFIXES: Prefixes<Addr4> = LpmTrie::new();
+}
+
+mod v6 {
+    use super::*;
+
+    #[btf_map(name = "xb_lb6_fe")]
+    pub static FRONTENDS: Frontends<Addr6> = HashMap::new();
+    #[btf_map(name = "xb_lb6_be")]
+    pub static BACKENDS: Backends<Addr6> = HashMap::new();
+    #[btf_map(name = "xb_lb6_member")]
+    pub static MEMBERS: Members<Addr6> = HashMap::new();
+    #[btf_map(name = "xb_lb6_range")]
+    pub static RANGES: Ranges<Addr6> = LpmTrie::new();
+    #[btf_map(name = "xb_lb6_affinity")]
+    pub static AFFINITY: Affinities<Addr6> = LruHashMap::new();
+    /// What sockets dialled. Pinned: a socket keeps its storage only in this map.
+    #[btf_map(name = "xb_sock6_origin")]
+    pub static ORIGINS: SocketOrigins<Addr6> = SkStorage::new();
+    #[btf_map(name = "xb_ct6")]
+    pub static CT: Conntrack<Addr6> = LruHashMap::new();
+    #[btf_map(name = "xb_nat6")]
+    pub static NAT: Nat<Addr6> = LruHashMap::new();
+    #[btf_map(name = "xb_frag6")]
+    pub static FRAGMENTS: Fragments<Addr6> = LruHashMap::new();
+    #[btf_map(name = "xb_l2_6")]
+    pub static ANNOUNCED: Announced<Addr6> = HashMap::new();
+    #[btf_map(name = "xb_pods6")]
+    pub static PODS: Pods<Addr6> = HashMap::new();
+    #[btf_map(name = "xb_ipcache6")]
+    pub static IPCACHE: Ipcache<Addr6> = HashMap::new();
+    #[btf_map(name = "xb_prefix6")]
+    pub static PREFIXES: Prefixes<Addr6> = LpmTrie::new();
+}
+
 /// When a socket that a hook translated began to connect (boot-time clock).
 #[btf_map(name = "xb_sock_start")]
 pub static STARTS: SkStorage<u64> = SkStorage::new();
 #[btf_map(name = "xb_latency4")]
 pub static LATENCIES: PerCpuHashMap<LatencyKey4, Latency, { limits::LATENCIES_MAX as usize }, NO_PREALLOC> =
     PerCpuHashMap::new();
-#[btf_map(name = "xb_ct4")]
-static CT: LruHashMap<FlowKey4, Flow4, { limits::FLOWS_MAX as usize }> = LruHashMap::new();
-#[btf_map(name = "xb_nat4")]
-static NAT: LruHashMap<FlowKey4, Flow4, { limits::NAT_MAX as usize }> = LruHashMap::new();
-#[btf_map(name = "xb_frag4")]
-static FRAGMENTS: LruHashMap<FragmentKey4, Ports, { limits::FRAGMENTS_MAX as usize }> = LruHashMap::new();
-#[btf_map(name = "xb_l2_4")]
-static ANNOUNCED: Grown<L2Key4, L2Mac, { limits::ANNOUNCED_MAX as usize }> = HashMap::new();
-#[btf_map(name = "xb_pods4")]
-static PODS: Grown<Addr4, Pod4, { limits::PODS_MAX as usize }> = HashMap::new();
-#[btf_map(name = "xb_ipcache4")]
-static IPCACHE: Grown<PrefixKey4, Endpoint4, { limits::ENDPOINTS_MAX as usize }> = HashMap::new();
-#[btf_map(name = "xb_prefix4")]
-static PREFIXES: LpmTrie<Addr4, Endpoint4, { limits::PREFIXES_MAX as usize }> = LpmTrie::new();
 #[btf_map(name = "xb_drops")]
 static DROPS: PerCpuArray<Traffic, { TRAFFIC_ENTRIES as usize }> = PerCpuArray::new();
 #[btf_map(name = "xb_counters")]
 static COUNTERS: PerCpuArray<Traffic, { TRAFFIC_ENTRIES as usize }> = PerCpuArray::new();
 #[btf_map(name = "xb_map_errors")]
 static MAP_ERRORS: PerCpuArray<u64, { MAP_ERRORS_ENTRIES as usize }> = PerCpuArray::new();
+
+/// The maps of a family, and how their errors are counted.
+pub trait Stored: Family {
+    const ERRORS: Errors;
+
+    fn frontends() -> &'static Frontends<Self>;
+    fn backends() -> &'static Backends<Self>;
+    fn members() -> &'static Members<Self>;
+    fn ranges() -> &'static Ranges<Self>;
+    fn affinity() -> &'static Affinities<Self>;
+    fn origins() -> &'static SocketOrigins<Self>;
+    fn conntrack() -> &'static Conntrack<Self>;
+    fn nat() -> &'static Nat<Self>;
+    fn fragments() -> &'static Fragments<Self>;
+    fn announced() -> &'static Announced<Self>;
+    fn pods() -> &'static Pods<Self>;
+    fn ipcache() -> &'static Ipcache<Self>;
+    fn prefixes() -> &'static Prefixes<Self>;
+}
+
+/// Where errors of each map are counted.
+pub struct Errors {
+    pub conntrack: MapId,
+    pub nat: MapId,
+    pub fragments: MapId,
+    pub affinity: MapId,
+    pub origins: MapId,
+}
+
+impl Stored for Addr4 {
+    const ERRORS: Errors = Errors {
+        conntrack: MapId::Ct4,
+        nat: MapId::Nat4,
+        fragments: MapId::Fragments4,
+        affinity: MapId::Affinity,
+        origins: MapId::Origins,
+    };
+
+    #[inline(always)]
+    fn frontends() -> &'static Frontends<Self> {
+        &v4::FRONTENDS
+    }
+
+    #[inline(always)]
+    fn backends() -> &'static Backends<Self> {
+        &v4::BACKENDS
+    }
+
+    #[inline(always)]
+    fn members() -> &'static Members<Self> {
+        &v4::MEMBERS
+    }
+
+    #[inline(always)]
+    fn ranges() -> &'static Ranges<Self> {
+        &v4::RANGES
+    }
+
+    #[inline(always)]
+    fn affinity() -> &'static Affinities<Self> {
+        &v4::AFFINITY
+    }
+
+    #[inline(always)]
+    fn origins() -> &'static SocketOrigins<Self> {
+        &v4::ORIGINS
+    }
+
+    #[inline(always)]
+    fn conntrack() -> &'static Conntrack<Self> {
+        &v4::CT
+    }
+
+    #[inline(always)]
+    fn nat() -> &'static Nat<Self> {
+        &v4::NAT
+    }
+
+    #[inline(always)]
+    fn fragments() -> &'static Fragments<Self> {
+        &v4::FRAGMENTS
+    }
+
+    #[inline(always)]
+    fn announced() -> &'static Announced<Self> {
+        &v4::ANNOUNCED
+    }
+
+    #[inline(always)]
+    fn pods() -> &'static Pods<Self> {
+        &v4::PODS
+    }
+
+    #[inline(always)]
+    fn ipcache() -> &'static Ipcache<Self> {
+        &v4::IPCACHE
+    }
+
+    #[inline(always)]
+    fn prefixes() -> &'static Prefixes<Self> {
+        &v4::PREFIXES
+    }
+}
+
+impl Stored for Addr6 {
+    const ERRORS: Errors = Errors {
+        conntrack: MapId::Ct6,
+        nat: MapId::Nat6,
+        fragments: MapId::Fragments6,
+        affinity: MapId::Affinity6,
+        origins: MapId::Origins6,
+    };
+
+    #[inline(always)]
+    fn frontends() -> &'static Frontends<Self> {
+        &v6::FRONTENDS
+    }
+
+    #[inline(always)]
+    fn backends() -> &'static Backends<Self> {
+        &v6::BACKENDS
+    }
+
+    #[inline(always)]
+    fn members() -> &'static Members<Self> {
+        &v6::MEMBERS
+    }
+
+    #[inline(always)]
+    fn ranges() -> &'static Ranges<Self> {
+        &v6::RANGES
+    }
+
+    #[inline(always)]
+    fn affinity() -> &'static Affinities<Self> {
+        &v6::AFFINITY
+    }
+
+    #[inline(always)]
+    fn origins() -> &'static SocketOrigins<Self> {
+        &v6::ORIGINS
+    }
+
+    #[inline(always)]
+    fn conntrack() -> &'static Conntrack<Self> {
+        &v6::CT
+    }
+
+    #[inline(always)]
+    fn nat() -> &'static Nat<Self> {
+        &v6::NAT
+    }
+
+    #[inline(always)]
+    fn fragments() -> &'static Fragments<Self> {
+        &v6::FRAGMENTS
+    }
+
+    #[inline(always)]
+    fn announced() -> &'static Announced<Self> {
+        &v6::ANNOUNCED
+    }
+
+    #[inline(always)]
+    fn pods() -> &'static Pods<Self> {
+        &v6::PODS
+    }
+
+    #[inline(always)]
+    fn ipcache() -> &'static Ipcache<Self> {
+        &v6::IPCACHE
+    }
+
+    #[inline(always)]
+    fn prefixes() -> &'static Prefixes<Self> {
+        &v6::PREFIXES
+    }
+}
 
 /// All maps.
 pub struct Maps;
@@ -92,23 +320,23 @@ pub fn count_error(map: MapId, error: i32) {
 
 impl Maps {
     #[inline(always)]
-    fn flow(&self, map: FlowMap, key: &FlowKey4) -> Option<*mut Flow4> {
+    fn flow<A: Stored>(&self, map: FlowMap, key: &FlowKey<A>) -> Option<*mut Flow<A>> {
         match map {
-            FlowMap::Conntrack => CT.get_ptr_mut(key),
-            FlowMap::Nat => NAT.get_ptr_mut(key),
+            FlowMap::Conntrack => A::conntrack().get_ptr_mut(key),
+            FlowMap::Nat => A::nat().get_ptr_mut(key),
         }
     }
 
     /// Before 6.15 an LRU insert can fail with EBUSY while the list is being balanced: once more.
     #[inline(always)]
-    fn insert(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<(), i32> {
+    fn insert<A: Stored>(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), i32> {
         let id = match map {
-            FlowMap::Conntrack => MapId::Ct4,
-            FlowMap::Nat => MapId::Nat4,
+            FlowMap::Conntrack => A::ERRORS.conntrack,
+            FlowMap::Nat => A::ERRORS.nat,
         };
         let once = || match map {
-            FlowMap::Conntrack => CT.insert(key, flow, BPF_NOEXIST.into()),
-            FlowMap::Nat => NAT.insert(key, flow, BPF_NOEXIST.into()),
+            FlowMap::Conntrack => A::conntrack().insert(key, flow, BPF_NOEXIST.into()),
+            FlowMap::Nat => A::nat().insert(key, flow, BPF_NOEXIST.into()),
         };
         let mut result = once();
         if result == Err(-EBUSY) {
@@ -124,65 +352,68 @@ impl Maps {
     }
 }
 
-impl Tables for Maps {
+impl<A: Stored> Tables<A> for Maps
+where
+    Self: Settings<A>,
+{
     // SAFETY of every `get` below: the value is copied out before anything else happens. User space
     // replaces values whole; an entry that is deleted meanwhile keeps its bytes until it is reused,
     // and a value that was reused in between leads to a backend that does not exist.
 
     #[inline(always)]
-    fn frontend(&self, key: &FrontendKey4) -> Option<Frontend4> {
+    fn frontend(&self, key: &FrontendKey<A>) -> Option<FrontendValue> {
         // SAFETY: see above.
-        unsafe { FRONTENDS.get(key) }.copied()
+        unsafe { A::frontends().get(key) }.copied()
     }
 
     #[inline(always)]
-    fn backend(&self, key: &BackendKey) -> Option<Backend4> {
+    fn backend(&self, key: &BackendKey) -> Option<Backend<A>> {
         // SAFETY: see above.
-        unsafe { BACKENDS.get(key) }.copied()
+        unsafe { A::backends().get(key) }.copied()
     }
 
     #[inline(always)]
-    fn is_member(&self, key: &MemberKey4) -> bool {
-        MEMBERS.get_ptr(key).is_some()
+    fn is_member(&self, key: &MemberKey<A>) -> bool {
+        A::members().get_ptr(key).is_some()
     }
 
     #[inline(always)]
-    fn in_source_ranges(&self, service: ServiceId, addr: Addr4) -> bool {
-        RANGES.get(&PrefixKey::new(64, RangeKey4::new(service, addr))).is_some()
+    fn in_source_ranges(&self, service: ServiceId, addr: A) -> bool {
+        A::ranges().get(&TrieKey::new(32 + u32::from(A::BITS), RangeKey::new(service, addr))).is_some()
     }
 
     #[inline(always)]
-    fn affinity(&self, key: &AffinityKey) -> Option<Affinity4> {
+    fn affinity(&self, key: &AffinityKey<A>) -> Option<Affinity<A>> {
         // SAFETY: see above.
-        unsafe { AFFINITY.get(key) }.copied()
+        unsafe { A::affinity().get(key) }.copied()
     }
 
     #[inline(always)]
-    fn put_affinity(&self, key: &AffinityKey, value: &Affinity4) {
-        if let Some(known) = AFFINITY.get_ptr_mut(key) {
+    fn put_affinity(&self, key: &AffinityKey<A>, value: &Affinity<A>) {
+        if let Some(known) = A::affinity().get_ptr_mut(key) {
             // SAFETY: the pointer is to a live entry; a concurrent writer is the same client.
             unsafe { *known = *value };
-        } else if let Err(error) = AFFINITY.insert(key, value, BPF_ANY.into()) {
-            count_error(MapId::Affinity, error);
+        } else if let Err(error) = A::affinity().insert(key, value, BPF_ANY.into()) {
+            count_error(A::ERRORS.affinity, error);
         }
     }
 
     #[inline(always)]
-    fn touch(&self, map: FlowMap, key: &FlowKey4, touch: &conntrack::Touch) -> Option<conntrack::Touched> {
+    fn touch(&self, map: FlowMap, key: &FlowKey<A>, touch: &conntrack::Touch) -> Option<conntrack::Touched<A>> {
         let flow = self.flow(map, key)?;
         // SAFETY: the pointer is to a live entry. Two CPUs may count at once and lose a count.
         Some(conntrack::touch(unsafe { &mut *flow }, touch))
     }
 
     #[inline(always)]
-    fn peek(&self, map: FlowMap, key: &FlowKey4) -> Option<Tuple4> {
+    fn peek(&self, map: FlowMap, key: &FlowKey<A>) -> Option<Tuple<A>> {
         let flow = self.flow(map, key)?;
         // SAFETY: the pointer is to a live entry.
         Some(unsafe { (*flow).to })
     }
 
     #[inline(always)]
-    fn add_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<bool, DropReason> {
+    fn add_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason> {
         match self.insert(map, key, flow) {
             Ok(()) => Ok(true),
             Err(error) if error == -EEXIST => Ok(false),
@@ -191,7 +422,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn put_flow(&self, map: FlowMap, key: &FlowKey4, flow: &Flow4) -> Result<(), DropReason> {
+    fn put_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), DropReason> {
         if let Some(known) = self.flow(map, key) {
             // SAFETY: the pointer is to a live entry.
             unsafe { *known = *flow };
@@ -201,57 +432,45 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn fragment(&self, key: &FragmentKey4) -> Option<Ports> {
+    fn fragment(&self, key: &FragmentKey<A>) -> Option<Ports> {
         // SAFETY: see above.
-        unsafe { FRAGMENTS.get(key) }.copied()
+        unsafe { A::fragments().get(key) }.copied()
     }
 
     #[inline(always)]
-    fn put_fragment(&self, key: &FragmentKey4, ports: &Ports) {
-        if let Err(error) = FRAGMENTS.insert(key, ports, BPF_ANY.into()) {
-            count_error(MapId::Fragments4, error);
+    fn put_fragment(&self, key: &FragmentKey<A>, ports: &Ports) {
+        if let Err(error) = A::fragments().insert(key, ports, BPF_ANY.into()) {
+            count_error(A::ERRORS.fragments, error);
         }
     }
 
     #[inline(always)]
-    fn announced(&self, key: &L2Key4) -> Option<L2Mac> {
+    fn announced(&self, key: &L2Key<A>) -> Option<L2Mac> {
         // SAFETY: see above.
-        unsafe { ANNOUNCED.get(key) }.copied()
+        unsafe { A::announced().get(key) }.copied()
     }
 
     #[inline(always)]
-    fn pod(&self, addr: Addr4) -> Option<Pod4> {
+    fn pod(&self, addr: A) -> Option<LocalPod> {
         // SAFETY: see above.
-        unsafe { PODS.get(addr) }.copied()
+        unsafe { A::pods().get(addr) }.copied()
     }
 
     #[inline(always)]
-    fn remote(&self, addr: Addr4) -> Option<Endpoint4> {
-        let exact = PrefixKey4 { addr, prefix_len: 32, pad: [0; 3] };
+    fn remote(&self, addr: A) -> Option<Endpoint<A>> {
+        let exact = PrefixKey { addr, prefix_len: A::BITS, pad: [0; 3] };
         let (prefix, prefix_len) = self.node_prefix(addr);
-        let node = PrefixKey4 { addr: prefix, prefix_len, pad: [0; 3] };
+        let node = PrefixKey { addr: prefix, prefix_len, pad: [0; 3] };
         // SAFETY: see above.
-        unsafe { IPCACHE.get(exact) }
+        unsafe { A::ipcache().get(exact) }
             // SAFETY: see above.
-            .or_else(|| unsafe { IPCACHE.get(node) })
-            .or_else(|| PREFIXES.get(&PrefixKey::new(32, addr)))
+            .or_else(|| unsafe { A::ipcache().get(node) })
+            .or_else(|| A::prefixes().get(&TrieKey::new(u32::from(A::BITS), addr)))
             .copied()
     }
+}
 
-    #[inline(always)]
-    fn now_ns(&self) -> u64 {
-        // SAFETY: the helper reads a clock.
-        unsafe { bpf_ktime_get_boot_ns() }
-    }
-
-    #[inline(always)]
-    fn random(&self) -> u32 {
-        // SAFETY: the helper reads this CPU's generator.
-        unsafe { bpf_get_prandom_u32() }
-    }
-
-    #[inline(always)]
-    fn count(&self, counter: Counter, bytes: u64) {
-        add(COUNTERS.get_ptr_mut(counter.index()), bytes);
-    }
+#[inline(always)]
+pub fn count(counter: Counter, bytes: u64) {
+    add(COUNTERS.get_ptr_mut(counter.index()), bytes);
 }

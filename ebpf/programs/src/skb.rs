@@ -2,13 +2,13 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::{bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_pull_data},
+    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_pull_data},
     programs::TcContext,
 };
-use xebec_logic::{Csum, Packet};
+use xebec_logic::{Csum, Family, Packet};
 
-/// Ethernet, IPv4 and TCP headers without options.
-const HEADERS_BYTES: u32 = 14 + 20 + 20;
+const ETHERNET_AND_TCP_BYTES: u32 = 14 + 20;
+
 const IPV4_END: usize = 14 + 20;
 
 pub struct Skb<'a> {
@@ -16,12 +16,13 @@ pub struct Skb<'a> {
 }
 
 impl<'a> Skb<'a> {
-    /// Makes the headers readable: they may lie outside the linear part of the buffer.
+    /// Makes the headers (without options) of an IP family readable: they may lie outside the linear part of the buffer.
     #[inline(always)]
-    pub fn new(ctx: &'a TcContext) -> Self {
+    pub fn new<A: Family>(ctx: &'a TcContext) -> Self {
         let mut skb = Self { ctx };
-        if ctx.data() + HEADERS_BYTES as usize > ctx.data_end() {
-            skb.pull_up_to(HEADERS_BYTES);
+        let headers = ETHERNET_AND_TCP_BYTES + A::HEADER_BYTES as u32;
+        if ctx.data() + headers as usize > ctx.data_end() {
+            skb.pull_up_to(headers);
         }
         skb
     }
@@ -100,7 +101,12 @@ impl Packet for Skb<'_> {
 
     #[inline(always)]
     fn add_csum(&mut self, offset: usize, diff: u32, csum: Csum, optional: bool) -> Option<()> {
-        let pseudo = if csum == Csum::Pseudo { BPF_F_PSEUDO_HDR } else { 0 };
+        let pseudo = match csum {
+            Csum::Data => false,
+            Csum::Pseudo => true,
+            Csum::Pseudo6 => !self.has_frame_csum(),
+        };
+        let pseudo = if pseudo { BPF_F_PSEUDO_HDR } else { 0 };
         let zero = if optional { BPF_F_MARK_MANGLED_0 } else { 0 };
         // SAFETY: the context is the kernel's. Size 0 in the flags says that `to` is a difference.
         // The call may move the packet; nothing here keeps a pointer to it.
@@ -108,5 +114,21 @@ impl Packet for Skb<'_> {
             bpf_l4_csum_replace(self.ctx.skb.skb, offset as u32, 0, u64::from(diff), u64::from(pseudo | zero))
         };
         (result == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn add_frame_csum(&mut self, diff: u32) {
+        // SAFETY: the context is the kernel's. An error says that there is none.
+        unsafe { bpf_csum_update(self.ctx.skb.skb, diff) };
+    }
+}
+
+impl Skb<'_> {
+    /// Has the device summed up the whole packet (`CHECKSUM_COMPLETE`)? `bpf_l4_csum_replace` would change that sum for
+    /// a pseudo-header, which is wrong for IPv6: `BPF_F_IPV6` says so since 6.16, and older kernels refuse the flag.
+    #[inline(always)]
+    fn has_frame_csum(&self) -> bool {
+        // SAFETY: the context is the kernel's; zero changes nothing. An error says that there is none.
+        unsafe { bpf_csum_update(self.ctx.skb.skb, 0) >= 0 }
     }
 }

@@ -14,12 +14,12 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use xebec_abi::{
-    MapId, Origins4,
+    Addr4, MapId, Origins4,
     latency::{Latency, LatencyKey4},
 };
 use xebec_logic::latency;
 
-use crate::map::{LATENCIES, ORIGINS, STARTS, count_error};
+use crate::map::{LATENCIES, STARTS, Stored, count_error};
 
 const EEXIST: i32 = 17;
 const NS_PER_US: u64 = 1_000;
@@ -98,7 +98,7 @@ fn socket(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
 /// The service that the socket dialled and the backend it got; `None` if it was not translated.
 #[inline(always)]
 fn backend(sk: *mut bpf_sock) -> Option<LatencyKey4> {
-    let origins = storage::<Origins4>(core::ptr::from_ref(&ORIGINS).cast(), sk, 0)?;
+    let origins = storage::<Origins4>(core::ptr::from_ref(Addr4::origins()).cast(), sk, 0)?;
     // SAFETY: the storage belongs to this socket.
     let peer = unsafe { (*origins).peer };
     (peer.service.0 != 0).then_some(LatencyKey4 {

@@ -7,12 +7,16 @@ use aya_ebpf::{
     macros::{cgroup_sock, cgroup_sock_addr},
     programs::{SockAddrContext, SockContext},
 };
-use xebec_abi::{Addr4, Be16, DropReason, MapId, Origin4, Origins4};
-use xebec_logic::sock::{self, Address, Translation};
+use xebec_abi::{Addr4, Addr6, Be16, DropReason, Origin, Origins};
+use xebec_logic::{
+    Tables,
+    sock::{self, SocketAddress, Translation},
+};
 
 use crate::{
+    address::{bytes, words},
     config::has_set_retval,
-    map::{Maps, ORIGINS, count_drop, count_error},
+    map::{Maps, Stored, count_drop, count_error},
 };
 
 const ALLOW: i32 = 1;
@@ -31,7 +35,7 @@ pub fn sock4_connect(ctx: SockAddrContext) -> i32 {
 
 #[cgroup_sock_addr(connect6)]
 pub fn sock6_connect(ctx: SockAddrContext) -> i32 {
-    connect::<Mapped>(&ctx)
+    if is_mapped(&ctx) { connect::<Mapped>(&ctx) } else { connect::<V6>(&ctx) }
 }
 
 #[cgroup_sock_addr(sendmsg4)]
@@ -41,27 +45,27 @@ pub fn sock4_sendmsg(ctx: SockAddrContext) -> i32 {
 
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sock6_sendmsg(ctx: SockAddrContext) -> i32 {
-    sendmsg::<Mapped>(&ctx)
+    if is_mapped(&ctx) { sendmsg::<Mapped>(&ctx) } else { sendmsg::<V6>(&ctx) }
 }
 
 #[cgroup_sock_addr(recvmsg4)]
 pub fn sock4_recvmsg(ctx: SockAddrContext) -> i32 {
-    untranslate::<V4>(&ctx, |origins, from| sock::sender(origins, from))
+    recvmsg::<V4>(&ctx)
 }
 
 #[cgroup_sock_addr(recvmsg6)]
 pub fn sock6_recvmsg(ctx: SockAddrContext) -> i32 {
-    untranslate::<Mapped>(&ctx, |origins, from| sock::sender(origins, from))
+    if is_mapped(&ctx) { recvmsg::<Mapped>(&ctx) } else { recvmsg::<V6>(&ctx) }
 }
 
 #[cgroup_sock_addr(getpeername4)]
 pub fn sock4_getpeername(ctx: SockAddrContext) -> i32 {
-    untranslate::<V4>(&ctx, |origins, from| sock::peer(origins, from))
+    getpeername::<V4>(&ctx)
 }
 
 #[cgroup_sock_addr(getpeername6)]
 pub fn sock6_getpeername(ctx: SockAddrContext) -> i32 {
-    untranslate::<Mapped>(&ctx, |origins, from| sock::peer(origins, from))
+    if is_mapped(&ctx) { getpeername::<Mapped>(&ctx) } else { getpeername::<V6>(&ctx) }
 }
 
 /// After the kernel has found the port free: not before it is known which port it is.
@@ -78,21 +82,25 @@ pub fn sock6_post_bind(ctx: SockContext) -> i32 {
     // SAFETY: the context is the kernel's; the field exists for this attach type. Word by word, because the verifier
     // knows the array as four fields.
     let word = |i: usize| unsafe { (&raw const (*ctx.sock).src_ip6).cast::<u32>().add(i).read_volatile() };
-    if word(0) != 0 || word(1) != 0 || (word(2) != 0 && word(2) != MAPPED) {
-        return ALLOW;
-    }
-    post_bind(&ctx, word(3).to_ne_bytes())
+    let words = [word(0), word(1), word(2), word(3)];
+    let any = words == [0; 4];
+    let mapped = words[0] == 0 && words[1] == 0 && words[2] == MAPPED;
+    let may = if mapped || any { post_bind(&ctx, words[3].to_ne_bytes()) } else { ALLOW };
+    if may == ALLOW && !mapped { post_bind(&ctx, bytes(words)) } else { may }
 }
 
 #[inline(always)]
-fn post_bind(ctx: &SockContext, addr: Addr4) -> i32 {
+fn post_bind<A: Stored>(ctx: &SockContext, addr: A) -> i32
+where
+    Maps: Tables<A>,
+{
     // SAFETY: the context is the kernel's. The port is in host order (include/uapi/linux/bpf.h).
     let port = unsafe { (&raw const (*ctx.sock).src_port).read_volatile() } as u16;
     // SAFETY: as above.
     let proto = unsafe { (&raw const (*ctx.sock).protocol).read_volatile() } as u8;
     // SAFETY: the helper reads the socket of the context.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    if sock::may_bind(&Maps, Address { addr, port: Be16::new(port) }, proto, netns) {
+    if sock::may_bind(&Maps, SocketAddress { addr, port: Be16::new(port) }, proto, netns) {
         return ALLOW;
     }
     if has_set_retval() {
@@ -102,26 +110,31 @@ fn post_bind(ctx: &SockContext, addr: Addr4) -> i32 {
     REFUSE
 }
 
-/// How a hook's context holds an IPv4 address.
-trait Family {
-    fn load(ctx: &SockAddrContext) -> Option<Address>;
-    fn store(ctx: &SockAddrContext, address: Address);
+/// How a hook's context holds an address.
+trait Held {
+    type Addr: Stored;
+
+    fn load(ctx: &SockAddrContext) -> SocketAddress<Self::Addr>;
+    fn store(ctx: &SockAddrContext, address: SocketAddress<Self::Addr>);
 }
 
 struct V4;
 /// IPv4-mapped: what dual-stack sockets use for IPv4.
 struct Mapped;
+struct V6;
 
-impl Family for V4 {
+impl Held for V4 {
+    type Addr = Addr4;
+
     #[inline(always)]
-    fn load(ctx: &SockAddrContext) -> Option<Address> {
+    fn load(ctx: &SockAddrContext) -> SocketAddress<Addr4> {
         // SAFETY: the context is the kernel's; the field exists for this attach type.
         let addr = unsafe { (&raw const (*ctx.sock_addr).user_ip4).read_volatile() };
-        Some(Address { addr: addr.to_ne_bytes(), port: load_port(ctx) })
+        SocketAddress { addr: addr.to_ne_bytes(), port: load_port(ctx) }
     }
 
     #[inline(always)]
-    fn store(ctx: &SockAddrContext, address: Address) {
+    fn store(ctx: &SockAddrContext, address: SocketAddress<Addr4>) {
         let addr = u32::from_ne_bytes(address.addr);
         // SAFETY: as in `load`; the field is writable.
         unsafe { (&raw mut (*ctx.sock_addr).user_ip4).write_volatile(addr) };
@@ -129,26 +142,57 @@ impl Family for V4 {
     }
 }
 
-impl Family for Mapped {
+impl Held for Mapped {
+    type Addr = Addr4;
+
     #[inline(always)]
-    fn load(ctx: &SockAddrContext) -> Option<Address> {
-        // SAFETY: the context is the kernel's; the field exists for this attach type. Word by word,
-        // because the verifier knows the array as four fields.
-        let word = |i: usize| unsafe { (&raw const (*ctx.sock_addr).user_ip6).cast::<u32>().add(i).read_volatile() };
-        if word(0) != 0 || word(1) != 0 || word(2) != MAPPED {
-            return None;
-        }
-        Some(Address { addr: word(3).to_ne_bytes(), port: load_port(ctx) })
+    fn load(ctx: &SockAddrContext) -> SocketAddress<Addr4> {
+        SocketAddress { addr: load_word(ctx, 3).to_ne_bytes(), port: load_port(ctx) }
     }
 
     #[inline(always)]
-    fn store(ctx: &SockAddrContext, address: Address) {
-        // SAFETY: as in `load`; the field is writable.
-        unsafe {
-            (&raw mut (*ctx.sock_addr).user_ip6).cast::<u32>().add(3).write_volatile(u32::from_ne_bytes(address.addr));
-        }
+    fn store(ctx: &SockAddrContext, address: SocketAddress<Addr4>) {
+        store_word(ctx, 3, u32::from_ne_bytes(address.addr));
         store_port(ctx, address.port);
     }
+}
+
+impl Held for V6 {
+    type Addr = Addr6;
+
+    #[inline(always)]
+    fn load(ctx: &SockAddrContext) -> SocketAddress<Addr6> {
+        let words = [load_word(ctx, 0), load_word(ctx, 1), load_word(ctx, 2), load_word(ctx, 3)];
+        SocketAddress { addr: bytes(words), port: load_port(ctx) }
+    }
+
+    #[inline(always)]
+    fn store(ctx: &SockAddrContext, address: SocketAddress<Addr6>) {
+        let [a, b, c, d] = words(address.addr);
+        store_word(ctx, 0, a);
+        store_word(ctx, 1, b);
+        store_word(ctx, 2, c);
+        store_word(ctx, 3, d);
+        store_port(ctx, address.port);
+    }
+}
+
+#[inline(always)]
+fn is_mapped(ctx: &SockAddrContext) -> bool {
+    load_word(ctx, 0) == 0 && load_word(ctx, 1) == 0 && load_word(ctx, 2) == MAPPED
+}
+
+/// Word by word, because the verifier knows the array as four fields.
+#[inline(always)]
+fn load_word(ctx: &SockAddrContext, index: usize) -> u32 {
+    // SAFETY: the context is the kernel's; the field exists for the attach types of IPv6.
+    unsafe { (&raw const (*ctx.sock_addr).user_ip6).cast::<u32>().add(index).read_volatile() }
+}
+
+#[inline(always)]
+fn store_word(ctx: &SockAddrContext, index: usize, word: u32) {
+    // SAFETY: as in `load_word`; the field is writable.
+    unsafe { (&raw mut (*ctx.sock_addr).user_ip6).cast::<u32>().add(index).write_volatile(word) };
 }
 
 /// The port is in network order in the lower half of the word.
@@ -168,90 +212,111 @@ fn store_port(ctx: &SockAddrContext, port: Be16) {
 }
 
 #[inline(always)]
-fn translation<F: Family>(ctx: &SockAddrContext) -> Option<Translation> {
-    let to = F::load(ctx)?;
+fn translation<H: Held>(ctx: &SockAddrContext) -> Translation<H::Addr>
+where
+    Maps: Tables<H::Addr>,
+{
+    let to = H::load(ctx);
     // SAFETY: the context is the kernel's.
     let proto = unsafe { (&raw const (*ctx.sock_addr).protocol).read_volatile() } as u8;
     // SAFETY: the helper reads the socket of the context.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    Some(sock::translate(&Maps, to, proto, netns))
+    sock::translate(&Maps, to, proto, netns)
 }
 
 #[inline(always)]
-fn connect<F: Family>(ctx: &SockAddrContext) -> i32 {
-    match translation::<F>(ctx) {
-        None | Some(Translation::Unchanged) => {
+fn connect<H: Held>(ctx: &SockAddrContext) -> i32
+where
+    Maps: Tables<H::Addr>,
+{
+    match translation::<H>(ctx) {
+        Translation::Unchanged => {
             // A UDP socket may be connected again, to something else.
-            if let Some(origins) = stored(ctx) {
+            if let Some(origins) = stored::<H::Addr>(ctx) {
                 // SAFETY: the storage belongs to this socket, whose calls the kernel serialises.
-                unsafe { (*origins).peer = Origin4::default() };
+                unsafe { (*origins).peer = Origin::default() };
             }
             ALLOW
         }
-        Some(Translation::Refused) => refuse(),
-        Some(Translation::Backend(origin)) => {
-            match created(ctx) {
+        Translation::Refused => refuse(),
+        Translation::Backend(origin) => {
+            match created::<H::Addr>(ctx) {
                 // SAFETY: as above.
                 Some(origins) => unsafe { (*origins).peer = origin },
                 // Works without; only `getpeername` shows the backend.
-                None => count_error(MapId::Origins, -ENOMEM),
+                None => count_error(H::Addr::ERRORS.origins, -ENOMEM),
             }
-            store_backend::<F>(ctx, &origin);
+            store_backend::<H>(ctx, &origin);
             ALLOW
         }
     }
 }
 
 #[inline(always)]
-fn sendmsg<F: Family>(ctx: &SockAddrContext) -> i32 {
-    match translation::<F>(ctx) {
-        None | Some(Translation::Unchanged) => ALLOW,
-        Some(Translation::Refused) => refuse(),
-        Some(Translation::Backend(origin)) => {
-            match created(ctx) {
+fn sendmsg<H: Held>(ctx: &SockAddrContext) -> i32
+where
+    Maps: Tables<H::Addr>,
+{
+    match translation::<H>(ctx) {
+        Translation::Unchanged => ALLOW,
+        Translation::Refused => refuse(),
+        Translation::Backend(origin) => {
+            match created::<H::Addr>(ctx) {
                 // SAFETY: the storage belongs to this socket. Two threads that send at once may
                 // tear an entry; its backend then matches no sender, or both are the same.
                 Some(origins) => sock::remember(unsafe { &mut *origins }, origin),
                 // Without it the application would not recognise the answer.
                 None => {
-                    count_error(MapId::Origins, -ENOMEM);
+                    count_error(H::Addr::ERRORS.origins, -ENOMEM);
                     return REFUSE;
                 }
             }
-            store_backend::<F>(ctx, &origin);
+            store_backend::<H>(ctx, &origin);
             ALLOW
         }
     }
 }
 
 #[inline(always)]
-fn untranslate<F: Family>(ctx: &SockAddrContext, find: impl Fn(&Origins4, Address) -> Option<Address>) -> i32 {
-    if let Some(origins) = stored(ctx)
-        && let Some(from) = F::load(ctx)
+fn recvmsg<H: Held>(ctx: &SockAddrContext) -> i32 {
+    untranslate::<H>(ctx, |origins, from| sock::sender(origins, from))
+}
+
+#[inline(always)]
+fn getpeername<H: Held>(ctx: &SockAddrContext) -> i32 {
+    untranslate::<H>(ctx, |origins, from| sock::peer(origins, from))
+}
+
+#[inline(always)]
+fn untranslate<H: Held>(
+    ctx: &SockAddrContext,
+    find: impl Fn(&Origins<H::Addr>, SocketAddress<H::Addr>) -> Option<SocketAddress<H::Addr>>,
+) -> i32 {
+    if let Some(origins) = stored::<H::Addr>(ctx)
         // SAFETY: the storage belongs to this socket.
-        && let Some(service) = find(unsafe { &*origins }, from)
+        && let Some(service) = find(unsafe { &*origins }, H::load(ctx))
     {
-        F::store(ctx, service);
+        H::store(ctx, service);
     }
     ALLOW
 }
 
 #[inline(always)]
-fn store_backend<F: Family>(ctx: &SockAddrContext, origin: &Origin4) {
-    F::store(ctx, Address { addr: origin.backend_addr, port: origin.backend_port });
+fn store_backend<H: Held>(ctx: &SockAddrContext, origin: &Origin<H::Addr>) {
+    H::store(ctx, SocketAddress { addr: origin.backend_addr, port: origin.backend_port });
 }
 
 #[inline(always)]
-fn stored(ctx: &SockAddrContext) -> Option<*mut Origins4> {
+fn stored<A: Stored>(ctx: &SockAddrContext) -> Option<*mut Origins<A>> {
     // SAFETY: the context's socket is alive during the call.
-    let origins = unsafe { ORIGINS.get_ptr_mut(ctx) };
+    let origins = unsafe { A::origins().get_ptr_mut(ctx) };
     (!origins.is_null()).then_some(origins)
 }
 
 #[inline(always)]
-fn created(ctx: &SockAddrContext) -> Option<*mut Origins4> {
+fn created<A: Stored>(ctx: &SockAddrContext) -> Option<*mut Origins<A>> {
     // SAFETY: the context's socket is alive during the call; new storage is zeroed.
-    let origins = unsafe { ORIGINS.get_or_insert_ptr_mut(ctx, None) };
+    let origins = unsafe { A::origins().get_or_insert_ptr_mut(ctx, None) };
     (!origins.is_null()).then_some(origins)
 }
 

@@ -1,7 +1,7 @@
 //! Load balancers' addresses that this node speaks for on its own network.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ impl View {
         changed
     }
 
-    fn addresses(&self) -> BTreeSet<Ipv4Addr> {
+    fn addresses(&self) -> BTreeSet<IpAddr> {
         let nodes = self.nodes.list();
         let candidates = candidates(nodes.iter().map(|node| &**node));
         let mut addresses = BTreeSet::new();

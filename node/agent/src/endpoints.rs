@@ -13,7 +13,7 @@ pub struct DatapathEndpoints(pub Arc<Datapath>);
 impl Endpoints for DatapathEndpoints {
     async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), Box<dyn Error + Send + Sync>> {
         let pod = PodEndpoint {
-            ip: endpoint.ip,
+            ip: endpoint.ip.into(),
             host_ifindex: endpoint.host_ifindex,
             pod_mac: endpoint.pod_mac.0,
             host_mac: endpoint.host_mac.0,
@@ -23,7 +23,7 @@ impl Endpoints for DatapathEndpoints {
     }
 
     async fn detach(&self, ip: Ipv4Addr) -> Result<(), Box<dyn Error + Send + Sync>> {
-        self.0.detach_pod(ip)?;
+        self.0.detach_pod(ip.into())?;
         Ok(())
     }
 }

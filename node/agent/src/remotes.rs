@@ -1,11 +1,11 @@
 //! Pods of other nodes: routes for the host's own traffic, map entries for the pods'.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use xebec_client::{Informers, chain};
 use xebec_datapath::Datapath;
 use xebec_podnet::{PodNetwork, Remote};
@@ -48,10 +48,11 @@ async fn apply(
     datapath: &Datapath,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let actual: BTreeMap<_, _> = datapath.remotes()?.into_iter().collect();
-    for (cidr, node) in desired.iter().filter(|(cidr, node)| actual.get(cidr) != Some(node)) {
+    let wanted: BTreeMap<IpNet, IpAddr> = desired.iter().map(|(cidr, node)| ((*cidr).into(), (*node).into())).collect();
+    for (cidr, node) in wanted.iter().filter(|(cidr, node)| actual.get(cidr) != Some(node)) {
         datapath.put_remote(*cidr, *node)?;
     }
-    for cidr in actual.keys().filter(|cidr| !desired.contains_key(cidr)) {
+    for cidr in actual.keys().filter(|cidr| !wanted.contains_key(cidr)) {
         datapath.remove_remote(*cidr)?;
     }
     let remotes: Vec<_> = desired.iter().map(|(&pod_cidr, &node_ip)| Remote { pod_cidr, node_ip }).collect();

@@ -1,6 +1,6 @@
 //! The task tree.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -185,12 +185,12 @@ fn follow_services(
     datapath: Arc<Datapath>,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let addresses = vec![IpAddr::V4(datapath.config().node_ip)];
+    let addresses: Vec<IpAddr> = datapath.config().node_ips().collect();
     let node = xebec_services::Node {
         name: node_name.to_owned(),
         zone: None,
         addresses: addresses.clone(),
-        inside_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(datapath.config().gateway)],
+        inside_addresses: inside_addresses(datapath.config()),
     };
     let config = xebec_services::Config { applied: shared.applied, ..xebec_services::Config::new(node) };
     let sink = Arc::new(services::DatapathSink::new(datapath, addresses));
@@ -208,6 +208,18 @@ async fn reload(datapath: Arc<Datapath>) -> Result<(), AnyError> {
         }
     }
     Ok(())
+}
+
+/// Loopback and the pods' gateway, in each family.
+fn inside_addresses(config: &xebec_datapath::Config) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    if let Some(network) = config.ipv4 {
+        addresses.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), network.gateway.into()]);
+    }
+    if let Some(network) = config.ipv6 {
+        addresses.extend([IpAddr::V6(Ipv6Addr::LOCALHOST), network.gateway.into()]);
+    }
+    addresses
 }
 
 async fn endless(task: impl Future<Output = ()>) -> Result<(), AnyError> {

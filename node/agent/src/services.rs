@@ -1,9 +1,8 @@
 //! Services that the controller compiled become entries of the datapath's maps.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::Mutex;
 use xebec_abi::lb::{frontend_flag, scope};
 use xebec_datapath::Datapath;
@@ -34,7 +33,7 @@ impl Sink for DatapathSink {
 
     async fn apply(&self, changes: &[Change]) -> Vec<(usize, SinkError)> {
         // One call for all of them is a few system calls; only when it fails is it told which one it was.
-        let puts: Option<Vec<_>> = changes.iter().map(|change| put(change).and_then(service)).collect();
+        let puts: Option<Vec<_>> = changes.iter().map(|change| put(change).map(service)).collect();
         if let Some(services) = puts
             && self.datapath.put_services(&services).is_ok()
         {
@@ -43,14 +42,10 @@ impl Sink for DatapathSink {
         let one = |change: &Change| -> Result<(), SinkError> {
             match change {
                 Change::Put(port) => {
-                    if let Some(service) = service(port) {
-                        self.datapath.put_service(&service)?;
-                    }
+                    self.datapath.put_service(&service(port))?;
                 }
                 Change::Remove(key) => {
-                    if let Some(key) = frontend_key(key) {
-                        self.datapath.remove_frontend(&key)?;
-                    }
+                    self.datapath.remove_frontend(&frontend_key(key))?;
                 }
             }
             Ok(())
@@ -70,27 +65,24 @@ fn put(change: &Change) -> Option<&ServicePort> {
     }
 }
 
-/// `None` when it has no IPv4 frontend: the maps of IPv6 do not exist yet.
-fn service(port: &ServicePort) -> Option<xebec_datapath::Service> {
+fn service(port: &ServicePort) -> xebec_datapath::Service {
     let policy = match port.id.policy {
         TrafficPolicy::Cluster => 0,
         TrafficPolicy::Local => frontend_flag::LOCAL_ONLY,
     };
-    let ranges: Vec<Ipv4Net> = port.source_ranges.iter().filter_map(ipv4_net).collect();
-    let limited = if ranges.is_empty() { 0 } else { frontend_flag::SOURCE_RANGES };
+    let limited = if port.source_ranges.is_empty() { 0 } else { frontend_flag::SOURCE_RANGES };
     let kernel = |frontend| kernel_frontend(frontend, policy, limited);
-    let frontends: Vec<_> = port.frontends.iter().filter_map(kernel).collect();
-    let backends = port.backends.iter().filter_map(|backend| {
-        let (addr, port) = (ipv4(backend.addr)?, backend.port);
-        Some(xebec_datapath::Backend { addr, port, local: backend.local, terminating: backend.terminating })
+    let frontends = port.frontends.iter().map(kernel).collect();
+    let backends = port.backends.iter().map(|backend| {
+        let Backend { addr, port, local, terminating } = *backend;
+        xebec_datapath::Backend { addr, port, local, terminating }
     });
-    let backends = backends.collect();
-    let service = xebec_datapath::Service { frontends, backends, affinity: port.affinity, source_ranges: ranges };
-    (!service.frontends.is_empty()).then_some(service)
+    let (backends, source_ranges) = (backends.collect(), port.source_ranges.clone());
+    xebec_datapath::Service { frontends, backends, affinity: port.affinity, source_ranges }
 }
 
 /// `limited` is what load balancers' frontends have besides, if the service has source ranges.
-fn kernel_frontend(frontend: &Frontend, policy: u16, limited: u16) -> Option<xebec_datapath::Frontend> {
+fn kernel_frontend(frontend: &Frontend, policy: u16, limited: u16) -> xebec_datapath::Frontend {
     let kind = match frontend.kind {
         FrontendKind::ClusterIp => 0,
         FrontendKind::NodePort => frontend_flag::NODE_PORT,
@@ -98,30 +90,16 @@ fn kernel_frontend(frontend: &Frontend, policy: u16, limited: u16) -> Option<xeb
         FrontendKind::ExternalIp => frontend_flag::EXTERNAL_IP,
         FrontendKind::HostPort => frontend_flag::HOST_PORT,
     };
-    Some(xebec_datapath::Frontend { key: frontend_key(&frontend.key)?, flags: policy | kind })
+    xebec_datapath::Frontend { key: frontend_key(&frontend.key), flags: policy | kind }
 }
 
-fn frontend_key(key: &FrontendKey) -> Option<xebec_datapath::FrontendKey> {
-    let (addr, port, proto) = (ipv4(key.addr)?, key.port, key.protocol.number());
+fn frontend_key(key: &FrontendKey) -> xebec_datapath::FrontendKey {
+    let (addr, port, proto) = (key.addr, key.port, key.protocol.number());
     let scope = match key.scope {
         Scope::Internal => scope::INTERNAL,
         Scope::External => scope::EXTERNAL,
     };
-    Some(xebec_datapath::FrontendKey { addr, port, proto, scope })
-}
-
-fn ipv4(addr: IpAddr) -> Option<Ipv4Addr> {
-    match addr {
-        IpAddr::V4(addr) => Some(addr),
-        IpAddr::V6(_) => None,
-    }
-}
-
-fn ipv4_net(net: &IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(net) => Some(*net),
-        IpNet::V6(_) => None,
-    }
+    xebec_datapath::FrontendKey { addr, port, proto, scope }
 }
 
 /// `None` for a protocol that no Service has.
@@ -138,7 +116,7 @@ fn programmed(kernel: &xebec_datapath::Programmed) -> Option<Programmed> {
     };
     let policy = if flags & frontend_flag::LOCAL_ONLY == 0 { TrafficPolicy::Cluster } else { TrafficPolicy::Local };
     let backend = |backend: &xebec_datapath::Backend| Backend {
-        addr: IpAddr::V4(backend.addr),
+        addr: backend.addr,
         port: backend.port,
         local: backend.local,
         terminating: backend.terminating,
@@ -146,8 +124,8 @@ fn programmed(kernel: &xebec_datapath::Programmed) -> Option<Programmed> {
     let mut backends: Vec<_> = kernel.backends.iter().map(backend).collect();
     backends.sort_unstable();
     let scope = if key.scope == scope::EXTERNAL { Scope::External } else { Scope::Internal };
-    let key = FrontendKey { addr: IpAddr::V4(key.addr), port: key.port, protocol, scope };
-    let source_ranges = kernel.source_ranges.iter().copied().map(IpNet::V4).collect();
+    let key = FrontendKey { addr: key.addr, port: key.port, protocol, scope };
+    let source_ranges = kernel.source_ranges.clone();
     Some(Programmed { frontend: Frontend { key, kind }, policy, backends, affinity: kernel.affinity, source_ranges })
 }
 
@@ -162,10 +140,22 @@ mod tests {
     /// What is written reads back as what was wanted: otherwise every restart would write everything again.
     #[track_caller]
     fn check(kind: FrontendKind, scope: Scope, policy: TrafficPolicy, affinity: Option<Duration>, ranges: &[&str]) {
-        let addr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
+        check_at("10.96.0.10", ["10.244.0.1", "10.244.0.2"], (kind, scope, policy, affinity, ranges));
+        check_at("fd96::10", ["fd10::1", "fd10::2"], (kind, scope, policy, affinity, &[]));
+    }
+
+    type Case<'a> = (FrontendKind, Scope, TrafficPolicy, Option<Duration>, &'a [&'a str]);
+
+    #[track_caller]
+    fn check_at(vip: &str, pods: [&str; 2], (kind, scope, policy, affinity, ranges): Case<'_>) {
+        let addr: IpAddr = vip.parse().expect("an address");
         let key = FrontendKey { addr, port: 53, protocol: Protocol::Udp, scope };
-        let backend =
-            |n, local| Backend { addr: IpAddr::V4(Ipv4Addr::new(10, 244, 0, n)), port: 53, local, terminating: false };
+        let backend = |n: usize, local| Backend {
+            addr: pods[n].parse().expect("an address"),
+            port: 53,
+            local,
+            terminating: false,
+        };
         let port = ServicePort {
             id: PortId {
                 service: ServiceKey::new("kube-system", "kube-dns"),
@@ -174,11 +164,11 @@ mod tests {
                 policy,
             },
             frontends: vec![Frontend { key, kind }],
-            backends: vec![backend(1, false), backend(2, true)],
+            backends: vec![backend(0, false), backend(1, true)],
             affinity,
             source_ranges: ranges.iter().map(|range| range.parse().expect("a range")).collect(),
         };
-        let kernel = service(&port).expect("IPv4");
+        let kernel = service(&port);
         let mut backends = kernel.backends.clone();
         backends.sort_by_key(|backend| !backend.local);
         let read = xebec_datapath::Programmed {

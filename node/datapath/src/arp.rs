@@ -13,15 +13,7 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 /// The address of a device, by name, in the calling thread's network namespace.
 pub fn mac(device: &str) -> io::Result<[u8; 6]> {
     let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
-    // SAFETY: zeroes are a value of this C structure.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let name = device.as_bytes();
-    if name.len() >= request.ifr_name.len() {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name) {
-        *to = from.cast_signed();
-    }
+    let mut request = request(device)?;
     // SAFETY: the request is a live local of the type that this ioctl reads and fills.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) };
     if result < 0 {
@@ -35,7 +27,27 @@ pub fn mac(device: &str) -> io::Result<[u8; 6]> {
 
 /// Tells everybody on the device's network that `addr` is at `mac`.
 pub fn announce(ifindex: u32, mac: [u8; 6], addr: [u8; 4]) -> io::Result<()> {
-    let protocol = ETHERTYPE_ARP.to_be();
+    let packet = [&HEADER[..], &mac, &addr, &[0; 6], &addr].concat();
+    send(ifindex, ETHERTYPE_ARP, BROADCAST, &packet)
+}
+
+/// A device ioctl's argument that names the device.
+pub fn request(device: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: zeroes are a value of this C structure.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let name = device.as_bytes();
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = from.cast_signed();
+    }
+    Ok(request)
+}
+
+/// Sends a packet, without its Ethernet header, out of a device.
+pub fn send(ifindex: u32, ethertype: u16, destination: [u8; 6], packet: &[u8]) -> io::Result<()> {
+    let protocol = ethertype.to_be();
     let socket = socket(libc::AF_PACKET, libc::SOCK_DGRAM, i32::from(protocol))?;
     // SAFETY: zeroes are a value of this C structure.
     let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
@@ -43,8 +55,7 @@ pub fn announce(ifindex: u32, mac: [u8; 6], addr: [u8; 4]) -> io::Result<()> {
     to.sll_protocol = protocol;
     to.sll_ifindex = ifindex.cast_signed();
     to.sll_halen = 6;
-    to.sll_addr[..6].copy_from_slice(&BROADCAST);
-    let packet = [&HEADER[..], &mac, &addr, &[0; 6], &addr].concat();
+    to.sll_addr[..6].copy_from_slice(&destination);
     // SAFETY: packet and address are live locals of the sizes that are passed.
     let sent = unsafe {
         libc::sendto(
@@ -59,7 +70,7 @@ pub fn announce(ifindex: u32, mac: [u8; 6], addr: [u8; 4]) -> io::Result<()> {
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+pub fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
     let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
     if fd < 0 {

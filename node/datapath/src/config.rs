@@ -1,10 +1,10 @@
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use xebec_abi::VERSION;
 
 /// What the datapath of a node needs to know.
@@ -17,16 +17,12 @@ pub struct Config {
     pub cgroup_pods: PathBuf,
     /// Cgroup (unified hierarchy) of the node's own processes; usually an ancestor of `cgroup_pods`.
     pub cgroup_node: PathBuf,
-    pub node_ip: Ipv4Addr,
-    pub pod_cidr: Ipv4Net,
-    /// Pods of every node. Traffic from a pod to anywhere else is masqueraded.
-    pub cluster_cidr: Ipv4Net,
-    pub service_cidr: Ipv4Net,
+    /// `None` for a node without IPv4. A node has at least one family.
+    pub ipv4: Option<Network4>,
+    pub ipv6: Option<Network6>,
     pub routing: Routing,
     /// Interfaces (by index) that lead to other nodes and outside.
     pub uplinks: Vec<u32>,
-    /// The node's own address in `pod_cidr`.
-    pub gateway: Ipv4Addr,
     /// Cookie of the network namespace that the node's own processes are in, 0 if unknown: NodePorts are then not
     /// served on 127.0.0.1.
     pub netns_cookie: u64,
@@ -34,12 +30,33 @@ pub struct Config {
     pub snat_ports: RangeInclusive<u16>,
 }
 
+/// What a node has of one IP family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network<A, N> {
+    pub node_ip: A,
+    pub pod_cidr: N,
+    /// Pods of every node. Traffic from a pod to anywhere else is masqueraded.
+    pub cluster_cidr: N,
+    pub service_cidr: N,
+    /// The node's own address in `pod_cidr`.
+    pub gateway: A,
+}
+
+pub type Network4 = Network<Ipv4Addr, Ipv4Net>;
+pub type Network6 = Network<Ipv6Addr, Ipv6Net>;
+
 impl Config {
     /// kube-apiserver's default for `--service-node-port-range`.
     pub const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
 
     /// The default range for [`Config::snat_ports`].
     pub const SNAT_PORTS: RangeInclusive<u16> = xebec_abi::config::SNAT_PORTS;
+
+    /// The node's addresses, IPv4 first.
+    pub fn node_ips(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let ipv4 = self.ipv4.map(|network| IpAddr::V4(network.node_ip));
+        ipv4.into_iter().chain(self.ipv6.map(|network| IpAddr::V6(network.node_ip)))
+    }
 
     pub(crate) fn directory(&self) -> PathBuf {
         version_directory(&self.bpffs, &self.node_name)
@@ -49,7 +66,7 @@ impl Config {
 /// How pods of other nodes are reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Routing {
-    /// Through a VXLAN device in collect-metadata mode.
+    /// Through a VXLAN device in collect-metadata mode, between the IPv4 addresses of nodes: they need some.
     Vxlan { ifindex: u32, vni: u32 },
     /// The network routes pod addresses: the host's FIB knows the next hop.
     Native,

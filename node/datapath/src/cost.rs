@@ -8,8 +8,8 @@ use aya::{
     programs::{TestRun, TestRunOptions},
 };
 use xebec_abi::{
-    Backend4, BackendId, BackendKey, Be16, Endpoint4, Frontend4, FrontendKey4, Pod4, PrefixKey4, ServiceId, names,
-    proto,
+    Backend4, BackendId, BackendKey, Be16, Endpoint4, FrontendKey4, FrontendValue, LocalPod, PrefixKey4, ServiceId,
+    names, proto,
 };
 
 use crate::{
@@ -71,13 +71,13 @@ fn packets() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 /// Two pods here, a node with pods elsewhere, and a service.
 fn populate(ebpf: &mut Ebpf) -> Result<()> {
     for last in 2..4_u8 {
-        put(ebpf, names::PODS4, [10, 244, 1, last], Pod4 { ifindex: IFINDEX, ..Pod4::default() })?;
+        put(ebpf, names::PODS4, [10, 244, 1, last], LocalPod { ifindex: IFINDEX, ..LocalPod::default() })?;
     }
     let remote = PrefixKey4 { addr: [10, 244, 2, 0], prefix_len: 24, pad: [0; 3] };
     put(ebpf, names::IPCACHE4, remote, Endpoint4 { node: [172, 30, 0, 12], identity: 0 })?;
     let service = ServiceId(1);
     let frontend = FrontendKey4 { addr: [10, 96, 0, 1], port: Be16::new(80), proto: proto::UDP, scope: 0 };
-    put(ebpf, names::LB4_FRONTENDS, frontend, Frontend4 { service, backends: 1, ..Frontend4::default() })?;
+    put(ebpf, names::LB4_FRONTENDS, frontend, FrontendValue { service, backends: 1, ..FrontendValue::default() })?;
     let backend = Backend4 { addr: [10, 244, 1, 3], port: Be16::new(80), id: BackendId(1), ..Backend4::default() };
     put(ebpf, names::LB4_BACKENDS, BackendKey { service, ..BackendKey::default() }, backend)
 }

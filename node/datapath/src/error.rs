@@ -62,6 +62,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("the configuration of node {node} has neither IPv4 nor IPv6: give it a network of one of them")]
+    NoFamily { node: String },
+    #[error("node address {node} for {cidr} is of the other family, and IPv4 has no way to write it")]
+    NodeFamily { cidr: ipnet::IpNet, node: std::net::IpAddr },
+    #[error("{addr} in a service port of the other family: give each family a service port of its own")]
+    MixedFamilies { addr: std::net::IpAddr },
     #[error("a service port needs a frontend")]
     NoFrontend,
     #[error("a service port has {count} backends; the limit is {}", limits::SERVICE_BACKENDS_MAX)]

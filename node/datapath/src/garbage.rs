@@ -8,9 +8,9 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use xebec_abi::{Addr4, Be16, Direction, Flow4, FlowKey4, FlowState, ServiceId, names, proto};
+use xebec_abi::{Addr4, Addr6, Address, Direction, Flow, FlowKey, FlowState, proto};
 
-use crate::{Datapath, Result, clock::boot_ns, lock, table::Table};
+use crate::{Datapath, Result, clock::boot_ns, family::Family, lock, service::Changed, table::Table};
 
 /// Between two collections of idle flows.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -54,8 +54,12 @@ impl Datapath {
     pub fn collect_garbage(&self) -> Result<Collected> {
         let stale = self.collect_stale()?;
         let now = boot_ns();
-        let conntrack = collect(&self.garbage.conntrack, now)?;
-        Ok(Collected { conntrack, nat: collect(&self.garbage.nat, now)?, ..stale })
+        let (flows4, flows6) = (&self.garbage.ipv4, &self.garbage.ipv6);
+        Ok(Collected {
+            conntrack: collect(&flows4.conntrack, now)? + collect(&flows6.conntrack, now)?,
+            nat: collect(&flows4.nat, now)? + collect(&flows6.nat, now)?,
+            ..stale
+        })
     }
 
     /// Deletes the backends of replaced services, and UDP flows that are bound to a backend that is gone: the client
@@ -67,34 +71,55 @@ impl Datapath {
             self.latencies.retain(|key| services.knows(key.service))?;
             services.take_changed()?
         };
-        let mut stale = 0;
-        if !changed.is_empty() {
-            for table in [&self.garbage.conntrack, &self.garbage.nat] {
-                stale += delete_stale(table, &changed)?;
-            }
-        }
+        let stale = self.garbage.ipv4.delete_stale(&changed.0)? + self.garbage.ipv6.delete_stale(&changed.1)?;
         Ok(Collected { stale, ..Collected::default() })
     }
 }
 
+/// Of both families.
 #[derive(Debug)]
 pub(crate) struct Flows {
-    conntrack: Table<FlowKey4, Flow4>,
-    nat: Table<FlowKey4, Flow4>,
+    ipv4: FlowTables<Addr4>,
+    ipv6: FlowTables<Addr6>,
+}
+
+#[derive(Debug)]
+struct FlowTables<A: Family> {
+    conntrack: Table<FlowKey<A>, Flow<A>>,
+    nat: Table<FlowKey<A>, Flow<A>>,
 }
 
 impl Flows {
     pub fn open(directory: &Path) -> Result<Self> {
-        Ok(Self { conntrack: Table::open(directory, names::CT4)?, nat: Table::open(directory, names::NAT4)? })
+        Ok(Self { ipv4: FlowTables::open(directory)?, ipv6: FlowTables::open(directory)? })
     }
 
-    /// Entries and limits of both maps.
-    pub fn fill(&self) -> Result<((u64, u64), (u64, u64))> {
-        Ok((self.conntrack.fill()?, self.nat.fill()?))
+    /// Each map's name, entries and limit.
+    pub fn fill(&self) -> Result<Vec<(&'static str, (u64, u64))>> {
+        let mut fill = self.ipv4.fill()?.to_vec();
+        fill.extend(self.ipv6.fill()?);
+        Ok(fill)
     }
 }
 
-fn delete_stale(table: &Table<FlowKey4, Flow4>, changed: &HashMap<ServiceId, HashSet<(Addr4, Be16)>>) -> Result<usize> {
+impl<A: Family> FlowTables<A> {
+    fn open(directory: &Path) -> Result<Self> {
+        Ok(Self { conntrack: Table::open(directory, A::CONNTRACK)?, nat: Table::open(directory, A::NAT)? })
+    }
+
+    fn fill(&self) -> Result<[(&'static str, (u64, u64)); 2]> {
+        Ok([(A::CONNTRACK, self.conntrack.fill()?), (A::NAT, self.nat.fill()?)])
+    }
+
+    fn delete_stale(&self, changed: &Changed<A>) -> Result<usize> {
+        if changed.is_empty() {
+            return Ok(0);
+        }
+        Ok(delete_stale(&self.conntrack, changed)? + delete_stale(&self.nat, changed)?)
+    }
+}
+
+fn delete_stale<A: Family>(table: &Table<FlowKey<A>, Flow<A>>, changed: &Changed<A>) -> Result<usize> {
     let mut stale = 0;
     for (key, flow) in table.entries()? {
         let request = matches!(key.direction, Direction::SERVICE | Direction::OUT) && key.proto == proto::UDP;
@@ -124,18 +149,18 @@ fn lifetime(proto: u8, state: FlowState) -> Duration {
 
 /// The keys of idle flows. Both entries of a flow go together, and only when both are idle: a stream of answers keeps
 /// its request's entry, without which the next request would open another flow.
-fn idle(flows: &HashMap<FlowKey4, Flow4>, now_ns: u64) -> Vec<FlowKey4> {
-    let idle = |key: &FlowKey4, flow: &Flow4| {
+fn idle<A: Address>(flows: &HashMap<FlowKey<A>, Flow<A>>, now_ns: u64) -> Vec<FlowKey<A>> {
+    let idle = |key: &FlowKey<A>, flow: &Flow<A>| {
         now_ns.saturating_sub(flow.seen_ns) > lifetime(key.proto, flow.state).as_nanos() as u64
     };
-    let both = |(key, flow): &(&FlowKey4, &Flow4)| {
+    let both = |(key, flow): &(&FlowKey<A>, &Flow<A>)| {
         let partner = key.partner(flow).and_then(|partner| flows.get_key_value(&partner));
         idle(key, flow) && partner.is_none_or(|(key, flow)| idle(key, flow))
     };
     flows.iter().filter(both).map(|(key, _)| *key).collect()
 }
 
-fn collect(table: &Table<FlowKey4, Flow4>, now_ns: u64) -> Result<usize> {
+fn collect<A: Family>(table: &Table<FlowKey<A>, Flow<A>>, now_ns: u64) -> Result<usize> {
     let flows: HashMap<_, _> = table.entries()?.into_iter().collect();
     let mut collected = 0;
     for key in idle(&flows, now_ns) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use xebec_abi::{
-    Frontend4, FrontendKey4, ServiceId,
+    FrontendKey4, FrontendValue, ServiceId,
     latency::{BUCKETS, Latency, LatencyKey4},
     lb::{frontend_flag, scope},
     names,
@@ -146,7 +146,7 @@ fn frontends(directory: &Path, wanted: &HashSet<ServiceId>) -> Result<HashMap<Se
     const OTHER: u16 =
         frontend_flag::NODE_PORT | frontend_flag::LOAD_BALANCER | frontend_flag::EXTERNAL_IP | frontend_flag::HOST_PORT;
     let mut frontends = HashMap::new();
-    let table: Table<FrontendKey4, Frontend4> = Table::open(directory, names::LB4_FRONTENDS)?;
+    let table: Table<FrontendKey4, FrontendValue> = Table::open(directory, names::LB4_FRONTENDS)?;
     for (key, value) in table.entries()? {
         if key.scope == scope::INTERNAL && wanted.contains(&value.service) {
             let rank = (value.flags & OTHER != 0, SocketAddrV4::new(Ipv4Addr::from(key.addr), key.port.get()));

@@ -19,11 +19,13 @@ mod clsact;
 mod config;
 pub mod cost;
 mod error;
+mod family;
 mod garbage;
 mod hook;
 pub mod latency;
 mod link;
 mod metrics;
+mod ndp;
 mod object;
 mod pod;
 mod remote;
@@ -35,7 +37,7 @@ mod table;
 #[doc(hidden)]
 pub mod testing;
 
-pub use config::{Config, Routing};
+pub use config::{Config, Network, Network4, Network6, Routing};
 pub use error::{Error, Result};
 pub use garbage::Collected;
 pub use hook::Hook;
@@ -51,18 +53,11 @@ use std::{
     sync::{Mutex, PoisonError, RwLock},
 };
 
-use xebec_abi::{
-    L2Key4, L2Mac,
-    latency::{Latency, LatencyKey4},
-};
+use xebec_abi::latency::{Latency, LatencyKey4};
 
 use crate::{
-    object::Programs,
-    pod::Pods,
-    remote::Remotes,
-    service::Services,
-    stats::Statistics,
-    table::{PerCpuTable, Table},
+    announce::Announcements, object::Programs, pod::Pods, remote::Remotes, service::Services, stats::Statistics,
+    table::PerCpuTable,
 };
 
 /// The datapath of one node.
@@ -75,7 +70,7 @@ pub struct Datapath {
     pods: Mutex<Pods>,
     remotes: Remotes,
     statistics: Statistics,
-    announcements: Table<L2Key4, L2Mac>,
+    announcements: Announcements,
     garbage: garbage::Flows,
     latencies: PerCpuTable<LatencyKey4, Latency>,
 }
@@ -95,6 +90,9 @@ impl Datapath {
     }
 
     fn open_with(config: Config, tc: object::TcAttach) -> Result<Self> {
+        if config.ipv4.is_none() && config.ipv6.is_none() {
+            return Err(Error::NoFamily { node: config.node_name });
+        }
         let directory = config.directory();
         let links = directory.join(link::DIRECTORY);
         fs::create_dir_all(&links).map_err(|source| Error::Directory { path: links.clone(), source })?;
@@ -105,7 +103,7 @@ impl Datapath {
             pods: Mutex::new(Pods::open(&directory)?),
             remotes: Remotes::open(&directory, &config)?,
             statistics: Statistics::open(&directory)?,
-            announcements: announce::open(&directory)?,
+            announcements: Announcements::open(&directory)?,
             garbage: garbage::Flows::open(&directory)?,
             latencies: latency::open(&directory)?,
             config,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddrV4;
 
-use xebec_abi::{latency::BUCKETS, names};
+use xebec_abi::latency::BUCKETS;
 
 use crate::{
     Datapath, Result,
@@ -91,18 +91,10 @@ impl Datapath {
     }
 
     fn render_maps(&self, text: &mut String) -> Result<()> {
-        let (frontends, backends, members) = lock(&self.services).fill()?;
-        let (conntrack, nat) = self.garbage.fill()?;
-        let pods = lock(&self.pods).fill();
-        let fills = [
-            (names::LB4_FRONTENDS, frontends),
-            (names::LB4_BACKENDS, backends),
-            (names::LB4_MEMBERS, members),
-            (names::CT4, conntrack),
-            (names::NAT4, nat),
-            (names::PODS4, pods),
-            (names::L2_ANNOUNCED4, self.announcements.fill()?),
-        ];
+        let mut fills = lock(&self.services).fill()?;
+        fills.extend(self.garbage.fill()?);
+        fills.extend(lock(&self.pods).fill());
+        fills.extend(self.announcements.fill()?);
         let (name, limit) = ("xebec_datapath_map_entries", "xebec_datapath_map_max_entries");
         head(text, name, "Entries of each map.", "gauge");
         for (map, (entries, _)) in &fills {

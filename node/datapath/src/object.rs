@@ -1,8 +1,9 @@
 //! The embedded object: loading it against pinned maps, configuring it, testing it.
 
 use std::{
-    collections::HashMap,
-    net::Ipv4Addr,
+    collections::{HashMap, HashSet},
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::Mutex,
@@ -12,12 +13,14 @@ use aya::{
     Ebpf, EbpfLoader,
     programs::{Program, SchedClassifier, TestRun, TestRunOptions},
 };
-use ipnet::Ipv4Net;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-use xebec_abi::{config::global, names::PINNED_MAPS};
+use xebec_abi::{
+    config::{HAIRPIN_IP, HAIRPIN_IP6, global},
+    names::{LRU4, LRU6, PINNED_MAPS},
+};
 
 use crate::{
-    Config, Routing, clsact,
+    Config, Network4, Network6, Routing, clsact,
     error::{Error, Result},
     hook::{Hook, interface},
     link::{self, Target},
@@ -121,6 +124,30 @@ pub fn load_adapted(config: &Config, directory: Option<&Path>) -> Result<(Ebpf, 
     }
 }
 
+/// Entries of the LRU maps of a family that the node does not have.
+const ABSENT_ENTRIES: u32 = 1;
+
+fn absent_families(config: &Config) -> impl Iterator<Item = &'static str> + use<> {
+    let ipv4 = if config.ipv4.is_none() { &LRU4[..] } else { &[] };
+    let ipv6 = if config.ipv6.is_none() { &LRU6[..] } else { &[] };
+    ipv4.iter().chain(ipv6).copied()
+}
+
+/// A node that got a family, or lost one, makes that family's LRU maps anew: pinned maps keep their size.
+fn forget_other_sizes(config: &Config, directory: &Path) -> Result<()> {
+    let absent: HashSet<_> = absent_families(config).collect();
+    for name in LRU4.into_iter().chain(LRU6) {
+        let path = directory.join(name);
+        let failed = |source| Error::Map { operation: "resize", map: name, source };
+        let Ok(map) = sys::open_pin(&path) else { continue };
+        let is_small = sys::map_info(map.as_fd()).map_err(failed)?.max_entries == ABSENT_ENTRIES;
+        if is_small != absent.contains(name) {
+            fs::remove_file(&path).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
 /// Creates or opens the maps and loads every program. Without a directory nothing is pinned.
 pub fn load(config: &Config, directory: Option<&Path>, set_retval: bool) -> Result<Ebpf> {
     if OBJECT.is_empty() {
@@ -130,9 +157,13 @@ pub fn load(config: &Config, directory: Option<&Path>, set_retval: bool) -> Resu
     let mut loader = EbpfLoader::new();
     loader.allow_unsupported_maps();
     for (name, value) in &globals {
-        loader.override_global(name, value, true);
+        loader.override_global(name, value.as_slice(), true);
+    }
+    for name in absent_families(config) {
+        loader.map_max_entries(name, ABSENT_ENTRIES);
     }
     if let Some(directory) = directory {
+        forget_other_sizes(config, directory)?;
         for name in PINNED_MAPS {
             loader.map_pin_path(name, directory.join(name));
         }
@@ -174,43 +205,72 @@ pub fn descriptor(ebpf: &Ebpf, hook: Hook) -> Result<OwnedFd> {
     fd.as_fd().try_clone_to_owned().map_err(failed)
 }
 
-fn globals(config: &Config, set_retval: bool) -> [(&'static str, u32); 16] {
+/// A global's name and its value: words as they lie in memory.
+type GlobalValue = (&'static str, Vec<u32>);
+
+fn globals(config: &Config, set_retval: bool) -> Vec<GlobalValue> {
     let (overlay, vni) = match config.routing {
         Routing::Vxlan { ifindex, vni } => (ifindex, vni),
         Routing::Native => (0, 0),
     };
+    let mut globals = vec![
+        (global::OVERLAY_IFINDEX, vec![overlay]),
+        (global::OVERLAY_VNI, vec![vni]),
+        (global::SNAT_PORT_MIN, vec![u32::from(*config.snat_ports.start())]),
+        (global::SNAT_PORT_MAX, vec![u32::from(*config.snat_ports.end())]),
+        (global::HAS_SET_RETVAL, vec![u32::from(set_retval)]),
+        (global::HASH_SEED, vec![hash_seed(config)]),
+        (global::NODE_NETNS[0], vec![config.netns_cookie as u32]),
+        (global::NODE_NETNS[1], vec![(config.netns_cookie >> 32) as u32]),
+    ];
+    globals.extend(config.ipv4.iter().flat_map(ipv4_globals));
+    globals.extend(config.ipv6.iter().flat_map(ipv6_globals));
+    globals
+}
+
+fn ipv4_globals(network: &Network4) -> [GlobalValue; 8] {
+    let words = |addr: Ipv4Addr| words(&addr.octets());
     [
-        (global::NODE_IP, addr(config.node_ip)),
-        (global::GATEWAY_IP, addr(config.gateway)),
-        (global::HAIRPIN_IP, u32::from_ne_bytes(xebec_abi::config::HAIRPIN_IP)),
-        (global::CLUSTER_ADDR, addr(config.cluster_cidr.network())),
-        (global::CLUSTER_MASK, mask(config.cluster_cidr)),
-        (global::SERVICE_ADDR, addr(config.service_cidr.network())),
-        (global::SERVICE_MASK, mask(config.service_cidr)),
-        (global::NODE_PREFIX_LEN, u32::from(config.pod_cidr.prefix_len())),
-        (global::OVERLAY_IFINDEX, overlay),
-        (global::OVERLAY_VNI, vni),
-        (global::SNAT_PORT_MIN, u32::from(*config.snat_ports.start())),
-        (global::SNAT_PORT_MAX, u32::from(*config.snat_ports.end())),
-        (global::HAS_SET_RETVAL, u32::from(set_retval)),
-        (global::HASH_SEED, hash_seed(config)),
-        (global::NODE_NETNS[0], config.netns_cookie as u32),
-        (global::NODE_NETNS[1], (config.netns_cookie >> 32) as u32),
+        (global::NODE_IP, words(network.node_ip)),
+        (global::GATEWAY_IP, words(network.gateway)),
+        (global::HAIRPIN_IP, words(HAIRPIN_IP.into())),
+        (global::CLUSTER_ADDR, words(network.cluster_cidr.network())),
+        (global::CLUSTER_MASK, words(network.cluster_cidr.netmask())),
+        (global::SERVICE_ADDR, words(network.service_cidr.network())),
+        (global::SERVICE_MASK, words(network.service_cidr.netmask())),
+        (global::NODE_PREFIX_LEN, vec![u32::from(network.pod_cidr.prefix_len())]),
+    ]
+}
+
+fn ipv6_globals(network: &Network6) -> [GlobalValue; 9] {
+    let words = |addr: Ipv6Addr| words(&addr.octets());
+    [
+        (global::NODE_IP6, words(network.node_ip)),
+        (global::GATEWAY_IP6, words(network.gateway)),
+        (global::HAIRPIN_IP6, words(HAIRPIN_IP6.into())),
+        (global::CLUSTER_ADDR6, words(network.cluster_cidr.network())),
+        (global::CLUSTER_MASK6, words(network.cluster_cidr.netmask())),
+        (global::SERVICE_ADDR6, words(network.service_cidr.network())),
+        (global::SERVICE_MASK6, words(network.service_cidr.netmask())),
+        (global::NODE_PREFIX_MASK6, words(network.pod_cidr.netmask())),
+        (global::NODE_PREFIX_LEN6, vec![u32::from(network.pod_cidr.prefix_len())]),
     ]
 }
 
 /// Differs between nodes, so that they do not all choose the same backend.
 pub fn hash_seed(config: &Config) -> u32 {
-    addr(config.node_ip).wrapping_mul(0x9e37_79b1)
+    let address = config.node_ips().next();
+    let octets = match address {
+        Some(IpAddr::V4(addr)) => words(&addr.octets()),
+        Some(IpAddr::V6(addr)) => words(&addr.octets()),
+        None => Vec::new(),
+    };
+    octets.into_iter().fold(0, |seed, word| seed ^ word).wrapping_mul(0x9e37_79b1)
 }
 
-/// The bytes of an address as a `u32` of this machine, which is how programs compare them.
-fn addr(addr: Ipv4Addr) -> u32 {
-    u32::from_ne_bytes(addr.octets())
-}
-
-fn mask(cidr: Ipv4Net) -> u32 {
-    addr(cidr.netmask())
+/// The bytes of an address as words of this machine, which is how programs compare them.
+fn words(octets: &[u8]) -> Vec<u32> {
+    octets.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]])).collect()
 }
 
 pub fn require_bpffs(path: &Path) -> Result<()> {

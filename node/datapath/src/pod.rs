@@ -1,21 +1,22 @@
 //! Pods of this node: their map entries and the programs on their veth pairs.
 
-use std::{collections::HashMap, net::Ipv4Addr, path::Path};
+use std::{collections::HashMap, net::IpAddr, path::Path};
 
-use xebec_abi::{Addr4, Pod4, limits::PODS_MAX, names};
+use xebec_abi::{Addr4, Addr6, LocalPod, limits::PODS_MAX};
 
 use crate::{
     Datapath,
     error::{Error, Result},
+    family::Family,
     hook::{Hook, interface},
     lock,
     table::Table,
 };
 
-/// What the datapath needs to know about a pod on this node.
+/// What the datapath needs to know about one address of a pod on this node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PodEndpoint {
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// Host side of its veth pair, in the node's network namespace.
     pub host_ifindex: u32,
     pub pod_mac: [u8; 6],
@@ -26,12 +27,12 @@ pub struct PodEndpoint {
 }
 
 impl Datapath {
-    /// Attaches the programs to the pod's veth pair, then makes the pod reachable. Twice is once;
-    /// an address that moved to another interface is replaced.
+    /// Attaches the programs to the pod's veth pair, then makes the pod reachable at this address; a pod with several
+    /// is attached once for each. Twice is once; an address that moved to another interface is replaced.
     pub fn attach_pod(&self, pod: &PodEndpoint) -> Result<()> {
         let mut pods = lock(&self.pods);
-        let known = pods.known.len();
-        if !pods.known.contains_key(&pod.ip.octets()) && known >= PODS_MAX as usize {
+        let known = pods.known.keys().filter(|ip| ip.is_ipv6() == pod.ip.is_ipv6()).count();
+        if !pods.known.contains_key(&pod.ip) && known >= PODS_MAX as usize {
             return Err(Error::TooManyPods { count: known + 1 });
         }
         self.attach_device(Hook::FromPod, pod.host_ifindex)?;
@@ -39,8 +40,8 @@ impl Datapath {
         pods.put(pod)
     }
 
-    /// Makes the pod unreachable and detaches its programs. False if it was not attached.
-    pub fn detach_pod(&self, ip: Ipv4Addr) -> Result<bool> {
+    /// Makes the pod unreachable at this address; its programs go with the last one. False if it was not attached.
+    pub fn detach_pod(&self, ip: IpAddr) -> Result<bool> {
         let mut pods = lock(&self.pods);
         let Some(pod) = pods.remove(ip)? else { return Ok(false) };
         if !pods.known.values().any(|other| other.ifindex == pod.ifindex) {
@@ -78,24 +79,28 @@ impl Datapath {
 
 #[derive(Debug)]
 pub(crate) struct Pods {
-    table: Table<Addr4, Pod4>,
-    known: HashMap<Addr4, Pod4>,
+    ipv4: Table<Addr4, LocalPod>,
+    ipv6: Table<Addr6, LocalPod>,
+    known: HashMap<IpAddr, LocalPod>,
 }
 
 impl Pods {
     pub fn open(directory: &Path) -> Result<Self> {
-        let table = Table::open(directory, names::PODS4)?;
-        let known = table.entries()?.into_iter().collect();
-        Ok(Self { table, known })
+        let ipv4 = Table::open(directory, Addr4::PODS)?;
+        let ipv6 = Table::open(directory, Addr6::PODS)?;
+        let mut known: HashMap<_, _> = entries(&ipv4)?.collect();
+        known.extend(entries(&ipv6)?);
+        Ok(Self { ipv4, ipv6, known })
     }
 
-    /// Entries and their limit.
-    pub fn fill(&self) -> (u64, u64) {
-        (self.known.len() as u64, u64::from(PODS_MAX))
+    /// Each map's name, entries and limit.
+    pub fn fill(&self) -> [(&'static str, (u64, u64)); 2] {
+        let count = |ipv6| self.known.keys().filter(|ip| ip.is_ipv6() == ipv6).count() as u64;
+        [(Addr4::PODS, false), (Addr6::PODS, true)].map(|(map, ipv6)| (map, (count(ipv6), u64::from(PODS_MAX))))
     }
 
     fn put(&mut self, pod: &PodEndpoint) -> Result<()> {
-        let value = Pod4 {
+        let value = LocalPod {
             ifindex: pod.host_ifindex,
             identity: 0,
             pod_mac: pod.pod_mac,
@@ -103,20 +108,30 @@ impl Pods {
             pad: 0,
             netns_cookie: pod.netns_cookie,
         };
-        self.table.put(&pod.ip.octets(), &value)?;
-        self.known.insert(pod.ip.octets(), value);
+        match pod.ip {
+            IpAddr::V4(ip) => self.ipv4.put(&ip.octets(), &value)?,
+            IpAddr::V6(ip) => self.ipv6.put(&ip.octets(), &value)?,
+        }
+        self.known.insert(pod.ip, value);
         Ok(())
     }
 
-    fn remove(&mut self, ip: Ipv4Addr) -> Result<Option<Pod4>> {
-        self.table.remove(&ip.octets())?;
-        Ok(self.known.remove(&ip.octets()))
+    fn remove(&mut self, ip: IpAddr) -> Result<Option<LocalPod>> {
+        match ip {
+            IpAddr::V4(ip) => self.ipv4.remove(&ip.octets())?,
+            IpAddr::V6(ip) => self.ipv6.remove(&ip.octets())?,
+        };
+        Ok(self.known.remove(&ip))
     }
 }
 
-fn endpoint((addr, pod): (&Addr4, &Pod4)) -> PodEndpoint {
+fn entries<A: Family>(table: &Table<A, LocalPod>) -> Result<impl Iterator<Item = (IpAddr, LocalPod)> + use<A>> {
+    Ok(table.entries()?.into_iter().map(|(addr, pod)| (addr.ip(), pod)))
+}
+
+fn endpoint((ip, pod): (&IpAddr, &LocalPod)) -> PodEndpoint {
     PodEndpoint {
-        ip: (*addr).into(),
+        ip: *ip,
         host_ifindex: pod.ifindex,
         pod_mac: pod.pod_mac,
         host_mac: pod.host_mac,

@@ -1,87 +1,108 @@
 //! Where pods of other nodes are.
 
-use std::{net::Ipv4Addr, path::Path};
+use std::{net::IpAddr, path::Path};
 
-use ipnet::Ipv4Net;
-use xebec_abi::{Endpoint4, PrefixKey4, names};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use ipnet::IpNet;
+use xebec_abi::{Addr4, Addr6, Endpoint, PrefixKey};
 
-use crate::{Config, Datapath, Result, table::Table};
-
-/// Key of an LPM trie (`struct bpf_lpm_trie_key`): the length in host order, then the bytes.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct TrieKey {
-    prefix_len: u32,
-    addr: [u8; 4],
-}
+use crate::{
+    Config, Datapath, Result,
+    error::Error,
+    family::Family,
+    table::{Table, TrieKey},
+};
 
 impl Datapath {
-    /// Pods of `cidr` are on the node with address `node`.
-    pub fn put_remote(&self, cidr: Ipv4Net, node: Ipv4Addr) -> Result<()> {
-        self.remotes.put(cidr.trunc(), node)
+    /// Pods of `cidr` are on the node with address `node`, which with [`crate::Routing::Vxlan`] is an IPv4 address
+    /// for pods of both families.
+    pub fn put_remote(&self, cidr: IpNet, node: IpAddr) -> Result<()> {
+        match self.remotes.ipv4.put(cidr, node)? || self.remotes.ipv6.put(cidr, node)? {
+            true => Ok(()),
+            false => Err(Error::NodeFamily { cidr, node }),
+        }
     }
 
     /// False if nothing was known about it.
-    pub fn remove_remote(&self, cidr: Ipv4Net) -> Result<bool> {
-        self.remotes.remove(cidr.trunc())
+    pub fn remove_remote(&self, cidr: IpNet) -> Result<bool> {
+        Ok(self.remotes.ipv4.remove(cidr)? || self.remotes.ipv6.remove(cidr)?)
     }
 
     /// Every prefix with its node, read from the kernel.
-    pub fn remotes(&self) -> Result<Vec<(Ipv4Net, Ipv4Addr)>> {
-        self.remotes.read_back()
+    pub fn remotes(&self) -> Result<Vec<(IpNet, IpAddr)>> {
+        let mut remotes = self.remotes.ipv4.read_back()?;
+        remotes.extend(self.remotes.ipv6.read_back()?);
+        Ok(remotes)
+    }
+}
+
+/// Of both families.
+#[derive(Debug)]
+pub(crate) struct Remotes {
+    ipv4: Prefixes<Addr4>,
+    ipv6: Prefixes<Addr6>,
+}
+
+impl Remotes {
+    pub fn open(directory: &Path, config: &Config) -> Result<Self> {
+        let (ipv4, ipv6) = (config.ipv4.map(|network| network.pod_cidr), config.ipv6.map(|network| network.pod_cidr));
+        Ok(Self {
+            ipv4: Prefixes::open(directory, ipv4.map(|cidr| cidr.prefix_len()))?,
+            ipv6: Prefixes::open(directory, ipv6.map(|cidr| cidr.prefix_len()))?,
+        })
     }
 }
 
 /// Addresses and node prefixes are exact matches in a hash; only other lengths go to the trie,
 /// which is slow at size.
 #[derive(Debug)]
-pub(crate) struct Remotes {
-    exact: Table<PrefixKey4, Endpoint4>,
-    trie: Table<TrieKey, Endpoint4>,
-    node_prefix_len: u8,
+struct Prefixes<A: Family> {
+    exact: Table<PrefixKey<A>, Endpoint<A>>,
+    trie: Table<TrieKey<A>, Endpoint<A>>,
+    node_prefix_len: Option<u8>,
 }
 
-impl Remotes {
-    pub fn open(directory: &Path, config: &Config) -> Result<Self> {
+impl<A: Family> Prefixes<A> {
+    fn open(directory: &Path, node_prefix_len: Option<u8>) -> Result<Self> {
         Ok(Self {
-            exact: Table::open(directory, names::IPCACHE4)?,
-            trie: Table::open(directory, names::PREFIXES4)?,
-            node_prefix_len: config.pod_cidr.prefix_len(),
+            exact: Table::open(directory, A::IPCACHE)?,
+            trie: Table::open(directory, A::PREFIXES)?,
+            node_prefix_len,
         })
     }
 
-    fn put(&self, cidr: Ipv4Net, node: Ipv4Addr) -> Result<()> {
-        let value = Endpoint4 { node: node.octets(), identity: 0 };
-        if self.is_exact(cidr) {
-            self.exact.put(&exact_key(cidr), &value)
+    /// False if the addresses do not fit this family.
+    fn put(&self, cidr: IpNet, node: IpAddr) -> Result<bool> {
+        let (Some(prefix), Some(node)) = (A::of_net(cidr), A::of_node(node)) else { return Ok(false) };
+        let value = Endpoint { node, identity: 0 };
+        if self.is_exact(prefix) {
+            self.exact.put(&exact_key(prefix), &value)?;
         } else {
-            self.trie.put(&trie_key(cidr), &value)
+            self.trie.put(&trie_key(prefix), &value)?;
         }
+        Ok(true)
     }
 
-    fn remove(&self, cidr: Ipv4Net) -> Result<bool> {
-        if self.is_exact(cidr) { self.exact.remove(&exact_key(cidr)) } else { self.trie.remove(&trie_key(cidr)) }
+    fn remove(&self, cidr: IpNet) -> Result<bool> {
+        let Some(prefix) = A::of_net(cidr) else { return Ok(false) };
+        if self.is_exact(prefix) { self.exact.remove(&exact_key(prefix)) } else { self.trie.remove(&trie_key(prefix)) }
     }
 
-    fn read_back(&self) -> Result<Vec<(Ipv4Net, Ipv4Addr)>> {
-        let exact = self.exact.entries()?.into_iter().map(|(k, v)| (k.addr, k.prefix_len, v));
-        let trie = self.trie.entries()?.into_iter().map(|(k, v)| (k.addr, k.prefix_len as u8, v));
-        Ok(exact
-            .chain(trie)
-            .filter_map(|(addr, len, value)| Some((Ipv4Net::new(addr.into(), len).ok()?, value.node.into())))
-            .collect())
+    fn read_back(&self) -> Result<Vec<(IpNet, IpAddr)>> {
+        let exact = self.exact.entries()?.into_iter().map(|(key, value)| (key.addr, key.prefix_len, value));
+        let trie = self.trie.entries()?.into_iter().map(|(key, value)| (key.data, key.prefix_len as u8, value));
+        let net = |(addr, len, value): (A, u8, Endpoint<A>)| Some((addr.net(len)?, value.node.to_node()));
+        Ok(exact.chain(trie).filter_map(net).collect())
     }
 
-    fn is_exact(&self, cidr: Ipv4Net) -> bool {
-        cidr.prefix_len() == 32 || cidr.prefix_len() == self.node_prefix_len
+    fn is_exact(&self, (_, len): (A, u8)) -> bool {
+        len == A::BITS || Some(len) == self.node_prefix_len
     }
 }
 
-fn exact_key(cidr: Ipv4Net) -> PrefixKey4 {
-    PrefixKey4 { addr: cidr.network().octets(), prefix_len: cidr.prefix_len(), pad: [0; 3] }
+fn exact_key<A: Family>((addr, prefix_len): (A, u8)) -> PrefixKey<A> {
+    PrefixKey { addr, prefix_len, pad: [0; 3] }
 }
 
-fn trie_key(cidr: Ipv4Net) -> TrieKey {
-    TrieKey { prefix_len: u32::from(cidr.prefix_len()), addr: cidr.network().octets() }
+fn trie_key<A: Family>((addr, prefix_len): (A, u8)) -> TrieKey<A> {
+    TrieKey { prefix_len: u32::from(prefix_len), data: addr }
 }

@@ -14,6 +14,8 @@ use std::{
     path::Path,
 };
 
+use aya::Pod;
+
 const MAP_LOOKUP_ELEM: i64 = 1;
 const MAP_UPDATE_ELEM: i64 = 2;
 const MAP_DELETE_ELEM: i64 = 3;
@@ -288,6 +290,22 @@ pub fn link_create(program: BorrowedFd<'_>, target: u32, attach_type: AttachType
 pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = LinkUpdateAttr { link_fd: raw(link), new_prog_fd: raw(program), ..Default::default() };
     bpf(LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// The bytes of keys or values.
+pub fn bytes<T: Pod>(items: &[T]) -> &[u8] {
+    // SAFETY: the range is the slice's own, and a `Pod` type has no padding, so every byte is initialised.
+    unsafe { std::slice::from_raw_parts(items.as_ptr().cast(), size_of_val(items)) }
+}
+
+pub fn bytes_mut<T: Pod>(items: &mut [T]) -> &mut [u8] {
+    // SAFETY: as above; every bit pattern is a value of a `Pod` type.
+    unsafe { std::slice::from_raw_parts_mut(items.as_mut_ptr().cast(), size_of_val(items)) }
+}
+
+pub fn zeroed<T: Pod>() -> T {
+    // SAFETY: every bit pattern is a value of a `Pod` type.
+    unsafe { std::mem::zeroed() }
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {

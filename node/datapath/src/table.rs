@@ -5,9 +5,11 @@ use std::{
     marker::PhantomData,
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    slice,
 };
 
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use aya::Pod;
+use xebec_abi::{Addr4, Addr6, RangeKey};
 
 use crate::{
     error::{Error, Result},
@@ -16,9 +18,6 @@ use crate::{
 
 /// Entries per batch call: large enough that the syscall is free, small enough for a buffer.
 const BATCH: usize = 4096;
-
-pub trait Plain: FromBytes + IntoBytes + Immutable + Copy {}
-impl<T: FromBytes + IntoBytes + Immutable + Copy> Plain for T {}
 
 /// A hash map (or array) whose layout was compared with `K` and `V` when it was opened.
 #[derive(Debug)]
@@ -29,7 +28,7 @@ pub struct Table<K, V> {
     entry: PhantomData<fn(K) -> V>,
 }
 
-impl<K: Plain, V: Plain> Table<K, V> {
+impl<K: Pod, V: Pod> Table<K, V> {
     pub fn open(directory: &Path, name: &'static str) -> Result<Self> {
         let failed = |source| Error::Map { operation: "open", map: name, source };
         let fd = sys::open_pin(&directory.join(name)).map_err(failed)?;
@@ -47,20 +46,23 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 
     pub fn get(&self, key: &K) -> Result<Option<V>> {
-        let mut value = V::new_zeroed();
-        let found = sys::lookup(self.fd.as_fd(), key.as_bytes(), bytes_mut(&mut value))
-            .map_err(|source| self.failed("look up in", source))?;
+        let mut value = sys::zeroed::<V>();
+        let found =
+            sys::lookup(self.fd.as_fd(), sys::bytes(slice::from_ref(key)), sys::bytes_mut(slice::from_mut(&mut value)))
+                .map_err(|source| self.failed("look up in", source))?;
         Ok(found.then_some(value))
     }
 
     /// Adds or replaces; a replaced value is read whole, before or after, never mixed.
     pub fn put(&self, key: &K, value: &V) -> Result<()> {
-        sys::update(self.fd.as_fd(), key.as_bytes(), value.as_bytes()).map_err(|source| self.failed("write", source))
+        sys::update(self.fd.as_fd(), sys::bytes(slice::from_ref(key)), sys::bytes(slice::from_ref(value)))
+            .map_err(|source| self.failed("write", source))
     }
 
     /// False if there was no such key.
     pub fn remove(&self, key: &K) -> Result<bool> {
-        sys::delete(self.fd.as_fd(), key.as_bytes()).map_err(|source| self.failed("delete from", source))
+        sys::delete(self.fd.as_fd(), sys::bytes(slice::from_ref(key)))
+            .map_err(|source| self.failed("delete from", source))
     }
 
     /// Adds or replaces many entries, with one call for thousands.
@@ -68,7 +70,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
         assert_eq!(keys.len(), values.len(), "a value for every key");
         for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
             let count = keys.len() as u32;
-            match sys::update_batch(self.fd.as_fd(), slice_bytes(keys), slice_bytes(values), count) {
+            match sys::update_batch(self.fd.as_fd(), sys::bytes(keys), sys::bytes(values), count) {
                 Ok(()) => {}
                 // Kernels before 5.6 have no batches, and LPM tries none before 5.16.
                 Err((_, error)) if unsupported(&error) => {
@@ -87,7 +89,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
         for chunk in keys.chunks(BATCH) {
             let mut rest = chunk;
             while !rest.is_empty() {
-                match sys::delete_batch(self.fd.as_fd(), slice_bytes(rest), rest.len() as u32) {
+                match sys::delete_batch(self.fd.as_fd(), sys::bytes(rest), rest.len() as u32) {
                     Ok(()) => break,
                     Err((done, error)) if error.raw_os_error() == Some(libc::ENOENT) => {
                         rest = &rest[(done as usize + 1).min(rest.len())..];
@@ -122,14 +124,14 @@ impl<K: Plain, V: Plain> Table<K, V> {
         let mut entries = Vec::new();
         let mut cursor = None;
         loop {
-            let mut keys = vec![K::new_zeroed(); size];
-            let mut values = vec![V::new_zeroed(); size];
+            let mut keys = vec![sys::zeroed::<K>(); size];
+            let mut values = vec![sys::zeroed::<V>(); size];
             let before = cursor;
             match sys::lookup_batch(
                 self.fd.as_fd(),
                 &mut cursor,
-                slice_bytes_mut(&mut keys),
-                slice_bytes_mut(&mut values),
+                sys::bytes_mut(&mut keys),
+                sys::bytes_mut(&mut values),
                 size as u32,
             ) {
                 Ok((count, more)) => {
@@ -158,9 +160,9 @@ impl<K: Plain, V: Plain> Table<K, V> {
     fn keys(&self) -> Result<Vec<K>> {
         let mut keys: Vec<K> = Vec::new();
         loop {
-            let mut next = K::new_zeroed();
-            let previous = keys.last().map(IntoBytes::as_bytes);
-            let found = sys::next_key(self.fd.as_fd(), previous, bytes_mut(&mut next))
+            let mut next = sys::zeroed::<K>();
+            let previous = keys.last().map(|key| sys::bytes(slice::from_ref(key)));
+            let found = sys::next_key(self.fd.as_fd(), previous, sys::bytes_mut(slice::from_mut(&mut next)))
                 .map_err(|source| self.failed("read", source))?;
             if !found {
                 return Ok(keys);
@@ -184,7 +186,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
 #[derive(Debug)]
 pub struct PerCpu<V>(PerCpuTable<u32, V>);
 
-impl<V: Plain> PerCpu<V> {
+impl<V: Pod> PerCpu<V> {
     pub fn open(directory: &Path, name: &'static str) -> Result<Self> {
         PerCpuTable::open(directory, name).map(Self)
     }
@@ -202,7 +204,7 @@ pub struct PerCpuTable<K, V> {
     cpus: usize,
 }
 
-impl<K: Plain, V: Plain> PerCpuTable<K, V> {
+impl<K: Pod, V: Pod> PerCpuTable<K, V> {
     pub fn open(directory: &Path, name: &'static str) -> Result<Self> {
         let table = Table::open(directory, name)?;
         let cpus =
@@ -213,8 +215,8 @@ impl<K: Plain, V: Plain> PerCpuTable<K, V> {
 
     /// The value of every possible CPU.
     pub fn get(&self, key: &K) -> Result<Option<Vec<V>>> {
-        let mut values = vec![V::new_zeroed(); self.cpus];
-        let found = sys::lookup(self.table.fd.as_fd(), key.as_bytes(), slice_bytes_mut(&mut values))
+        let mut values = vec![sys::zeroed::<V>(); self.cpus];
+        let found = sys::lookup(self.table.fd.as_fd(), sys::bytes(slice::from_ref(key)), sys::bytes_mut(&mut values))
             .map_err(|source| self.table.failed("look up in", source))?;
         Ok(found.then_some(values))
     }
@@ -242,14 +244,16 @@ fn unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | 524))
 }
 
-fn slice_bytes<T: Plain>(items: &[T]) -> &[u8] {
-    items.as_bytes()
+/// Key of an LPM trie (`struct bpf_lpm_trie_key`): the length in host order, then bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(C)]
+pub struct TrieKey<K> {
+    pub prefix_len: u32,
+    pub data: K,
 }
 
-fn bytes_mut<T: Plain>(item: &mut T) -> &mut [u8] {
-    item.as_mut_bytes()
-}
-
-fn slice_bytes_mut<T: Plain>(items: &mut [T]) -> &mut [u8] {
-    items.as_mut_bytes()
-}
+// SAFETY: keys are bytes without padding; of those, whole words keep the alignment of the length, which is asserted.
+unsafe impl<K: Pod> Pod for TrieKey<K> {}
+const _: () =
+    assert!(size_of::<TrieKey<RangeKey<Addr6>>>() == 4 + 20 && size_of::<TrieKey<RangeKey<Addr4>>>() == 4 + 8);
+const _: () = assert!(size_of::<TrieKey<Addr6>>() == 4 + 16 && size_of::<TrieKey<Addr4>>() == 4 + 4);

@@ -1,11 +1,14 @@
 //! The object without a node, for tests and benchmarks of programs by `BPF_PROG_TEST_RUN`.
 
-use std::{net::Ipv4Addr, os::fd::AsFd};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    os::fd::AsFd,
+};
 
 use aya::{Ebpf, programs::SchedClassifier};
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
-use crate::{Config, Hook, Result, Routing, object};
+use crate::{Config, Hook, Network, Result, Routing, object};
 
 /// Loads every program with maps of its own, pinned nowhere and attached to nothing.
 pub fn load(config: &Config) -> Result<Ebpf> {
@@ -28,21 +31,32 @@ pub fn hash_seed(config: &Config) -> u32 {
     object::hash_seed(config)
 }
 
-/// A node with an overlay.
+/// A node of both families, with an overlay.
 pub fn config() -> Config {
     let cidr = |addr: [u8; 4], len| Ipv4Net::new_assert(addr.into(), len);
+    let cidr6 = Ipv6Net::new_assert;
+    let v6 = |first, subnet, last| Ipv6Addr::new(first, 0xdb8, 0, subnet, 0, 0, 0, last);
     Config {
         node_name: "test".into(),
         bpffs: "/sys/fs/bpf".into(),
         cgroup_pods: "/sys/fs/cgroup".into(),
         cgroup_node: "/sys/fs/cgroup".into(),
-        node_ip: Ipv4Addr::new(172, 30, 0, 11),
-        pod_cidr: cidr([10, 244, 1, 0], 24),
-        cluster_cidr: cidr([10, 244, 0, 0], 16),
-        service_cidr: cidr([10, 96, 0, 0], 12),
+        ipv4: Some(Network {
+            node_ip: Ipv4Addr::new(172, 30, 0, 11),
+            pod_cidr: cidr([10, 244, 1, 0], 24),
+            cluster_cidr: cidr([10, 244, 0, 0], 16),
+            service_cidr: cidr([10, 96, 0, 0], 12),
+            gateway: Ipv4Addr::new(10, 244, 1, 1),
+        }),
+        ipv6: Some(Network {
+            node_ip: v6(0x2001, 0, 0x11),
+            pod_cidr: cidr6(v6(0xfd10, 1, 0), 64),
+            cluster_cidr: cidr6(v6(0xfd10, 0, 0), 48),
+            service_cidr: cidr6(v6(0xfd96, 0, 0), 112),
+            gateway: v6(0xfd10, 1, 1),
+        }),
         routing: Routing::Vxlan { ifindex: 1, vni: 7 },
         uplinks: Vec::new(),
-        gateway: Ipv4Addr::new(10, 244, 1, 1),
         netns_cookie: 1,
         snat_ports: Config::SNAT_PORTS,
     }

@@ -1,6 +1,6 @@
 //! From a write to the API to the moment at which a client's connect() sees it.
 
-use std::net::{IpAddr, SocketAddrV4, UdpSocket};
+use std::net::{SocketAddrV4, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ async fn measure(pair: &Pair, ebpf: &Ebpf, xebec: &Path, changes: usize) -> Resu
     let node = xebec_services::Node {
         name: NAME.to_owned(),
         zone: None,
-        addresses: vec![IpAddr::V4(ebpf.datapath.config().node_ip)],
+        addresses: ebpf.datapath.config().node_ips().collect(),
         inside_addresses: Vec::new(),
     };
     let sink = Arc::new(DatapathSink::new(Arc::clone(&ebpf.datapath), Vec::new()));

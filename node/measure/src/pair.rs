@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Result;
-use xebec_datapath::{Backend, Config, Datapath, Frontend, FrontendKey, Routing, Service};
+use xebec_datapath::{Backend, Config, Datapath, Frontend, FrontendKey, Network, Routing, Service};
 
 use crate::netns::{Scratch, connect};
 use crate::packet_filter::{SERVICE_PORT, address};
@@ -77,13 +77,16 @@ impl Ebpf {
             bpffs: bpffs.path().to_path_buf(),
             cgroup_pods: cgroup.path().to_path_buf(),
             cgroup_node: cgroup.path().to_path_buf(),
-            node_ip: CLIENT,
-            pod_cidr: "10.244.0.0/24".parse()?,
-            cluster_cidr: "10.244.0.0/16".parse()?,
-            service_cidr: "10.96.0.0/12".parse()?,
+            ipv4: Some(Network {
+                node_ip: CLIENT,
+                pod_cidr: "10.244.0.0/24".parse()?,
+                cluster_cidr: "10.244.0.0/16".parse()?,
+                service_cidr: "10.96.0.0/12".parse()?,
+                gateway: Ipv4Addr::new(10, 244, 0, 1),
+            }),
+            ipv6: None,
             routing: Routing::Native,
             uplinks: vec![uplink],
-            gateway: Ipv4Addr::new(10, 244, 0, 1),
             netns_cookie: 0,
             snat_ports: Config::SNAT_PORTS,
         };
@@ -94,10 +97,14 @@ impl Ebpf {
 
 /// Service `n` as the datapath takes it, with these backends.
 pub fn service(n: u32, backends: &[(Ipv4Addr, u16)]) -> Service {
-    let backend =
-        |(addr, port): &(Ipv4Addr, u16)| Backend { addr: *addr, port: *port, local: false, terminating: false };
+    let backend = |(addr, port): &(Ipv4Addr, u16)| Backend {
+        addr: (*addr).into(),
+        port: *port,
+        local: false,
+        terminating: false,
+    };
     Service {
-        frontends: vec![Frontend { key: FrontendKey::cluster_ip(address(n), SERVICE_PORT, TCP), flags: 0 }],
+        frontends: vec![Frontend { key: FrontendKey::cluster_ip(address(n).into(), SERVICE_PORT, TCP), flags: 0 }],
         backends: backends.iter().map(backend).collect(),
         ..Service::default()
     }

@@ -3,7 +3,7 @@
 //! (rendezvous hashing, Thaler and Ravishankar 1998). When a node goes, only its addresses move.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use xebec_types::core::{Node as ApiNode, Service};
 use xebec_types::discovery::EndpointSlice;
@@ -22,7 +22,7 @@ pub fn candidates<'a>(nodes: impl IntoIterator<Item = &'a ApiNode>) -> Vec<&'a s
 
 /// The addresses of one Service that `me` speaks for. Where only nodes with endpoints answer
 /// (`externalTrafficPolicy: Local`), only they are asked.
-pub fn announced(service: &Service, slices: &[&EndpointSlice], candidates: &[&str], me: &str) -> BTreeSet<Ipv4Addr> {
+pub fn announced(service: &Service, slices: &[&EndpointSlice], candidates: &[&str], me: &str) -> BTreeSet<IpAddr> {
     let Some(spec) = &service.spec else { return BTreeSet::new() };
     let class = spec.load_balancer_class.as_deref().is_none_or(|class| class == CLASS);
     if spec.type_.as_deref() != Some("LoadBalancer") || !class {
@@ -36,11 +36,11 @@ pub fn announced(service: &Service, slices: &[&EndpointSlice], candidates: &[&st
 }
 
 /// The node that speaks for an address.
-pub fn owner<'a>(address: Ipv4Addr, candidates: &[&'a str]) -> Option<&'a str> {
+pub fn owner<'a>(address: IpAddr, candidates: &[&'a str]) -> Option<&'a str> {
     candidates.iter().copied().max_by_key(|name| (weight(address, name), *name))
 }
 
-fn addresses(service: &Service) -> impl Iterator<Item = Ipv4Addr> + '_ {
+fn addresses(service: &Service) -> impl Iterator<Item = IpAddr> + '_ {
     let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let ingress = status.and_then(|status| status.ingress.as_ref()).into_iter().flatten();
     let vip = ingress.filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
@@ -60,9 +60,14 @@ fn is_ready(node: &ApiNode) -> bool {
 }
 
 /// FNV-1a, then the finaliser of MurmurHash3, so that similar names differ in the upper bits too.
-fn weight(address: Ipv4Addr, node: &str) -> u64 {
-    let bytes = address.octets().into_iter().chain(node.bytes());
-    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+fn weight(address: IpAddr, node: &str) -> u64 {
+    let fold =
+        |hash: u64, bytes: &[u8]| bytes.iter().fold(hash, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+    let hash = match address {
+        IpAddr::V4(address) => fold(0xcbf2_9ce4_8422_2325, &address.octets()),
+        IpAddr::V6(address) => fold(0xcbf2_9ce4_8422_2325, &address.octets()),
+    };
+    let mut hash = fold(hash, node.as_bytes());
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 33)

@@ -1,6 +1,7 @@
 use xebec_abi::{Be16, Ports};
 
 use super::*;
+use xebec_abi::Tuple4;
 
 #[track_caller]
 fn check(proto: u8, state: FlowState, tcp_flags: u8, expected: FlowState) {

@@ -1,4 +1,4 @@
-use xebec_abi::{Backend4, BackendKey, Endpoint4, Frontend4, Pod4, ServiceId, proto};
+use xebec_abi::{Backend4, BackendKey, Endpoint4, FrontendValue, LocalPod, ServiceId, proto};
 
 use super::*;
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     overlay::from_overlay,
     pod::from_pod,
 };
+use xebec_abi::{Addr4, FrontendKey4, Tuple4};
 
 const SYN: u8 = TCP_SYN;
 const ACK: u8 = 0x10;
@@ -27,7 +28,9 @@ fn external(model: &mut Model, backends: &[Addr4], flags: u16) {
                 let key = FrontendKey4 { addr, port: Be16::new(port), proto, scope };
                 let backends = backends.len() as u16;
                 let service = ServiceId(id);
-                model.frontends.insert(key, Frontend4 { service, backends, local, flags, ..Frontend4::default() });
+                model
+                    .frontends
+                    .insert(key, FrontendValue { service, backends, local, flags, ..FrontendValue::default() });
             }
         }
     }
@@ -279,7 +282,7 @@ fn what_is_nobodys_service_is_the_nodes_own() {
 fn closed_ports_of_a_service_address_do_not_go_around() {
     let mut model = served(&[POD], 0);
     let key = FrontendKey4 { addr: INGRESS, port: Be16::ZERO, proto: 0, scope: scope::EXTERNAL };
-    model.frontends.insert(key, Frontend4::default());
+    model.frontends.insert(key, FrontendValue::default());
     for packet in [tcp(tuple(OUTSIDE, 5000, INGRESS, 81), SYN), echo(8, tuple(OUTSIDE, 7, INGRESS, 7))] {
         arrives(&model, &packet, Err(DropReason::NoService));
     }
@@ -300,7 +303,7 @@ fn a_full_table_refuses_new_flows_only() {
 fn a_backend_without_a_device_here_is_elsewhere() {
     let mut model = served(&[GONE], 0);
     arrives(&model, &tcp(tuple(OUTSIDE, 5000, NODE, NODE_PORT), SYN), Err(DropReason::NoRemote));
-    model.pods.insert(GONE, Pod4 { ifindex: 9, ..Pod4::default() });
+    model.pods.insert(GONE, LocalPod { ifindex: 9, ..LocalPod::default() });
     arrives(&model, &tcp(tuple(OUTSIDE, 5000, NODE, NODE_PORT), SYN), Ok(Verdict::pod(9)));
     let key = xebec_abi::PrefixKey4 { addr: GONE, prefix_len: 32, pad: [0; 3] };
     model.pods.remove(&GONE);

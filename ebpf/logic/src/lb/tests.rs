@@ -2,12 +2,13 @@ use xebec_abi::{lb::frontend_flag, proto};
 
 use super::*;
 use crate::{fixture::*, model::Model};
+use xebec_abi::{Addr4, FrontendKey4, MemberKey4};
 
 fn key() -> FrontendKey4 {
     FrontendKey4 { addr: VIP, port: Be16::new(80), proto: proto::TCP, scope: 0 }
 }
 
-fn chosen(model: &Model, client: Client, pick: u32) -> Option<[u8; 4]> {
+fn chosen(model: &Model, client: Client<Addr4>, pick: u32) -> Option<[u8; 4]> {
     match select(model, &key(), client, pick) {
         Selection::Backend(_, backend) => Some(backend.addr),
         _ => None,

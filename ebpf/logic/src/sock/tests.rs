@@ -1,12 +1,13 @@
 use super::*;
 use crate::fixture::*;
+use xebec_abi::{Addr4, FrontendKey4, Origin4, Origins4};
 
-fn at(addr: Addr4, port: u16) -> Address {
-    Address { addr, port: Be16::new(port) }
+fn at(addr: Addr4, port: u16) -> SocketAddress<Addr4> {
+    SocketAddress { addr, port: Be16::new(port) }
 }
 
 #[track_caller]
-fn check(backends: &[Addr4], to: Address, proto: u8, expected: Option<Option<Addr4>>) {
+fn check(backends: &[Addr4], to: SocketAddress<Addr4>, proto: u8, expected: Option<Option<Addr4>>) {
     let mut model = node();
     serve(&mut model, backends, 0, 0, 0);
     let translated = match translate(&model, to, proto, 1) {
@@ -68,15 +69,15 @@ fn only_a_connected_socket_has_a_peer() {
 fn node_ports_cannot_be_bound_on_the_node() {
     let mut model = node();
     let key = |addr, port| FrontendKey4 { addr, port: Be16::new(port), proto: proto::TCP, scope: scope::INTERNAL };
-    let node_port = xebec_abi::Frontend4 { flags: frontend_flag::NODE_PORT, ..Default::default() };
+    let node_port = xebec_abi::FrontendValue { flags: frontend_flag::NODE_PORT, ..Default::default() };
     model.frontends.insert(key(NODE, 30_080), node_port);
-    model.frontends.insert(key(NODE, 8_080), xebec_abi::Frontend4::default());
+    model.frontends.insert(key(NODE, 8_080), xebec_abi::FrontendValue::default());
     let netns = model.node.node_netns;
-    let may = |addr, port, netns| may_bind(&model, Address { addr, port: Be16::new(port) }, proto::TCP, netns);
+    let may = |addr, port, netns| may_bind(&model, SocketAddress { addr, port: Be16::new(port) }, proto::TCP, netns);
     assert!(!may(NODE, 30_080, netns) && !may([0; 4], 30_080, netns));
     assert!(may([0; 4], 30_080, netns + 1), "a pod's own");
     assert!(may([192, 168, 0, 1], 30_080, netns) && may(NODE, 8_080, netns) && may(NODE, 0, netns));
-    assert!(may_bind(&model, Address { addr: NODE, port: Be16::new(30_080) }, proto::UDP, netns));
+    assert!(may_bind(&model, SocketAddress { addr: NODE, port: Be16::new(30_080) }, proto::UDP, netns));
     assert_eq!(model.counted(Counter::BindRefused), 2);
 }
 
@@ -87,7 +88,8 @@ fn the_loopback_address_is_the_nodes_own() {
     let key = FrontendKey4 { addr: [127, 0, 0, 1], port: Be16::new(30_080), proto: proto::TCP, scope: scope::INTERNAL };
     let service = model.frontends[&FrontendKey4 { addr: VIP, port: Be16::new(80), ..key }];
     model.frontends.insert(key, service);
-    let dial = |netns| translate(&model, Address { addr: [127, 0, 0, 1], port: Be16::new(30_080) }, proto::TCP, netns);
+    let dial =
+        |netns| translate(&model, SocketAddress { addr: [127, 0, 0, 1], port: Be16::new(30_080) }, proto::TCP, netns);
     assert!(matches!(dial(model.node.node_netns), Translation::Backend(_)));
     assert_eq!(dial(model.node.node_netns + 1), Translation::Unchanged);
 }

@@ -1,4 +1,4 @@
-use xebec_abi::{Be16, Ports, Tuple4};
+use xebec_abi::{Be16, Flow4, FlowKey4, Ports, Tuple4};
 
 use super::*;
 

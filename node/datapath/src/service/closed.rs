@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use xebec_abi::{
-    Addr4, Be16, Frontend4, FrontendKey4,
+    Address, Be16, FrontendKey, FrontendValue,
     lb::{frontend_flag, scope},
 };
 
@@ -12,11 +12,11 @@ use crate::{Result, table::Table};
 
 /// The frontends for clients outside on each such address.
 #[derive(Default, Debug)]
-pub struct Closed(HashMap<Addr4, HashSet<FrontendKey4>>);
+pub struct Closed<A: Address>(HashMap<A, HashSet<FrontendKey<A>>>);
 
-impl Closed {
+impl<A: Address> Closed<A> {
     /// From what is in the map. An entry whose last frontend went in a crash goes with the next one of its address.
-    pub fn adopt(entries: &[(FrontendKey4, Frontend4)]) -> Self {
+    pub fn adopt(entries: &[(FrontendKey<A>, FrontendValue)]) -> Self {
         let mut closed = Self::default();
         for (key, _) in entries.iter().filter(|(key, value)| is_address(key) || announces(key, value)) {
             let frontends = closed.0.entry(key.addr).or_default();
@@ -27,15 +27,15 @@ impl Closed {
         closed
     }
 
-    pub fn add(&mut self, table: &Table<FrontendKey4, Frontend4>, key: &FrontendKey4) -> Result<()> {
+    pub fn add(&mut self, table: &Table<FrontendKey<A>, FrontendValue>, key: &FrontendKey<A>) -> Result<()> {
         if !self.0.contains_key(&key.addr) {
-            table.put(&address(key.addr), &Frontend4::default())?;
+            table.put(&address(key.addr), &FrontendValue::default())?;
         }
         self.0.entry(key.addr).or_default().insert(*key);
         Ok(())
     }
 
-    pub fn remove(&mut self, table: &Table<FrontendKey4, Frontend4>, key: &FrontendKey4) -> Result<()> {
+    pub fn remove(&mut self, table: &Table<FrontendKey<A>, FrontendValue>, key: &FrontendKey<A>) -> Result<()> {
         let Some(frontends) = self.0.get_mut(&key.addr) else { return Ok(()) };
         frontends.remove(key);
         if frontends.is_empty() {
@@ -47,15 +47,15 @@ impl Closed {
 }
 
 /// Is this an entry that stands for a whole address?
-pub fn is_address(key: &FrontendKey4) -> bool {
+pub fn is_address<A: Address>(key: &FrontendKey<A>) -> bool {
     key.proto == 0
 }
 
-pub fn announces(key: &FrontendKey4, value: &Frontend4) -> bool {
+pub fn announces<A: Address>(key: &FrontendKey<A>, value: &FrontendValue) -> bool {
     let flags = frontend_flag::LOAD_BALANCER | frontend_flag::EXTERNAL_IP;
     key.scope == scope::EXTERNAL && value.flags & flags != 0
 }
 
-fn address(addr: Addr4) -> FrontendKey4 {
-    FrontendKey4 { addr, port: Be16::ZERO, proto: 0, scope: scope::EXTERNAL }
+fn address<A: Address>(addr: A) -> FrontendKey<A> {
+    FrontendKey { addr, port: Be16::ZERO, proto: 0, scope: scope::EXTERNAL }
 }

@@ -5,32 +5,29 @@ use std::{
     path::Path,
 };
 
-use ipnet::Ipv4Net;
-use xebec_abi::{ServiceId, lb::RangeKey4, names};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use ipnet::IpNet;
+use xebec_abi::{RangeKey, ServiceId};
 
-use crate::{Result, table::Table};
+use crate::{
+    Result,
+    family::Family,
+    table::{Table, TrieKey},
+};
 
 /// Bits of a range's key that name the service.
 const SERVICE_BITS: u32 = 32;
 
-/// Key of the trie (`struct bpf_lpm_trie_key`): the length in host order, then the bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct TrieKey {
-    prefix_len: u32,
-    range: RangeKey4,
-}
+type Key<A> = TrieKey<RangeKey<A>>;
 
 #[derive(Debug)]
-pub struct Ranges {
-    table: Table<TrieKey, u32>,
-    known: HashMap<ServiceId, HashSet<TrieKey>>,
+pub struct Ranges<A: Family> {
+    table: Table<Key<A>, u32>,
+    known: HashMap<ServiceId, HashSet<Key<A>>>,
 }
 
-impl Ranges {
+impl<A: Family> Ranges<A> {
     pub fn open(directory: &Path) -> Result<Self> {
-        let table = Table::open(directory, names::LB4_RANGES)?;
+        let table = Table::open(directory, A::RANGES)?;
         let mut ranges = Self { table, known: HashMap::new() };
         ranges.adopt()?;
         Ok(ranges)
@@ -51,8 +48,8 @@ impl Ranges {
     }
 
     /// Replaces a service's ranges: new ones first, so that no client is refused in between.
-    pub fn put(&mut self, id: ServiceId, ranges: &[Ipv4Net]) -> Result<()> {
-        let new: HashSet<_> = ranges.iter().map(|range| key(id, *range)).collect();
+    pub fn put(&mut self, id: ServiceId, ranges: &[(A, u8)]) -> Result<()> {
+        let new: HashSet<_> = ranges.iter().map(|range| key(id, range)).collect();
         let old = self.known.get(&id).cloned().unwrap_or_default();
         for key in new.difference(&old) {
             self.table.put(key, &1)?;
@@ -69,10 +66,10 @@ impl Ranges {
     }
 
     /// In order.
-    pub fn of(&self, id: ServiceId) -> Vec<Ipv4Net> {
-        let net = |key: &TrieKey| {
+    pub fn of(&self, id: ServiceId) -> Vec<IpNet> {
+        let net = |key: &Key<A>| {
             let len = u8::try_from(key.prefix_len.saturating_sub(SERVICE_BITS)).ok()?;
-            Ipv4Net::new(key.range.addr.into(), len).ok()
+            key.data.addr.net(len)
         };
         let mut ranges: Vec<_> = self.known.get(&id).into_iter().flatten().filter_map(net).collect();
         ranges.sort_unstable();
@@ -80,12 +77,10 @@ impl Ranges {
     }
 }
 
-fn key(id: ServiceId, range: Ipv4Net) -> TrieKey {
-    let range = range.trunc();
-    let prefix_len = SERVICE_BITS + u32::from(range.prefix_len());
-    TrieKey { prefix_len, range: RangeKey4::new(id, range.addr().octets()) }
+fn key<A: Family>(id: ServiceId, (addr, len): &(A, u8)) -> Key<A> {
+    TrieKey { prefix_len: SERVICE_BITS + u32::from(*len), data: RangeKey::new(id, *addr) }
 }
 
-fn service(key: &TrieKey) -> ServiceId {
-    ServiceId(u32::from_be_bytes(key.range.service))
+fn service<A: Family>(key: &Key<A>) -> ServiceId {
+    ServiceId(u32::from_be_bytes(key.data.service))
 }

@@ -2,12 +2,15 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use xebec_abi::{Backend4, BackendKey, Frontend4, FrontendKey4, lb::backend_flag};
+use xebec_abi::{Backend as Value, BackendKey, FrontendKey as Key, FrontendValue, lb::backend_flag};
 
-use super::{Backend, Frontend, FrontendKey, Programmed, Services, closed, slots};
-use crate::Result;
+use super::{
+    Backend, Frontend, FrontendKey, Programmed, closed,
+    store::{Store, slots},
+};
+use crate::{Result, family::Family};
 
-impl Services {
+impl<A: Family> Store<A> {
     pub fn read_back(&self) -> Result<Vec<Programmed>> {
         let backends: HashMap<_, _> = self.backends.entries()?.into_iter().collect();
         let frontends = self.frontends.entries()?;
@@ -15,21 +18,16 @@ impl Services {
         Ok(served.map(|(key, value)| self.programmed(key, value, &backends)).collect())
     }
 
-    fn programmed(
-        &self,
-        key: &FrontendKey4,
-        value: &Frontend4,
-        backends: &HashMap<BackendKey, Backend4>,
-    ) -> Programmed {
-        let backend = |backend: &Backend4| Backend {
-            addr: backend.addr.into(),
+    fn programmed(&self, key: &Key<A>, value: &FrontendValue, backends: &HashMap<BackendKey, Value<A>>) -> Programmed {
+        let backend = |backend: &Value<A>| Backend {
+            addr: backend.addr.ip(),
             port: backend.port.get(),
             local: backend.flags & backend_flag::LOCAL != 0,
             terminating: backend.flags & backend_flag::TERMINATING != 0,
         };
         Programmed {
             frontend: Frontend {
-                key: FrontendKey { addr: key.addr.into(), port: key.port.get(), proto: key.proto, scope: key.scope },
+                key: FrontendKey { addr: key.addr.ip(), port: key.port.get(), proto: key.proto, scope: key.scope },
                 flags: value.flags,
             },
             service: value.service,

@@ -20,14 +20,13 @@ use aya::{
 use packet::Generator;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use xebec_abi::{
-    Affinity4, Backend4, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint4, Flow4, FlowKey4, Frontend4,
-    FrontendKey4, L2Key4, L2Mac, MemberKey4, Pod4, PrefixKey4, RangeKey4, ServiceId, Traffic,
+    Affinity4, Backend4, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FrontendKey4,
+    FrontendValue, L2Key4, L2Mac, LocalPod, MemberKey4, PrefixKey4, RangeKey4, ServiceId, Traffic,
     lb::{frontend_flag, scope},
     names, proto,
 };
 use xebec_datapath::{Config, Routing, testing};
 use xebec_logic::{Action, Verdict, l2, model::Bytes, model::Model, netdev, overlay, pod};
-use zerocopy::IntoBytes;
 
 /// The loopback device's index, which test runs come from.
 const IFINDEX: u32 = 1;
@@ -98,7 +97,7 @@ impl Worlds {
         worlds.model.node.overlay = routing != Routing::Native;
         worlds.model.node.hash_seed = testing::hash_seed(&config);
         for last in 2..8 {
-            let pod = Pod4 {
+            let pod = LocalPod {
                 // Some pods are behind the device that packets come from, so that they may send.
                 ifindex: if last < 6 { IFINDEX } else { 40 + u32::from(last) },
                 identity: 0,
@@ -114,7 +113,7 @@ impl Worlds {
         for last in 1..4 {
             let addr = [203, 0, 113, last];
             let key = FrontendKey4 { addr, port: Be16::ZERO, proto: 0, scope: scope::EXTERNAL };
-            worlds.model.frontends.insert(key, Frontend4::default());
+            worlds.model.frontends.insert(key, FrontendValue::default());
             let mac = L2Mac { mac: [2, 0, 0, 0, 2, last], pad: [0; 2] };
             worlds.model.announced.insert(L2Key4 { addr, ifindex: IFINDEX + u32::from(last & 1) }, mac);
         }
@@ -151,7 +150,7 @@ impl Worlds {
                 _ => [0, 1, 3, 5][random.random_range(0..4)],
             };
             let local = backends.min(random.random_range(0..3));
-            let frontend = Frontend4 {
+            let frontend = FrontendValue {
                 service,
                 generation: random.random(),
                 backends,
@@ -249,7 +248,7 @@ impl Worlds {
     fn flows(&self) -> Vec<FlowKey4> {
         let (conntrack, nat) = (self.model.conntrack.borrow(), self.model.nat.borrow());
         let mut flows: Vec<FlowKey4> = conntrack.keys().chain(nat.keys()).copied().collect();
-        flows.sort_by_key(|flow| flow.as_bytes().to_vec());
+        flows.sort_by_cached_key(|flow| format!("{flow:?}"));
         flows
     }
 
@@ -266,7 +265,7 @@ impl Worlds {
         let timeless = |(key, affinity): (_, Affinity4)| (key, Affinity4 { used_ns: 0, ..affinity });
         let kernel = self.read(names::LB4_AFFINITY).into_iter().map(timeless).collect();
         let model = self.model.affinity.borrow().clone().into_iter().map(timeless).collect();
-        same::<xebec_abi::AffinityKey, _>(&kernel, &model, names::LB4_AFFINITY, context);
+        same::<xebec_abi::AffinityKey4, _>(&kernel, &model, names::LB4_AFFINITY, context);
         for counter in Counter::ALL {
             let expected = self.model.counted(*counter);
             assert_eq!(self.count(names::COUNTERS, counter.index()), expected, "{counter:?} {context}");
@@ -301,7 +300,7 @@ fn action(decision: &Result<Verdict, DropReason>, model: &Model) -> i32 {
         Ok(Verdict { action: Action::Forward, .. }) => SHOT,
         Ok(Verdict { action: Action::Route, .. }) => {
             // The FIB of the test's own namespace knows no way to a pod through the loopback device.
-            xebec_logic::Tables::count(model, Counter::ToStack, 0);
+            xebec_logic::Host::count(model, Counter::ToStack, 0);
             NEXT
         }
     }

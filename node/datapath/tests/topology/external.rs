@@ -1,6 +1,11 @@
 //! Services dialled from outside the cluster, and at the addresses that are for clients outside.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, net::UdpSocket, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+    process::Command,
+    time::Duration,
+};
 
 use xebec_abi::{
     DropReason,
@@ -26,12 +31,16 @@ fn put(node: &Node, backends: &[(Ipv4Addr, u16)], flags: u16) {
 
 fn put_with(node: &Node, backends: &[(Ipv4Addr, u16)], flags: u16, change: impl Fn(&mut Service)) {
     let datapath = node.datapath();
-    let local = |ip: Ipv4Addr| ip == node.config.node_ip || node.config.pod_cidr.contains(&ip);
-    let backend = |&(addr, port): &_| Backend { addr, port, local: local(addr), terminating: false };
+    let local = |ip: Ipv4Addr| ip == node.ip() || node.network().pod_cidr.contains(&ip);
+    let backend =
+        |&(addr, port): &(Ipv4Addr, u16)| Backend { addr: addr.into(), port, local: local(addr), terminating: false };
     for proto in [TCP, UDP] {
-        let at = |addr, port, scope, flags| Frontend { key: FrontendKey { addr, port, proto, scope }, flags };
-        let inside = [(node.config.node_ip, NODE_PORT), (Ipv4Addr::LOCALHOST, NODE_PORT), (INGRESS, 80)];
-        let outside = [(node.config.node_ip, NODE_PORT), (INGRESS, 80)];
+        let at = |addr: Ipv4Addr, port, scope, flags| {
+            let key = FrontendKey { addr: addr.into(), port, proto, scope };
+            Frontend { key, flags }
+        };
+        let inside = [(node.ip(), NODE_PORT), (Ipv4Addr::LOCALHOST, NODE_PORT), (INGRESS, 80)];
+        let outside = [(node.ip(), NODE_PORT), (INGRESS, 80)];
         for frontends in [
             inside.map(|(addr, port)| at(addr, port, scope::INTERNAL, 0)).to_vec(),
             outside.map(|(addr, port)| at(addr, port, scope::EXTERNAL, flags)).to_vec(),
@@ -46,7 +55,7 @@ fn put_with(node: &Node, backends: &[(Ipv4Addr, u16)], flags: u16, change: impl 
 
 /// Outside, the load balancer's address is behind a node.
 fn announce(machine: &Machine, node: &Node) {
-    let (to, via) = (format!("{INGRESS}/32"), node.config.node_ip.to_string());
+    let (to, via) = (format!("{INGRESS}/32"), node.ip().to_string());
     let route = || Command::new("ip").args(["route", "replace", &to, "via", &via]).status().unwrap();
     assert!(machine.outside.netns.run(route).unwrap().success());
 }
@@ -59,7 +68,7 @@ fn dropped(node: &Node, reason: DropReason) -> u64 {
 /// Both addresses of the service from outside, by every protocol and size.
 #[track_caller]
 fn check(machine: &Machine, node: &Node, expected: &str) {
-    for to in [addr(node.config.node_ip, NODE_PORT), addr(INGRESS, 80)] {
+    for to in [addr(node.ip(), NODE_PORT), addr(INGRESS, 80)] {
         let outside = &machine.outside.netns;
         for round in 0..3 {
             let said = outside.run(|| tcp(to)).unwrap();
@@ -90,7 +99,7 @@ async fn elsewhere(overlay: bool) {
     serve(&pod.space.netns, pod.ip, 8080, "pod");
     put(node, &[(pod.ip, 8080)], 0);
     announce(&machine, node);
-    check(&machine, node, &format!("pod sees {}", node.config.node_ip));
+    check(&machine, node, &format!("pod sees {}", node.ip()));
 }
 
 #[tokio::test]
@@ -108,12 +117,12 @@ async fn processes_of_nodes_are_backends() {
     let machine = Machine::new(2, true).await;
     let (node, other) = (&machine.nodes[0], &machine.nodes[1]);
     announce(&machine, node);
-    serve(&node.space.netns, node.config.node_ip, 8080, "here");
-    put(node, &[(node.config.node_ip, 8080)], 0);
+    serve(&node.space.netns, node.ip(), 8080, "here");
+    put(node, &[(node.ip(), 8080)], 0);
     check(&machine, node, &format!("here sees {OUTSIDE}"));
-    serve(&other.space.netns, other.config.node_ip, 8080, "there");
-    put(node, &[(other.config.node_ip, 8080)], 0);
-    check(&machine, node, &format!("there sees {}", node.config.node_ip));
+    serve(&other.space.netns, other.ip(), 8080, "there");
+    put(node, &[(other.ip(), 8080)], 0);
+    check(&machine, node, &format!("there sees {}", node.ip()));
 }
 
 #[tokio::test]
@@ -127,7 +136,7 @@ async fn the_local_policy_keeps_to_the_node_or_drops() {
     put(node, &[(here.ip, 8080), (there.ip, 8080)], frontend_flag::LOCAL_ONLY);
     check(&machine, node, &format!("here sees {OUTSIDE}"));
     // Clients inside have all of them.
-    let ask = || in_cgroup(&here.space.netns, &node.mounts.cgroup, "tcp", addr(node.config.node_ip, NODE_PORT));
+    let ask = || in_cgroup(&here.space.netns, &node.mounts.cgroup, "tcp", addr(node.ip(), NODE_PORT));
     let names: BTreeSet<_> = (0..30).map(|_| ask().split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(names, ["here", "there"].map(str::to_owned).into());
     put(node, &[(there.ip, 8080)], frontend_flag::LOCAL_ONLY);
@@ -143,7 +152,7 @@ async fn a_client_outside_is_refused_at_once() {
     announce(&machine, node);
     put(node, &[], frontend_flag::LOAD_BALANCER);
     let outside = &machine.outside.netns;
-    for to in [addr(node.config.node_ip, NODE_PORT), addr(INGRESS, 80)] {
+    for to in [addr(node.ip(), NODE_PORT), addr(INGRESS, 80)] {
         assert_eq!(outside.run(|| tcp(to)).unwrap(), "error ConnectionRefused", "{}", node.report());
         assert_eq!(outside.run(|| udp_connected(to)).unwrap(), "error ConnectionRefused", "{}", node.report());
     }
@@ -190,7 +199,7 @@ async fn clients_inside_use_the_addresses_for_clients_outside() {
     serve(&pod.space.netns, pod.ip, 8080, "pod");
     put(node, &[(pod.ip, 8080)], 0);
     let cgroup = &node.mounts.cgroup;
-    for to in [addr(node.config.node_ip, NODE_PORT), addr(INGRESS, 80)] {
+    for to in [addr(node.ip(), NODE_PORT), addr(INGRESS, 80)] {
         // By sockets, and packet by packet.
         for said in [in_cgroup(&client.space.netns, cgroup, "tcp", to), client.space.netns.run(|| tcp(to)).unwrap()] {
             assert_eq!(said, format!("pod sees {} peer {to}", client.ip), "{}", node.report());
@@ -216,7 +225,7 @@ async fn a_client_outside_keeps_its_backend() {
     let (a, b) = (node.pod("a").await, node.pod("b").await);
     serve(&a.space.netns, a.ip, 8080, "a");
     serve(&b.space.netns, b.ip, 8080, "b");
-    let ask = || machine.outside.netns.run(|| tcp(addr(node.config.node_ip, NODE_PORT))).unwrap();
+    let ask = || machine.outside.netns.run(|| tcp(addr(node.ip(), NODE_PORT))).unwrap();
     put(node, &[(a.ip, 8080), (b.ip, 8080)], 0);
     assert_eq!((0..30).map(|_| ask()).collect::<BTreeSet<_>>().len(), 2);
     let bound = Some(Duration::from_secs(10_800));
@@ -234,7 +243,7 @@ async fn a_udp_flow_from_outside_finds_another_backend_when_its_own_goes() {
     let socket = machine.outside.netns.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let ask = || {
-        socket.send_to(b"?", (node.config.node_ip, NODE_PORT)).unwrap();
+        socket.send_to(b"?", (node.ip(), NODE_PORT)).unwrap();
         let mut buffer = [0; 100];
         socket.recv_from(&mut buffer).unwrap();
         char::from(buffer[0])
@@ -257,7 +266,7 @@ async fn an_error_about_a_service_reaches_its_client() {
         let error = machine.outside.netns.run(|| {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-            socket.connect((node.config.node_ip, NODE_PORT)).unwrap();
+            socket.connect((node.ip(), NODE_PORT)).unwrap();
             socket.send(b"?").unwrap();
             socket.recv(&mut [0; 10]).unwrap_err()
         });
@@ -270,8 +279,9 @@ async fn an_error_about_a_service_reaches_its_client() {
 async fn frontends_move_between_services() {
     let machine = Machine::new(1, true).await;
     let datapath = machine.nodes[0].datapath();
-    let at = |scope| Frontend { key: FrontendKey { addr: INGRESS, port: 80, proto: TCP, scope }, flags: 0 };
-    let backend = |last| Backend { addr: Ipv4Addr::new(10, 244, 1, last), port: 80, local: true, terminating: false };
+    let at = |scope| Frontend { key: FrontendKey { addr: INGRESS.into(), port: 80, proto: TCP, scope }, flags: 0 };
+    let backend =
+        |last| Backend { addr: Ipv4Addr::new(10, 244, 1, last).into(), port: 80, local: true, terminating: false };
     let service = |scopes: &[u8], last| Service {
         frontends: scopes.iter().map(|scope| at(*scope)).collect(),
         backends: vec![backend(last)],
@@ -280,7 +290,14 @@ async fn frontends_move_between_services() {
     let seen = || {
         let mut all = datapath.frontends().unwrap();
         all.sort_by_key(|p| p.frontend.key.scope);
-        all.iter().map(|p| p.backends.iter().map(|b| b.addr.octets()[3]).collect::<Vec<_>>()).collect::<Vec<_>>()
+        all.iter()
+            .map(|p| {
+                p.backends
+                    .iter()
+                    .map(|b| (1..9).find(|last| backend(*last).addr == b.addr).unwrap())
+                    .collect::<Vec<_>>()
+            })
+            .collect::<Vec<_>>()
     };
     for order in [[0, 1], [1, 0]] {
         datapath.put_services(&[service(&[0, 1], 1)]).unwrap();
@@ -305,13 +322,13 @@ async fn an_announced_address_is_found_by_arp_and_has_no_other_ports() {
         put_with(node, &[(pod.ip, 8080)], frontend_flag::LOAD_BALANCER, |service| {
             for frontend in &mut service.frontends {
                 if frontend.key.addr == INGRESS {
-                    frontend.key.addr = ingress;
+                    frontend.key.addr = ingress.into();
                 }
             }
         });
     }
     let announce = |node: &Node, addresses: &[Ipv4Addr]| {
-        let addresses = addresses.iter().copied().collect();
+        let addresses = addresses.iter().copied().map(IpAddr::V4).collect();
         node.space.netns.run(|| node.datapath().announce(&addresses)).unwrap().unwrap();
     };
     let ask = |port| machine.outside.netns.run(|| tcp(addr(ingress, port))).unwrap();
@@ -346,7 +363,7 @@ async fn node_ports_are_the_datapaths_own() {
     let cgroup = &node.mounts.cgroup;
     let (node_netns, unspecified) = (&node.space.netns, Ipv4Addr::UNSPECIFIED);
     let bind = |netns, ip, port| in_cgroup(netns, cgroup, "bind", addr(ip, port));
-    for ip in [unspecified, node.config.node_ip, Ipv4Addr::LOCALHOST] {
+    for ip in [unspecified, node.ip(), Ipv4Addr::LOCALHOST] {
         assert_eq!(bind(node_netns, ip, NODE_PORT), "error AddrInUse", "{ip}");
     }
     assert_eq!(

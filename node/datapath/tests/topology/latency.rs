@@ -50,7 +50,7 @@ async fn connections_to_services_are_measured_until_the_service_goes() {
     let count = format!("xebec_service_connect_seconds_count{{cluster_ip=\"{VIP}\",port=\"80\"}} 3");
     assert!(metrics.contains(&count), "{metrics}");
 
-    assert!(datapath.remove_frontend(&FrontendKey::cluster_ip(VIP, 80, TCP)).unwrap());
+    assert!(datapath.remove_frontend(&FrontendKey::cluster_ip(VIP.into(), 80, TCP)).unwrap());
     datapath.collect_stale().unwrap();
     assert_eq!(datapath.latencies().unwrap(), []);
     assert_eq!(latency::latencies(&node.config.bpffs, "another").unwrap(), []);

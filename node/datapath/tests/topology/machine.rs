@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use ipnet::{IpNet, Ipv4Net};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
-use xebec_datapath::{Backend, Config, Datapath, Frontend, FrontendKey, PodEndpoint, Routing, Service};
+use xebec_datapath::{
+    Backend, Config, Datapath, Frontend, FrontendKey, Network, Network4, PodEndpoint, Routing, Service,
+};
 use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
 use xebec_podnet::{EndpointInfo, Endpoints, PodNetwork, PodRequest, Remote, VXLAN_PORT};
 
@@ -99,7 +101,7 @@ impl Attached {
 impl Endpoints for Attached {
     async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let pod = PodEndpoint {
-            ip: endpoint.ip,
+            ip: endpoint.ip.into(),
             host_ifindex: endpoint.host_ifindex,
             pod_mac: endpoint.pod_mac.0,
             host_mac: endpoint.host_mac.0,
@@ -109,7 +111,7 @@ impl Endpoints for Attached {
     }
 
     async fn detach(&self, ip: Ipv4Addr) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        self.netns.run(|| self.get().detach_pod(ip))??;
+        self.netns.run(|| self.get().detach_pod(ip.into()))??;
         Ok(())
     }
 }
@@ -139,8 +141,8 @@ impl Machine {
         let remotes: Vec<Remote> = all.iter().map(Node::remote).collect();
         for node in &all {
             node.network.node().ensure_remotes(&remotes).await.unwrap();
-            for remote in remotes.iter().filter(|remote| remote.node_ip != node.config.node_ip) {
-                node.datapath.get().put_remote(remote.pod_cidr, remote.node_ip).unwrap();
+            for remote in remotes.iter().filter(|remote| remote.node_ip != node.ip()) {
+                node.datapath.get().put_remote(remote.pod_cidr.into(), remote.node_ip.into()).unwrap();
             }
         }
         Self { nodes: all, outside, _switch: switch }
@@ -173,16 +175,19 @@ impl Node {
             bpffs: mounts.bpffs.path().to_owned(),
             cgroup_pods: mounts.cgroup.clone(),
             cgroup_node: mounts.cgroup.clone(),
-            node_ip,
-            pod_cidr,
-            cluster_cidr: "10.244.0.0/16".parse().unwrap(),
-            service_cidr: "10.96.0.0/12".parse().unwrap(),
+            ipv4: Some(Network {
+                node_ip,
+                pod_cidr,
+                cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+                service_cidr: "10.96.0.0/12".parse().unwrap(),
+                gateway: node.gateway,
+            }),
+            ipv6: None,
             routing: match &node.vxlan {
                 Some(link) => Routing::Vxlan { ifindex: link.index, vni: VNI },
                 None => Routing::Native,
             },
             uplinks: vec![node.uplink.index],
-            gateway: node.gateway,
             netns_cookie: space.netns.cookie().unwrap(),
             snat_ports: Config::SNAT_PORTS,
         };
@@ -233,8 +238,17 @@ impl Node {
         self.datapath().put_service(&service(vip, port, proto, backends)).unwrap();
     }
 
+    pub fn network(&self) -> Network4 {
+        self.config.ipv4.expect("nodes have IPv4")
+    }
+
+    /// The node's IPv4 address.
+    pub fn ip(&self) -> Ipv4Addr {
+        self.network().node_ip
+    }
+
     fn remote(&self) -> Remote {
-        Remote { pod_cidr: self.config.pod_cidr, node_ip: self.config.node_ip }
+        Remote { pod_cidr: self.network().pod_cidr, node_ip: self.ip() }
     }
 
     pub fn report(&self) -> String {
@@ -244,10 +258,14 @@ impl Node {
 }
 
 pub fn service(vip: Ipv4Addr, port: u16, proto: u8, backends: &[(Ipv4Addr, u16)]) -> Service {
-    let backend =
-        |(addr, port): &(Ipv4Addr, u16)| Backend { addr: *addr, port: *port, local: false, terminating: false };
+    let backend = |(addr, port): &(Ipv4Addr, u16)| Backend {
+        addr: (*addr).into(),
+        port: *port,
+        local: false,
+        terminating: false,
+    };
     Service {
-        frontends: vec![Frontend { key: FrontendKey::cluster_ip(vip, port, proto), flags: 0 }],
+        frontends: vec![Frontend { key: FrontendKey::cluster_ip(vip.into(), port, proto), flags: 0 }],
         backends: backends.iter().map(backend).collect(),
         ..Service::default()
     }

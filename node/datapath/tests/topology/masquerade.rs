@@ -13,8 +13,8 @@ async fn pods_reach_the_outside_from_the_nodes_address() {
     let node = &machine.nodes[0];
     let pod = node.pod("pod").await;
     serve(&machine.outside.netns, OUTSIDE, 80, "outside");
-    serve(&machine.nodes[1].space.netns, machine.nodes[1].config.node_ip, 6443, "other");
-    let sees = format!("outside sees {}", node.config.node_ip);
+    serve(&machine.nodes[1].space.netns, machine.nodes[1].ip(), 6443, "other");
+    let sees = format!("outside sees {}", node.ip());
     let to = addr(OUTSIDE, 80);
     let netns = &pod.space.netns;
     for _ in 0..20 {
@@ -22,9 +22,9 @@ async fn pods_reach_the_outside_from_the_nodes_address() {
         assert_eq!(netns.run(|| udp(to, 1)).unwrap(), format!("{sees} from {to}"));
     }
     assert_eq!(netns.run(|| udp(to, 4_000)).unwrap(), format!("{sees} from {to}"), "fragments");
-    let to = addr(machine.nodes[1].config.node_ip, 6443);
+    let to = addr(machine.nodes[1].ip(), 6443);
     let said = netns.run(|| tcp(to)).unwrap();
-    assert_eq!(said, format!("other sees {} peer {to}", node.config.node_ip));
+    assert_eq!(said, format!("other sees {} peer {to}", node.ip()));
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn a_flow_from_outside_to_a_pod_keeps_the_pods_address() {
     let pod = node.pod("pod").await;
     serve(&pod.space.netns, pod.ip, 80, "pod");
     let outside = &machine.outside.netns;
-    let via = format!("{}", node.config.node_ip);
+    let via = format!("{}", node.ip());
     let route = || Command::new("ip").args(["route", "add", "10.244.1.0/24", "via", &via]).status().unwrap();
     assert!(outside.run(route).unwrap().success());
     let to = addr(pod.ip, 80);

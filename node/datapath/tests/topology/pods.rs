@@ -36,11 +36,11 @@ async fn the_node_and_its_pods_reach_each_other() {
     let node = &machine.nodes[0];
     let a = node.pod("a").await;
     serve(&a.space.netns, a.ip, 80, "a");
-    serve(&node.space.netns, node.config.gateway, 53, "gateway");
-    serve(&node.space.netns, node.config.node_ip, 10_250, "node");
+    serve(&node.space.netns, node.network().gateway, 53, "gateway");
+    serve(&node.space.netns, node.ip(), 10_250, "node");
     let said = node.space.netns.run(|| tcp(addr(a.ip, 80))).unwrap();
     assert!(said.starts_with("a sees "), "{said} {}", node.report());
-    for (ip, port, name) in [(node.config.gateway, 53, "gateway"), (node.config.node_ip, 10_250, "node")] {
+    for (ip, port, name) in [(node.network().gateway, 53, "gateway"), (node.ip(), 10_250, "node")] {
         let to = addr(ip, port);
         let said = a.space.netns.run(|| tcp(to)).unwrap();
         assert_eq!(said, format!("{name} sees {} peer {to}", a.ip), "{}", node.report());
@@ -90,7 +90,7 @@ async fn a_node_reaches_pods_of_another_from_its_own_address() {
         let (one, two) = (&machine.nodes[0], &machine.nodes[1]);
         let b = two.pod("b").await;
         serve(&b.space.netns, b.ip, 80, "b");
-        let from = one.config.node_ip;
+        let from = one.ip();
         let said = one
             .space
             .netns

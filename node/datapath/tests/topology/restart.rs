@@ -10,10 +10,10 @@ use std::{
 };
 
 use xebec_abi::proto::TCP;
-use xebec_datapath::{Datapath, programs};
+use xebec_datapath::{Datapath, Network, programs};
 
 use crate::{
-    machine::{Machine, OUTSIDE},
+    machine::{Machine, Node, OUTSIDE},
     tool::{addr, in_cgroup, serve, spawn, tcp},
 };
 
@@ -105,7 +105,7 @@ async fn without_tcx_filters_do_the_same() {
             assert_eq!(a.space.netns.run(|| tcp(addr(ip, 80))).unwrap(), sees(ip), "{}", node.report());
         }
         let said = a.space.netns.run(|| tcp(addr(OUTSIDE, 80))).unwrap();
-        assert!(said.starts_with(&format!("outside sees {}", node.config.node_ip)), "{said}");
+        assert!(said.starts_with(&format!("outside sees {}", node.ip())), "{said}");
         node.stop_agent();
         node.start_agent_with(Datapath::open_with_clsact);
     }
@@ -190,4 +190,35 @@ async fn removal_leaves_nothing() {
     Datapath::remove(&node.config.bpffs, &node.config.node_name).unwrap();
     let left = fs::read_dir(node.config.bpffs.join("xebec")).unwrap().count();
     assert_eq!(left, 0);
+}
+
+/// The maps of a family that a node has are whole, those of one that it does not have take no memory, and what was
+/// programmed for the other family stays.
+#[tokio::test]
+async fn a_node_gets_and_loses_a_family() {
+    let mut machine = Machine::new(1, true).await;
+    let node = &mut machine.nodes[0];
+    node.put(VIP, 80, TCP, &[]);
+    let network = Network {
+        node_ip: "2001:db8::11".parse().unwrap(),
+        pod_cidr: "fd10:0:0:1::/64".parse().unwrap(),
+        cluster_cidr: "fd10::/48".parse().unwrap(),
+        service_cidr: "fd96::/112".parse().unwrap(),
+        gateway: "fd10:0:0:1::1".parse().unwrap(),
+    };
+    let limit = |node: &Node, map: &str| {
+        let metrics = node.datapath().metrics();
+        let name = format!("xebec_datapath_map_max_entries{{map=\"{map}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u32>().ok()).unwrap()
+    };
+    for (ipv6, small) in [(None, true), (Some(network), false), (None, true)] {
+        node.stop_agent();
+        node.config.ipv6 = ipv6;
+        node.start_agent();
+        for map in ["xb_ct6", "xb_nat6"] {
+            assert_eq!(limit(node, map) == 1, small, "{map}");
+        }
+        assert!(limit(node, "xb_ct4") > 1 && limit(node, "xb_nat4") > 1);
+        assert_eq!(node.datapath().frontends().unwrap().len(), 1);
+    }
 }

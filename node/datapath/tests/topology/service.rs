@@ -1,8 +1,16 @@
 //! Services through the socket hooks (clients in a cgroup) and packet by packet (clients in none).
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    process::Command,
+};
 
-use xebec_abi::proto::{TCP, UDP};
+use xebec_abi::{
+    lb::frontend_flag,
+    proto::{TCP, UDP},
+};
+use xebec_datapath::{Backend, Frontend, FrontendKey, Service};
 
 use crate::{
     machine::{Machine, Node, Pod},
@@ -74,9 +82,9 @@ async fn node_dns_answers_on_the_service_address() {
     let node = &machine.nodes[0];
     let pod = node.pod("pod").await;
     let dns = Ipv4Addr::new(10, 96, 0, 10);
-    serve(&node.space.netns, node.config.gateway, 53, "dns");
-    node.put(dns, 53, UDP, &[(node.config.gateway, 53)]);
-    node.put(dns, 53, TCP, &[(node.config.gateway, 53)]);
+    serve(&node.space.netns, node.network().gateway, 53, "dns");
+    node.put(dns, 53, UDP, &[(node.network().gateway, 53)]);
+    node.put(dns, 53, TCP, &[(node.network().gateway, 53)]);
     let to = addr(dns, 53);
     let sees = format!("dns sees {}", pod.ip);
     let (netns, cgroup) = (&pod.space.netns, &node.mounts.cgroup);
@@ -226,8 +234,11 @@ async fn the_maps_hold_what_was_put() {
             .iter()
             .map(|p| (p.frontend.key.addr, p.backends.iter().map(|b| (b.addr, b.port)).collect::<Vec<_>>()))
             .collect();
-        let backends = |all: &[u8]| all.iter().map(|last| backend(*last)).collect::<Vec<_>>();
-        let expected: Vec<_> = expected.iter().map(|(last, all)| (vip(*last), backends(all))).collect();
+        let backends = |all: &[u8]| {
+            let one = |last: &u8| (backend(*last).0.into(), backend(*last).1);
+            all.iter().map(one).collect::<Vec<(IpAddr, u16)>>()
+        };
+        let expected: Vec<_> = expected.iter().map(|(last, all)| (vip(*last).into(), backends(all))).collect();
         assert_eq!(programmed, expected);
     };
     datapath.put_services(&[one(1, &[backend(1), backend(2)]), one(2, &[])]).unwrap();
@@ -249,4 +260,62 @@ async fn the_maps_hold_what_was_put() {
     datapath.put_service(&one(3, &[backend(7)])).unwrap();
     let ids: BTreeSet<_> = datapath.frontends().unwrap().iter().map(|p| p.service).collect();
     assert_eq!(ids.len(), 2, "a restarted agent gives out no id that is in use");
+}
+
+/// IPv6 between processes of the node: what its socket hooks do needs no pod network.
+#[tokio::test]
+async fn socket_hooks_translate_ipv6() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let (netns, cgroup) = (&node.space.netns, &node.mounts.cgroup);
+    let [vip, server]: [Ipv6Addr; 2] = ["fd96::50", "fd10::1"].map(|addr| addr.parse().unwrap());
+    netns.run(|| own(server)).unwrap();
+    serve(netns, server, 8080, "server");
+    let backend = |addr: IpAddr| Backend { addr, port: 8080, local: true, terminating: false };
+    let put = |backends: &[Backend], flags| {
+        for proto in [TCP, UDP] {
+            let frontend = Frontend { key: FrontendKey::cluster_ip(vip.into(), 80, proto), flags };
+            let service = Service { frontends: vec![frontend], backends: backends.to_vec(), ..Service::default() };
+            node.datapath().put_service(&service).unwrap();
+        }
+    };
+    put(&[backend(server.into())], frontend_flag::NODE_PORT);
+    let direct = addr(server, 8080);
+    assert_eq!(in_cgroup(netns, cgroup, "tcp", direct), format!("server sees {server} peer {direct}"));
+    let to = addr(vip, 80);
+    assert_eq!(in_cgroup(netns, cgroup, "tcp", to), format!("server sees {server} peer {to}"), "{}", node.report());
+    assert_eq!(in_cgroup(netns, cgroup, "udp", to), format!("server sees {server} from {to}"));
+    let said = in_cgroup(netns, cgroup, "udp-connected", to);
+    assert_eq!(said, format!("server sees {server} from {to} peer {to}"));
+    // What is a NodePort on an address cannot be bound there.
+    netns.run(|| own(vip)).unwrap();
+    assert_eq!(in_cgroup(netns, cgroup, "bind", to), "error AddrInUse");
+    assert_eq!(in_cgroup(netns, cgroup, "bind", addr(vip, 81)), "bound");
+    put(&[], 0);
+    for client in ["tcp", "udp", "udp-connected"] {
+        assert_eq!(in_cgroup(netns, cgroup, client, to), "error ConnectionRefused", "{client}");
+    }
+    // Both families have their own frontends and share ids.
+    node.put(VIP, 80, TCP, &[]);
+    let programmed = node.datapath().frontends().unwrap();
+    assert_eq!(programmed.len(), 3);
+    assert_eq!(programmed.iter().map(|p| p.service).collect::<BTreeSet<_>>().len(), 3);
+    let mixed = Service {
+        frontends: vec![Frontend { key: FrontendKey::cluster_ip(vip.into(), 81, TCP), flags: 0 }],
+        backends: vec![backend(Ipv4Addr::LOCALHOST.into())],
+        ..Service::default()
+    };
+    assert!(node.datapath().put_service(&mixed).is_err());
+}
+
+/// Gives this namespace an address, and waits until the kernel, which does it later, has made the route to it.
+fn own(addr: Ipv6Addr) {
+    let added = Command::new("ip").args(["addr", "add", &format!("{addr}/128"), "dev", "lo", "nodad"]).status();
+    assert!(added.unwrap().success());
+    let socket = std::net::UdpSocket::bind("[::]:0").unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while let Err(error) = socket.connect((addr, 9)) {
+        assert!(std::time::Instant::now() < deadline, "{addr}: {error}");
+        std::thread::yield_now();
+    }
 }

@@ -4,7 +4,7 @@
 use std::{
     env,
     io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -18,7 +18,8 @@ use crate::machine::join_cgroup;
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers every message with its name and the address the message came from, over TCP and UDP, until the test ends.
-pub fn serve(netns: &Netns, ip: Ipv4Addr, port: u16, name: &'static str) {
+pub fn serve(netns: &Netns, ip: impl Into<IpAddr>, port: u16, name: &'static str) {
+    let ip = ip.into();
     let tcp = netns.run(|| TcpListener::bind((ip, port)).unwrap()).unwrap();
     thread::spawn(move || {
         for stream in tcp.incoming().flatten() {
@@ -168,8 +169,8 @@ fn stream(to: SocketAddr) -> String {
     }
 }
 
-pub fn addr(ip: Ipv4Addr, port: u16) -> SocketAddr {
-    SocketAddrV4::new(ip, port).into()
+pub fn addr(ip: impl Into<IpAddr>, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.into(), port)
 }
 
 pub fn mapped(ip: Ipv4Addr, port: u16) -> SocketAddr {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use xebec_datapath::{Config, Datapath, PodEndpoint};
+use xebec_datapath::{Config, Datapath, Network, PodEndpoint};
 use xebec_podnet::{EndpointInfo, Endpoints, Node, PodNetwork, PodRequest, Remote, Routing};
 
 use crate::netns::{Scratch, Switch};
@@ -65,22 +65,25 @@ impl NodeUnderTest {
             bpffs: bpffs.path().to_path_buf(),
             cgroup_pods: cgroup.path().to_owned(),
             cgroup_node: cgroup.path().to_owned(),
-            node_ip: NODES[index],
-            pod_cidr: node.pod_cidr,
-            cluster_cidr: "10.244.0.0/16".parse()?,
-            service_cidr: "10.96.0.0/12".parse()?,
+            ipv4: Some(Network {
+                node_ip: NODES[index],
+                pod_cidr: node.pod_cidr,
+                cluster_cidr: "10.244.0.0/16".parse()?,
+                service_cidr: "10.96.0.0/12".parse()?,
+                gateway: node.gateway,
+            }),
+            ipv6: None,
             routing: match &node.vxlan {
                 Some(device) => xebec_datapath::Routing::Vxlan { ifindex: device.index, vni: 1 },
                 None => xebec_datapath::Routing::Native,
             },
             uplinks: vec![node.uplink.index],
-            gateway: node.gateway,
             netns_cookie: 0,
             snat_ports: Config::SNAT_PORTS,
         };
         let datapath = Arc::new(scratch.netns.run(|| Datapath::open(config))??);
         let other = 1 - index;
-        datapath.put_remote(pod_cidr(other), NODES[other])?;
+        datapath.put_remote(pod_cidr(other).into(), NODES[other].into())?;
         node.ensure_remotes(&[Remote { pod_cidr: pod_cidr(other), node_ip: NODES[other] }]).await?;
         let endpoints = Arc::new(Attach(Arc::clone(&datapath), scratch.netns.clone()));
         let network = PodNetwork::open(node, state.path(), endpoints).await?;
@@ -116,7 +119,7 @@ struct Attach(Arc<Datapath>, xebec_netlink::Netns);
 impl Endpoints for Attach {
     async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), AnyError> {
         let pod = PodEndpoint {
-            ip: endpoint.ip,
+            ip: endpoint.ip.into(),
             host_ifindex: endpoint.host_ifindex,
             pod_mac: endpoint.pod_mac.0,
             host_mac: endpoint.host_mac.0,
@@ -126,7 +129,7 @@ impl Endpoints for Attach {
     }
 
     async fn detach(&self, ip: Ipv4Addr) -> Result<(), AnyError> {
-        self.0.detach_pod(ip)?;
+        self.0.detach_pod(ip.into())?;
         Ok(())
     }
 }

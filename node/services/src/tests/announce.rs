@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::announce::{announced, candidates, owner};
@@ -14,7 +14,7 @@ fn balanced(policy: &str, addresses: &[String]) -> Service {
     serde_json::from_value(object).unwrap()
 }
 
-fn owners(service: &Service, slices: &[&EndpointSlice], nodes: &[&'static str]) -> BTreeMap<Ipv4Addr, &'static str> {
+fn owners(service: &Service, slices: &[&EndpointSlice], nodes: &[&'static str]) -> BTreeMap<IpAddr, &'static str> {
     let mut owners = BTreeMap::new();
     for node in NODES {
         for address in announced(service, slices, nodes, node) {
@@ -72,5 +72,5 @@ fn nodes_that_are_ready_and_not_excluded_are_asked() {
     let excluded = json!({ "node.kubernetes.io/exclude-from-external-load-balancers": "" });
     let nodes = [node("a", "True", json!({})), node("b", "Unknown", json!({})), node("c", "True", excluded)];
     assert_eq!(candidates(&nodes), ["a"]);
-    assert_eq!(owner(Ipv4Addr::LOCALHOST, &[]), None);
+    assert_eq!(owner(IpAddr::V4(Ipv4Addr::LOCALHOST), &[]), None);
 }
