@@ -81,6 +81,11 @@ impl Hook {
         }
     }
 
+    /// Does traffic depend on it? Without the others something is not measured.
+    pub(crate) const fn is_required(self) -> bool {
+        !matches!(self, Self::SockOps)
+    }
+
     pub(crate) const fn attach_type(self) -> AttachType {
         match self {
             Self::Sock4Connect => AttachType::Inet4Connect,

@@ -57,7 +57,11 @@ impl Programs {
         self_test(&ebpf)?;
         let mut fds = HashMap::new();
         for hook in Hook::SOCKET.into_iter().chain(Hook::DEVICE) {
-            fds.insert(hook, descriptor(&ebpf, hook)?);
+            match descriptor(&ebpf, hook) {
+                // `load` has said why.
+                Err(_) if !hook.is_required() => {}
+                fd => drop(fds.insert(hook, fd?)),
+            }
         }
         let tcx = tc == TcAttach::Probe && fds.get(&Hook::FromPod).is_some_and(|fd| has_tcx(fd.as_fd()));
         Ok(Self { fds, clsact: (!tcx).then(|| Mutex::new(ebpf)) })
@@ -72,7 +76,10 @@ impl Programs {
         if let (Some(ebpf), Target::Device { name, .. }) = (&self.clsact, target) {
             return clsact::attach(&mut lock(ebpf), hook, name);
         }
-        let fd = self.fds.get(&hook).ok_or(Error::NoProgram { program: hook.program() })?;
+        let fd = match self.fds.get(&hook) {
+            None if !hook.is_required() => return Ok(()),
+            fd => fd.ok_or(Error::NoProgram { program: hook.program() })?,
+        };
         link::attach(hook, fd.as_fd(), target, pin)
     }
 
@@ -178,7 +185,12 @@ pub fn load(config: &Config, directory: Option<&Path>, set_retval: bool) -> Resu
             Some(Program::SockOps(sock_ops)) => sock_ops.load(),
             _ => return Err(Error::NoProgram { program }),
         };
-        loaded.map_err(|source| Error::Program { program, source: Box::new(source) })?;
+        match loaded {
+            Err(error) if !hook.is_required() => {
+                tracing::warn!(program, %error, "the kernel refuses the program: what connections take is not measured");
+            }
+            loaded => loaded.map_err(|source| Error::Program { program, source: Box::new(source) })?,
+        }
     }
     Ok(ebpf)
 }
