@@ -67,11 +67,12 @@ impl Datapath {
 
     /// The busiest services alone: a histogram is a line for each bucket.
     fn render_latencies(&self, text: &mut String) -> Result<()> {
+        type Pick = fn(&Observed) -> &Histogram;
         let services = self.latencies()?;
         let mut services: Vec<_> = services.iter().map(|service| (service.frontend, service.total())).collect();
         services.sort_by_key(|(frontend, total)| (std::cmp::Reverse(total.connect.count()), *frontend));
         services.truncate(LATENCIES_MAX);
-        let histograms: [(&str, &str, fn(&Observed) -> &Histogram); 2] = [
+        let histograms: [(&str, &str, Pick); 2] = [
             ("xebec_service_connect_seconds", "How long TCP connections to a service took.", |total| &total.connect),
             ("xebec_service_rtt_seconds", "The smoothed round-trip time of closed connections.", |total| &total.rtt),
         ];

@@ -135,7 +135,8 @@ fn too_big(src: Addr6, about: &Bytes) -> Bytes {
 /// The packet's tuple, after its checksum has been computed anew and compared.
 #[track_caller]
 fn verified(packet: &Bytes) -> Tuple6 {
-    let (src, dst): (Addr6, Addr6) = (packet.0[22..38].try_into().unwrap(), packet.0[38..54].try_into().unwrap());
+    let (src, dst): (Addr6, Addr6) =
+        (packet.0[22..38].try_into().expect("an address"), packet.0[38..54].try_into().expect("an address"));
     let (next, payload) = (packet.0[20], &packet.0[54..]);
     assert_eq!(u16::from_be_bytes([packet.0[18], packet.0[19]]) as usize, payload.len(), "payload length");
     assert_eq!(checksum(payload, pseudo(src, dst, next, payload.len())), 0, "checksum of {packet:02x?}");
@@ -147,7 +148,12 @@ fn verified(packet: &Bytes) -> Tuple6 {
 fn quoted(packet: &Bytes) -> Tuple6 {
     let inner = &packet.0[62..];
     let port = |at: usize| u16::from_be_bytes([inner[at], inner[at + 1]]);
-    tuple(inner[8..24].try_into().unwrap(), port(40), inner[24..40].try_into().unwrap(), port(42))
+    tuple(
+        inner[8..24].try_into().expect("an address"),
+        port(40),
+        inner[24..40].try_into().expect("an address"),
+        port(42),
+    )
 }
 
 #[track_caller]
