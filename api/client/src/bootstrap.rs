@@ -22,6 +22,8 @@ pub use token::{InvalidToken, Token};
 use tokio_util::sync::CancellationToken;
 use xebec_types::time;
 
+/// How soon a change of the wall clock is noticed.
+const LOOK: Duration = Duration::from_secs(600);
 const CA_FILE: &str = "ca.crt";
 const CLIENT_FILE: &str = "kubelet-client.pem";
 const SERVING_FILE: &str = "kubelet-server.pem";
@@ -139,7 +141,7 @@ impl Joined {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
         let path = self.dir.join(file);
         loop {
-            tokio::time::sleep(identity.renew_in(time::now())).await;
+            due(identity).await;
             match self.renew_once(identity, request, &path).await {
                 Ok(()) => {
                     let not_after = identity.not_after();
@@ -160,6 +162,18 @@ impl Joined {
     async fn renew_once(&self, identity: &Identity, request: &csr::Request, path: &Path) -> Result<(), JoinError> {
         identity.replace(&csr::obtain(&self.client, request).await?)?;
         Ok(identity.save(path)?)
+    }
+}
+
+/// Returns when the certificate is to be renewed, by the wall clock: a sleep of weeks would miss that the machine slept
+/// too, or that its clock was set.
+async fn due(identity: &Identity) {
+    loop {
+        let left = identity.renew_in(time::now());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK)).await;
     }
 }
 

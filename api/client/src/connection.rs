@@ -8,6 +8,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::Body;
+use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -103,10 +104,13 @@ impl Connection {
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots);
-        Ok(match &self.auth {
+        let mut config = match &self.auth {
             Auth::Certificate(identity) => config.with_client_cert_resolver(Arc::clone(identity) as _),
             Auth::Anonymous | Auth::Token(_) => config.with_no_client_auth(),
-        })
+        };
+        // A resumed session is the old one: the server would go on seeing a certificate that was replaced since.
+        config.resumption = Resumption::disabled();
+        Ok(config)
     }
 }
 

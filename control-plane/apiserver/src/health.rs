@@ -45,7 +45,7 @@ impl Health {
                     let _ = writeln!(lines, "[+]{name} ok");
                 }
                 Err(reason) => {
-                    tracing::warn!(endpoint, probe = name, reason, "not healthy");
+                    tracing::info!(endpoint, probe = name, reason, "not healthy");
                     let _ = writeln!(lines, "[-]{name} failed: reason withheld");
                     failed.push(*name);
                 }

@@ -59,6 +59,10 @@ pub fn files(steps: &[Step]) -> Result<Vec<Entry>> {
     for (program, name) in datapath_programs()? {
         files.extend(initramfs::program(&program, &format!("xb/{name}"))?);
     }
+    if steps.contains(&Step::Topology) {
+        let tc = sh::on_path("tc").context("tc is not on PATH: cargo xtask setup")?;
+        files.extend(initramfs::program(&tc, "usr/sbin/tc")?);
+    }
     if steps.contains(&Step::Cluster) {
         let xebec = given("XEBEC", up::release)?;
         files.extend(initramfs::program(&xebec, "usr/bin/xebec")?);

@@ -22,6 +22,11 @@ pub struct PeerCert {
 }
 
 impl PeerCert {
+    /// When it stops to name a user; None if it does not name one.
+    pub fn expiry(&self) -> Option<OffsetDateTime> {
+        self.user.as_ref().map(|_| self.not_after)
+    }
+
     pub fn user(&self, now: OffsetDateTime) -> Option<&UserInfo> {
         self.user.as_ref().filter(|_| now <= self.not_after)
     }

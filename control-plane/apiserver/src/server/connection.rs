@@ -9,13 +9,14 @@ use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
-use crate::authn::ClientCerts;
+use crate::authn::{ClientCerts, PeerCert};
 use crate::config::Config;
 use crate::pipeline::{self, Origin};
 
@@ -30,12 +31,19 @@ const KEEPALIVE_SECONDS: u32 = 30;
 const SILENCE_MS_MAX: u32 = 120_000;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// How soon a change of the wall clock is noticed.
+const LOOK: Duration = Duration::from_secs(600);
+
 pub fn tls(config: &Config, clients: Arc<ClientCerts>) -> Result<TlsAcceptor, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(clients)
         .with_cert_resolver(config.pki.serving());
+    // A resumed session brings back the client's certificate of then: one that was renewed since would be judged by its
+    // predecessor, and refused when that expires.
+    tls.send_tls13_tickets = 0;
+    tls.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(tls)))
 }
@@ -79,6 +87,7 @@ async fn serve(app: Arc<App>, tcp: TcpStream, tls: TlsAcceptor, clients: Arc<Cli
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(tcp)).await;
     let stream = handshake.map_err(|_| "TLS handshake timed out".to_owned())?.map_err(|e| e.to_string())?;
     let peer = stream.get_ref().1.peer_certificates().and_then(|chain| clients.peer(chain));
+    let expiry = peer.as_ref().and_then(PeerCert::expiry);
     let origin = Origin::Remote(peer.map(Arc::new));
     let stop = app.stop.clone();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
@@ -101,9 +110,25 @@ async fn serve(app: Arc<App>, tcp: TcpStream, tls: TlsAcceptor, clients: Arc<Cli
     tokio::pin!(connection);
     tokio::select! {
         outcome = connection.as_mut() => return outcome.map_err(|e| e.to_string()),
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = stop.cancelled() => {}
+        // From here on its requests are refused. A client that has renewed its certificate shows it when it connects
+        // again, which one that keeps its connection busy would never do by itself.
+        () = passed(expiry) => {}
     }
+    connection.as_mut().graceful_shutdown();
     connection.await.map_err(|e| e.to_string())
+}
+
+/// Returns when the time has come, if there is one. By the wall clock, which may be set.
+async fn passed(at: Option<OffsetDateTime>) {
+    let Some(at) = at else { return std::future::pending().await };
+    loop {
+        let left = Duration::try_from(at - OffsetDateTime::now_utc()).unwrap_or_default();
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK)).await;
+    }
 }
 
 /// Ends connections whose client is gone or has stopped reading: a watch or a list must not keep its objects for ever

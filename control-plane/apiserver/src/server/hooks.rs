@@ -148,8 +148,10 @@ pub async fn renew(app: Arc<App>) {
         if app.now() < app.config.pki.serving().renew_at() {
             continue;
         }
-        let renewed = app.config.pki.renew_serving().map_err(|e| e.to_string());
-        if let Err(problem) = renewed.and_then(|()| kubelet_client(&app).map_err(|e| e.to_string())) {
+        // The serving certificate is the last: it says whether all are renewed.
+        let renewed = kubelet_client(&app).map_err(|e| xebec_store::chain(&e));
+        let renewed = renewed.and_then(|()| app.config.pki.renew_serving().map_err(|e| xebec_store::chain(&e)));
+        if let Err(problem) = renewed {
             tracing::error!(problem, "certificates were not renewed");
         }
     }

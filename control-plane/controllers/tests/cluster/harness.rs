@@ -152,7 +152,12 @@ impl Cluster {
 
     /// A certificate and key whose life is mostly over.
     pub fn short_lived(&self, name: &str, group: &str) -> String {
-        let life = Duration::from_secs(330).try_into().expect("short"); // Backdated by five minutes.
+        self.lives_for(Duration::from_secs(30), name, group)
+    }
+
+    /// A certificate and key that expire after `rest`.
+    pub fn lives_for(&self, rest: Duration, name: &str, group: &str) -> String {
+        let life = (rest + Duration::from_secs(300)).try_into().expect("short"); // Backdated by five minutes.
         let issued = self.pki.issue_client_for(name, &[group], life).expect("certificate");
         format!("{}{}", issued.cert_pem, issued.key_pem)
     }

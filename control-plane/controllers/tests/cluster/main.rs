@@ -1,6 +1,7 @@
 //! The controllers against the real API server, in one process, with nodes that are hollow.
 
 mod batch;
+mod certificate;
 mod client;
 mod custom;
 mod denials;
