@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use xebec_machinery::{GroupVersionKind, Status, object};
+use xebec_machinery::{GroupVersionKind, Status, object, yaml};
 use xebec_schema::DefId;
 
 use super::Call;
@@ -82,7 +82,9 @@ pub fn strict(
         Some(custom) => custom.decode(value).map_err(|why| handled(&why))?,
         None => unknown(value, definition).map_err(|why| handled(&why))?,
     };
-    found.extend(duplicates);
+    // The parser of YAML complains before the decoder of its type, that of JSON after.
+    let at = if duplicates.iter().any(|report| yaml::is_line(report)) { 0 } else { found.len() };
+    found.splice(at..at, duplicates);
     if found.is_empty() {
         return Ok(());
     }
@@ -92,7 +94,7 @@ pub fn strict(
             found.into_iter().for_each(|text| call.warn(text));
             Ok(())
         }
-        FieldValidation::Strict => Err(handled(&format!("strict decoding error: {}", found.join(", ")))),
+        FieldValidation::Strict => Err(handled(&format!("strict decoding error: {}", yaml::strict_error(&found)))),
     }
 }
 

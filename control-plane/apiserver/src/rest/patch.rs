@@ -283,8 +283,8 @@ fn check_config(config: &Value, api_version: &str, kind: &str) -> Result<(), Sta
 fn duplicates(call: &Call, found: Vec<String>, validation: FieldValidation) -> Result<(), Status> {
     match validation {
         FieldValidation::Strict if !found.is_empty() => {
-            let message = format!("error strict decoding YAML: {}", found.join(", "));
-            Err(Status::bad_request(message))
+            let errors = xebec_machinery::yaml::strict_error(&found);
+            Err(Status::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {errors}")))
         }
         FieldValidation::Warn => {
             found.into_iter().for_each(|text| call.warn(text));

@@ -124,5 +124,6 @@ async fn fields_are_validated_as_far_as_asked_for() {
     let yaml = "metadata: {name: y}\ndata: {a: b}\ndata: {a: c}\nnope: 1\n";
     let maps = format!("{}?fieldValidation=Strict", crate::harness::CONFIG_MAPS);
     let answer = cluster.send("POST", &maps, &[("content-type", "application/yaml")], yaml).await;
-    answer.refused(400, "BadRequest", "unknown field \"nope\"");
+    let expected = "strict decoding error: yaml: unmarshal errors:\n  line 3: key \"data\" already set in map, unknown field \"nope\"";
+    answer.refused(400, "BadRequest", expected);
 }
