@@ -7,7 +7,7 @@ mod kernel;
 mod qemu;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -69,7 +69,7 @@ impl Vm {
     }
 }
 
-fn failures(version: Version, report: &Report, log: &PathBuf, steps: &[Step]) -> Vec<String> {
+fn failures(version: Version, report: &Report, log: &Path, steps: &[Step]) -> Vec<String> {
     let wrong = steps.iter().filter(|step| !report.passed(step.name()));
     wrong.map(|step| format!("{version}: {} failed: see {}", step.name(), log.display())).collect()
 }

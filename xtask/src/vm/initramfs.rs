@@ -105,9 +105,9 @@ mod tests {
     fn parents_come_first_and_everything_is_aligned() {
         let mut bytes = Vec::new();
         let mut cpio = Cpio { to: &mut bytes, written: BTreeSet::new() };
-        cpio.file("usr/bin/a", b"hello", true).unwrap();
-        cpio.file("usr/bin/a", b"again", true).unwrap();
-        cpio.finish().unwrap();
+        cpio.file("usr/bin/a", b"hello", true).expect("written");
+        cpio.file("usr/bin/a", b"again", true).expect("written");
+        cpio.finish().expect("written");
         assert_eq!(bytes.len() % 4, 0);
         let heads: Vec<usize> =
             bytes.windows(6).enumerate().filter(|(_, w)| w == b"070701").map(|(at, _)| at).collect();
