@@ -32,5 +32,5 @@ mod wire;
 pub use body::Body;
 pub use config::{AuthorizationMode, Config};
 pub use pki::Pki;
-pub use server::{LocalService, Server, StartError};
+pub use server::{LocalService, SecretTokens, Server, StartError};
 pub use user::UserInfo;

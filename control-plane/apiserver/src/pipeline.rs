@@ -3,6 +3,7 @@
 mod impersonation;
 mod node;
 mod other;
+mod proxied;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -96,6 +97,9 @@ async fn serve(
     }
     let local = matches!(origin, Origin::Local(_));
     let resource = app.kinds.get(&info.group, &info.version, &info.resource).ok_or_else(Status::not_found_path)?;
+    if proxied::is_wanted(&resource, info) {
+        return proxied::serve(app, info, request).await;
+    }
     if let Some(stream) = node::wanted(&resource, info) {
         return node::serve(app, stream, info, user, request).await;
     }

@@ -126,6 +126,11 @@ impl Server {
         LocalService::new(self.app.clone(), user)
     }
 
+    /// Signs tokens that are kept in Secrets.
+    pub fn secret_tokens(&self) -> SecretTokens {
+        SecretTokens(self.app.clone())
+    }
+
     /// Where it listens.
     pub fn addresses(&self) -> &[std::net::SocketAddr] {
         &self.addresses
@@ -154,6 +159,21 @@ impl Server {
         if tokio::time::timeout(self.app.config.shutdown_grace, self.tasks.wait()).await.is_err() {
             tracing::warn!("connections were still open at shutdown");
         }
+    }
+}
+
+/// See [`Server::secret_tokens`].
+#[derive(Clone)]
+pub struct SecretTokens(Arc<App>);
+
+impl SecretTokens {
+    /// A token without end for a ServiceAccount, by name and UID; it is good as long as the Secret of this name holds it.
+    ///
+    /// # Errors
+    /// Why it cannot be signed.
+    pub fn sign(&self, namespace: &str, account: (&str, &str), secret: &str) -> Result<String, String> {
+        let claims = crate::authn::service_account::legacy::Claims::new(namespace, account.0, account.1, secret);
+        self.0.authn.service_accounts.sign(&claims).map_err(|status| status.message)
     }
 }
 

@@ -101,6 +101,17 @@ impl RuntimeClient {
         Ok(())
     }
 
+    /// Changes what a running container may use; zeroes leave a value as it is.
+    pub async fn update_container_resources(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<()> {
+        let request = v1::UpdateContainerResourcesRequest {
+            container_id: id.to_owned(),
+            linux: Some(resources),
+            ..Default::default()
+        };
+        self.client().update_container_resources(request).await.map_err(Error::rpc("resize container", id))?;
+        Ok(())
+    }
+
     /// SIGTERM (or the image's STOPSIGNAL), then SIGKILL after `grace`.
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
         let request = v1::StopContainerRequest {

@@ -14,6 +14,8 @@ pub struct Verdicts {
     pub failed: BTreeMap<String, &'static str>,
     /// Containers that have passed their startup probe or have none.
     pub started: BTreeSet<String>,
+    /// Containers that must restart to get the resources that were granted to them.
+    pub resized: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Actions {
     /// Names, in the order of the spec.
     pub start_init: Vec<String>,
     pub start: Vec<String>,
+    /// Ephemeral containers, which start once and never again.
+    pub start_ephemeral: Vec<String>,
     pub kill: Vec<Kill>,
 }
 
@@ -48,11 +52,12 @@ pub fn compute(pod: &Pod, observed: &Observed, verdicts: &Verdicts) -> Actions {
     if let Some(attempt) = needs_sandbox(pod, observed) {
         return with_new_sandbox(pod, observed, attempt);
     }
-    let mut actions = Actions::default();
+    let mut actions = Actions { start_ephemeral: ephemeral(pod, observed), ..Actions::default() };
     let init_done = initialise(pod, observed, verdicts, &mut actions);
     if !init_done {
         if actions.kill_pod {
             actions.kill = kill_all(observed, "Need to kill Pod");
+            actions.start_ephemeral.clear();
         }
         return actions;
     }
@@ -87,8 +92,15 @@ pub fn compute(pod: &Pod, observed: &Observed, verdicts: &Verdicts) -> Actions {
         actions.kill_pod = true;
         actions.kill = kill_all(observed, "Need to kill Pod");
         actions.start_init.clear();
+        actions.start_ephemeral.clear();
     }
     actions
+}
+
+/// Whoever debugs a pod need not wait for its init containers.
+fn ephemeral(pod: &Pod, observed: &Observed) -> Vec<String> {
+    let names = pod::spec(pod).ephemeral_containers.iter().flatten().map(|c| &c.name);
+    names.filter(|name| observed.newest(name).is_none()).cloned().collect()
 }
 
 fn needs_sandbox(pod: &Pod, observed: &Observed) -> Option<u32> {
@@ -156,6 +168,10 @@ fn stale(pod: &Pod, container: &Container, running: &Instance, verdicts: &Verdic
     let name = &container.name;
     if !running.hash.is_empty() && running.hash != pod::container_hash(container) {
         let message = format!("Container {name} definition changed, will be restarted");
+        return Some((kill(running, message, Because::Changed), true));
+    }
+    if verdicts.resized.contains(name) {
+        let message = format!("Container {name} resize requires restart");
         return Some((kill(running, message, Because::Changed), true));
     }
     let probe = verdicts.failed.get(name)?;

@@ -29,10 +29,35 @@ fn below(hierarchy: &Path, path: &str) -> PathBuf {
     hierarchy.join(path.trim_start_matches('/'))
 }
 
-/// Creates the pod's cgroup and sets its limits where the hierarchy has the controller.
-pub fn create(path: &str, amount: &Amount) -> io::Result<()> {
+/// Raises the limits of a pod's cgroup to `amount`; those that are higher stay.
+pub fn grow(path: &str, amount: &Amount) -> io::Result<()> {
+    let at_least =
+        |wanted: Option<i64>, now: Option<i64>| wanted.zip(now).map(|(wanted, now)| wanted.max(now)).or(wanted);
+    let now = limits(path);
+    let cpu_limit = at_least(amount.cpu_limit, now.cpu_limit);
+    set(path, &Amount { cpu_limit, memory_limit: at_least(amount.memory_limit, now.memory_limit), ..*amount })
+}
+
+/// The limits of a pod's cgroup, as far as it has any.
+fn limits(path: &str) -> Amount {
+    let number = |path: PathBuf| fs::read_to_string(path).ok()?.split_whitespace().next()?.parse::<i64>().ok();
+    let v2 = Path::new(ROOT).join("cgroup.controllers").exists();
+    let file = |controller: &str, v1: &str, name: &str| {
+        let hierarchy = if v2 { PathBuf::from(ROOT) } else { Path::new(ROOT).join(controller) };
+        below(&hierarchy, path).join(if v2 { name } else { v1 })
+    };
+    let quota = number(file("cpu", "cpu.cfs_quota_us", "cpu.max")).filter(|quota| *quota > 0);
+    Amount {
+        cpu_limit: quota.map(|quota| quota * 1000 / CPU_PERIOD_US),
+        memory_limit: number(file("memory", "memory.limit_in_bytes", "memory.max")),
+        ..Amount::default()
+    }
+}
+
+/// Creates the pod's cgroup if it is not there, and sets its limits where the hierarchy has the controller.
+pub fn set(path: &str, amount: &Amount) -> io::Result<()> {
     if Path::new(ROOT).join("cgroup.controllers").exists() {
-        return create_v2(path, amount);
+        return set_v2(path, amount);
     }
     let cpu = below(&Path::new(ROOT).join("cpu"), path);
     if Path::new(ROOT).join("cpu").is_dir() {
@@ -51,7 +76,7 @@ pub fn create(path: &str, amount: &Amount) -> io::Result<()> {
     Ok(())
 }
 
-fn create_v2(path: &str, amount: &Amount) -> io::Result<()> {
+fn set_v2(path: &str, amount: &Amount) -> io::Result<()> {
     let group = below(Path::new(ROOT), path);
     fs::create_dir_all(&group)?;
     let mut parent = PathBuf::from(ROOT);

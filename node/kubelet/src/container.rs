@@ -24,6 +24,8 @@ pub struct Inputs<'a> {
     pub volumes: &'a HashMap<String, Mounted>,
     pub image: &'a v1::Image,
     pub memory_capacity: i64,
+    /// The id of the container whose processes this one sees.
+    pub target_id: Option<String>,
 }
 
 /// upstream's `CreateContainerConfigError`.
@@ -63,8 +65,8 @@ pub fn config(inputs: &Inputs<'_>, config: &Config) -> Result<v1::ContainerConfi
         stdin_once: container.stdin_once.unwrap_or(false),
         tty,
         linux: Some(v1::LinuxContainerConfig {
-            resources: Some(resources(inputs)),
-            security_context: Some(security(pod, container)),
+            resources: Some(resources(pod, container, inputs.memory_capacity)),
+            security_context: Some(security(pod, container, inputs.target_id.as_deref())),
         }),
         ..v1::ContainerConfig::default()
     })
@@ -93,14 +95,15 @@ fn annotations(inputs: &Inputs<'_>) -> HashMap<String, String> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-fn resources(inputs: &Inputs<'_>) -> v1::LinuxContainerResources {
-    let amount = Amount::of(inputs.container);
+/// What the runtime enforces; `memory_capacity` of the node in bytes decides who is killed first when it runs short.
+pub fn resources(pod: &Pod, container: &Container, memory_capacity: i64) -> v1::LinuxContainerResources {
+    let amount = Amount::of(container);
     v1::LinuxContainerResources {
         cpu_period: qos::CPU_PERIOD_US,
         cpu_quota: qos::cpu_quota(amount.cpu_limit).unwrap_or(0),
         cpu_shares: qos::cpu_shares(amount.cpu_request),
         memory_limit_in_bytes: amount.memory_limit.unwrap_or(0),
-        oom_score_adj: qos::oom_score_adj(qos::class(inputs.pod), amount.memory_request, inputs.memory_capacity),
+        oom_score_adj: qos::oom_score_adj(qos::class(pod), amount.memory_request, memory_capacity),
         ..v1::LinuxContainerResources::default()
     }
 }
@@ -120,7 +123,7 @@ const MASKED: [&str; 10] = [
 ];
 const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityContext {
+fn security(pod: &Pod, container: &Container, target_id: Option<&str>) -> v1::LinuxContainerSecurityContext {
     let of_pod = pod::spec(pod).security_context.clone().unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
     let privileged = own.privileged == Some(true);
@@ -139,7 +142,7 @@ fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityConte
             ..v1::Capability::default()
         }),
         privileged,
-        namespace_options: Some(sandbox::namespaces(pod)),
+        namespace_options: Some(namespaces(pod, target_id)),
         run_as_user: user.map(|value| v1::Int64Value { value }),
         run_as_group: group.map(|value| v1::Int64Value { value }),
         readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),
@@ -152,6 +155,17 @@ fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityConte
             privileged,
         )),
         ..v1::LinuxContainerSecurityContext::default()
+    }
+}
+
+/// A pod whose containers share their processes shows them all anyway.
+fn namespaces(pod: &Pod, target_id: Option<&str>) -> v1::NamespaceOption {
+    let of_pod = sandbox::namespaces(pod);
+    match target_id {
+        Some(id) if of_pod.pid == v1::NamespaceMode::Container as i32 => {
+            v1::NamespaceOption { pid: v1::NamespaceMode::Target.into(), target_id: id.to_owned(), ..of_pod }
+        }
+        _ => of_pod,
     }
 }
 

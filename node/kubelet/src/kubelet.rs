@@ -1,6 +1,6 @@
 //! The task tree of a kubelet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -11,6 +11,7 @@ use xebec_client::informer::Selection;
 use xebec_client::{Change, Client, EventRecorder, Informer, Informers};
 use xebec_types::core::Pod;
 use xebec_types::object;
+use xebec_types::pod as api_pod;
 
 use crate::config::Config;
 use crate::ended::Ended;
@@ -21,10 +22,12 @@ use crate::node;
 use crate::objects::{ApiObjects, Objects};
 use crate::pod::PodRef;
 use crate::probe::Probes;
+use crate::qos::Amount;
 use crate::recorder::Recorder;
+use crate::reviews::{ApiReviews, Reviews};
 use crate::runtime::{Containerd, Runtime};
 use crate::status_manager::{ApiPods, PodApi};
-use crate::worker::{self, Desired, Handle};
+use crate::worker::{self, Desired, Handle, Pending, Room};
 use crate::{eviction, gc, image_gc, logs, pleg, server};
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,7 @@ pub struct Kubelet {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) objects: Arc<dyn Objects>,
     pub(crate) pod_api: Arc<dyn PodApi>,
+    pub(crate) reviews: Arc<dyn Reviews>,
     pub(crate) recorder: Recorder,
     pub(crate) images: Images,
     pub(crate) probes: Arc<Probes>,
@@ -59,6 +63,8 @@ pub struct Kubelet {
     /// Where the runtime keeps images, once it has said so.
     pub(crate) image_filesystem: OnceLock<PathBuf>,
     workers: Arc<Mutex<HashMap<String, Handle>>>,
+    /// What pods may use, by UID.
+    grants: Mutex<HashMap<String, Amount>>,
 }
 
 impl Kubelet {
@@ -68,6 +74,7 @@ impl Kubelet {
         runtime: Arc<dyn Runtime>,
         objects: Arc<dyn Objects>,
         pod_api: Arc<dyn PodApi>,
+        reviews: Arc<dyn Reviews>,
         recorder: Recorder,
     ) -> Arc<Self> {
         let workers: Arc<Mutex<HashMap<String, Handle>>> = Arc::default();
@@ -86,12 +93,14 @@ impl Kubelet {
             runtime,
             objects,
             pod_api,
+            reviews,
             recorder,
             images,
             probes,
             image_use,
             image_filesystem,
             workers,
+            grants: Mutex::default(),
         })
     }
 
@@ -127,12 +136,36 @@ impl Kubelet {
 
     pub(crate) fn remove_worker(&self, uid: &str) {
         self.probes.remove(uid);
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.locked().remove(uid);
     }
 
     #[cfg(test)]
     pub(crate) fn forget_workers(&self) {
         self.locked().clear();
+    }
+
+    /// Grants resources to a pod that has none yet: it was admitted by the scheduler.
+    pub(crate) fn note_grant(&self, uid: &str, amount: Amount) {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), amount);
+    }
+
+    /// Grants other resources to a pod if they fit beside what others were granted.
+    pub(crate) fn regrant(&self, uid: &str, wanted: Amount) -> Result<(), Pending> {
+        let over = |pod: &Arc<Pod>| api_pod::is_terminal(pod);
+        let ended: HashSet<String> = self.pods().iter().filter(|p| over(p)).map(|p| PodRef::of(p).uid).collect();
+        // Of two pods that want the same room one is first.
+        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = || grants.iter().filter(|(known, _)| *known != uid && !ended.contains(*known)).map(|(_, a)| a);
+        let room = Room {
+            allocatable_milli_cpu: self.machine.allocatable_milli_cpu(&self.config),
+            allocatable_memory_bytes: self.machine.allocatable_memory_bytes(&self.config),
+            used_milli_cpu: others().filter_map(|a| a.cpu_request).sum(),
+            used_memory_bytes: others().filter_map(|a| a.memory_request).sum(),
+        };
+        worker::admit(wanted, room)?;
+        grants.insert(uid.to_owned(), wanted);
+        Ok(())
     }
 
     /// Whether the pod has a worker.
@@ -203,7 +236,9 @@ pub async fn run_with(
     let recorder = Recorder::Api(EventRecorder::new(client.clone(), "kubelet", &config.node_name));
     let objects = Arc::new(ApiObjects::new(client.clone(), &informers));
     let pods = informers.selected::<Pod>(&Selection::fields(&format!("spec.nodeName={}", config.node_name)));
-    let kubelet = Kubelet::new(config, machine, runtime, objects, Arc::new(ApiPods(client.clone())), recorder);
+    let reviews = Arc::new(ApiReviews::new(client.clone(), &config.node_name));
+    let pod_api = Arc::new(ApiPods(client.clone()));
+    let kubelet = Kubelet::new(config, machine, runtime, objects, pod_api, reviews, recorder);
 
     // Before the collector runs: a pod without a worker is an orphan to it.
     follow_pods(&kubelet, &pods);

@@ -31,6 +31,7 @@ pub mod pod;
 mod probe;
 mod qos;
 mod recorder;
+mod reviews;
 pub mod runtime;
 mod sandbox;
 mod server;

@@ -44,6 +44,40 @@ pub fn containers(pod: &Pod) -> &[Container] {
     &spec(pod).containers
 }
 
+/// Those that came while the pod ran (`kubectl debug`), in the form of all others.
+pub fn ephemeral_containers(pod: &Pod) -> impl Iterator<Item = Container> {
+    spec(pod).ephemeral_containers.iter().flatten().cloned().map(|own| Container {
+        name: own.name,
+        image: own.image,
+        image_pull_policy: own.image_pull_policy,
+        command: own.command,
+        args: own.args,
+        working_dir: own.working_dir,
+        env: own.env,
+        env_from: own.env_from,
+        volume_mounts: own.volume_mounts,
+        security_context: own.security_context,
+        stdin: own.stdin,
+        stdin_once: own.stdin_once,
+        tty: own.tty,
+        termination_message_path: own.termination_message_path,
+        termination_message_policy: own.termination_message_policy,
+        // Upstream lets an ephemeral container have nothing else.
+        ..Container::default()
+    })
+}
+
+/// The container whose processes an ephemeral container sees.
+pub fn target_container<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+    let own = spec(pod).ephemeral_containers.iter().flatten().find(|c| c.name == name)?;
+    own.target_container_name.as_deref().filter(|target| !target.is_empty())
+}
+
+/// A container of any kind.
+pub fn any_container(pod: &Pod, name: &str) -> Option<Container> {
+    find_container(pod, name).cloned().or_else(|| ephemeral_containers(pod).find(|c| c.name == name))
+}
+
 /// Init containers first, as they run.
 pub fn all_containers(pod: &Pod) -> impl Iterator<Item = &Container> {
     init_containers(pod).iter().chain(containers(pod))

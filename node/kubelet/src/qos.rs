@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use xebec_types::Quantity;
-use xebec_types::core::{Container, Pod};
+use xebec_types::core::{Container, Pod, ResourceRequirements};
 use xebec_types::resource;
 
 use crate::pod::{all_containers, containers, init_containers, is_sidecar};
@@ -46,7 +46,10 @@ pub struct Amount {
 
 impl Amount {
     pub fn of(container: &Container) -> Self {
-        let Some(resources) = &container.resources else { return Self::default() };
+        container.resources.as_ref().map(Self::of_requirements).unwrap_or_default()
+    }
+
+    pub fn of_requirements(resources: &ResourceRequirements) -> Self {
         let cpu_limit = milli(&resources.limits, "cpu");
         let memory_limit = bytes(&resources.limits, "memory");
         Self {

@@ -23,7 +23,11 @@ impl Recorder {
             Self::Api(recorder) => {
                 let mut object = reference(pod);
                 object.field_path = container.map(|name| {
-                    let list = if pod::is_init(pod, name) { "initContainers" } else { "containers" };
+                    let list = match (pod::is_init(pod, name), pod::find_container(pod, name)) {
+                        (true, _) => "initContainers",
+                        (false, Some(_)) => "containers",
+                        (false, None) => "ephemeralContainers",
+                    };
                     format!("spec.{list}{{{name}}}")
                 });
                 recorder.record_ref(object, kind, reason, message);

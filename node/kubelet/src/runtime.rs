@@ -52,6 +52,7 @@ pub trait Runtime: Send + Sync + 'static {
         pod: v1::PodSandboxConfig,
     ) -> Result<String>;
     async fn start_container(&self, id: &str) -> Result<()>;
+    async fn update_container_resources(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<()>;
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<()>;
     async fn remove_container(&self, id: &str) -> Result<()>;
     async fn list_containers(&self, uid: Option<&str>) -> Result<Vec<v1::Container>>;
@@ -133,6 +134,9 @@ impl Runtime for Containerd {
     }
     async fn start_container(&self, id: &str) -> Result<()> {
         self.runtime.start_container(id).await
+    }
+    async fn update_container_resources(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<()> {
+        self.runtime.update_container_resources(id, resources).await
     }
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
         self.runtime.stop_container(id, grace).await

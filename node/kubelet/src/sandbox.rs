@@ -15,7 +15,7 @@ pub fn config(pod: &Pod, attempt: u32, config: &Config) -> v1::PodSandboxConfig 
     let reference = PodRef::of(pod);
     let mut labels: HashMap<String, String> = pod::labels(pod).into_iter().collect();
     labels.extend(pod_labels(&reference));
-    let hostname = if pod::host_network(pod) { String::new() } else { pod::hostname(pod) };
+    let hostname = if pod::host_network(pod) { String::new() } else { hostname(pod, config) };
     v1::PodSandboxConfig {
         metadata: Some(v1::PodSandboxMetadata {
             name: reference.name.clone(),
@@ -32,6 +32,12 @@ pub fn config(pod: &Pod, attempt: u32, config: &Config) -> v1::PodSandboxConfig 
         linux: Some(linux(pod, config)),
         windows: None,
     }
+}
+
+/// What `hostname` says in the pod's containers (`setHostnameAsFQDN`: with its domain).
+pub fn hostname(pod: &Pod, config: &Config) -> String {
+    let full = pod::spec(pod).set_hostname_as_fqdn.filter(|wanted| *wanted);
+    full.and_then(|_| pod::fqdn(pod, &config.cluster_domain)).unwrap_or_else(|| pod::hostname(pod))
 }
 
 pub fn pod_labels(pod: &PodRef) -> HashMap<String, String> {

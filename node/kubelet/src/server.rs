@@ -3,6 +3,7 @@
 mod access;
 mod applied;
 mod attach;
+mod dial;
 mod exec;
 mod portforward;
 mod resource;
@@ -32,8 +33,7 @@ use crate::kubelet::Kubelet;
 use crate::logs::{self, LogOptions};
 use crate::observed::{Instance, Observed, State, observe};
 use crate::pod::{self, PodRef};
-
-use access::Access;
+use crate::reviews::User;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 type Answer = Response<Body>;
@@ -71,10 +71,10 @@ async fn connection(kubelet: Arc<Kubelet>, acceptor: TlsAcceptor, stream: TcpStr
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return,
     };
-    let access = Access::of(stream.get_ref().1.peer_certificates());
+    let user = Arc::new(access::user_of(stream.get_ref().1.peer_certificates()));
     let service = service_fn(move |request| {
-        let kubelet = Arc::clone(&kubelet);
-        async move { Ok::<_, Infallible>(route(&kubelet, access, request).await) }
+        let (kubelet, user) = (Arc::clone(&kubelet), Arc::clone(&user));
+        async move { Ok::<_, Infallible>(route(&kubelet, (*user).as_ref(), request).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -119,6 +119,7 @@ fn refusal(Refused(status, message): Refused) -> Answer {
     let reason = match status {
         StatusCode::BAD_REQUEST => "BadRequest",
         StatusCode::NOT_FOUND => "NotFound",
+        StatusCode::UNAUTHORIZED => "Unauthorized",
         StatusCode::FORBIDDEN => "Forbidden",
         StatusCode::UNPROCESSABLE_ENTITY => "Invalid",
         StatusCode::INTERNAL_SERVER_ERROR => "InternalError",
@@ -132,10 +133,10 @@ fn refusal(Refused(status, message): Refused) -> Answer {
     answer
 }
 
-async fn route(kubelet: &Arc<Kubelet>, access: Access, request: Request<Incoming>) -> Answer {
+async fn route(kubelet: &Arc<Kubelet>, user: Option<&User>, request: Request<Incoming>) -> Answer {
     let path = request.uri().path().trim_matches('/').to_owned();
-    if !access.allows(&path) {
-        return refusal(Refused(StatusCode::FORBIDDEN, format!("this certificate may not ask for /{path} here")));
+    if let Err(refused) = access::check(kubelet, user, &request).await {
+        return refusal(refused);
     }
     let parts: Vec<&str> = path.split('/').collect();
     let query = query(request.uri());
@@ -145,6 +146,7 @@ async fn route(kubelet: &Arc<Kubelet>, access: Access, request: Request<Incoming
         ["metrics", "resource"] => Ok(resource::metrics(kubelet).await),
         ["stats", "summary"] => Ok(stats::summary(kubelet).await),
         ["pods"] => Ok(pods(kubelet)),
+        ["xebec", "v1", "dial"] => dial::serve(kubelet, request, &query).await,
         ["xebec", "v1", "applied"] => applied::serve(kubelet, &query).await,
         ["containerLogs", namespace, name, container] => {
             container_logs(kubelet, namespace, name, container, &query).await
@@ -201,7 +203,7 @@ async fn container_logs(
 ) -> Result<Answer, Refused> {
     let options = LogOptions::parse(query).map_err(|why| Refused(StatusCode::UNPROCESSABLE_ENTITY, why))?;
     let (pod, observed) = find(kubelet, namespace, name).await?;
-    if pod::find_container(&pod, container).is_none() {
+    if pod::any_container(&pod, container).is_none() {
         return Err(Refused::not_found(format!("container \"{container}\" not found in pod \"{name}\"")));
     }
     let instance = if options.previous {
@@ -250,8 +252,9 @@ fn no_log(pod: &xebec_types::core::Pod, container: &str, previous: bool) -> Stri
     if previous {
         return format!("previous terminated container \"{container}\" in pod \"{name}\" not found");
     }
-    let statuses =
-        pod.status.iter().flat_map(|s| s.container_statuses.iter().chain(&s.init_container_statuses).flatten());
+    let statuses = pod.status.iter().flat_map(|s| {
+        s.container_statuses.iter().chain(&s.init_container_statuses).chain(&s.ephemeral_container_statuses).flatten()
+    });
     let state = statuses.filter(|s| s.name == container).find_map(|s| s.state.as_ref()?.waiting.clone());
     match state.and_then(|w| w.reason) {
         Some(reason) if reason.contains("Image") => {

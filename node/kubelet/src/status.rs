@@ -14,6 +14,7 @@ use crate::ended::Ended;
 use crate::observed::Observed;
 use crate::pod::{self, RestartPolicy};
 use crate::qos;
+use crate::worker::Resize;
 
 /// Why a container is not running although it should be: `ErrImagePull`, `CrashLoopBackOff`, ….
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Inputs<'a> {
     pub started: &'a BTreeSet<String>,
     /// Every container has ended for good: the pod was deleted, or is done.
     pub terminal: bool,
+    /// Where a change of resources is.
+    pub resize: &'a Resize,
     /// Of a pod that is being deleted.
     pub withdrawal: Option<&'a Withdrawal>,
     /// Why the node ended the pod as a whole.
@@ -68,6 +71,8 @@ pub fn generate(inputs: &Inputs<'_>) -> PodStatus {
     status.conditions = Some(condition::conditions(inputs, phase, &init, &main));
     status.init_container_statuses = has_init.then_some(init);
     status.container_statuses = Some(main);
+    let ephemeral: Vec<_> = pod::ephemeral_containers(pod).map(|c| container::ephemeral(inputs, &c)).collect();
+    status.ephemeral_container_statuses = (!ephemeral.is_empty()).then_some(ephemeral);
     status
 }
 

@@ -154,7 +154,7 @@ fn patch(pod: &PodRef, before: Option<&PodStatus>, after: &PodStatus) -> Option<
 }
 
 /// Fields of others stay as they are.
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
     "phase",
     "reason",
     "message",
@@ -164,6 +164,7 @@ const OWN: [&str; 9] = [
     "hostIPs",
     "containerStatuses",
     "initContainerStatuses",
+    "ephemeralContainerStatuses",
 ];
 
 /// Lists that the server merges by key need to be told what goes.
@@ -174,12 +175,16 @@ fn replaced(key: &str, before: Option<&Value>, value: &Value) -> Value {
             list.extend(value.as_array().cloned().unwrap_or_default());
             Value::Array(list)
         }
-        ("conditions", _) => {
+        ("conditions", before) => {
             let mut list = value.as_array().cloned().unwrap_or_default();
+            let types: Vec<Value> = list.iter().map(|c| c["type"].clone()).collect();
+            let gone = before.and_then(Value::as_array).into_iter().flatten().map(|c| &c["type"]);
+            let gone: Vec<Value> = gone.filter(|kind| !types.contains(kind)).cloned().collect();
             for condition in list.iter_mut().filter_map(Value::as_object_mut) {
                 condition.entry("reason").or_insert(Value::Null);
                 condition.entry("message").or_insert(Value::Null);
             }
+            list.extend(gone.into_iter().map(|kind| json!({"$patch": "delete", "type": kind})));
             Value::Array(list)
         }
         _ => value.clone(),

@@ -2,6 +2,7 @@
 //!
 //! A pod is synced until it is deleted or done, then terminated (its containers stop), then cleaned up; it never goes back.
 
+mod resize;
 mod start;
 mod sync;
 mod terminate;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use xebec_types::core::Pod;
+use xebec_types::core::{Pod, ResourceRequirements};
 use xebec_types::pod as api_pod;
 use xebec_types::time::{self, Timestamp};
 
@@ -57,6 +58,7 @@ pub struct Handle {
 /// How often a pod that is as it should be is looked at again: ConfigMaps and tokens are renewed then.
 const RESYNC: Duration = Duration::from_secs(45);
 
+pub use resize::{Pending, Resize, Room, admit};
 pub(crate) use terminate::{remove, remove_runtime_objects, remove_volumes};
 
 pub struct Worker {
@@ -73,6 +75,11 @@ pub struct Worker {
     volumes: Option<HashMap<String, Mounted>>,
     volumes_at: Option<tokio::time::Instant>,
     labels: Option<(BTreeMap<String, String>, BTreeMap<String, String>)>,
+    /// The resources that the node has granted, by container.
+    grant: Option<BTreeMap<String, ResourceRequirements>>,
+    resize: Resize,
+    /// The last refusal of a resize that an event told of.
+    told: Option<Pending>,
     /// Failed attempts at a sandbox or at volumes, for the pause between them.
     failures: u32,
     /// Nothing runs and nothing will: only deletion is left.
@@ -103,6 +110,9 @@ pub fn spawn(kubelet: Arc<Kubelet>, pod: Arc<Pod>, gone: bool) -> Handle {
         volumes: None,
         volumes_at: None,
         labels: None,
+        grant: None,
+        resize: Resize::default(),
+        told: None,
         failures: 0,
         finished: false,
         withdrawal: None,
@@ -125,8 +135,9 @@ impl Worker {
             let (mut changes, mut ends) = (self.desired.clone(), self.ended.clone());
             let over = self.finished || self.ended().is_some() || api_pod::is_terminal(&desired.pod);
             let deadline = if over { None } else { self.deadline_left(&desired.pod) };
+            let pod = self.allocate(&desired.pod);
             let next = tokio::select! {
-                next = self.sync(&desired.pod) => next.min(deadline.unwrap_or(next)),
+                next = self.sync(&pod) => next.min(deadline.unwrap_or(next)),
                 // Whatever the sync is at, deletion comes first, and so does the end of a pod.
                 _ = async { changes.wait_for(Desired::terminating).await.map(drop) } => continue,
                 _ = async { ends.changed().await.map(drop) }, if self.ended().is_none() => continue,
@@ -184,6 +195,7 @@ impl Worker {
             ready: &ready,
             started: &verdicts.started,
             terminal,
+            resize: &self.resize,
             withdrawal: self.withdrawal.as_ref(),
             ended: self.ended().as_ref(),
             node_ip: self.kubelet.config.node_ip,

@@ -78,6 +78,8 @@ pub(super) const EXEC: Parameters = &[
     ("tty", Boolean),
 ];
 
+pub(super) const PROXY: Parameters = &[("path", String)];
+
 pub(super) const PORT_FORWARD: Parameters = &[("ports", Integer)];
 
 /// The parameters every path has, with those its template names.

@@ -165,12 +165,20 @@ impl Builder<'_> {
         let connect: Option<Parameters> = match subresource.name {
             "exec" | "attach" => Some(parameter::EXEC),
             "portforward" => Some(parameter::PORT_FORWARD),
+            "proxy" => Some(parameter::PROXY),
             _ => None,
         };
         let mut operations = Vec::new();
         if let Some(parameters) = connect {
             let gvk = subresource.gvk.unwrap_or_default();
-            for (method, verb) in [("get", "connectGet"), ("post", "connectPost")] {
+            let methods = [
+                ("get", "connectGet", "get"),
+                ("post", "connectPost", "create"),
+                ("put", "connectPut", "update"),
+                ("patch", "connectPatch", "patch"),
+                ("delete", "connectDelete", "delete"),
+            ];
+            for (method, verb, _) in methods.into_iter().filter(|(.., verb)| subresource.verbs.contains(verb)) {
                 let operation = self.operation(verb, "connect", parameters, &suffix);
                 operations.push((method, Operation { gvk, ..operation }));
             }

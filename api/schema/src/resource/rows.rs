@@ -16,6 +16,11 @@ const fn other(name: &'static str, gvk: (&'static str, &'static str, &'static st
     Subresource { name, gvk: Some(gvk), verbs }
 }
 
+/// HTTP to what is behind the object.
+const fn proxy(options: &'static str) -> Subresource {
+    other("proxy", ("", "v1", options), &["create", "delete", "get", "patch", "update"])
+}
+
 const STATUS: Subresource = own("status", UPDATE);
 const SCALE: Subresource = other("scale", ("autoscaling", "v1", "Scale"), UPDATE);
 
@@ -46,7 +51,7 @@ pub const ROWS: &[Row] = &[
         &["create", "delete", "get", "list", "patch", "update", "watch"],
         &[own("finalize", &["update"]), STATUS],
     ),
-    Row(("", "v1", "Node", "nodes", &["no"], &[]), CLUSTER, ALL, &[STATUS]),
+    Row(("", "v1", "Node", "nodes", &["no"], &[]), CLUSTER, ALL, &[proxy("NodeProxyOptions"), STATUS]),
     Row(("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"], &[]), NAMESPACED, ALL, &[STATUS]),
     Row(("", "v1", "PersistentVolume", "persistentvolumes", &["pv"], &[]), CLUSTER, ALL, &[STATUS]),
     Row(
@@ -56,10 +61,13 @@ pub const ROWS: &[Row] = &[
         &[
             other("attach", ("", "v1", "PodAttachOptions"), CONNECT),
             other("binding", ("", "v1", "Binding"), CREATE),
+            own("ephemeralcontainers", UPDATE),
             other("eviction", ("policy", "v1", "Eviction"), CREATE),
             other("exec", ("", "v1", "PodExecOptions"), CONNECT),
             own("log", &["get"]),
             other("portforward", ("", "v1", "PodPortForwardOptions"), CONNECT),
+            proxy("PodProxyOptions"),
+            own("resize", UPDATE),
             STATUS,
         ],
     ),
@@ -78,7 +86,12 @@ pub const ROWS: &[Row] = &[
         ALL,
         &[other("token", (AUTHN, "v1", "TokenRequest"), CREATE)],
     ),
-    Row(("", "v1", "Service", "services", &["svc"], &["all"]), NAMESPACED, ALL, &[STATUS]),
+    Row(
+        ("", "v1", "Service", "services", &["svc"], &["all"]),
+        NAMESPACED,
+        ALL,
+        &[proxy("ServiceProxyOptions"), STATUS],
+    ),
     Row(
         (
             "apiextensions.k8s.io",

@@ -32,8 +32,11 @@ impl Plugin for LimitRanger {
     }
 
     async fn validate(&self, attributes: &Attributes<'_>, reader: &dyn Reader) -> Result<(), Status> {
-        // The resources of a pod do not change after its creation.
-        let of_pod = attributes.is("", "pods") && attributes.operation == Operation::Create;
+        // The resources of a pod change after its creation by a resize alone.
+        let resize = attributes.resource.group.is_empty()
+            && attributes.resource.resource == "pods"
+            && attributes.subresource == "resize";
+        let of_pod = resize || (attributes.is("", "pods") && attributes.operation == Operation::Create);
         let of_claim = attributes.is("", "persistentvolumeclaims");
         if !of_pod && !of_claim {
             return Ok(());

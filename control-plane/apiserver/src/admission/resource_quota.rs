@@ -70,10 +70,18 @@ fn is_counted(attributes: &Attributes<'_>) -> bool {
     let grows = group.is_empty() && ["services", "persistentvolumeclaims"].contains(&resource);
     let reviews = ["authentication.k8s.io", "authorization.k8s.io"];
     !attributes.namespace.is_empty()
-        && attributes.subresource.is_empty()
-        && (attributes.operation == Operation::Create || grows)
+        && (is_resize(attributes) || attributes.subresource.is_empty())
+        && (attributes.operation == Operation::Create || grows || is_resize(attributes))
         && !IGNORED.contains(&(group, resource))
         && !reviews.contains(&group)
+}
+
+/// A pod that asks for more while it runs.
+fn is_resize(attributes: &Attributes<'_>) -> bool {
+    attributes.resource.group.is_empty()
+        && attributes.resource.resource == "pods"
+        && attributes.subresource == "resize"
+        && attributes.operation == Operation::Update
 }
 
 impl ResourceQuota {

@@ -1,5 +1,7 @@
 //! ServiceAccount tokens: ES256 JWTs that live no longer than what they are bound to (KEP-1205).
 
+pub mod legacy;
+
 use std::collections::HashMap;
 
 use base64::Engine;
@@ -25,7 +27,7 @@ pub struct ServiceAccountTokens {
     key_id: String,
     issuer: String,
     jwks: Value,
-    verified: Mutex<HashMap<[u8; 32], Claims>>,
+    verified: Mutex<HashMap<[u8; 32], AnyClaims>>,
 }
 
 #[derive(Clone, Serialize, Deserialize, Debug)]
@@ -57,6 +59,14 @@ pub struct Kubernetes {
 pub struct Reference {
     pub name: String,
     pub uid: String,
+}
+
+/// What a token with our signature says.
+#[derive(Clone, Deserialize, Debug)]
+#[serde(untagged)]
+enum AnyClaims {
+    Bound(Claims),
+    Legacy(legacy::Claims),
 }
 
 /// The object that a token dies with.
@@ -134,7 +144,7 @@ impl ServiceAccountTokens {
         &self.jwks
     }
 
-    pub fn sign(&self, claims: &Claims) -> Result<String, Status> {
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, Status> {
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(self.key_id.clone());
         header.typ = None;
@@ -148,7 +158,11 @@ impl ServiceAccountTokens {
         token: &str,
         audiences: &[String],
     ) -> Result<Option<Authenticated>, Status> {
-        let Some(claims) = self.claims(token) else { return Ok(None) };
+        let claims = match self.claims(token) {
+            None => return Ok(None),
+            Some(AnyClaims::Legacy(claims)) => return legacy::authenticate(app, token, &claims, audiences).await,
+            Some(AnyClaims::Bound(claims)) => claims,
+        };
         let now = app.now().unix_timestamp();
         if now >= claims.exp || now + 10 < claims.nbf {
             return Ok(None);
@@ -161,7 +175,7 @@ impl ServiceAccountTokens {
     }
 
     /// The claims of a token with our signature.
-    fn claims(&self, token: &str) -> Option<Claims> {
+    fn claims(&self, token: &str) -> Option<AnyClaims> {
         if token.matches('.').count() != 2 {
             return None;
         }
@@ -170,10 +184,16 @@ impl ServiceAccountTokens {
             return Some(claims.clone());
         }
         let mut rules = Validation::new(Algorithm::ES256);
-        rules.set_issuer(&[&self.issuer]);
+        rules.set_issuer(&[self.issuer.as_str(), legacy::ISSUER]);
+        // Legacy tokens have no end.
+        rules.set_required_spec_claims(&["iss"]);
         rules.validate_aud = false;
         rules.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying, &rules).ok()?.claims;
+        let claims = jsonwebtoken::decode::<AnyClaims>(token, &self.verifying, &rules).ok()?.claims;
+        let legacy = matches!(&claims, AnyClaims::Legacy(claims) if claims.iss == legacy::ISSUER);
+        if !legacy && !matches!(&claims, AnyClaims::Bound(claims) if claims.iss == self.issuer) {
+            return None;
+        }
         let mut verified = self.verified.lock();
         if verified.len() >= VERIFIED_MAX {
             verified.clear();

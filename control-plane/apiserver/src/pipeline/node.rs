@@ -69,6 +69,15 @@ pub async fn serve(
     let dialer =
         app.kubelets.read().clone().ok_or_else(|| Status::service_unavailable("no client certificate for kubelets"))?;
     let answer = dialer.forward(kubelet, &path, request).await?;
+    let mut response = answered(app, answer);
+    if stream == Stream::Log && response.status().is_success() {
+        standard_headers(response.headers_mut(), "text/plain");
+    }
+    Ok(response)
+}
+
+/// What a kubelet or something behind it answered, streamed until the server stops.
+pub fn answered(app: &App, answer: Response<hyper::body::Incoming>) -> Response<Body> {
     let (parts, body) = answer.into_parts();
     let stop = app.stop.clone();
     let bytes = BodyStream::new(body)
@@ -82,12 +91,10 @@ pub async fn serve(
     let mut response = Response::from_parts(parts, Body::stream(bytes));
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         *response.body_mut() = Body::empty();
-    } else if stream == Stream::Log && response.status().is_success() {
-        standard_headers(response.headers_mut(), "text/plain");
     }
     response.headers_mut().remove(http::header::CONTENT_LENGTH);
     response.headers_mut().remove(http::header::TRANSFER_ENCODING);
-    Ok(response)
+    response
 }
 
 async fn admit(app: &App, info: &RequestInfo, user: &UserInfo) -> Result<(), Status> {

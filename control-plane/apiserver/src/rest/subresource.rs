@@ -32,6 +32,8 @@ pub async fn serve(call: &Call, body: Incoming) -> Answer {
             part(call, body, Part::Approval).await
         }
         ("namespaces", "finalize") => update_part(call, read(body).await?, Part::Finalize).await,
+        ("pods", "ephemeralcontainers") => part(call, body, Part::EphemeralContainers).await,
+        ("pods", "resize") => part(call, body, Part::Resize).await,
         ("pods", "binding") => binding::bind(call, &read(body).await?).await,
         ("pods", "eviction") => eviction::evict(call, &read(body).await?).await,
         ("serviceaccounts", "token") => token::request(call, &read(body).await?).await,

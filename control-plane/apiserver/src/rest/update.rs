@@ -6,6 +6,7 @@ use serde_json::Value;
 use xebec_machinery::{Status, object};
 use xebec_registry::certificates;
 use xebec_registry::core::namespace;
+use xebec_registry::pod::{ephemeral, resize};
 use xebec_registry::value::same;
 use xebec_store::{Expect, Revision};
 
@@ -25,6 +26,10 @@ pub enum Part {
     Approval,
     /// `namespaces/finalize`
     Finalize,
+    /// `pods/ephemeralcontainers`
+    EphemeralContainers,
+    /// `pods/resize`
+    Resize,
     /// A change that the server itself decides (binding): no strategy, no admission.
     Server,
 }
@@ -155,7 +160,7 @@ async fn prepare(
         return Ok(new);
     }
     let subresource = call.info.subresource.as_str();
-    if part == Part::Main {
+    if matches!(part, Part::Main | Part::EphemeralContainers | Part::Resize) {
         write::default(resource, &mut new);
     }
     let mut new = admit(call, Operation::Update, new, Some(old), options.dry_run).await?;
@@ -163,13 +168,19 @@ async fn prepare(
         Part::Main => {
             write::default(resource, &mut new);
             strategy.prepare_for_update(&call.context(), &mut new, old);
-            if strategy.has_generation() && strategy.spec_changed(&new, old) {
-                object::set_generation(&mut new, object::generation(old) + 1);
-            }
+            count_generation(resource, &mut new, old);
         }
         Part::Status => strategy.prepare_for_status_update(&call.context(), &mut new, old),
         Part::Approval => certificates::prepare_for_approval(&call.context(), &mut new, old),
         Part::Finalize => namespace::prepare_for_finalize(&mut new, old),
+        Part::EphemeralContainers => {
+            ephemeral::prepare(&mut new, old);
+            count_generation(resource, &mut new, old);
+        }
+        Part::Resize => {
+            resize::prepare(&mut new, old);
+            count_generation(resource, &mut new, old);
+        }
         Part::Server => {}
     }
     // An apply has recorded its owners itself.
@@ -182,6 +193,8 @@ async fn prepare(
         Part::Status => strategy.validate_status_update(&new, old),
         Part::Approval => certificates::validate_approval(&new, old),
         Part::Finalize => namespace::validate_finalize(&new, old),
+        Part::EphemeralContainers => ephemeral::validate(&new, old),
+        Part::Resize => resize::validate(&new, old),
         Part::Server => Vec::new(),
     };
     if !errors.is_empty() {
@@ -195,6 +208,12 @@ async fn prepare(
         super::escalation::check(call, &new, Some(old)).await?;
     }
     Ok(new)
+}
+
+fn count_generation(resource: &crate::kinds::Resource, new: &mut Value, old: &Value) {
+    if resource.strategy.has_generation() && resource.strategy.spec_changed(new, old) {
+        object::set_generation(new, object::generation(old) + 1);
+    }
 }
 
 enum Commit {

@@ -355,3 +355,36 @@ async fn tokens_are_bound_to_what_exists() {
     }
     last.refused(401, "Unauthorized", "");
 }
+
+/// A token without end is as good as its Secret and its account live, and says when it was used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_in_secrets_live_and_die_with_them() {
+    let cluster = Cluster::start().await;
+    let account = cluster.get("/api/v1/namespaces/default/serviceaccounts/default").await.expect(200);
+    let uid = account["metadata"]["uid"].as_str().unwrap();
+    let sign = |uid: &str| cluster.server.secret_tokens().sign("default", ("default", uid), "t").unwrap();
+    let token = sign(uid);
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &token);
+    let secret = json!({
+        "metadata": {"name": "t", "annotations": {"kubernetes.io/service-account.name": "default"}},
+        "type": "kubernetes.io/service-account-token", "data": {"token": encoded},
+    });
+    let whoami = async |token: &str| {
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        cluster.with_token(Some(token), "POST", path, &review).await
+    };
+    assert_eq!(whoami(&token).await.code, 401, "without its Secret");
+    cluster.post(secrets, &secret).await.expect(201);
+    let user = whoami(&token).await.expect(201)["status"]["userInfo"].clone();
+    assert_eq!(user["username"], "system:serviceaccount:default:default");
+    let used = cluster.get(&format!("{secrets}/t")).await.expect(200);
+    assert!(used["metadata"]["labels"]["kubernetes.io/legacy-token-last-used"].as_str().unwrap().starts_with("20"));
+    assert_eq!(whoami(&sign("another-uid")).await.code, 401, "another token than the Secret holds");
+    let review = json!({"spec": {"token": token, "audiences": ["elsewhere"]}});
+    let review = cluster.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await.expect(201);
+    assert_eq!(review["status"]["authenticated"], Value::Null);
+    cluster.delete(&format!("{secrets}/t"), &Value::Null).await.expect(200);
+    assert_eq!(whoami(&token).await.code, 401, "after its Secret");
+}

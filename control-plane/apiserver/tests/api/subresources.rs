@@ -136,3 +136,107 @@ async fn certificate_requests_are_approved_and_signed() {
     let refused = cluster.as_local(alice, "PUT", &format!("{requests}/r/approval"), &signed).await;
     refused.refused(403, "Forbidden", "cannot update resource \"certificatesigningrequests/approval\"");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_are_added_to_a_running_pod_and_stay() {
+    let cluster = Cluster::start().await;
+    cluster.post(PODS, &pod("p")).await.expect(201);
+    let path = format!("{PODS}/p/ephemeralcontainers");
+    let debugger = json!({"name": "d", "image": "busybox:1", "targetContainerName": "c", "stdin": true, "tty": true});
+    let patch = json!({"metadata": {"labels": {"ignored": "yes"}}, "spec": {"ephemeralContainers": [debugger]}});
+    let patched = cluster.patch("strategic", &path, &patch).await.expect(200);
+    assert_eq!(patched["spec"]["ephemeralContainers"][0]["imagePullPolicy"], "IfNotPresent");
+    assert_eq!((&patched["metadata"]["generation"], &patched["metadata"]["labels"]), (&json!(2), &Value::Null));
+    assert_eq!(cluster.get(&path).await.expect(200)["kind"], "Pod");
+    let again = json!({"spec": {"ephemeralContainers": [{"name": "d", "image": "busybox:2"}]}});
+    cluster.patch("strategic", &path, &again).await.refused(422, "Invalid", "may not be changed");
+    let other = json!({"spec": {"ephemeralContainers": [{"name": "c", "image": "busybox:2"}]}});
+    cluster.patch("strategic", &path, &other).await.refused(422, "Invalid", "Duplicate value: \"c\"");
+    let absent = cluster.patch("strategic", &format!("{PODS}/q/ephemeralcontainers"), &patch).await;
+    absent.refused(404, "NotFound", "pods \"q\" not found");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_is_resized_within_its_class_and_its_namespaces_limits() {
+    let cluster = Cluster::start().await;
+    let mut sized = pod("p");
+    sized["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "100m"}});
+    let made = cluster.post(PODS, &sized).await.expect(201);
+    let policy = json!([{"resourceName": "cpu", "restartPolicy": "NotRequired"}]);
+    assert_eq!(made["spec"]["containers"][0]["resizePolicy"], policy);
+    let patch =
+        |resources: Value| json!({"spec": {"containers": [{"name": "c", "image": "other", "resources": resources}]}});
+    let path = format!("{PODS}/p/resize");
+    let resized = cluster.patch("strategic", &path, &patch(json!({"requests": {"cpu": "200m"}}))).await.expect(200);
+    let container = &resized["spec"]["containers"][0];
+    assert_eq!((&container["resources"]["requests"]["cpu"], &container["image"]), (&json!("200m"), &json!("busybox")));
+    assert_eq!(resized["metadata"]["generation"], 2);
+    let guaranteed = json!({"limits": {"cpu": "200m", "memory": "1Gi"}, "requests": {"cpu": "200m", "memory": "1Gi"}});
+    cluster.patch("strategic", &path, &patch(guaranteed)).await.refused(422, "Invalid", "QOS Class may not change");
+    let direct = patch(json!({"requests": {"cpu": "300m"}}));
+    cluster.patch("strategic", &format!("{PODS}/p"), &direct).await.refused(422, "Invalid", "may not change fields");
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"requests.cpu": "250m"}}});
+    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    let mut quota = cluster.post(quotas, &quota).await.expect(201);
+    quota["status"] = json!({"hard": {"requests.cpu": "250m"}, "used": {"requests.cpu": "200m"}});
+    cluster.put(&format!("{quotas}/q/status"), &quota).await.expect(200);
+    let more = cluster.patch("strategic", &path, &patch(json!({"requests": {"cpu": "300m"}}))).await;
+    more.refused(403, "Forbidden", "exceeded quota: q");
+}
+
+/// A backend on this machine stands for a pod without a node: the API server dials it itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proxies_hand_requests_on_and_say_where_they_cannot() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let cluster = Cluster::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+                let mut chunk = [0; 1024];
+                match stream.read(&mut chunk).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => head.extend_from_slice(&chunk[..read]),
+                }
+            }
+            let head = String::from_utf8_lossy(&head).to_lowercase();
+            let answer =
+                format!("HTTP/1.1 302 Found\r\nlocation: /next\r\ncontent-length: {}\r\n\r\n{head}", head.len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let mut made = cluster.post(PODS, &pod("p")).await.expect(201);
+    cluster.get(&format!("{PODS}/p/proxy/")).await.refused(400, "BadRequest", "address not allowed");
+    made["status"] = json!({"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]});
+    cluster.put(&format!("{PODS}/p/status"), &made).await.expect(200);
+    let path = format!("{PODS}/p:{port}/proxy");
+    let answer = cluster.get(&path).await;
+    assert_eq!((answer.code, &answer.headers["location"]), (301, &format!("{path}/").parse().unwrap()));
+    let headers = [("authorization", "Basic c2VjcmV0"), ("x-own", "kept")];
+    let answer = cluster.send("POST", &format!("{path}/a%2Fb?q=1"), &headers, "body").await;
+    assert_eq!((answer.code, &answer.headers["location"]), (302, &format!("{path}/next").parse().unwrap()));
+    assert!(answer.text.starts_with("post /a%2fb?q=1 http/1.1"), "{}", answer.text);
+    for (text, expected) in [("x-own: kept", true), ("authorization", false), ("x-forwarded-uri: ", true)] {
+        assert_eq!(answer.text.contains(text), expected, "{text} in {}", answer.text);
+    }
+    cluster.get(&format!("{PODS}/p:1/proxy/")).await.refused(503, "ServiceUnavailable", "127.0.0.1:1");
+    cluster.get(&format!("{PODS}/q/proxy/")).await.refused(404, "NotFound", "pods \"q\" not found");
+    let services = "/api/v1/namespaces/default/services";
+    let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"name": "http", "port": 80}]}});
+    cluster.post(services, &service).await.expect(201);
+    let none = cluster.get(&format!("{services}/s:http/proxy/")).await;
+    none.refused(503, "ServiceUnavailable", "no endpoints available for service \"s:http\"");
+    let port_81 = cluster.get(&format!("{services}/s:81/proxy/")).await;
+    port_81.refused(503, "ServiceUnavailable", "no service port 81 found for service \"s\"");
+    let slice = json!({
+        "metadata": {"name": "s-1", "labels": {"kubernetes.io/service-name": "s"}}, "addressType": "IPv4",
+        "ports": [{"name": "http", "port": port}], "endpoints": [{"addresses": ["10.0.0.9"], "conditions": {"ready": false}}],
+    });
+    cluster.post("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", &slice).await.expect(201);
+    assert_eq!(cluster.get(&format!("{services}/s:80/proxy/")).await.code, 503);
+    let jane = xebec_apiserver::UserInfo::new("jane", &["system:authenticated"]);
+    let denied = cluster.as_local(jane, "GET", &format!("{services}/s:80/proxy/"), &Value::Null).await;
+    denied.refused(403, "Forbidden", "cannot get resource \"services/proxy\"");
+}

@@ -4,7 +4,7 @@ use serde_json::Value;
 use xebec_machinery::field::Path;
 use xebec_machinery::validation;
 
-use super::{env, probe, resources, security, volume};
+use super::{env, probe, resize, resources, security, volume};
 use crate::errors::Errors;
 use crate::names::{label, port_number};
 use crate::value::{at, boolean, integer, is_set, items, string};
@@ -87,6 +87,59 @@ fn common(container: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
     );
     resources::validate(at(container, "resources"), &path.child("resources"), errors);
     security::container(at(container, "securityContext"), &path.child("securityContext"), errors);
+    resize::policies(container, string(spec, "restartPolicy"), path, errors);
+}
+
+/// `allowedEphemeralContainerFields`
+const EPHEMERAL_FIELDS: [&str; 17] = [
+    "args",
+    "command",
+    "env",
+    "envFrom",
+    "image",
+    "imagePullPolicy",
+    "name",
+    "securityContext",
+    "stdin",
+    "stdinOnce",
+    "targetContainerName",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "tty",
+    "volumeDevices",
+    "volumeMounts",
+    "workingDir",
+];
+const NOT_EPHEMERAL: &str = "cannot be set for an Ephemeral Container";
+
+/// `validateEphemeralContainers`; `path` is that of the list.
+pub fn ephemeral(spec: &Value, path: &Path, errors: &mut Errors) {
+    let long_lived: Vec<&str> =
+        ["containers", "initContainers"].iter().flat_map(|list| items(spec, list)).map(|c| string(c, "name")).collect();
+    let mut names = Vec::new();
+    for (index, container) in items(spec, "ephemeralContainers").iter().enumerate() {
+        let path = path.index(index);
+        common(container, spec, &path, errors);
+        if long_lived.contains(&string(container, "name")) {
+            errors.duplicate(&path.child("name"), string(container, "name"));
+        }
+        unique_name(container, &mut names, &path, errors);
+        let target = string(container, "targetContainerName");
+        if !target.is_empty() && !long_lived.contains(&target) {
+            errors.not_found(&path.child("targetContainerName"), target);
+        }
+        for (field, _) in container.as_object().into_iter().flatten().filter(|(field, value)| {
+            // A struct in Go, so it is there even when empty.
+            !EPHEMERAL_FIELDS.contains(&field.as_str()) && !value.as_object().is_some_and(serde_json::Map::is_empty)
+        }) {
+            errors.forbidden(&path.child(field), NOT_EPHEMERAL);
+        }
+        for (index, mount) in items(container, "volumeMounts").iter().enumerate() {
+            for field in ["subPath", "subPathExpr"].into_iter().filter(|field| !string(mount, field).is_empty()) {
+                errors.forbidden(&path.child("volumeMounts").index(index).child(field), NOT_EPHEMERAL);
+            }
+        }
+    }
 }
 
 fn unique_name<'a>(container: &'a Value, names: &mut Vec<&'a str>, path: &Path, errors: &mut Errors) {

@@ -39,6 +39,9 @@ pub fn pod(pod: &mut Value) {
     for kind in KINDS {
         items_mut(spec, kind).for_each(requests_from_limits);
     }
+    for kind in ["containers", "initContainers"] {
+        items_mut(spec, kind).for_each(super::resize::default_policies);
+    }
     default(spec, "enableServiceLinks", true);
     if boolean(spec, "hostNetwork") {
         for port in items_mut(spec, "initContainers").flat_map(|c| items_mut(c, "ports")) {
@@ -208,6 +211,7 @@ mod tests {
                     "name": "a", "image": "b:1", "imagePullPolicy": "IfNotPresent",
                     "ports": [{"containerPort": 80, "hostPort": 80, "protocol": "TCP"}],
                     "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}},
+                    "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}],
                     "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
                 }],
                 "volumes": [{"name": "v", "emptyDir": {}}],

@@ -33,7 +33,23 @@ fn check(spec: Value, observed: &Observed, want: &str) {
     said.extend(actions.kill.iter().map(|k| format!("kill {}", k.name)));
     said.extend(actions.start_init.iter().map(|name| format!("init {name}")));
     said.extend(actions.start.iter().map(|name| format!("start {name}")));
+    said.extend(actions.start_ephemeral.iter().map(|name| format!("debug {name}")));
     assert_eq!(said.join(", "), want, "{spec} {observed:?}");
+}
+
+#[test]
+fn ephemeral_containers_start_once() {
+    use State::{Exited, Running};
+    let spec = |init: Value| json!({"initContainers": init, "containers": [{"name": "a"}], "ephemeralContainers": [{"name": "e"}]});
+    let a = || instance("a", Running, 0);
+    check(spec(json!([])), &Observed::default(), "sandbox 0, start a");
+    check(spec(json!([])), &up(vec![a()]), "debug e");
+    check(spec(json!([])), &up(vec![a(), instance("e", Running, 0)]), "");
+    check(spec(json!([])), &up(vec![a(), instance("e", Exited, 1)]), "");
+    check(spec(json!([{"name": "i"}])), &up(vec![instance("i", Running, 0)]), "debug e");
+    let mut never = spec(json!([]));
+    never["restartPolicy"] = "Never".into();
+    check(never, &up(vec![instance("a", Exited, 0), instance("e", Running, 0)]), "kill pod, kill e");
 }
 
 #[test]

@@ -159,6 +159,12 @@ impl Runtime for Fake {
         status.started_at = now();
         Ok(())
     }
+    async fn update_container_resources(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<()> {
+        let mut memory = self.memory();
+        let (_, status) = memory.containers.get_mut(id).ok_or_else(|| unknown("container", id))?;
+        status.resources = Some(v1::ContainerResources { linux: Some(resources), ..Default::default() });
+        Ok(())
+    }
     async fn stop_container(&self, id: &str, _grace: Duration) -> Result<()> {
         self.exit(id, 0);
         Ok(())

@@ -56,3 +56,14 @@ fn the_sandbox_lies_in_the_pods_cgroup_and_namespaces() {
     assert_eq!((config.metadata.unwrap().attempt, config.labels[key::POD_UID].as_str()), (2, "u1"));
     assert!(config.hostname.is_empty());
 }
+
+#[test]
+fn a_pod_may_be_called_by_its_full_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |spec: Value, expected: &str| {
+        assert_eq!(super::config(&pod(spec.clone()), 0, &testing::config(dir.path())).hostname, expected, "{spec}");
+    };
+    check(json!({"containers": [], "subdomain": "sub"}), "web");
+    check(json!({"containers": [], "subdomain": "sub", "setHostnameAsFQDN": true}), "web.sub.shop.svc.cluster.local");
+    check(json!({"containers": [], "setHostnameAsFQDN": true}), "web");
+}

@@ -25,7 +25,7 @@ pub(super) async fn serve(
     let (pod, observed) = find(kubelet, namespace, name).await?;
     let id = running(&observed, namespace, name, container)?.id.clone();
     let wanted = Wanted::parse(query)?;
-    let tty = pod::find_container(&pod, container).is_some_and(|c| c.tty == Some(true));
+    let tty = pod::any_container(&pod, container).is_some_and(|c| c.tty == Some(true));
     let (answer, pending) = session::negotiate(&mut request, wanted)?;
     let kubelet = Arc::clone(kubelet);
     tokio::spawn(async move {

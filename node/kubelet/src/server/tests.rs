@@ -73,6 +73,16 @@ impl Client {
         Self { address, config: Arc::new(config) }
     }
 
+    /// Shows no certificate.
+    fn anonymous(address: std::net::SocketAddr, trusted: &Authority) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(trusted.der.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        Self { address, config: Arc::new(builder.with_root_certificates(roots).with_no_client_auth()) }
+    }
+
     async fn dial(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await?;
         let name = ServerName::try_from("127.0.0.1").unwrap();
@@ -80,11 +90,19 @@ impl Client {
     }
 
     async fn get(&self, path: &str) -> Result<(StatusCode, String), String> {
+        self.get_with(path, "").await
+    }
+
+    /// With a bearer token, unless it is empty.
+    async fn get_with(&self, path: &str, token: &str) -> Result<(StatusCode, String), String> {
         let stream = self.dial().await.map_err(|e| e.to_string())?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|e| e.to_string())?;
         tokio::spawn(connection);
-        let request = Request::get(path).header("host", "n1").body(Empty::<Bytes>::new()).unwrap();
+        let mut request = Request::get(path).header("host", "n1").body(Empty::<Bytes>::new()).unwrap();
+        if !token.is_empty() {
+            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
         let answer = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let status = answer.status();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
@@ -143,10 +161,20 @@ fn logs_exec_and_attach_are_served_to_the_clusters_clients_only() {
             "a stranger's certificate"
         );
         assert_eq!(client.get("/healthz").await.unwrap(), (StatusCode::OK, "ok".to_owned()));
+        let with = async |token: &str, path: &str| {
+            Client::anonymous(address, &authority).get_with(path, token).await.unwrap().0
+        };
+        assert_eq!(with("good", "/metrics/resource").await, StatusCode::OK);
+        assert_eq!(with("good", "/pods").await, StatusCode::FORBIDDEN);
+        assert_eq!(with("bad", "/metrics").await, StatusCode::UNAUTHORIZED);
+        assert_eq!(with("", "/healthz").await, StatusCode::UNAUTHORIZED);
         assert_eq!(client.get("/nothing").await.unwrap().0, StatusCode::NOT_FOUND);
         let applied = async |query: &str| client.get(&format!("/xebec/v1/applied{query}")).await.unwrap();
         assert_eq!(applied("").await.0, StatusCode::BAD_REQUEST);
         assert_eq!(applied("?slices=7").await, (StatusCode::OK, "9".to_owned()));
+        let dial = async |query: &str| client.get(&format!("/xebec/v1/dial{query}")).await.unwrap();
+        assert_eq!(dial("?address=x&port=1").await.0, StatusCode::BAD_REQUEST);
+        assert!(dial("?address=10.0.0.1&port=80").await.1.contains("must be upgraded to xebec-dial"));
         let (_, pods) = client.get("/pods").await.unwrap();
         assert!(pods.contains("\"served\""));
         let (_, summary) = client.get("/stats/summary").await.unwrap();

@@ -7,6 +7,7 @@ use super::Inputs;
 use crate::config::Withdrawal;
 use crate::ended::Ended;
 use crate::pod;
+use crate::worker::Resize;
 
 const READY_TO_START: &str = "PodReadyToStartContainers";
 const INITIALIZED: &str = "Initialized";
@@ -14,6 +15,10 @@ const READY: &str = "Ready";
 const CONTAINERS_READY: &str = "ContainersReady";
 const SCHEDULED: &str = "PodScheduled";
 const DISRUPTED: &str = "DisruptionTarget";
+const RESIZE_PENDING: &str = "PodResizePending";
+const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
+/// Conditions of the kubelet that are gone when nothing is left to say.
+const PASSING: [&str; 2] = [RESIZE_PENDING, RESIZE_IN_PROGRESS];
 /// Ours: no node sends new connections to a pod that is being deleted.
 const WITHDRAWN: &str = "xebec.io/WithdrawnFromServices";
 
@@ -50,15 +55,20 @@ pub(super) fn conditions(
         (SCHEDULED, Verdict::yes()),
     ];
     let disrupted = inputs.ended.filter(|ended| ended.evicted).map(|ended| (DISRUPTED, disrupted(ended)));
+    let resized = resize(inputs.resize);
     let withdrawn = inputs.withdrawal.and_then(withdrawn).map(|verdict| (WITHDRAWN, verdict));
     let mut conditions: Vec<PodCondition> = own
         .into_iter()
         .chain(withdrawn)
         .chain(disrupted)
+        .chain(resized)
         .map(|(kind, verdict)| condition(inputs.pod, kind, verdict, inputs.now))
         .collect();
-    let foreign =
-        known(inputs.pod).filter(|c| !conditions.iter().any(|own| own.type_ == c.type_)).cloned().collect::<Vec<_>>();
+    let foreign = known(inputs.pod)
+        .filter(|c| !PASSING.contains(&c.type_.as_str()))
+        .filter(|c| !conditions.iter().any(|own| own.type_ == c.type_))
+        .cloned()
+        .collect::<Vec<_>>();
     conditions.extend(foreign);
     conditions
 }
@@ -91,6 +101,19 @@ fn withdrawn(withdrawal: &Withdrawal) -> Option<Verdict> {
         Withdrawal::Acknowledged => Some(Verdict { reason: Some("AllNodesAcknowledged"), ..Verdict::yes() }),
         Withdrawal::TimedOut(why) => Some(Verdict::no("NotAcknowledged", Some(why.clone()))),
     }
+}
+
+fn resize(resize: &Resize) -> impl Iterator<Item = (&'static str, Verdict)> {
+    let pending = resize.pending.as_ref().map(|pending| {
+        let verdict =
+            Verdict { reason: Some(pending.reason), message: Some(pending.message.clone()), ..Verdict::yes() };
+        (RESIZE_PENDING, verdict)
+    });
+    let in_progress = resize.in_progress.then(|| {
+        let reason = resize.error.is_some().then_some("Error");
+        (RESIZE_IN_PROGRESS, Verdict { reason, message: resize.error.clone(), ..Verdict::yes() })
+    });
+    pending.into_iter().chain(in_progress)
 }
 
 fn ready_to_start(inputs: &Inputs<'_>) -> Verdict {

@@ -1,7 +1,11 @@
 //! One container's status.
 
+use std::collections::BTreeMap;
+
+use xebec_types::Quantity;
 use xebec_types::core::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ResourceRequirements,
 };
 use xebec_types::time;
 
@@ -42,7 +46,26 @@ pub(super) fn status(inputs: &Inputs<'_>, container: &Container, pod_has_init: b
     }
     status.started = Some(running && inputs.started.contains(name));
     status.ready = running && inputs.started.contains(name) && inputs.ready.contains(name);
+    (status.allocated_resources, status.resources) = resources(inputs, container, newest);
     status
+}
+
+/// An ephemeral container is never ready and has no probe that it could have passed.
+pub(super) fn ephemeral(inputs: &Inputs<'_>, container: &Container) -> ContainerStatus {
+    let status = status(inputs, container, false);
+    ContainerStatus { ready: false, started: None, allocated_resources: None, resources: None, ..status }
+}
+
+/// What was granted, and what the container has: the same but for a resize that is under way.
+fn resources(
+    inputs: &Inputs<'_>,
+    container: &Container,
+    newest: Option<&Instance>,
+) -> (Option<BTreeMap<String, Quantity>>, Option<ResourceRequirements>) {
+    let granted = container.resources.clone().unwrap_or_default();
+    let requests = granted.requests.clone().filter(|requests| !requests.is_empty());
+    let has = newest.and_then(|i| inputs.resize.actual.get(&i.id)).cloned().unwrap_or(granted);
+    (requests, Some(ResourceRequirements { claims: None, ..has }))
 }
 
 fn container_id(id: &str) -> String {

@@ -33,6 +33,7 @@ fn status_of(spec: Value, containers: Vec<Instance>, waiting: &[(&str, &str)], t
         ready: &running,
         started: &running,
         terminal,
+        resize: &Resize::default(),
         withdrawal: None,
         ended: None,
         node_ip,

@@ -17,6 +17,7 @@ use crate::machine::Machine;
 use crate::objects::{ConfigMapData, ObjectError, Objects, TokenSpec};
 use crate::pod::PodRef;
 use crate::recorder::Recorder;
+use crate::reviews::{Reviews, User};
 use crate::runtime::{self, Runtime};
 use crate::status_manager::{PodApi, Written};
 use crate::{pleg, testing};
@@ -64,6 +65,18 @@ impl Objects for Fixture {
     }
 }
 
+/// `good` is the token of a scraper, who may read metrics and nothing else.
+#[async_trait]
+impl Reviews for Fixture {
+    async fn user(&self, token: &str) -> Result<Option<User>, String> {
+        let user = User { name: "system:serviceaccount:monitoring:prometheus".into(), ..User::default() };
+        Ok((token == "good").then_some(user))
+    }
+    async fn may(&self, _: &User, verb: &'static str, subresource: &'static str) -> Result<bool, String> {
+        Ok(verb == "get" && subresource == "metrics")
+    }
+}
+
 pub struct World {
     pub containerd: Containerd,
     pub config: Config,
@@ -82,7 +95,9 @@ fn kubelet(
     let runtime: Arc<dyn Runtime> = runtime::Containerd::new(containerd.socket(), containerd.dir.join("fifo"));
     let recorder = Recorder::Kept(Arc::clone(events));
     let api = Arc::clone(api) as Arc<dyn PodApi>;
-    let kubelet = Kubelet::new(config.clone(), Machine::read(), runtime, Arc::new(Fixture), api, recorder);
+    let fixture = Arc::new(Fixture);
+    let kubelet =
+        Kubelet::new(config.clone(), Machine::read(), runtime, Arc::clone(&fixture) as _, api, fixture, recorder);
     let mut tasks = JoinSet::new();
     tasks.spawn(pleg::run(Arc::clone(&kubelet)));
     (kubelet, tasks)

@@ -32,7 +32,7 @@ impl Worker {
         observed: &Observed,
         name: &str,
     ) -> Result<(), Retry> {
-        let Some(container) = pod::find_container(pod, name).cloned() else { return Ok(()) };
+        let Some(container) = pod::any_container(pod, name) else { return Ok(()) };
         let Some(sandbox) = observed.ready_sandbox().map(|s| s.id.clone()) else { return Err(Retry(Duration::ZERO)) };
         self.back_off(pod, observed, &container)?;
         let image = match self.kubelet.images.ensure(pod, &container).await {
@@ -59,6 +59,7 @@ impl Worker {
             return Err(self.wait(name, "RunContainerError", &message, Duration::from_secs(1)));
         }
         self.waiting.remove(name);
+        self.resize.actual.insert(id.clone(), container.resources.clone().unwrap_or_default());
         self.kubelet.recorder.container_normal(pod, name, "Started", "Container started");
         self.prune(observed, name).await;
         self.post_start(pod, &container, &id, observed).await
@@ -129,6 +130,10 @@ impl Worker {
         }
         let env = env::variables(pod, container, &facts, &*kubelet.objects).await.map_err(|error| error.to_string())?;
         let none = std::collections::HashMap::new();
+        let target_id = match pod::target_container(pod, &container.name) {
+            Some(target) => Some(running_id(observed, target)?),
+            None => None,
+        };
         let inputs = Inputs {
             pod,
             container,
@@ -137,6 +142,7 @@ impl Worker {
             volumes: self.volumes.as_ref().unwrap_or(&none),
             image,
             memory_capacity: kubelet.machine.memory_bytes(&kubelet.config),
+            target_id,
         };
         container::config(&inputs, &kubelet.config).map_err(|error| error.to_string())
     }
@@ -177,6 +183,11 @@ impl Worker {
             }
         }
     }
+}
+
+fn running_id(observed: &Observed, name: &str) -> Result<String, String> {
+    let running = observed.newest(name).filter(|i| i.state == State::Running);
+    running.map(|i| i.id.clone()).ok_or_else(|| format!("unable to find target container {name}: it does not run"))
 }
 
 /// One more than the newest instance had; a pod whose containers are gone goes on from its status.

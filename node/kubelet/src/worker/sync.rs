@@ -17,6 +17,12 @@ use crate::{cgroup, sandbox, volume};
 /// A sync that could not do all; the message was told in an event.
 pub(super) struct Retry(pub Duration);
 
+/// When a resize that was deferred is looked at again.
+const PENDING: Duration = Duration::from_secs(5);
+
+/// sethostname(2): `__NEW_UTS_LEN`.
+const HOSTNAME_MAX: usize = 64;
+
 /// Doubles from a quarter of a second to ten seconds.
 fn pause(failures: u32) -> Duration {
     Duration::from_millis(250 << failures.min(6)).min(Duration::from_secs(10))
@@ -41,7 +47,8 @@ impl Worker {
                 return RESYNC;
             }
             self.kubelet.probes.sync(pod, &observed, false);
-            let (verdicts, _) = self.kubelet.probes.verdicts(pod, &observed);
+            let (mut verdicts, _) = self.kubelet.probes.verdicts(pod, &observed);
+            verdicts.resized = self.survey(pod, &observed);
             let actions = actions::compute(pod, &observed, &verdicts);
             self.publish(pod, &observed, false);
             if actions.kill_pod {
@@ -49,6 +56,18 @@ impl Worker {
                 return RESYNC;
             }
             if actions == Actions::default() {
+                match self.resize_in_place(pod, &observed).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(Retry(after)) => {
+                        self.publish(pod, &observed, false);
+                        return after;
+                    }
+                }
+                if self.resize.pending.is_some() {
+                    // Room may come with every pod that goes.
+                    next = next.min(PENDING);
+                }
                 return self.refresh_volumes(pod, &observed).await.unwrap_or(next);
             }
             match self.apply(pod, &observed, actions).await {
@@ -94,7 +113,7 @@ impl Worker {
         }
         self.mount_volumes(pod, observed).await?;
         let mut retry: Option<Duration> = None;
-        for name in actions.start_init.iter().chain(&actions.start) {
+        for name in actions.start_init.iter().chain(&actions.start).chain(&actions.start_ephemeral) {
             if let Err(Retry(after)) = self.start_container(pod, observed, name).await {
                 retry = Some(retry.map_or(after, |known| known.min(after)));
             }
@@ -131,6 +150,14 @@ impl Worker {
                 "FailedCreatePodContainer",
                 &format!("unable to prepare the pod's directories: {error}"),
             ));
+        }
+        let hostname = sandbox::hostname(pod, &self.kubelet.config);
+        if hostname.len() > HOSTNAME_MAX {
+            let message = format!(
+                "Failed to create pod sandbox: failed to construct FQDN from pod hostname and cluster domain, FQDN {hostname} is too long ({HOSTNAME_MAX} characters is the max, {} characters requested)",
+                hostname.len()
+            );
+            return Err(self.failed(pod, "FailedCreatePodSandBox", &message));
         }
         let config = sandbox::config(pod, attempt, &self.kubelet.config);
         let runtime = Arc::clone(&self.kubelet.runtime);
@@ -178,7 +205,7 @@ impl Worker {
         std::fs::create_dir_all(config.log_dir(&self.reference))?;
         if self.kubelet.machine.real {
             let path = cgroup::pod_path(&config.cgroup_root, qos::class(pod), &self.reference.uid);
-            cgroup::create(&path, &qos::pod_amount(pod))?;
+            cgroup::set(&path, &qos::pod_amount(pod))?;
         }
         Ok(())
     }

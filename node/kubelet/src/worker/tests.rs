@@ -245,12 +245,51 @@ fn pods_outlive_the_kubelet_and_containerd() {
     });
 }
 
+#[test]
+fn a_debugger_sees_its_targets_processes_and_limits_change_in_place() {
+    run(async {
+        let world = World::start().await;
+        let resources = |cpu: &str, memory: &str| json!({"limits": {"cpu": cpu, "memory": memory}});
+        let container = json!({"name": "c", "command": ["sleep", "100000"], "resources": resources("100m", "64Mi")});
+        let mut object = pod("debugged", json!({"containers": [container], "terminationGracePeriodSeconds": 1}));
+        world.apply(&object);
+        let status = world.until("debugged", "ready", ready).await;
+        let id = status["containerStatuses"][0]["containerID"].as_str().unwrap().trim_start_matches("containerd://");
+        object["spec"]["containers"][0]["resources"] = resources("200m", "96Mi");
+        world.apply(&object);
+        let has = |s: &Value| s["containerStatuses"][0]["resources"]["limits"]["cpu"] == "200m";
+        let status = world.until("debugged", "resized", has).await;
+        assert_eq!(status["containerStatuses"][0]["restartCount"], 0);
+        let pod_dir = format!("{}/poddebugged", world.config.cgroup_root);
+        for (hierarchy, file, v2, expected) in [
+            ("cpu", "cpu.cfs_quota_us", "cpu.max", "20000"),
+            ("memory", "memory.limit_in_bytes", "memory.max", "100663296"),
+        ] {
+            for group in [pod_dir.clone(), format!("{pod_dir}/{id}")] {
+                let v1 = std::fs::read_to_string(format!("/sys/fs/cgroup/{hierarchy}{group}/{file}"));
+                let text = v1.or_else(|_| std::fs::read_to_string(format!("/sys/fs/cgroup{group}/{v2}"))).unwrap();
+                assert_eq!(text.split_whitespace().next(), Some(expected), "{file} of {group}");
+            }
+        }
+        let command = json!(["sh", "-c", "cat /proc/1/cmdline; exit 3"]);
+        object["spec"]["ephemeralContainers"] =
+            json!([{"name": "debugger", "image": BUSYBOX_IMAGE, "command": command, "targetContainerName": "c"}]);
+        world.apply(&object);
+        let ended = |s: &Value| s["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 3;
+        world.until("debugged", "ended its debugger", ended).await;
+        assert!(world.log("debugged", "debugger", 0).starts_with("sleep"));
+        world.delete(object, 1);
+        world.gone("debugged").await;
+    });
+}
+
 /// A kubelet over the fake runtime: no root, no containerd.
 fn hollow(config: Config) -> (Arc<Kubelet>, Arc<Fake>, Arc<Api>, tokio::task::JoinSet<()>) {
     let (fake, api) = (Fake::new([10, 0, 0, 1].into()), Arc::new(Api::default()));
     let recorder = Recorder::Kept(Arc::default());
-    let (runtime, objects) = (Arc::clone(&fake) as Arc<dyn Runtime>, Arc::new(Fixture));
-    let kubelet = Kubelet::new(config, Machine::default(), runtime, objects, Arc::clone(&api) as _, recorder);
+    let (runtime, fixture) = (Arc::clone(&fake) as Arc<dyn Runtime>, Arc::new(Fixture));
+    let (objects, api_of_pods) = (Arc::clone(&fixture) as _, Arc::clone(&api) as _);
+    let kubelet = Kubelet::new(config, Machine::default(), runtime, objects, api_of_pods, fixture, recorder);
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(pleg::run(Arc::clone(&kubelet)));
     (kubelet, fake, api, tasks)
@@ -285,6 +324,62 @@ async fn hollow_pods_run_restart_and_go() {
     }
     assert!(api.deleted.lock().unwrap().contains("hollow"));
     assert!(fake.list_pod_sandbox(None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_running_pod_is_resized_in_place_or_by_a_restart_and_debugged() {
+    let dir = tempfile::tempdir().unwrap();
+    let config =
+        Config { capacity_milli_cpu: Some(4000), capacity_memory_bytes: Some(1 << 30), ..testing::config(dir.path()) };
+    let (kubelet, fake, api, _tasks) = hollow(config);
+    let until = async |what: &str, done: &dyn Fn(&Value) -> bool| {
+        for _ in 0..1000 {
+            let status = api.statuses.lock().unwrap().get("sized").cloned().unwrap_or_default();
+            if done(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("never {what}: {:#}", api.statuses.lock().unwrap()["sized"]);
+    };
+    let apply = |cpu: &str, memory: &str, ephemeral: Value| {
+        let policy = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+        let resources = json!({"requests": {"cpu": cpu, "memory": memory}});
+        let spec = json!({"containers": [{"name": "c", "resizePolicy": policy, "resources": resources}], "ephemeralContainers": ephemeral});
+        kubelet.update(Arc::new(serde_json::from_value(pod("sized", spec)).unwrap()), false);
+    };
+    let condition = |status: &Value, kind: &str| -> String {
+        let all = status["conditions"].as_array().cloned().unwrap_or_default();
+        let found = all.iter().find(|c| c["type"] == kind && c["$patch"].is_null());
+        found.map(|c| c["reason"].as_str().unwrap_or("-").to_owned()).unwrap_or_default()
+    };
+    apply("1", "1Mi", Value::Null);
+    let first = until("ready", &|s| ready(s)).await;
+    assert_eq!(first["containerStatuses"][0]["allocatedResources"]["cpu"], "1");
+    apply("2", "1Mi", Value::Null);
+    let in_place = until("resized", &|s| s["containerStatuses"][0]["resources"]["requests"]["cpu"] == "2").await;
+    assert_eq!(in_place["containerStatuses"][0]["containerID"], first["containerStatuses"][0]["containerID"]);
+    let id =
+        first["containerStatuses"][0]["containerID"].as_str().unwrap().trim_start_matches("containerd://").to_owned();
+    let shares = fake.container_status(&id).await.unwrap().resources.unwrap().linux.unwrap().cpu_shares;
+    assert_eq!(shares, 2048);
+    apply("2", "2Mi", Value::Null);
+    let restarted = until("restarted", &|s| s["containerStatuses"][0]["restartCount"] == 1 && ready(s)).await;
+    assert_eq!(restarted["containerStatuses"][0]["resources"]["requests"]["memory"], "2Mi");
+    apply("5", "2Mi", Value::Null);
+    let refused = until("refused", &|s| condition(s, "PodResizePending") == "Infeasible").await;
+    assert_eq!(refused["containerStatuses"][0]["allocatedResources"]["cpu"], "2");
+    apply("2", "2Mi", Value::Null);
+    until("content again", &|s| condition(s, "PodResizePending").is_empty()).await;
+
+    apply("2", "2Mi", json!([{"name": "debugger", "image": "i:1", "targetContainerName": "c"}]));
+    let status = until("debugged", &|s| s["ephemeralContainerStatuses"][0]["state"]["running"].is_object()).await;
+    assert_eq!((&status["ephemeralContainerStatuses"][0]["ready"], ready(&status)), (&json!(false), true));
+    let id = status["ephemeralContainerStatuses"][0]["containerID"].as_str().unwrap();
+    fake.exit(id.trim_start_matches("containerd://"), 3);
+    let exit = |s: &Value| s["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 3;
+    let status = until("ended", &exit).await;
+    assert_eq!(status["ephemeralContainerStatuses"][0]["restartCount"], 0);
 }
 
 /// Load balancers that let go when they are told to.

@@ -90,6 +90,10 @@ pub const ROLES: &[(&str, &[Rule])] = &[
         ],
     ),
     ("service-account-controller", &[rule("create", "-", "serviceaccounts"), EVENTS]),
+    (
+        "tokens-controller",
+        &[rule("get update", "-", "serviceaccounts"), rule("delete get update", "-", "secrets"), EVENTS],
+    ),
     ("root-ca-cert-publisher", &[rule("create update", "-", "configmaps"), EVENTS]),
     (
         "certificate-controller",
