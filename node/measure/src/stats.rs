@@ -26,5 +26,5 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 /// 50 000 as 50k.
 pub fn short(count: u32) -> String {
-    if count >= 1_000 && count % 1_000 == 0 { format!("{}k", count / 1_000) } else { count.to_string() }
+    if count >= 1_000 && count.is_multiple_of(1_000) { format!("{}k", count / 1_000) } else { count.to_string() }
 }
