@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -31,6 +33,11 @@ impl Netns {
     /// A new namespace pinned at `/run/netns/NAME`; everything in it, `lo` too, is down. `EEXIST` if the name is taken.
     pub fn create(name: &str) -> Result<Self> {
         let path = Path::new(NETNS_DIR).join(name);
+        share_names().map_err(|source| Error::Netns {
+            operation: "share the folder of",
+            path: path.clone(),
+            source,
+        })?;
         Self::create_at(&path)
     }
 
@@ -62,7 +69,7 @@ impl Netns {
                 source,
             })?;
         }
-        Self::create_at(&path)
+        Self::create(name)
     }
 
     /// `path` is a file under `/run/netns`, `/proc/PID/ns/net`, or what containerd passes in `CNI_NETNS`.
@@ -193,6 +200,24 @@ impl Netns {
     fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> Error + use<> {
         let path = self.path.clone();
         move |source| Error::Netns { operation, path, source }
+    }
+}
+
+/// Makes `/run/netns` a shared mount, under iproute2's lock, as iproute2 does before its own first namespace
+/// (`netns_add` in ip/ipnetns.c). Were it done later, by an `ip netns add`, the new mount would cover the names that are
+/// there, and none of them could be removed again: EBUSY.
+fn share_names() -> io::Result<()> {
+    fs::create_dir_all(NETNS_DIR)?;
+    let _lock = Flock::lock(File::open(NETNS_DIR)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+    let mount = |source: Option<&str>, flags| nix::mount::mount(source, NETNS_DIR, None::<&str>, flags, None::<&str>);
+    let share = || mount(None, MsFlags::MS_SHARED | MsFlags::MS_REC);
+    match share() {
+        // Not a mount of its own yet.
+        Err(Errno::EINVAL) => {
+            mount(Some(NETNS_DIR), MsFlags::MS_BIND | MsFlags::MS_REC)?;
+            Ok(share()?)
+        }
+        done => Ok(done?),
     }
 }
 

@@ -4,6 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
 use super::*;
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -62,6 +65,24 @@ async fn a_leftover_file_without_a_namespace_is_replaced() {
     assert!(Netns::named(&test.name).is_err());
     assert!(Netns::create(&test.name).unwrap_err().is_exists());
     Netns::ensure(&test.name).unwrap();
+}
+
+#[test]
+fn names_can_be_removed_after_iproute2_made_one() {
+    // In a mount namespace whose /run/netns is a plain folder.
+    let alone = || -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
+        Netns::create("ours")?;
+        let status = std::process::Command::new("ip").args(["netns", "add", "theirs"]).status()?;
+        assert!(status.success(), "ip netns add: {status}");
+        Netns::delete("ours")?;
+        Netns::delete("theirs")?;
+        assert_eq!(std::fs::read_dir(NETNS_DIR)?.count(), 0);
+        Ok(())
+    };
+    std::thread::spawn(alone).join().unwrap().unwrap();
 }
 
 #[tokio::test]
