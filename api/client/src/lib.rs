@@ -12,7 +12,6 @@ pub mod informer;
 pub mod leader;
 pub mod node;
 pub mod retry;
-pub mod tls;
 pub mod workqueue;
 
 pub use connection::{ConnectError, Connection};

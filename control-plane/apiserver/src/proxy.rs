@@ -3,8 +3,6 @@
 //! The API server dials the kubelet over TLS with its own client certificate, forwards the request, and
 //! for an upgrade copies bytes both ways: it neither reads nor frames what kubectl and the kubelet say.
 
-mod unverified;
-
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +22,6 @@ use xebec_machinery::object;
 use xebec_machinery::status::Status;
 
 use crate::body;
-use unverified::unverified;
 
 /// Headers of an upgrade that both sides must see unchanged (RFC 6455, section 4; SPDY as kubectl uses it).
 const FORWARDED: [&str; 9] = [
@@ -221,7 +218,7 @@ where
         return relay(stream, target, request).await.map_err(|e| unreachable(address, &e));
     }
     let name = ServerName::IpAddress(address.ip().into());
-    let tls = unverified().map_err(Status::internal)?;
+    let tls = TlsConnector::from(Arc::new(xebec_tls::unverified().map_err(Status::internal)?));
     let stream = tls.connect(name, stream).await.map_err(|e| unreachable(address, &e))?;
     relay(stream, target, request).await.map_err(|e| unreachable(address, &e))
 }

@@ -49,7 +49,7 @@ pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
 }
 
 pub async fn connect_unverified(stream: TcpStream, host: &str) -> Result<TlsStream<TcpStream>, String> {
-    let config = xebec_client::tls::unverified().map_err(|e| e.to_string())?;
+    let config = xebec_tls::unverified().map_err(|e| e.to_string())?;
     let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|e| e.to_string())
 }

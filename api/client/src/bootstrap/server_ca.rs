@@ -84,7 +84,7 @@ fn to_pem(der: &[u8]) -> String {
 type Tls = tokio_rustls::client::TlsStream<TcpStream>;
 
 async fn handshake(host: &str, port: u16, name: ServerName<'static>) -> Result<io::Result<Tls>, rustls::Error> {
-    let config = crate::tls::unverified()?;
+    let config = xebec_tls::unverified()?;
     let connector = TlsConnector::from(Arc::new(config));
     Ok(match TcpStream::connect((host, port)).await {
         Ok(tcp) => connector.connect(name, tcp).await,

@@ -7,8 +7,8 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
-/// A client's configuration that takes any server certificate: for HTTPS probes, and to look at a CA before its hash
-/// is compared. What is read over it is not authentic.
+/// A client's configuration that takes any server certificate: for HTTPS probes and the proxy to pods, as upstream, and
+/// to look at a CA before its hash is compared. What is read over it is not authentic.
 pub fn unverified() -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(AnyServer(Arc::clone(&provider)));
