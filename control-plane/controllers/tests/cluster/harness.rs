@@ -19,7 +19,7 @@ use xebec_client::kube::core::NamespaceResourceScope;
 use xebec_client::{Api, Client, Informers, ListParams, PostParams, Resource};
 use xebec_controllers::{Accounts, Config, Controllers, CsrSigner};
 use xebec_types::apps::Deployment;
-use xebec_types::core::{Namespace, Pod};
+use xebec_types::core::{Namespace, Node, Pod};
 use xebec_types::discovery::{Endpoint, EndpointSlice};
 use xebec_types::pod;
 
@@ -124,6 +124,10 @@ impl Cluster {
         let names = self.nodes.iter().map(|(name, _)| name.clone()).collect();
         let (client, stop) = (self.client.clone(), self.stop.clone());
         self._tasks.spawn(node::schedule(client, informers.clone(), names, stop));
+        let registered = || async {
+            (self.all::<Node>().list(&ListParams::default()).await.ok()?.items.len() >= count).then_some(())
+        };
+        self.until("registered nodes", registered).await;
     }
 
     /// Stops a node's agent; nothing tells the server.
