@@ -17,7 +17,9 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use xebec_apiserver::{AuthorizationMode, Pki, UserInfo};
 use xebec_client::{Client, Informers};
-use xebec_controllers::{Accounts, Controllers, CsrSigner};
+use xebec_controllers::{Accounts, Controllers, CsrSigner, TokenSigner};
+use xebec_types::core::ServiceAccount;
+use xebec_types::object;
 
 use crate::cluster::unit::LISTEN_FD;
 use crate::signal;
@@ -169,6 +171,7 @@ impl Server {
             service_cidr: self.service_cluster_ip_range,
             ca_pem: pki.ca_pem().to_owned(),
             signer: Some(Arc::new(Signer(Arc::clone(pki)))),
+            token_signer: Some(Arc::new(Tokens(server.secret_tokens()))),
             node_monitor_grace_period: Duration::from_secs(self.node_monitor_grace_period),
             controllers: self.controllers.clone(),
             load_balancer_pools: self.load_balancer_pool.clone(),
@@ -217,6 +220,15 @@ fn client(server: &xebec_apiserver::Server, user: UserInfo) -> Client {
 
 fn component(server: &xebec_apiserver::Server, name: &str) -> Client {
     client(server, UserInfo::new(name, &["system:authenticated"]))
+}
+
+struct Tokens(xebec_apiserver::SecretTokens);
+
+impl TokenSigner for Tokens {
+    fn sign(&self, account: &ServiceAccount, secret_name: &str) -> Result<String, String> {
+        let of = &account.metadata;
+        self.0.sign(object::namespace(of), (object::name(of), object::uid(of)), secret_name)
+    }
 }
 
 struct Signer(Arc<Pki>);

@@ -29,6 +29,7 @@ pub mod resourcequota;
 pub mod root_ca_cert_publisher;
 pub mod service_lb;
 pub mod serviceaccount;
+pub mod serviceaccount_token;
 pub mod statefulset;
 pub mod tainteviction;
 pub mod tokencleaner;
@@ -43,7 +44,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_client::{Client, EventRecorder, Informers};
-use xebec_types::core::{Container, Pod, Volume};
+use xebec_types::core::{Container, Pod, ServiceAccount, Volume};
 
 /// The controllers of one cluster. At most one process may run them at a time:
 /// `xebec_client::leader::Elector` sees to that.
@@ -88,6 +89,8 @@ pub struct Config {
     pub ca_pem: String,
     /// Without one, certificate requests wait for somebody else.
     pub signer: Option<Arc<dyn CsrSigner>>,
+    /// Without one, Secrets of type `kubernetes.io/service-account-token` stay empty.
+    pub token_signer: Option<Arc<dyn TokenSigner>>,
     /// How long a node may stay silent before it counts as NotReady.
     pub node_monitor_grace_period: Duration,
     /// Terminated pods kept before the oldest are deleted; 0 keeps all.
@@ -106,6 +109,7 @@ impl Default for Config {
             service_cidr: Ipv4Net::new_assert([10, 96, 0, 0].into(), 16),
             ca_pem: String::new(),
             signer: None,
+            token_signer: None,
             node_monitor_grace_period: Duration::from_secs(40),
             terminated_pod_gc_threshold: 12_500,
             load_balancer_pools: Vec::new(),
@@ -126,6 +130,12 @@ pub trait CsrSigner: Send + Sync + 'static {
         let _ = expiration_seconds;
         self.sign(csr_pem, signer).await
     }
+}
+
+/// Makes the tokens of Secrets of type `kubernetes.io/service-account-token`.
+pub trait TokenSigner: Send + Sync + 'static {
+    /// A token for the account that is good as long as the Secret holds it. Returns why there is none.
+    fn sign(&self, account: &ServiceAccount, secret_name: &str) -> Result<String, String>;
 }
 
 /// What every controller is given.
@@ -171,6 +181,7 @@ const ALL: &[Row] = controllers! {
     "endpointslicemirroring" as "endpointslicemirroring-controller" => endpointslicemirroring::run,
     "endpoints" as "endpoint-controller" => endpoints::run,
     "serviceaccount" as "service-account-controller" => serviceaccount::run,
+    "serviceaccount-token" as "tokens-controller" => serviceaccount_token::run,
     "root-ca-certificate-publisher" as "root-ca-cert-publisher" => root_ca_cert_publisher::run,
     "nodeipam" as "node-controller" => nodeipam::run,
     "node-lifecycle" as "node-controller" => nodelifecycle::run,

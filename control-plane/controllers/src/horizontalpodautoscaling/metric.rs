@@ -3,12 +3,12 @@
 use super::replicas::{Pods, Proposal, TOLERANCE, Target, per_pod, total};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use xebec_client::{Client, Informer, chain};
+use xebec_client::{Client, Error, Informer, chain, is_not_found};
 use xebec_machinery::Quantity;
 use xebec_machinery::quota::quantity;
 use xebec_machinery::selector::LabelSelector;
 use xebec_types::autoscaling::{MetricIdentifier, MetricSpec, MetricStatus, MetricTarget};
-use xebec_types::core::Pod;
+use xebec_types::core::{Container, Pod};
 use xebec_types::{object, pod, resource};
 
 pub(super) struct Metrics {
@@ -76,7 +76,11 @@ impl Metrics {
             let plural = format!("{}s", of.kind.to_lowercase());
             let plural = if group.is_empty() { plural } else { format!("{plural}.{group}") };
             let path = format!("{plural}/{}/{}", of.name, source.metric.name);
-            let values = self.custom(namespace, &path, &source.metric, None).await.map_err(failed)?;
+            let values = self.custom(namespace, &path, &source.metric, None).await.map_err(|why| {
+                // Upstream's words, out of order as they are there.
+                let (metric, kind, name) = (&source.metric.name, &of.kind, &of.name);
+                failed(format!("unable to get metric {metric}: {kind} on {namespace} {name}/{why}"))
+            })?;
             let used = values.iter().map(|(_, value)| *value).sum();
             let proposal = total(used, wanted, current, self.ready(namespace, selector), TOLERANCE);
             let name = format!("{} metric {}", of.kind, source.metric.name);
@@ -104,7 +108,8 @@ impl Metrics {
         selector: &str,
     ) -> Result<Proposal, String> {
         let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods");
-        let list = self.get(&path, &[("labelSelector", selector)]).await?;
+        let failed = |why: String| format!("unable to get metrics for resource {name}: {why}");
+        let list = self.get(&path, &[("labelSelector", selector)]).await.map_err(failed)?;
         let used = |item: &Value| -> Option<i64> {
             let of = item["containers"].as_array().into_iter().flatten();
             let of: Vec<&Value> = of.filter(|c| container.is_none_or(|wanted| c["name"] == wanted)).collect();
@@ -112,9 +117,15 @@ impl Metrics {
                 of.iter().map(|c| quantity(&c["usage"][name]).map(Quantity::as_milli)).collect();
             all.filter(|all| !all.is_empty()).map(|all| all.iter().sum())
         };
-        let items = list["items"].as_array().into_iter().flatten();
-        let figures = items.filter_map(|i| Some((i["metadata"]["name"].as_str()?.to_owned(), used(i)?))).collect();
-        self.grouped(namespace, selector, figures, |pod| request(pod, name, container), wanted, current)
+        let items = list["items"].as_array().filter(|items| !items.is_empty());
+        let items = items.ok_or_else(|| failed("no metrics returned from resource metrics API".into()))?;
+        let figure = |item: &Value| Some((item["metadata"]["name"].as_str()?.to_owned(), used(item)?));
+        let figures = items.iter().filter_map(figure).collect();
+        let requested = |pod: &Pod| match wanted {
+            Target::Utilization(_) => request(pod, name, container).map(Some),
+            Target::Average(_) | Target::Total(_) => Ok(None),
+        };
+        self.grouped(namespace, selector, figures, requested, wanted, current)
     }
 
     async fn of_pods(
@@ -125,8 +136,9 @@ impl Metrics {
         current: i32,
         selector: &str,
     ) -> Result<Proposal, String> {
-        let figures = self.custom(namespace, &format!("pods/*/{}", metric.name), metric, Some(selector)).await?;
-        self.grouped(namespace, selector, figures, |_| None, wanted, current)
+        let figures = self.custom(namespace, &format!("pods/*/{}", metric.name), metric, Some(selector)).await;
+        let figures = figures.map_err(|why| format!("unable to get metric {}: {why}", metric.name))?;
+        self.grouped(namespace, selector, figures, |_| Ok(None), wanted, current)
     }
 
     /// Joins figures with the pods they are about.
@@ -135,25 +147,29 @@ impl Metrics {
         namespace: &str,
         selector: &str,
         figures: Vec<(String, i64)>,
-        request: impl Fn(&Pod) -> Option<i64>,
+        request: impl Fn(&Pod) -> Result<Option<i64>, String>,
         wanted: Target,
         current: i32,
     ) -> Result<Proposal, String> {
         let all = self.selected(namespace, selector);
+        if all.is_empty() {
+            return Err("no pods returned by selector while calculating replica count".into());
+        }
         let mut pods = Pods::default();
         for pod in all.iter().filter(|pod| pod::is_active(pod)) {
             let name = object::name(&pod.metadata);
             let figure = figures.iter().find(|(known, _)| known == name).map(|(_, figure)| *figure);
-            if let Some(request) = request(pod) {
-                pods.requested.insert(name, request);
-            } else if matches!(wanted, Target::Utilization(_)) {
-                return Err(format!("missing request in pod {name:?}"));
-            }
             match figure {
                 _ if pod::phase(pod) == "Pending" => pods.unready.push(name),
                 None => pods.missing.push(name),
                 Some(_) if !pod::is_ready(pod) => pods.unready.push(name),
                 Some(figure) => _ = pods.used.insert(name, figure),
+            }
+        }
+        // That nobody is measured is said first.
+        for pod in all.iter().filter(|pod| pod::is_active(pod) && !pods.used.is_empty()) {
+            if let Some(request) = request(pod)? {
+                pods.requested.insert(object::name(&pod.metadata), request);
             }
         }
         per_pod(&pods, wanted, current, TOLERANCE)
@@ -181,12 +197,15 @@ impl Metrics {
     }
 
     async fn external(&self, namespace: &str, metric: &MetricIdentifier) -> Result<i64, String> {
+        let selector = selector(metric);
+        let failed =
+            |why: String| format!("unable to get external metric {namespace}/{}/{selector}: {why}", metric.name);
         let path = format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{}", metric.name);
-        let list = self.get(&path, &[("labelSelector", &selector(metric))]).await?;
+        let list = self.get(&path, &[("labelSelector", &selector)]).await.map_err(failed)?;
         let values = list["items"].as_array().into_iter().flatten();
         let values: Vec<i64> = values.filter_map(|item| Some(quantity(&item["value"])?.as_milli())).collect();
         if values.is_empty() {
-            Err("no metrics returned from external metrics API".into())
+            Err(failed("no metrics returned from external metrics API".into()))
         } else {
             Ok(values.iter().sum())
         }
@@ -195,8 +214,7 @@ impl Metrics {
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {
         let request = http::Request::get(format!("{path}?{}", encoded(query))).body(Vec::new());
         let request = request.map_err(|e| chain(&e))?;
-        let failed = |e| format!("unable to get metrics from {path}: {}", chain(&e));
-        self.client.request(request).await.map_err(failed)
+        self.client.request(request).await.map_err(|error| unavailable(path, &error))
     }
 
     fn selected(&self, namespace: &str, selector: &str) -> Vec<Arc<Pod>> {
@@ -212,20 +230,37 @@ impl Metrics {
     }
 }
 
+/// Upstream's words for a metrics API that does not answer, or that nobody serves.
+fn unavailable(path: &str, error: &Error) -> String {
+    let group = path.split('/').nth(2).unwrap_or_default();
+    let kind = group.split('.').next().filter(|first| *first != "metrics").unwrap_or("resource");
+    let why = match kind {
+        "custom" | "external" if is_not_found(error) => format!("no {kind} metrics API ({group}) registered"),
+        _ => chain(error),
+    };
+    format!("unable to fetch metrics from {kind} metrics API: {why}")
+}
+
 fn encoded(query: &[(&str, &str)]) -> String {
     let mut pairs = form_urlencoded::Serializer::new(String::new());
     pairs.extend_pairs(query.iter().filter(|(_, value)| !value.is_empty()));
     pairs.finish()
 }
 
-/// What a pod requests, in thousandths; nothing if some container does not say.
-fn request(pod: &Pod, name: &str, container: Option<&str>) -> Option<i64> {
-    let spec = pod.spec.as_ref()?;
-    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    let all = spec.containers.iter().chain(sidecars).filter(|c| container.is_none_or(|wanted| c.name == wanted));
-    let of = |c: &xebec_types::core::Container| {
-        let requests = c.resources.as_ref()?.requests.as_ref()?;
-        resource::milli(requests.get(name)?)
+/// What a pod requests, in thousandths; all its containers, or one of them, have to say.
+fn request(pod: &Pod, name: &str, container: Option<&str>) -> Result<i64, String> {
+    let (spec, pod) = (pod.spec.as_ref(), object::name(&pod.metadata));
+    let sidecars = spec.and_then(|spec| spec.init_containers.as_ref()).into_iter().flatten();
+    let sidecars = sidecars.filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let all = spec.into_iter().flat_map(|spec| &spec.containers).chain(sidecars);
+    let mut all = all.filter(|c| container.is_none_or(|wanted| c.name == wanted)).peekable();
+    if let Some(container) = container.filter(|_| all.peek().is_none()) {
+        return Err(format!("container {container} not found in Pod {pod}"));
+    }
+    let of = |c: &Container| {
+        let quantity = c.resources.as_ref().and_then(|r| r.requests.as_ref()?.get(name));
+        let missing = || format!("missing request for {name} in container {} of Pod {pod}", c.name);
+        quantity.and_then(resource::milli).ok_or_else(missing)
     };
     all.map(of).sum()
 }
@@ -263,4 +298,54 @@ fn measured(kind: &str, known: Value, name: String, proposal: Proposal) -> Measu
         None => name,
     };
     Measured { replicas: proposal.replicas, name, status }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(container: Option<&str>, cpu_of_sidecar: Option<&str>, expected: Result<i64, &str>) {
+        let requests = |cpu: Option<&str>| json!({"requests": cpu.map(|cpu| json!({"cpu": cpu}))});
+        let pod = json!({
+            "metadata": {"name": "p"},
+            "spec": {
+                "containers": [{"name": "c", "resources": requests(Some("1"))}],
+                "initContainers": [
+                    {"name": "init"},
+                    {"name": "sidecar", "restartPolicy": "Always", "resources": requests(cpu_of_sidecar)},
+                ],
+            },
+        });
+        let pod = serde_json::from_value(pod).expect("a Pod");
+        assert_eq!(request(&pod, "cpu", container), expected.map_err(String::from));
+    }
+
+    #[test]
+    fn every_container_that_counts_has_to_request_the_resource() {
+        check(None, Some("250m"), Ok(1250));
+        check(None, None, Err("missing request for cpu in container sidecar of Pod p"));
+        check(Some("c"), None, Ok(1000));
+        check(Some("init"), None, Err("container init not found in Pod p"));
+    }
+
+    #[track_caller]
+    fn check_unavailable(group: &str, expected: &str) {
+        let status = serde_json::from_value(json!({"code": 404, "reason": "NotFound", "message": "absent"}));
+        let error = Error::Api(status.expect("a Status"));
+        assert_eq!(unavailable(&format!("/apis/{group}/v1/x"), &error), expected);
+    }
+
+    #[test]
+    fn a_metrics_api_that_nobody_serves_is_named() {
+        check_unavailable("metrics.k8s.io", "unable to fetch metrics from resource metrics API: absent");
+        check_unavailable(
+            "custom.metrics.k8s.io",
+            "unable to fetch metrics from custom metrics API: no custom metrics API (custom.metrics.k8s.io) registered",
+        );
+        check_unavailable(
+            "external.metrics.k8s.io",
+            "unable to fetch metrics from external metrics API: no external metrics API (external.metrics.k8s.io) registered",
+        );
+    }
 }

@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_apiserver::pki::Pki;
-use xebec_apiserver::{Server, UserInfo};
+use xebec_apiserver::{SecretTokens, Server, UserInfo};
 use xebec_client::connection::{Auth, Connection};
 use xebec_client::identity::Identity;
 use xebec_client::kube::core::NamespaceResourceScope;
 use xebec_client::{Api, Client, Informers, ListParams, PostParams, Resource};
-use xebec_controllers::{Accounts, Config, Controllers, CsrSigner};
+use xebec_controllers::{Accounts, Config, Controllers, CsrSigner, TokenSigner};
 use xebec_types::apps::Deployment;
-use xebec_types::core::{Namespace, Node, Pod};
+use xebec_types::core::{Namespace, Node, Pod, ServiceAccount};
 use xebec_types::discovery::{Endpoint, EndpointSlice};
-use xebec_types::pod;
+use xebec_types::{object, pod};
 
 pub struct Cluster {
     pub client: Client,
@@ -44,6 +44,15 @@ struct Signer(Arc<Pki>);
 impl CsrSigner for Signer {
     async fn sign(&self, csr_pem: &str, signer: &str) -> Result<String, String> {
         self.0.sign_csr(csr_pem, signer, None).map_err(|e| xebec_client::chain(&e))
+    }
+}
+
+struct Tokens(SecretTokens);
+
+impl TokenSigner for Tokens {
+    fn sign(&self, account: &ServiceAccount, secret_name: &str) -> Result<String, String> {
+        let of = &account.metadata;
+        self.0.sign(object::namespace(of), (object::name(of), object::uid(of)), secret_name)
     }
 }
 
@@ -84,6 +93,7 @@ impl Cluster {
         let config = Config {
             ca_pem: pki.ca_pem().to_string(),
             signer: Some(Arc::new(Signer(Arc::clone(&pki)))),
+            token_signer: Some(Arc::new(Tokens(server.secret_tokens()))),
             node_monitor_grace_period: Duration::from_secs(3),
             ..Config::default()
         };

@@ -8,6 +8,7 @@ mod denials;
 mod harness;
 mod node;
 mod policy;
+mod token;
 mod workload;
 
 use harness::Cluster;

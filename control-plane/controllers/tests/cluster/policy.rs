@@ -172,6 +172,9 @@ async fn an_autoscaler_keeps_a_workload_in_its_bounds_and_says_what_it_lacks() {
     };
     let active = cluster.until("condition", says).await;
     assert_eq!(active.reason.as_deref(), Some("FailedGetResourceMetric"));
+    let says = "the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for \
+        resource cpu: no metrics returned from resource metrics API";
+    assert_eq!(active.message.as_deref(), Some(says));
     cluster.ready_pods("ns", 2).await;
 }
 
