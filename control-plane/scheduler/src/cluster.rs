@@ -19,7 +19,7 @@ use xebec_types::core::{Node, Pod};
 
 pub use class::{Class, ClassId, Classes};
 pub use node::{Change as NodeChange, NodeIndex, NodeInfo};
-pub use pod::{HostPort, PodInfo, PodTerm, SpreadConstraint, UsedClaim, WeightedTerm};
+pub use pod::{HostPort, PodInfo, PodTerm, SpreadConstraint, UsedClaim, WeightedTerm, requests};
 pub use resources::Resources;
 pub use volumes::{Plan, Volumes};
 

@@ -11,7 +11,7 @@ use xebec_types::policy::PodDisruptionBudget;
 use xebec_types::storage::{CSINode, StorageClass};
 use xebec_types::{object, pod as pods};
 
-use crate::cluster::{Cluster, NodeChange, PodInfo, Volumes};
+use crate::cluster::{self, Cluster, NodeChange, PodInfo, Volumes};
 use crate::decide::Search;
 use crate::diagnosis::Diagnosis;
 use crate::framework::{Plugin, Plugins};
@@ -502,6 +502,8 @@ fn same_for_placement(old: &Pod, new: &Pod) -> bool {
         && pods::is_terminating(old) == pods::is_terminating(new)
         && old.spec == new.spec
         && !pods::is_terminal(old)
+        // Its node's part in a resize is in the status.
+        && cluster::requests(old) == cluster::requests(new)
 }
 
 fn forward<K: xebec_client::informer::Object>(

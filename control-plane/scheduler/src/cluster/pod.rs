@@ -110,8 +110,8 @@ impl PodInfo {
             priority: spec.priority.unwrap_or(0),
             never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
             terminating,
-            requests: requests(spec, Resources::clone),
-            nonzero: requests(spec, with_minimum),
+            requests: requests(pod),
+            nonzero: needs(pod, with_minimum),
             ports: host_ports(spec),
             images: spec.containers.iter().filter_map(|container| container.image.clone()).collect(),
             tolerations: spec.tolerations.clone().unwrap_or_default(),
@@ -243,11 +243,13 @@ fn require(selector: &mut LabelSelector, operator: &str, keys: Option<&[String]>
 
 /// What the pod needs at once: all containers and sidecars, or an init container beside the sidecars started before it.
 /// Requests of the pod as a whole take the place of the sum (`PodLevelResources`).
-fn requests(spec: &PodSpec, of_container: impl Fn(&Resources) -> Resources) -> Resources {
-    let of = |container: &Container| {
-        let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-        of_container(&Resources::new(requests))
-    };
+pub fn requests(pod: &Pod) -> Resources {
+    needs(pod, Resources::clone)
+}
+
+fn needs(pod: &Pod, of_container: impl Fn(&Resources) -> Resources) -> Resources {
+    let Some(spec) = &pod.spec else { return Resources::default() };
+    let of = |container: &Container| of_container(&held(pod, container));
     let mut running = Resources::default();
     for container in &spec.containers {
         running.add(&of(container));
@@ -277,6 +279,28 @@ fn requests(spec: &PodSpec, of_container: impl Fn(&Resources) -> Resources) -> R
     }
     running.add(&Resources::new(spec.overhead.as_ref()));
     running
+}
+
+/// What a container holds of its node: until a resize is done, the most of what it asks for, was granted and has (KEP-1287,
+/// as `determineContainerReqs` in k8s.io/component-helpers).
+fn held(pod: &Pod, container: &Container) -> Resources {
+    let asked = || Resources::new(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()));
+    let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().chain(&s.init_container_statuses));
+    let status = statuses.flatten().find(|status| status.name == container.name);
+    let Some((status, has)) = status.and_then(|status| Some((status, status.resources.as_ref()?))) else {
+        return asked();
+    };
+    let mut held = if resize_is_infeasible(pod) { Resources::default() } else { asked() };
+    held.max(&Resources::new(has.requests.as_ref()));
+    held.max(&Resources::new(status.allocated_resources.as_ref()));
+    held
+}
+
+/// Whether the node can never give what the spec asks for.
+fn resize_is_infeasible(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut pending = conditions.filter(|condition| condition.type_ == "PodResizePending");
+    pending.any(|condition| condition.reason.as_deref() == Some("Infeasible"))
 }
 
 fn with_minimum(requests: &Resources) -> Resources {

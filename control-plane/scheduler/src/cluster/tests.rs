@@ -72,6 +72,27 @@ fn requests_are_what_a_pod_needs_at_once() {
     check_requests(json!({"containers": [container("1")], "resources": {"requests": {"cpu": "2"}}}), (2000, 1000));
 }
 
+#[track_caller]
+fn check_held(asked: &str, status: Value, pending: &str, expected: i64) {
+    let mut status = status;
+    status["name"] = json!("c");
+    let spec = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": asked}}}]});
+    let conditions = json!([{"type": "PodResizePending", "status": "True", "reason": pending}]);
+    let pod = pod("p", json!({"spec": spec, "status": {"containerStatuses": [status], "conditions": conditions}}));
+    assert_eq!(requests(&pod).milli_cpu, expected, "{pod:?}");
+}
+
+#[test]
+fn a_pod_holds_the_most_of_its_resize_until_it_is_done() {
+    let status = |granted: &str, has: &str| json!({"allocatedResources": {"cpu": granted}, "resources": {"requests": {"cpu": has}}});
+    check_held("1", json!({}), "", 1000);
+    check_held("3", status("1", "1"), "Deferred", 3000);
+    check_held("3", status("1", "1"), "Infeasible", 1000);
+    check_held("1", status("1", "2"), "", 2000);
+    check_held("1", status("2", "1"), "", 2000);
+    check_held("1", status("1", "1"), "", 1000);
+}
+
 #[test]
 fn a_node_is_the_sum_of_its_pods() {
     let ports = json!({"spec": {"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}],

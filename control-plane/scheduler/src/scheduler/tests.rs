@@ -115,6 +115,28 @@ async fn the_end_of_a_pod_makes_room() {
 }
 
 #[tokio::test]
+async fn a_resize_makes_room_when_its_node_has_done_it() {
+    let api = FakeApi::default();
+    node(&api, "a", "2");
+    let _running = start(&api);
+    pod(&api, "first", wants("2"));
+    until("first is bound", || node_of(&api, "first")).await;
+    let shrink_to_one = |has: &str| {
+        let mut first = api.get("pods", "default/first");
+        first["spec"]["containers"] = wants("1")["containers"].clone();
+        first["status"]["containerStatuses"] = json!([{"name": "c", "allocatedResources": {"cpu": "1"},
+            "resources": {"requests": {"cpu": has}}}]);
+        api.put("pods", first);
+    };
+    shrink_to_one("2");
+    pod(&api, "second", wants("1"));
+    let full = "0/1 nodes are available: 1 Insufficient cpu.";
+    until("second waits", || condition(&api, "second")["message"].as_str()?.starts_with(full).then_some(())).await;
+    shrink_to_one("1");
+    until("second is bound", || node_of(&api, "second")).await;
+}
+
+#[tokio::test]
 async fn a_more_important_pod_takes_the_place_of_another() {
     let api = FakeApi::default();
     node(&api, "a", "1");
