@@ -166,19 +166,10 @@ async fn grpc_check(grpc: &GRPCAction, target: &Target) -> Outcome {
         Ok(stream) => stream,
         Err(error) => return failed(&error),
     };
-    let service = grpc.service.as_deref().unwrap_or_default().as_bytes();
-    let mut message = Vec::new();
-    if !service.is_empty() {
-        message.extend([0x0a, u8::try_from(service.len()).unwrap_or(127)]);
-        message.extend(service);
-    }
-    let mut body = vec![0];
-    body.extend(u32::try_from(message.len()).unwrap_or_default().to_be_bytes());
-    body.extend(message);
     let request = Request::post(format!("http://{host}:{port}/grpc.health.v1.Health/Check"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .body(Full::new(Bytes::from(body)));
+        .body(Full::new(Bytes::from(health_check_request(grpc.service.as_deref().unwrap_or_default()))));
     let (request, handshake) =
         match (request, hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await) {
             (Ok(request), Ok(handshake)) => (request, handshake),
@@ -199,6 +190,26 @@ async fn grpc_check(grpc: &GRPCAction, target: &Target) -> Outcome {
         Ok(_) => failed(&"service unhealthy (responded with a status other than \"SERVING\")"),
         Err(error) => failed(&error),
     }
+}
+
+/// A frame of gRPC (not compressed, the length in big endian) with a `HealthCheckRequest`, whose field 1 is the service.
+fn health_check_request(service: &str) -> Vec<u8> {
+    let mut message = Vec::new();
+    if !service.is_empty() {
+        message.push(0x0a);
+        // A varint: seven bits to a byte, the lowest first, and the eighth while more follow.
+        let mut length = service.len();
+        while length >= 0x80 {
+            message.push(length.to_le_bytes()[0] | 0x80);
+            length >>= 7;
+        }
+        message.push(length.to_le_bytes()[0]);
+        message.extend(service.as_bytes());
+    }
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(message.len()).unwrap_or_default().to_be_bytes());
+    frame.extend(message);
+    frame
 }
 
 #[cfg(test)]

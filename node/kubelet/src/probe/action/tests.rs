@@ -68,3 +68,19 @@ async fn answers_become_outcomes() {
     check(json!({"grpc": {"port": closed}}), &format!("failure: service 127.0.0.1:{closed}: ")).await;
     check(json!({}), "unknown: missing probe handler").await;
 }
+
+fn check_frame(service_bytes: usize, start: &[u8]) {
+    let service = "s".repeat(service_bytes);
+    let frame = health_check_request(&service);
+    assert_eq!(frame, [start, service.as_bytes()].concat(), "{service_bytes} bytes");
+}
+
+#[test]
+fn a_service_of_any_length_is_asked_for() {
+    check_frame(0, &[0, 0, 0, 0, 0]);
+    check_frame(1, &[0, 0, 0, 0, 3, 0x0a, 1]);
+    check_frame(127, &[0, 0, 0, 0, 129, 0x0a, 127]);
+    check_frame(128, &[0, 0, 0, 0, 131, 0x0a, 0x80, 0x01]);
+    check_frame(300, &[0, 0, 0, 1, 47, 0x0a, 0xac, 0x02]);
+    check_frame(1 << 14, &[0, 0, 0, 0x40, 4, 0x0a, 0x80, 0x80, 0x01]);
+}
