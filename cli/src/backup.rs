@@ -9,6 +9,7 @@ use clap::Args;
 use xebec_store::backup::{self, Pages};
 use xebec_store::{Revision, embedded};
 
+use crate::output::say;
 use crate::server::{identity, store, write_secret};
 use archive::{Item, Reader, Writer};
 
@@ -47,7 +48,7 @@ impl Backup {
         }
         let (objects, revision) = written?;
         std::fs::rename(&partial, &self.file).with_context(|| format!("write {}", self.file.display()))?;
-        println!("{}: {objects} objects at revision {revision}", self.file.display());
+        say!("{}: {objects} objects at revision {revision}", self.file.display())?;
         Ok(())
     }
 
@@ -82,7 +83,7 @@ impl Restore {
         }
         if self.store.is_embedded() { self.embedded(end.revision).await } else { self.etcd().await }?;
         self.keys()?;
-        println!("{}: {} objects restored", self.file.display(), end.objects);
+        say!("{}: {} objects restored", self.file.display(), end.objects)?;
         Ok(())
     }
 

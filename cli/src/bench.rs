@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::output::say;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use xebec_measure::{GROUPS, Host, Report, comparison};
@@ -100,12 +101,12 @@ impl Output {
     fn show(&self, report: &Report, markdown: impl FnOnce() -> String) -> Result<()> {
         let json = || report.to_json().context("render the figures");
         match self.json.as_deref() {
-            Some(path) if path == Path::new("-") => println!("{}", json()?),
+            Some(path) if path == Path::new("-") => say!("{}", json()?)?,
             Some(path) => {
                 write(path, &json()?)?;
-                print!("{}", markdown());
+                say!("{}", markdown().trim_end())?;
             }
-            None => print!("{}", markdown()),
+            None => say!("{}", markdown().trim_end())?,
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use crate::DEFAULT_DIR;
 use crate::cluster::layout::Layout;
 use crate::cluster::spec::Spec;
+use crate::output::say;
 
 #[derive(Args)]
 pub struct Image {
@@ -90,7 +91,7 @@ impl AsRef<Path> for Spooled {
 async fn import(socket: &Path, file: &Path) -> Result<()> {
     let channel = xebec_cri::connect(socket);
     for image in xebec_cri::import::import(channel, xebec_cri::import::source(file), None).await? {
-        println!("imported {} on {}", image.name, socket.display());
+        say!("imported {} on {}", image.name, socket.display())?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use xebec_netlink::{NETNS_DIR, Netns};
 
 use crate::cluster::cgroup;
 use crate::cluster::layout::{Layout, NodeNumber};
+use crate::output::{self, say};
 
 /// What the child says on a line of its own once it works.
 const READY: &str = "ready";
@@ -77,8 +78,11 @@ impl Place {
 }
 
 /// In the child: says that it works.
-pub fn ready() {
-    println!("{READY}");
+///
+/// # Errors
+/// When the parent is gone.
+pub fn ready() -> Result<(), output::Error> {
+    say!("{READY}")
 }
 
 /// In the child: blocks until the parent wants the report, or is gone.

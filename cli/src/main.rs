@@ -1,15 +1,18 @@
 //! `xebec`: the server, the node agent, and what kubectl does not do.
 
 #![allow(unsafe_code)] // pre_exec in `cluster::unit`, a passed socket in `server`.
+#![deny(clippy::print_stdout)] // `output` alone writes to standard output.
 
 mod agent;
 mod backup;
 mod bench;
+mod canary;
 mod cluster;
 mod dns;
 mod image;
 mod inside;
 mod log;
+mod output;
 mod rollout;
 mod server;
 mod signal;
@@ -60,7 +63,7 @@ enum Command {
     /// Remove a cluster from this machine
     Down(Down),
     /// Say what runs and whether it works
-    Status(Directory),
+    Status(status::Status),
     /// Bring images to nodes without a registry
     Image(image::Image),
     /// Measure services by iptables, nftables, IPVS and eBPF on this host, in namespaces of its own
@@ -71,6 +74,9 @@ enum Command {
     Top(top::Top),
     /// Prove that upgrading nodes loses no packet and no connection
     Upgrade(upgrade::Upgrade),
+    /// Dial the datapath's canary from a cgroup; the agent starts it
+    #[command(hide = true)]
+    Canary(canary::Canary),
     /// Keep a cluster's programs running; `xebec up` starts it
     #[command(hide = true)]
     Supervise(Directory),
@@ -104,6 +110,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xebec: {}", xebec_client::chain(error.as_ref()));
             ExitCode::FAILURE
@@ -122,12 +129,13 @@ fn run(command: Command) -> Result<()> {
             Command::Dns(dns) => dns.run().await,
             Command::Up(up) => up.run().await,
             Command::Down(down) => cluster::down::run(&Layout::new(&down.directory.dir)?, down.keep_data).await,
-            Command::Status(directory) => status::run(&Layout::new(&directory.dir)?).await,
+            Command::Status(status) => status.run().await,
             Command::Image(image) => image.run().await,
             Command::Bench(bench) => bench.run().await,
             Command::Rollout(rollout) => rollout.run().await,
             Command::Top(top) => top.run().await,
             Command::Upgrade(upgrade) => upgrade.run().await,
+            Command::Canary(canary) => canary.run(),
             Command::Supervise(directory) => cluster::supervise::run(Layout::new(&directory.dir)?).await,
         }
     })

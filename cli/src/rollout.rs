@@ -20,6 +20,7 @@ use crate::DEFAULT_DIR;
 use crate::cluster::layout::Layout;
 use crate::cluster::spec::Spec;
 use crate::inside::{Place, Running};
+use crate::output::say;
 use load::{Load, Report};
 
 #[derive(Args)]
@@ -82,7 +83,7 @@ impl Prove {
         let name = self.deployment.rsplit('/').next().unwrap_or_default().to_owned();
         let target = self.target(&client, &name).await?;
         let sources = if self.kubeconfig.is_some() { vec![Place::default()] } else { sources(&layout)? };
-        println!("{name}: GET http://{target}{} from {} nodes, {} runs", self.path, sources.len(), self.runs);
+        say!("{name}: GET http://{target}{} from {} nodes, {} runs", self.path, sources.len(), self.runs)?;
         let (start, mut total, mut runs, mut broken) = (Instant::now(), Report::default(), 0, None);
         while runs < self.runs && broken.is_none() {
             runs += 1;
@@ -90,16 +91,16 @@ impl Prove {
             let (report, replaced) = self.run_once(&client, &name, target, &sources).await?;
             let seconds = start.elapsed().as_secs_f64();
             match replaced {
-                Ok(pods) => println!("run {runs}: {pods} pods replaced in {seconds:.1} s, {report}"),
+                Ok(pods) => say!("run {runs}: {pods} pods replaced in {seconds:.1} s, {report}")?,
                 Err(error) => {
-                    println!("run {runs}: {error:#}, {report}");
+                    say!("run {runs}: {error:#}, {report}")?;
                     broken = Some(error);
                 }
             }
             total = total.join(report);
         }
         // Also when a run broke off: what was seen until then is worth as much.
-        println!("{runs} runs in {:.0} s: {total}", start.elapsed().as_secs_f64());
+        say!("{runs} runs in {:.0} s: {total}", start.elapsed().as_secs_f64())?;
         if let Some(error) = broken {
             return Err(error);
         }

@@ -1,62 +1,193 @@
 //! `xebec status`: what runs, and whether it works.
 
-use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
 use kube::Api;
 use kube::api::ListParams;
+use serde::Serialize;
+use xebec_agent::process::Process;
+use xebec_agent::status::Report;
 use xebec_types::core::Node;
 
 use crate::cluster::layout::Layout;
-use crate::cluster::spec::{Spec, word};
+use crate::cluster::spec::{Spec, StoreKind, word};
 use crate::cluster::{supervise, up};
-use xebec_agent::process::Process;
+use crate::output::{self, say};
 
-/// Prints a line per program and per node.
-///
-/// # Errors
-/// When there is no cluster, or any part of it does not work.
-pub async fn run(layout: &Layout) -> Result<()> {
-    let Some(spec) = Spec::load(layout)? else {
-        bail!("no cluster in {}: `xebec up` makes one", layout.dir().display());
-    };
-    println!(
-        "cluster {} in {}: {} nodes, store {}, routing {}",
-        layout.id(),
-        layout.dir().display(),
-        spec.nodes,
-        word(spec.store),
-        word(spec.routing)
-    );
-    let mut faults = Vec::new();
-    let mut line = |what: &str, state: Result<String, String>| {
-        println!("{what:20} {}", state.as_ref().unwrap_or_else(|reason| reason));
-        if state.is_err() {
-            faults.push(what.to_owned());
-        }
-    };
-    let running = |found: bool| if found { Ok("running".to_owned()) } else { Err("not running".to_owned()) };
-    line("supervisor", running(supervise::is_running(layout)));
-    for unit in unit_names(&spec) {
-        line(&unit, running(Process::load(&layout.run().join(format!("{unit}.pid"))).is_some()));
-    }
-    match nodes(layout).await {
-        Ok(nodes) => {
-            for node in nodes {
-                let name = node.metadata.name.clone().unwrap_or_default();
-                let state = if up::is_ready(&node) { Ok("Ready".to_owned()) } else { Err("NotReady".to_owned()) };
-                line(&format!("node {name}"), state);
+#[derive(Args)]
+pub struct Status {
+    /// The cluster's directory
+    #[arg(long, default_value = super::DEFAULT_DIR)]
+    dir: PathBuf,
+    /// Say only what the agent with this --run-dir reports: for a node that `xebec up` did not make
+    #[arg(long, conflicts_with = "dir")]
+    run_dir: Option<PathBuf>,
+    /// For programs
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Json,
+}
+
+/// What `-o json` prints.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cluster {
+    id: String,
+    dir: PathBuf,
+    store: String,
+    routing: String,
+    /// Whether each program runs.
+    programs: BTreeMap<String, bool>,
+    /// Why the API server cannot be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_server: Option<String>,
+    /// How many there should be.
+    size: usize,
+    nodes: Vec<NodeState>,
+    /// Names of what does not work; empty when all is well.
+    not_working: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeState {
+    name: String,
+    ready: bool,
+    /// What the node's own agent says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<Report>,
+}
+
+impl Status {
+    /// Prints a line per program, and what each node's datapath does.
+    ///
+    /// # Errors
+    /// When there is no cluster, or any part of it does not work.
+    pub async fn run(self) -> Result<()> {
+        if let Some(run_dir) = &self.run_dir {
+            let report = Report::read(run_dir)
+                .with_context(|| format!("read the report of an agent with --run-dir {}", run_dir.display()))?;
+            match self.output {
+                Some(Format::Json) => say!("{}", serde_json::to_string_pretty(&report)?)?,
+                None => print_report(&report)?,
             }
+            return faults(&report.problems(), "");
         }
-        Err(reason) => line("API server", Err(reason)),
+        let layout = Layout::new(&self.dir)?;
+        let cluster = Cluster::look(&layout).await?;
+        match self.output {
+            Some(Format::Json) => say!("{}", serde_json::to_string_pretty(&cluster)?)?,
+            None => cluster.print()?,
+        }
+        faults(&cluster.not_working, &format!("; the logs are in {}", layout.logs().display()))
     }
-    if !faults.is_empty() {
-        bail!("not working: {}; the logs are in {}", faults.join(", "), layout.logs().display());
+}
+
+fn faults(names: &[String], hint: &str) -> Result<()> {
+    if !names.is_empty() {
+        bail!("not working: {}{hint}", names.join(", "));
+    }
+    Ok(())
+}
+
+impl Cluster {
+    async fn look(layout: &Layout) -> Result<Self> {
+        let Some(spec) = Spec::load(layout)? else {
+            bail!("no cluster in {}: `xebec up` makes one", layout.dir().display());
+        };
+        let mut programs = BTreeMap::from([("supervisor".to_owned(), supervise::is_running(layout))]);
+        programs.extend(unit_names(&spec).into_iter().map(|unit| {
+            let runs = Process::load(&layout.run().join(format!("{unit}.pid"))).is_some();
+            (unit, runs)
+        }));
+        let report = |name: &str| {
+            let node = spec.nodes().find(|node| node.name() == name)?;
+            Report::read(&layout.node_run(node)).ok()
+        };
+        let (api_server, nodes) = match nodes(layout).await {
+            Ok(nodes) => (None, nodes),
+            Err(reason) => (Some(reason), Vec::new()),
+        };
+        let state = |node: Node| {
+            let name = node.metadata.name.clone().unwrap_or_default();
+            NodeState { ready: up::is_ready(&node), report: report(&name), name }
+        };
+        let mut cluster = Self {
+            id: layout.id().to_owned(),
+            dir: layout.dir().to_owned(),
+            store: word(spec.store),
+            routing: word(spec.routing),
+            programs,
+            api_server,
+            size: spec.nodes as usize,
+            nodes: nodes.into_iter().map(state).collect(),
+            not_working: Vec::new(),
+        };
+        cluster.not_working = cluster.faults();
+        Ok(cluster)
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let programs = self.programs.iter().filter(|(_, runs)| !**runs).map(|(name, _)| name.clone());
+        let server = self.api_server.iter().map(|_| "API server".to_owned());
+        let nodes = self.nodes.iter().flat_map(|node| {
+            let not_ready = (!node.ready).then(|| format!("node {}", node.name));
+            let problems = node.report.iter().flat_map(Report::problems);
+            not_ready.into_iter().chain(problems.map(|problem| format!("{}: {problem}", node.name)))
+        });
+        programs.chain(server).chain(nodes).collect()
+    }
+
+    fn print(&self) -> Result<(), output::Error> {
+        let (nodes, store, routing) = (self.size, &self.store, &self.routing);
+        say!("cluster {} in {}: {nodes} nodes, store {store}, routing {routing}", self.id, self.dir.display())?;
+        for (name, runs) in &self.programs {
+            line(name, if *runs { "running" } else { "not running" })?;
+        }
+        if let Some(reason) = &self.api_server {
+            line("API server", reason)?;
+        }
+        for node in &self.nodes {
+            line(&format!("node {}", node.name), if node.ready { "Ready" } else { "NotReady" })?;
+            node.report.as_ref().map_or(Ok(()), print_report)?;
+        }
+        Ok(())
+    }
+}
+
+fn line(what: &str, state: &str) -> Result<(), output::Error> {
+    say!("{what:20} {state}")
+}
+
+fn print_report(report: &Report) -> Result<(), output::Error> {
+    let Report { node, time, routing, mtu, uplinks, services, frontends, pods, .. } = report;
+    let uplinks = uplinks.join(", ");
+    line(&format!("  {node}"), &format!("routing {routing}, pod MTU {mtu}, uplinks {uplinks}, reported {time}"))?;
+    line("  datapath", &format!("{services} services, {frontends} frontends, {pods} pods"))?;
+    let works = report.effective.values().filter(|fault| fault.is_none()).count();
+    line("  effective", &format!("{works} of {} programs that were tried", report.effective.len()))?;
+    for problem in report.problems() {
+        line("  fault", &problem)?;
+    }
+    for feature in report.features.iter().filter(|feature| !feature.present) {
+        line("  kernel lacks", &format!("{}: {}", feature.name, feature.instead))?;
+    }
+    for map in &report.maps {
+        line(&format!("  {}", map.name), &format!("{} of {} entries", map.entries, map.limit))?;
     }
     Ok(())
 }
 
 fn unit_names(spec: &Spec) -> Vec<String> {
     let mut names = vec!["server".to_owned()];
-    if spec.store == crate::cluster::spec::StoreKind::Etcd {
+    if spec.store == StoreKind::Etcd {
         names.insert(0, "etcd".to_owned());
     }
     for node in spec.nodes() {

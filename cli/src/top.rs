@@ -19,6 +19,7 @@ use crate::DEFAULT_DIR;
 use crate::cluster::layout::Layout;
 use crate::cluster::process::bpffs;
 use crate::cluster::spec::Spec;
+use crate::output::say;
 
 #[derive(Args)]
 pub struct Top {
@@ -90,11 +91,10 @@ impl Services {
             let services = Api::<Service>::all(client.clone()).list(&ListParams::default()).await?;
             let rows = rows(self.observe(&layout)?, &names(&services.items), self.sort);
             let text = if self.json { serde_json::to_string_pretty(&to_json(&rows))? } else { self.table(&rows) };
-            if self.watch.is_some() && std::io::stdout().is_terminal() {
-                // Clears the terminal (ECMA-48, ED and CUP).
-                print!("\x1b[2J\x1b[H");
-            }
-            println!("{}", text.trim_end());
+            let redraws = self.watch.is_some() && std::io::stdout().is_terminal();
+            // Clears the terminal (ECMA-48, ED and CUP).
+            let clear = if redraws { "\x1b[2J\x1b[H" } else { "" };
+            say!("{clear}{}", text.trim_end())?;
             let Some(seconds) = self.watch else { return Ok(()) };
             tokio::time::sleep(Duration::from_secs(seconds.max(1).into())).await;
         }

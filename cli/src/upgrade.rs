@@ -17,6 +17,7 @@ use crate::DEFAULT_DIR;
 use crate::cluster::layout::{Layout, NodeNumber};
 use crate::cluster::spec::{Spec, word};
 use crate::inside::Running;
+use crate::output::say;
 use change::Change;
 use flow::Counts;
 use stage::Stage;
@@ -75,7 +76,7 @@ impl Prove {
         let outcome = self.prove(&stage, &layout, &spec).await;
         stage.remove().await?;
         let faults = outcome?;
-        println!("map-layout migration: left out, the maps have had one layout so far: there is none to migrate from");
+        say!("map-layout migration: left out, the maps have had one layout so far: there is none to migrate from")?;
         if faults > 0 {
             bail!("{faults} faults");
         }
@@ -118,7 +119,7 @@ fn report(change: Change, runs: u32, time: Duration, flows: Vec<Running>) -> Res
             }
         }
     }
-    println!("{} ({}), {runs} times in {:.0} s: {total}", change.title(), word(change), time.as_secs_f64());
-    harmed.iter().for_each(|line| println!("{line}"));
+    say!("{} ({}), {runs} times in {:.0} s: {total}", change.title(), word(change), time.as_secs_f64())?;
+    harmed.iter().try_for_each(|line| say!("{line}"))?;
     Ok(total)
 }

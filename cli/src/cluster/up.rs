@@ -16,6 +16,7 @@ use super::layout::{Layout, NODES_MAX, SERVER_PORT};
 use super::spec::{RoutingKind, Spec, StoreKind};
 use super::{disk, preflight, supervise};
 use crate::image;
+use crate::output::{self, say};
 
 #[derive(Args)]
 pub struct Up {
@@ -55,7 +56,7 @@ impl Up {
             detach_supervisor(&layout)?;
         }
         if let Some(relaxed) = disk::relaxed(&layout) {
-            println!("the disk is nearly full: nodes run with --eviction-hard {relaxed}, and keep unused images");
+            say!("the disk is nearly full: nodes run with --eviction-hard {relaxed}, and keep unused images")?;
         }
         let progress = Progress { start, layout: &layout };
         let deadline = start + Duration::from_secs(self.timeout);
@@ -63,9 +64,9 @@ impl Up {
         progress.until(deadline, "nodes", || ready(&client, &spec)).await?;
         for file in &self.images {
             image::import_everywhere(&layout, &spec, file).await?;
-            progress.say(&format!("image {}", file.display()));
+            progress.say(&format!("image {}", file.display()))?;
         }
-        epilogue(&layout);
+        epilogue(&layout)?;
         Ok(())
     }
 
@@ -148,7 +149,7 @@ impl Progress<'_> {
         loop {
             match poll().await {
                 Ok(value) => {
-                    self.say(&format!("{what} ready"));
+                    self.say(&format!("{what} ready"))?;
                     return Ok(value);
                 }
                 Err(reason) if Instant::now() > deadline => {
@@ -164,15 +165,15 @@ impl Progress<'_> {
         }
     }
 
-    fn say(&self, what: &str) {
-        println!("{:6.1} s  {what}", self.start.elapsed().as_secs_f64());
+    fn say(&self, what: &str) -> Result<(), output::Error> {
+        say!("{:6.1} s  {what}", self.start.elapsed().as_secs_f64())
     }
 }
 
-fn epilogue(layout: &Layout) {
+fn epilogue(layout: &Layout) -> Result<(), output::Error> {
     let kubeconfig = layout.kubeconfig();
-    println!("\nexport KUBECONFIG={}\n", kubeconfig.display());
-    println!("kubectl get nodes -o wide");
-    println!("kubectl create deployment web --image=xebec-demo:1 --replicas=3 --port=8080");
-    println!("kubectl expose deployment web --port=80 --target-port=8080");
+    say!("\nexport KUBECONFIG={}\n", kubeconfig.display())?;
+    say!("kubectl get nodes -o wide")?;
+    say!("kubectl create deployment web --image=xebec-demo:1 --replicas=3 --port=8080")?;
+    say!("kubectl expose deployment web --port=80 --target-port=8080")
 }

@@ -12,6 +12,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::inside::{Place, Running, until_told};
+use crate::output::say;
 
 /// Connections at the same time from each node.
 const WORKERS: usize = 2;
@@ -86,7 +87,7 @@ impl Load {
             }
             told.map(|()| report)
         })?;
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?)?;
         Ok(())
     }
 

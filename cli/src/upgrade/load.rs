@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::flow::{Counts, Kind, wait_answers};
 use crate::inside::{Place, Running, ready, until_told};
+use crate::output::say;
 
 /// What is dialled, and what a person calls it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,8 +69,7 @@ impl Load {
                     flows.push((name, scope.spawn(move || netns.run(|| kind.run(target.address, stop)))));
                 }
             }
-            ready();
-            let told = until_told();
+            let told = ready().map_err(Into::into).and_then(|()| until_told());
             stop.store(true, Ordering::Relaxed);
             let mut report = Report::new();
             for (name, flow) in flows {
@@ -78,7 +78,7 @@ impl Load {
             }
             told.map(|()| report)
         })?;
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?)?;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::inside::{Place, Running, ready, until_told};
+use crate::output::say;
 
 #[derive(Args)]
 pub struct Serve {
@@ -41,9 +42,9 @@ impl Serve {
                 std::thread::spawn(move || connection(stream));
             }
         });
-        ready();
+        ready()?;
         until_told()?;
-        println!("null");
+        say!("null")?;
         Ok(())
     }
 }

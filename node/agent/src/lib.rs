@@ -7,18 +7,22 @@
 #![allow(unsafe_code)] // pidfd_open(2) and pidfd_getfd(2), in `process` alone.
 
 mod announce;
+pub mod canary;
 mod cidr;
 mod config;
 mod dns;
+mod drift;
 mod endpoints;
 mod garbage;
 mod health;
 mod network;
 pub mod pause;
+mod peers;
 pub mod process;
 mod remotes;
 mod run;
 pub mod services;
+pub mod status;
 mod udp;
 mod withdraw;
 

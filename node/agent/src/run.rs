@@ -1,21 +1,30 @@
 //! The task tree.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use xebec_client::Informers;
 use xebec_client::bootstrap::{Join, JoinError, Joined, join};
 use xebec_client::identity::Identity;
 use xebec_client::node::NodeClient;
+use xebec_client::{EventRecorder, Informers};
 use xebec_cri::RuntimeClient;
 use xebec_datapath::Datapath;
+use xebec_podnet::PodNetwork;
 
+use crate::drift::Repairs;
 use crate::withdraw::WithdrawFromServices;
-use crate::{Config, announce, cidr, dns, garbage, network, pause, remotes, services, udp};
+use crate::{
+    Config, announce, canary, cidr, dns, drift, garbage, network, pause, peers, remotes, services, status, udp,
+};
+
+/// The longest that a node waits for its routes to others before it is Ready.
+const ROUTES_PATIENCE: Duration = Duration::from_secs(10);
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -66,14 +75,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (ready, network_ready) = watch::channel(false);
 
     let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
-    let services = ServicesShared::default();
+    let recorder = EventRecorder::new(joined.client.clone(), "xebec-agent", &config.node_name);
+    let services = ServicesShared::new(Repairs::new(&config.node_name, Some(recorder)));
     let nodes = NodeClient::new(joined.ca_pem.as_bytes(), Arc::clone(&joined.identity))
         .map_err(|source| Error::Join(source.into()))?;
     let withdraw = WithdrawFromServices::new(&informers, &config.node_name, services.applied.subscribe(), nodes);
     let kubelet = xebec_kubelet::Config {
         withdraw: Some(Arc::new(withdraw)),
         applied_slices: Some(services.applied.subscribe()),
-        metrics: vec![services.metrics_text(), services.datapath_text()],
+        node_conditions: Some(services.verdicts.subscribe()),
+        metrics: vec![services.metrics_text(), services.datapath_text(), repairs_text(&services.repairs)],
         ..kubelet_config(&config, &joined, &serving, network_ready)
     };
     let (client, kubelet_informers) = (joined.client.clone(), informers.clone());
@@ -89,44 +100,51 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         }
     });
     let start = tasks.until_failed(start_network(&config, &informers, services, &stop));
-    let running = start.await??;
+    let (running, reachable) = start.await??;
     tasks.adopt(running);
+    tasks.until_failed(remotes_written(reachable)).await?;
     ready.send_replace(true);
     tasks.wait().await
 }
 
-/// Everything below the kubelet, in order.
+/// Everything below the kubelet, in order. The second value becomes true when every other node can be reached.
 async fn start_network(
     config: &Config,
     informers: &Informers,
     shared: ServicesShared,
     stop: &CancellationToken,
-) -> Result<Parts, Error> {
+) -> Result<(Parts, watch::Receiver<bool>), Error> {
     let pod_cidr = cidr::learn(&config.data_dir, informers, &config.node_name).await.map_err(Error::PodCidr)?;
     let network = network::open(config, pod_cidr).await.map_err(Error::Network)?;
     let gateway = network.pods.node().gateway;
     tracing::info!(%pod_cidr, %gateway, "pod network ready");
-    let (datapath, name) = (network.datapath, config.node_name.clone());
+    let (datapath, pods) = (network.datapath, network.pods);
     // Set once: this runs once.
     let _ = shared.datapath.set(Arc::clone(&datapath));
     let server = network.server;
     let cni_stop = stop.clone();
     let mut parts = Parts::default();
     parts.add("CNI server", async move { server.run(cni_stop).await.map_err(Into::into) });
-    let stale = udp::follow(informers.clone(), Arc::clone(&network.pods), shared.applied.subscribe());
+    let stale = udp::follow(informers.clone(), Arc::clone(&pods), shared.applied.subscribe());
     parts.add("UDP sockets", endless(stale));
-    let services = follow_services(informers.clone(), &name, shared, Arc::clone(&datapath), stop.clone());
+    let reachable = parts.add_upkeep(config, informers, &shared, &pods, &datapath);
+    let services = follow_services(informers.clone(), &config.node_name, shared, Arc::clone(&datapath), stop.clone());
     parts.add("services", endless(services));
-    let announced = announce::follow(informers.clone(), name.clone(), Arc::clone(&datapath));
-    parts.add("announcements", endless(announced));
     let runtime = RuntimeClient::new(xebec_cri::connect(&config.container_runtime_endpoint));
-    parts.add("address collection", endless(garbage::collect(runtime, Arc::clone(&network.pods))));
-    let remotes = remotes::follow(informers.clone(), name, network.pods, Arc::clone(&datapath));
-    parts.add("routes", endless(remotes));
+    parts.add("address collection", endless(garbage::collect(runtime, pods)));
     parts.add("DNS", endless(dns::supervise(config.clone(), gateway)));
     parts.add("program reload", reload(Arc::clone(&datapath)));
     parts.add("garbage collection", endless(datapath.maintain(stop.clone())));
-    Ok(parts)
+    Ok((parts, reachable))
+}
+
+/// A pod must find the other nodes from its first packet on. A route that the kernel goes on refusing holds the node up
+/// no longer than [`ROUTES_PATIENCE`]: everything else on it works.
+async fn remotes_written(mut written: watch::Receiver<bool>) {
+    match tokio::time::timeout(ROUTES_PATIENCE, written.wait_for(|written| *written)).await {
+        Ok(_) => {}
+        Err(_) => tracing::warn!("the node gets ready without routes to every other node"),
+    }
 }
 
 fn kubelet_config(
@@ -157,15 +175,22 @@ fn kubelet_config(
 }
 
 /// What the services' controller tells others.
-#[derive(Default)]
 struct ServicesShared {
     applied: Arc<watch::Sender<u64>>,
     metrics: Arc<xebec_services::Metrics>,
+    repairs: Repairs,
+    /// What the Node's conditions say about the datapath.
+    verdicts: watch::Sender<Vec<xebec_kubelet::NodeVerdict>>,
     /// Set when the datapath is open.
     datapath: Arc<OnceLock<Arc<Datapath>>>,
 }
 
 impl ServicesShared {
+    fn new(repairs: Repairs) -> Self {
+        let (applied, metrics, datapath) = Default::default();
+        Self { applied, metrics, repairs, verdicts: watch::Sender::default(), datapath }
+    }
+
     /// Nothing before the datapath is open.
     fn datapath_text(&self) -> xebec_kubelet::MetricsText {
         let datapath = Arc::clone(&self.datapath);
@@ -192,7 +217,13 @@ fn follow_services(
         addresses: addresses.clone(),
         inside_addresses: inside_addresses(datapath.config()),
     };
-    let config = xebec_services::Config { applied: shared.applied, ..xebec_services::Config::new(node) };
+    let repairs = shared.repairs;
+    let repaired: xebec_services::Repaired = Arc::new(move |wrong| repairs.repaired("service", &wrong));
+    let config = xebec_services::Config {
+        applied: shared.applied,
+        repaired: Some(repaired),
+        ..xebec_services::Config::new(node)
+    };
     let sink = Arc::new(services::DatapathSink::new(datapath, addresses));
     async move { xebec_services::run(&informers, config, sink, shared.metrics, stop).await }
 }
@@ -222,6 +253,11 @@ fn inside_addresses(config: &xebec_datapath::Config) -> Vec<IpAddr> {
     addresses
 }
 
+fn repairs_text(repairs: &Repairs) -> xebec_kubelet::MetricsText {
+    let repairs = repairs.clone();
+    Arc::new(move || repairs.metrics())
+}
+
 async fn endless(task: impl Future<Output = ()>) -> Result<(), AnyError> {
     task.await;
     Ok(())
@@ -236,6 +272,44 @@ struct Parts(Vec<(&'static str, Part)>);
 impl Parts {
     fn add(&mut self, name: &'static str, part: impl Future<Output = Result<(), AnyError>> + Send + 'static) {
         self.0.push((name, Box::pin(part)));
+    }
+
+    /// What keeps the network as it should be, and tells how it is.
+    fn add_upkeep(
+        &mut self,
+        config: &Config,
+        informers: &Informers,
+        shared: &ServicesShared,
+        pods: &Arc<PodNetwork>,
+        datapath: &Arc<Datapath>,
+    ) -> watch::Receiver<bool> {
+        let name = || config.node_name.clone();
+        let (repairs, looked) = (shared.repairs.clone(), watch::Sender::default());
+        let (asked, peers) = watch::channel(BTreeSet::new());
+        let (silent, unheard) = watch::channel(BTreeSet::new());
+        self.add("peers", endless(peers::follow(peers, silent)));
+        let upkeep = || drift::Upkeep { repairs: repairs.clone(), looked: looked.subscribe() };
+        let neighbours = announce::Neighbours { asked, silent: unheard };
+        let announced = announce::follow(informers.clone(), name(), Arc::clone(datapath), upkeep(), neighbours);
+        self.add("announcements", endless(announced));
+        let (written, reachable) = watch::channel(false);
+        let (network, remotes) = (Arc::clone(pods), Arc::clone(datapath));
+        let remotes = remotes::follow(informers.clone(), name(), network, remotes, written, upkeep());
+        self.add("routes", endless(remotes));
+        let outcomes = watch::Sender::default();
+        let sources = status::Sources {
+            node_name: name(),
+            run_dir: config.run_dir.clone(),
+            node: pods.node().clone(),
+            datapath: Arc::clone(datapath),
+            services: Arc::clone(&shared.metrics),
+            outcomes: outcomes.subscribe(),
+            faults: repairs.faults(),
+        };
+        self.add("status", endless(status::follow(sources, shared.verdicts.clone())));
+        self.add("canary", endless(canary::follow(Arc::clone(datapath), Arc::clone(pods), outcomes)));
+        self.add("repairs", endless(drift::watch(Arc::clone(pods), Arc::clone(datapath), repairs, looked)));
+        reachable
     }
 }
 
@@ -274,5 +348,33 @@ impl Tasks {
             Some(Err(panic)) => Err(Error::Task { task: "a task", source: Some(panic.into()) }),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_node_waits_for_its_routes_but_not_for_ever() {
+        let check = async |written_after: u64, waits: Duration| {
+            let (written, reachable) = watch::channel(false);
+            let start = Instant::now();
+            let write = async {
+                tokio::time::sleep(Duration::from_secs(written_after)).await;
+                written.send_replace(true);
+            };
+            tokio::join!(
+                async {
+                    remotes_written(reachable).await;
+                    assert_eq!(start.elapsed(), waits)
+                },
+                write
+            );
+        };
+        check(3, Duration::from_secs(3)).await;
+        check(60, ROUTES_PATIENCE).await;
     }
 }

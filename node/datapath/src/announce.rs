@@ -9,22 +9,30 @@ use crate::{Datapath, Result, arp, error::Error, family::Family, hook::interface
 
 impl Datapath {
     /// Announces these addresses and no others, on every uplink. The neighbours are told at once where new ones are.
-    pub fn announce(&self, addresses: &BTreeSet<IpAddr>) -> Result<()> {
+    /// Returns those that were not announced, or that were and should not be.
+    pub fn announce(&self, addresses: &BTreeSet<IpAddr>) -> Result<BTreeSet<IpAddr>> {
+        let mut changed = BTreeSet::new();
         let known = self.announced()?;
         for (addr, ifindex) in known.iter().filter(|(addr, _)| !addresses.contains(addr)) {
             self.announcements.remove(*addr, *ifindex)?;
+            changed.insert(*addr);
         }
         for ifindex in &self.config.uplinks {
             let mac = mac(*ifindex)?;
             for addr in addresses.iter().filter(|addr| !known.contains(&(**addr, *ifindex))) {
                 self.announcements.put(*addr, *ifindex, mac)?;
+                changed.insert(*addr);
                 // Who had it before may be remembered for minutes.
-                match addr {
-                    IpAddr::V4(addr) => arp::announce(*ifindex, mac, addr.octets()),
-                    IpAddr::V6(addr) => ndp::announce(*ifindex, mac, *addr),
-                }
-                .map_err(|source| Error::Interface { ifindex: *ifindex, source })?;
+                tell(*addr, *ifindex, mac)?;
             }
+        }
+        Ok(changed)
+    }
+
+    /// Tells the neighbours of every announced address again: somebody else may have spoken for them meanwhile.
+    pub fn announce_again(&self) -> Result<()> {
+        for (addr, ifindex) in self.announced()? {
+            tell(addr, ifindex, mac(ifindex)?)?;
         }
         Ok(())
     }
@@ -77,6 +85,15 @@ impl Announcements {
 
 fn entries<A: Family>(table: &Table<L2Key<A>, L2Mac>) -> Result<BTreeSet<(IpAddr, u32)>> {
     Ok(table.entries()?.into_iter().map(|(key, _)| (key.addr.ip(), key.ifindex)).collect())
+}
+
+/// Tells the neighbours on a device that the address is at `mac`.
+fn tell(addr: IpAddr, ifindex: u32, mac: [u8; 6]) -> Result<()> {
+    match addr {
+        IpAddr::V4(addr) => arp::announce(ifindex, mac, addr.octets()),
+        IpAddr::V6(addr) => ndp::announce(ifindex, mac, addr),
+    }
+    .map_err(|source| Error::Interface { ifindex, source })
 }
 
 /// Of an uplink.

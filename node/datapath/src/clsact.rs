@@ -19,8 +19,8 @@ use crate::{
 const PRIORITY: u16 = 0x7862;
 const HANDLE: TcHandle = TcHandle::new(0, 1);
 
-/// Puts the hook's program on a device, in place of the one that an earlier agent put there.
-pub fn attach(ebpf: &mut Ebpf, hook: Hook, device: &str) -> Result<()> {
+/// Puts the hook's program on a device, in place of the one that an earlier agent put there; false if there was one.
+pub fn attach(ebpf: &mut Ebpf, hook: Hook, device: &str) -> Result<bool> {
     let program = hook.program();
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Link {
         operation: "attach",
@@ -34,7 +34,7 @@ pub fn attach(ebpf: &mut Ebpf, hook: Hook, device: &str) -> Result<()> {
         return Err(Error::NoProgram { program });
     };
     if replace(classifier, hook, device) {
-        return Ok(());
+        return Ok(false);
     }
     let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
     let id = classifier
@@ -42,7 +42,7 @@ pub fn attach(ebpf: &mut Ebpf, hook: Hook, device: &str) -> Result<()> {
         .map_err(|source| failed(Box::new(source)))?;
     // A link that is dropped detaches; this one must outlive us.
     std::mem::forget(classifier.take_link(id).map_err(|source| failed(Box::new(source)))?);
-    Ok(())
+    Ok(true)
 }
 
 /// False if there is no filter of ours.

@@ -126,7 +126,8 @@ impl Datapath {
         Ok(())
     }
 
-    pub(crate) fn attach_device(&self, hook: Hook, ifindex: u32) -> Result<()> {
+    /// False if it was attached already.
+    pub(crate) fn attach_device(&self, hook: Hook, ifindex: u32) -> Result<bool> {
         let name = interface(ifindex)?;
         let target = Target::Device { ifindex, name: &name };
         self.attach(hook, &name, &target)
@@ -136,7 +137,8 @@ impl Datapath {
         self.programs().detach(hook, ifindex, &self.directory.join(link::DIRECTORY))
     }
 
-    fn attach_cgroup(&self, hook: Hook, name: &str, path: &Path) -> Result<()> {
+    /// False if it was attached already.
+    pub(crate) fn attach_cgroup(&self, hook: Hook, name: &str, path: &Path) -> Result<bool> {
         let failed = |source| Error::Link {
             operation: "attach",
             program: hook.program(),
@@ -150,7 +152,7 @@ impl Datapath {
         self.attach(hook, name, &target)
     }
 
-    fn attach(&self, hook: Hook, name: &str, target: &Target<'_>) -> Result<()> {
+    fn attach(&self, hook: Hook, name: &str, target: &Target<'_>) -> Result<bool> {
         let pin = self.directory.join(link::DIRECTORY).join(format!("{name}-{}", hook.program()));
         self.programs().attach(hook, target, &pin)
     }
@@ -162,7 +164,7 @@ impl Datapath {
 }
 
 /// The cgroups to attach to: the node's covers the pods' when it is an ancestor.
-fn cgroups(config: &Config) -> Vec<(&'static str, &Path)> {
+pub(crate) fn cgroups(config: &Config) -> Vec<(&'static str, &Path)> {
     let mut cgroups = vec![("cgroup", config.cgroup_node.as_path())];
     if !config.cgroup_pods.starts_with(&config.cgroup_node) {
         cgroups.push(("cgroup-pods", config.cgroup_pods.as_path()));

@@ -15,7 +15,7 @@ use xebec_abi::{
 };
 
 use crate::{
-    Datapath, Result, config,
+    CANARY, Datapath, Result, config,
     table::{PerCpuTable, Table},
 };
 
@@ -131,7 +131,7 @@ fn by_service(table: &PerCpuTable<LatencyKey4, Latency>, directory: &Path) -> Re
         .map(|(id, frontend)| (id, ServiceLatency { frontend, backends: BTreeMap::new() }))
         .collect();
     for (key, cpus) in entries {
-        // A service that went away meanwhile.
+        // A service that went away meanwhile, or the canary.
         let Some(service) = services.get_mut(&key.service) else { continue };
         let backend = SocketAddrV4::new(Ipv4Addr::from(key.addr), key.port.get());
         service.backends.insert(backend, Observed::of(&cpus));
@@ -148,8 +148,9 @@ fn frontends(directory: &Path, wanted: &HashSet<ServiceId>) -> Result<HashMap<Se
     let mut frontends = HashMap::new();
     let table: Table<FrontendKey4, FrontendValue> = Table::open(directory, names::LB4_FRONTENDS)?;
     for (key, value) in table.entries()? {
-        if key.scope == scope::INTERNAL && wanted.contains(&value.service) {
-            let rank = (value.flags & OTHER != 0, SocketAddrV4::new(Ipv4Addr::from(key.addr), key.port.get()));
+        let addr = Ipv4Addr::from(key.addr);
+        if key.scope == scope::INTERNAL && wanted.contains(&value.service) && addr != *CANARY.ip() {
+            let rank = (value.flags & OTHER != 0, SocketAddrV4::new(addr, key.port.get()));
             let best = frontends.entry(value.service).or_insert(rank);
             *best = rank.min(*best);
         }

@@ -14,12 +14,15 @@
 
 mod announce;
 mod arp;
+mod canary;
 mod clock;
 mod clsact;
 mod config;
 pub mod cost;
+mod drift;
 mod error;
 mod family;
+mod feature;
 mod garbage;
 mod hook;
 pub mod latency;
@@ -37,11 +40,15 @@ mod table;
 #[doc(hidden)]
 pub mod testing;
 
+pub use canary::CANARY;
 pub use config::{Config, Network, Network4, Network6, Routing};
+pub use drift::{Drift, DriftKind};
 pub use error::{Error, Result};
+pub use feature::Feature;
 pub use garbage::Collected;
 pub use hook::Hook;
 pub use link::programs;
+pub use metrics::MapUsage;
 pub use pod::PodEndpoint;
 pub use service::{Backend, Frontend, FrontendKey, Programmed, Service};
 pub use stats::{Drops, MapErrors};
@@ -73,6 +80,8 @@ pub struct Datapath {
     announcements: Announcements,
     garbage: garbage::Flows,
     latencies: PerCpuTable<LatencyKey4, Latency>,
+    /// Held while programs are compared or replaced: a reload is no drift.
+    attaching: Mutex<()>,
 }
 
 impl Datapath {
@@ -109,6 +118,7 @@ impl Datapath {
             config,
             directory,
             programs: RwLock::new(programs),
+            attaching: Mutex::default(),
         };
         datapath.attach_hooks()?;
         if let Err(error) = reserved::reserve(&[Config::NODE_PORTS, datapath.config.snat_ports.clone()]) {
@@ -125,6 +135,7 @@ impl Datapath {
     ///
     /// Call it as [`Datapath::open`].
     pub fn reload(&self) -> Result<()> {
+        let _turn = lock(&self.attaching);
         let tc = self.programs().tc();
         let programs = Programs::load(&self.config, &self.directory, tc)?;
         *self.programs.write().unwrap_or_else(PoisonError::into_inner) = programs;

@@ -3,8 +3,10 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use crate::{
@@ -16,6 +18,8 @@ use crate::{
 
 /// Directory of link pins inside the node's pin directory.
 pub const DIRECTORY: &str = "links";
+/// The longest that a link without a pin stays attached.
+const DETACHES_WITHIN: Duration = Duration::from_millis(100);
 
 pub enum Target<'a> {
     Device { ifindex: u32, name: &'a str },
@@ -67,35 +71,63 @@ pub fn programs(bpffs: &Path, node: &str) -> Result<BTreeMap<String, u32>> {
 }
 
 /// Puts `program` on `target`: through the pinned link if it is still attached there, else by a
-/// new link that is pinned. The link outlives us.
-pub fn attach(hook: Hook, program: BorrowedFd<'_>, target: &Target<'_>, pin: &Path) -> Result<()> {
+/// new link that is pinned. The link outlives us. False if the program was there already.
+pub fn attach(hook: Hook, program: BorrowedFd<'_>, target: &Target<'_>, pin: &Path) -> Result<bool> {
     let failed =
         |operation| move |source| Error::Link { operation, program: hook.program(), target: target.label(), source };
-    if replace(program, target, pin).map_err(failed("replace"))? {
-        return Ok(());
+    match replace(program, target, pin).map_err(failed("replace"))? {
+        Found::Same => return Ok(false),
+        Found::Other => return Ok(true),
+        Found::Nothing => {}
     }
-    let link = sys::link_create(program, target.raw(), hook.attach_type()).map_err(failed("attach"))?;
-    sys::pin(link.as_fd(), pin).map_err(|source| Error::Pin { operation: "pin", path: pin.to_owned(), source })
+    let link = create(hook, program, target).map_err(failed("attach"))?;
+    sys::pin(link.as_fd(), pin).map_err(|source| Error::Pin { operation: "pin", path: pin.to_owned(), source })?;
+    Ok(true)
 }
 
-/// False if there is no live link to this target under `pin`; a dead pin is removed.
-fn replace(program: BorrowedFd<'_>, target: &Target<'_>, pin: &Path) -> io::Result<bool> {
+/// A link that has just lost its pin detaches a moment later (`bpf_link_put_deferred`), and TCX refuses a program that is
+/// still there.
+fn create(hook: Hook, program: BorrowedFd<'_>, target: &Target<'_>) -> io::Result<OwnedFd> {
+    for _ in 0..DETACHES_WITHIN.as_millis() {
+        match sys::link_create(program, target.raw(), hook.attach_type()) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => thread::sleep(Duration::from_millis(1)),
+            outcome => return outcome,
+        }
+    }
+    sys::link_create(program, target.raw(), hook.attach_type())
+}
+
+/// What a pin led to.
+enum Found {
+    /// No live link to the target.
+    Nothing,
+    /// One with the program.
+    Same,
+    /// One with another program, which has been replaced.
+    Other,
+}
+
+/// A dead pin is removed.
+fn replace(program: BorrowedFd<'_>, target: &Target<'_>, pin: &Path) -> io::Result<Found> {
     let link = match sys::open_pin(pin) {
         Ok(link) => link,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(error),
     };
     let info = sys::link_info(link.as_fd())?;
     if target.matches(&info) {
+        if info.prog_id == sys::program_id(program)? {
+            return Ok(Found::Same);
+        }
         match sys::link_update(link.as_fd(), program) {
-            Ok(()) => return Ok(true),
+            Ok(()) => return Ok(Found::Other),
             // The device or cgroup went away since we looked.
             Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}
             Err(error) => return Err(error),
         }
     }
     fs::remove_file(pin)?;
-    Ok(false)
+    Ok(Found::Nothing)
 }
 
 /// Removes the pins of `hook`'s links to a device, which detaches them; also when the device, and

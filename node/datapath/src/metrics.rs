@@ -92,20 +92,26 @@ impl Datapath {
     }
 
     fn render_maps(&self, text: &mut String) -> Result<()> {
+        let usage = self.usage()?;
+        let (name, limit) = ("xebec_datapath_map_entries", "xebec_datapath_map_max_entries");
+        head(text, name, "Entries of each map.", "gauge");
+        for MapUsage { map, entries, .. } in &usage {
+            line(text, name, &[("map", map)], *entries);
+        }
+        head(text, limit, "Entries that fit.", "gauge");
+        for MapUsage { map, limit: max, .. } in &usage {
+            line(text, limit, &[("map", map)], *max);
+        }
+        Ok(())
+    }
+
+    /// How full each map is.
+    pub fn usage(&self) -> Result<Vec<MapUsage>> {
         let mut fills = lock(&self.services).fill()?;
         fills.extend(self.garbage.fill()?);
         fills.extend(lock(&self.pods).fill());
         fills.extend(self.announcements.fill()?);
-        let (name, limit) = ("xebec_datapath_map_entries", "xebec_datapath_map_max_entries");
-        head(text, name, "Entries of each map.", "gauge");
-        for (map, (entries, _)) in &fills {
-            line(text, name, &[("map", map)], *entries);
-        }
-        head(text, limit, "Entries that fit.", "gauge");
-        for (map, (_, max)) in &fills {
-            line(text, limit, &[("map", map)], *max);
-        }
-        Ok(())
+        Ok(fills.into_iter().map(|(map, (entries, limit))| MapUsage { map, entries, limit }).collect())
     }
 }
 
@@ -122,6 +128,14 @@ fn histogram(text: &mut String, name: &str, frontend: SocketAddrV4, histogram: &
     let sum = histogram.sum.as_secs_f64();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {seen}");
+}
+
+/// How full a map is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapUsage {
+    pub map: &'static str,
+    pub entries: u64,
+    pub limit: u64,
 }
 
 fn head(text: &mut String, name: &str, help: &str, kind: &str) {

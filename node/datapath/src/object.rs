@@ -20,7 +20,7 @@ use xebec_abi::{
 };
 
 use crate::{
-    Config, Network4, Network6, Routing, clsact,
+    Config, Drift, DriftKind, Network4, Network6, Routing, clsact,
     error::{Error, Result},
     hook::{Hook, interface},
     link::{self, Target},
@@ -46,6 +46,9 @@ pub enum TcAttach {
 #[derive(Debug)]
 pub struct Programs {
     fds: HashMap<Hook, OwnedFd>,
+    /// Every pinned map.
+    maps: Vec<(&'static str, OwnedFd)>,
+    set_retval: bool,
     /// What attaches clsact filters; `None` with TCX, whose links need only descriptors.
     clsact: Option<Mutex<Ebpf>>,
 }
@@ -53,7 +56,7 @@ pub struct Programs {
 impl Programs {
     /// Loads the programs and tests them.
     pub fn load(config: &Config, directory: &Path, tc: TcAttach) -> Result<Self> {
-        let (ebpf, _) = load_adapted(config, Some(directory))?;
+        let (ebpf, set_retval) = load_adapted(config, Some(directory))?;
         self_test(&ebpf)?;
         let mut fds = HashMap::new();
         for hook in Hook::SOCKET.into_iter().chain(Hook::DEVICE) {
@@ -64,7 +67,8 @@ impl Programs {
             }
         }
         let tcx = tc == TcAttach::Probe && fds.get(&Hook::FromPod).is_some_and(|fd| has_tcx(fd.as_fd()));
-        Ok(Self { fds, clsact: (!tcx).then(|| Mutex::new(ebpf)) })
+        let maps = PINNED_MAPS.iter().map(|name| Ok((*name, open_map(directory, name)?))).collect::<Result<_>>()?;
+        Ok(Self { fds, maps, set_retval, clsact: (!tcx).then(|| Mutex::new(ebpf)) })
     }
 
     /// How these attach.
@@ -72,15 +76,38 @@ impl Programs {
         if self.clsact.is_some() { TcAttach::Clsact } else { TcAttach::Probe }
     }
 
-    pub fn attach(&self, hook: Hook, target: &Target<'_>, pin: &Path) -> Result<()> {
+    /// False if exactly this program was there already. A clsact filter is replaced in any case: what program it runs
+    /// cannot be told cheaply.
+    pub fn attach(&self, hook: Hook, target: &Target<'_>, pin: &Path) -> Result<bool> {
         if let (Some(ebpf), Target::Device { name, .. }) = (&self.clsact, target) {
             return clsact::attach(&mut lock(ebpf), hook, name);
         }
         let fd = match self.fds.get(&hook) {
-            None if !hook.is_required() => return Ok(()),
+            None if !hook.is_required() => return Ok(false),
             fd => fd.ok_or(Error::NoProgram { program: hook.program() })?,
         };
         link::attach(hook, fd.as_fd(), target, pin)
+    }
+
+    pub fn has_tcx(&self) -> bool {
+        self.clsact.is_none()
+    }
+
+    pub fn has_set_retval(&self) -> bool {
+        self.set_retval
+    }
+
+    /// Pins the maps again whose files are gone.
+    pub fn repair_pins(&self, directory: &Path) -> Result<Vec<Drift>> {
+        let mut found = Vec::new();
+        for (name, map) in &self.maps {
+            let path = directory.join(name);
+            if !path.exists() {
+                sys::pin(map.as_fd(), &path).map_err(|source| Error::Pin { operation: "pin", path, source })?;
+                found.push(Drift::new(DriftKind::Pin, name));
+            }
+        }
+        Ok(found)
     }
 
     /// A device that is gone took its links and filters with it; then only the pin is left to remove.
@@ -93,6 +120,10 @@ impl Programs {
         }
         Ok(())
     }
+}
+
+fn open_map(directory: &Path, name: &'static str) -> Result<OwnedFd> {
+    sys::open_pin(&directory.join(name)).map_err(|source| Error::Map { operation: "open", map: name, source })
 }
 
 /// A kernel with TCX looks for the device and does not find it; one without does not know the attach type.

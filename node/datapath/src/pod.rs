@@ -1,11 +1,15 @@
 //! Pods of this node: their map entries and the programs on their veth pairs.
 
-use std::{collections::HashMap, net::IpAddr, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    path::Path,
+};
 
 use xebec_abi::{Addr4, Addr6, LocalPod, limits::PODS_MAX};
 
 use crate::{
-    Datapath,
+    Datapath, Drift, DriftKind,
     error::{Error, Result},
     family::Family,
     hook::{Hook, interface},
@@ -61,7 +65,7 @@ impl Datapath {
         for pod in self.pods() {
             let attached = self
                 .attach_device(Hook::FromPod, pod.host_ifindex)
-                .and_then(|()| self.attach_device(Hook::ToPod, pod.host_ifindex));
+                .and_then(|_| self.attach_device(Hook::ToPod, pod.host_ifindex));
             // It may go at any moment, also between the two.
             match attached {
                 Err(_) if interface(pod.host_ifindex).is_err() => {
@@ -70,7 +74,7 @@ impl Datapath {
                     self.detach_device(Hook::FromPod, pod.host_ifindex)?;
                     self.detach_device(Hook::ToPod, pod.host_ifindex)?;
                 }
-                attached => attached?,
+                attached => drop(attached?),
             }
         }
         Ok(())
@@ -97,6 +101,18 @@ impl Pods {
     pub fn fill(&self) -> [(&'static str, (u64, u64)); 2] {
         let count = |ipv6| self.known.keys().filter(|ip| ip.is_ipv6() == ipv6).count() as u64;
         [(Addr4::PODS, false), (Addr6::PODS, true)].map(|(map, ipv6)| (map, (count(ipv6), u64::from(PODS_MAX))))
+    }
+
+    /// Makes the maps hold what they should; returns what they did not.
+    pub fn repair(&self) -> Result<Vec<Drift>> {
+        let mut found = restore(&self.ipv4, &self.known)?;
+        found.extend(restore(&self.ipv6, &self.known)?);
+        Ok(found)
+    }
+
+    /// The devices of all pods, each once.
+    pub fn devices(&self) -> BTreeSet<u32> {
+        self.known.values().map(|pod| pod.ifindex).collect()
     }
 
     fn put(&mut self, pod: &PodEndpoint) -> Result<()> {
@@ -127,6 +143,12 @@ impl Pods {
 
 fn entries<A: Family>(table: &Table<A, LocalPod>) -> Result<impl Iterator<Item = (IpAddr, LocalPod)> + use<A>> {
     Ok(table.entries()?.into_iter().map(|(addr, pod)| (addr.ip(), pod)))
+}
+
+fn restore<A: Family>(table: &Table<A, LocalPod>, known: &HashMap<IpAddr, LocalPod>) -> Result<Vec<Drift>> {
+    let desired = known.iter().filter_map(|(ip, pod)| Some((A::of(*ip)?, *pod))).collect();
+    let drift = |addr: A| Drift::new(DriftKind::MapEntry, format_args!("{} {}", A::PODS, addr.ip()));
+    Ok(table.restore(&desired)?.into_iter().map(drift).collect())
 }
 
 fn endpoint((ip, pod): (&IpAddr, &LocalPod)) -> PodEndpoint {

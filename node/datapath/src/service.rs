@@ -20,7 +20,7 @@ use id::Ids;
 use store::Store;
 
 use crate::{
-    Datapath,
+    Datapath, Drift, canary,
     error::{Error, Result},
     lock,
 };
@@ -102,9 +102,11 @@ impl Datapath {
         lock(&self.services).remove(key)
     }
 
-    /// What is programmed, read from the kernel.
+    /// What is programmed for services, read from the kernel.
     pub fn frontends(&self) -> Result<Vec<Programmed>> {
-        lock(&self.services).read_back()
+        let mut programmed = lock(&self.services).read_back()?;
+        programmed.retain(|programmed| !canary::is_canary(&programmed.frontend.key));
+        Ok(programmed)
     }
 }
 
@@ -145,6 +147,14 @@ impl Services {
         let mut programmed = self.ipv4.read_back()?;
         programmed.extend(self.ipv6.read_back()?);
         Ok(programmed)
+    }
+
+    /// Puts back what others took of entries that no frontend shows: addresses that only services have, and source
+    /// ranges. Returns what was missing.
+    pub fn repair(&self) -> Result<Vec<Drift>> {
+        let mut found = self.ipv4.repair()?;
+        found.extend(self.ipv6.repair()?);
+        Ok(found)
     }
 
     /// Deletes the backends whose grace period is over.

@@ -1,6 +1,8 @@
 //! A pinned map with the types of its keys and values.
 
 use std::{
+    collections::HashMap,
+    hash::Hash,
     io,
     marker::PhantomData,
     os::fd::{AsFd, OwnedFd},
@@ -113,6 +115,23 @@ impl<K: Pod, V: Pod> Table<K, V> {
             Err(Error::Map { source, .. }) if unsupported(&source) => self.entries_by_key(),
             entries => entries,
         }
+    }
+
+    /// Makes the map hold exactly `desired`; returns the keys that were missing, different or too much.
+    pub fn restore(&self, desired: &HashMap<K, V>) -> Result<Vec<K>>
+    where
+        K: Eq + Hash,
+        V: PartialEq,
+    {
+        let actual: HashMap<K, V> = self.entries()?.into_iter().collect();
+        let wrong: HashMap<K, V> =
+            desired.iter().filter(|(k, v)| actual.get(k) != Some(v)).map(|(k, v)| (*k, *v)).collect();
+        let extra: Vec<K> = actual.into_keys().filter(|key| !desired.contains_key(key)).collect();
+        for (key, value) in &wrong {
+            self.put(key, value)?;
+        }
+        self.remove_all(&extra)?;
+        Ok(wrong.into_keys().chain(extra).collect())
     }
 
     /// How many entries there are, and how many fit.

@@ -50,6 +50,8 @@ pub struct Config {
     pub tls: Tls,
     /// True once pods can have addresses; the node is NotReady until then.
     pub network_ready: watch::Receiver<bool>,
+    /// Conditions of the Node that other parts of the agent know about.
+    pub node_conditions: Option<watch::Receiver<Vec<NodeVerdict>>>,
     /// Asked before a pod's containers get SIGTERM.
     pub withdraw: Option<Arc<dyn Withdraw>>,
     /// The longest the kubelet waits for `withdraw`.
@@ -58,6 +60,15 @@ pub struct Config {
     pub applied_slices: Option<watch::Receiver<u64>>,
     /// What other parts of the agent add to `/metrics`, in the Prometheus text format.
     pub metrics: Vec<MetricsText>,
+}
+
+/// A condition of the Node, without its times.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeVerdict {
+    pub kind: &'static str,
+    pub status: bool,
+    pub reason: &'static str,
+    pub message: String,
 }
 
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
@@ -124,6 +135,7 @@ impl Config {
             sandbox_image: None,
             tls,
             network_ready,
+            node_conditions: None,
             withdraw: None,
             withdraw_timeout: Duration::from_secs(2),
             applied_slices: None,

@@ -43,6 +43,6 @@ mod tls;
 mod volume;
 mod worker;
 
-pub use config::{Config, MetricsText, Tls, Withdraw, Withdrawal};
+pub use config::{Config, MetricsText, NodeVerdict, Tls, Withdraw, Withdrawal};
 pub use kubelet::{RunError, run, run_with};
 pub use pod::PodRef;

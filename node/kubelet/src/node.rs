@@ -11,6 +11,7 @@ use xebec_client::retry::Backoff;
 use xebec_client::{Api, Client, EventType, Patch, PatchParams, PostParams, is_already_exists, is_not_found};
 use xebec_types::core::Node;
 
+use crate::config::NodeVerdict;
 use crate::kubelet::Kubelet;
 
 /// A status is written when it changes, and at least this often.
@@ -22,6 +23,7 @@ pub(crate) async fn run(kubelet: Arc<Kubelet>, client: Client, port: u16) {
     let api = Api::<Node>::all(client);
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     let mut network = kubelet.config.network_ready.clone();
+    let mut others = kubelet.config.node_conditions.clone();
     let mut last: Option<(Value, tokio::time::Instant)> = None;
     let mut was_ready = false;
     let node_name = kubelet.config.node_name.clone();
@@ -47,8 +49,20 @@ pub(crate) async fn run(kubelet: Arc<Kubelet>, client: Client, port: u16) {
         let look = if facts.ready() { LOOK } else { Duration::from_millis(250) };
         tokio::select! {
             changed = network.changed() => if changed.is_err() { tokio::time::sleep(look).await },
+            () = changed(&mut others) => {}
             () = tokio::time::sleep(look) => {}
         }
+    }
+}
+
+/// Never, where nobody tells of changes.
+async fn changed(conditions: &mut Option<tokio::sync::watch::Receiver<Vec<NodeVerdict>>>) {
+    let told = match conditions {
+        Some(conditions) => conditions.changed().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        std::future::pending().await
     }
 }
 

@@ -12,8 +12,15 @@ use crate::runtime::key;
 
 const RELIST: Duration = Duration::from_secs(10);
 
-/// State by container or sandbox id, with the pod's UID.
-type Listing = HashMap<String, (String, i32)>;
+/// By container or sandbox id.
+type Listing = HashMap<String, Known>;
+
+#[derive(Clone, PartialEq)]
+struct Known {
+    uid: String,
+    is_sandbox: bool,
+    state: i32,
+}
 
 pub(crate) async fn run(kubelet: Arc<Kubelet>) {
     let mut events = kubelet.runtime.events();
@@ -36,30 +43,41 @@ async fn handle(kubelet: &Arc<Kubelet>, known: &mut Listing, event: Event) {
         Event::Connected => return relist(kubelet, known).await,
         // Whoever started it knows.
         Event::Started { .. } => return,
-        Event::Exited { container_id, .. } | Event::OutOfMemory { container_id } | Event::Deleted { container_id } => {
-            container_id
+        Event::Exited { container_id, .. } | Event::OutOfMemory { container_id } => container_id,
+        Event::Deleted { container_id } => {
+            // There is nothing left to ask about.
+            if let Some(gone) = known.get(&container_id) {
+                kubelet.wake(&gone.uid);
+            }
+            return;
         }
     };
     if !known.contains_key(&id) {
         relist(kubelet, known).await;
     }
-    let Some((uid, _)) = known.get(&id).cloned() else { return };
-    tokio::spawn(announce(Arc::clone(kubelet), id, uid));
+    let Some(of) = known.get(&id).cloned() else { return };
+    tokio::spawn(announce(Arc::clone(kubelet), id, of));
 }
 
 /// containerd's CRI plugin hears the same event a moment later: wait until it says so, too.
-async fn announce(kubelet: Arc<Kubelet>, id: String, uid: String) {
+async fn announce(kubelet: Arc<Kubelet>, id: String, of: Known) {
     for pause in [0_u64, 5, 10, 20, 50, 100, 200, 500, 1000] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
-        match kubelet.runtime.container_status(&id).await {
-            Ok(status) if status.state == v1::ContainerState::ContainerRunning as i32 => {}
-            Ok(_) => break,
-            // A sandbox, or a container that is removed already.
-            Err(_) if pause >= 50 => break,
-            Err(_) => {}
+        let runs = if of.is_sandbox {
+            let status = kubelet.runtime.pod_sandbox_status(&id).await;
+            status.map(|status| status.state == v1::PodSandboxState::SandboxReady as i32)
+        } else {
+            let status = kubelet.runtime.container_status(&id).await;
+            status.map(|status| status.state == v1::ContainerState::ContainerRunning as i32)
+        };
+        match runs {
+            Ok(false) => break,
+            // Removed already: asking again would find it no more.
+            Err(error) if error.is_not_found() => break,
+            Ok(true) | Err(_) => {}
         }
     }
-    kubelet.wake(&uid);
+    kubelet.wake(&of.uid);
 }
 
 /// Compares everything the runtime has with what it had.
@@ -70,14 +88,15 @@ async fn relist(kubelet: &Arc<Kubelet>, known: &mut Listing) {
         return;
     };
     let uid = |labels: &HashMap<String, String>| labels.get(key::POD_UID).cloned().unwrap_or_default();
-    let sandboxes = sandboxes.into_iter().map(|s| (s.id, (uid(&s.labels), s.state)));
-    let containers = containers.into_iter().map(|c| (c.id, (uid(&c.labels), c.state)));
+    let sandboxes =
+        sandboxes.into_iter().map(|s| (s.id, Known { uid: uid(&s.labels), is_sandbox: true, state: s.state }));
+    let containers =
+        containers.into_iter().map(|c| (c.id, Known { uid: uid(&c.labels), is_sandbox: false, state: c.state }));
     let now: Listing = sandboxes.chain(containers).collect();
-    let changed =
-        now.iter().filter(|(id, what)| known.get(*id).is_some_and(|before| before != *what)).map(|(_, (uid, _))| uid);
-    let gone = known.iter().filter(|(id, _)| !now.contains_key(*id)).map(|(_, (uid, _))| uid);
-    for uid in changed.chain(gone) {
-        kubelet.wake(uid);
+    let changed = now.iter().filter(|(id, what)| known.get(*id).is_some_and(|before| before != *what));
+    let gone = known.iter().filter(|(id, _)| !now.contains_key(*id));
+    for (_, of) in changed.chain(gone) {
+        kubelet.wake(&of.uid);
     }
     *known = now;
 }

@@ -7,6 +7,7 @@
 //! `ensure_*` methods are idempotent: they compare first and write only what differs.
 
 mod address;
+mod changes;
 mod cookie;
 mod error;
 mod handle;
@@ -19,6 +20,7 @@ mod route;
 mod sock_diag;
 mod sysctl;
 
+pub use changes::Changes;
 pub use error::{Error, Result};
 pub use handle::Handle;
 pub use link::{Link, LinkKind, LinkSpec, Peer, Vxlan};

@@ -13,20 +13,25 @@ impl Netns {
 
     /// Writes only what differs: `/proc/sys` is read-only in many containers where the values are right already.
     pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
-        self.sysctls(&[(name, value)])
+        self.sysctls(&[(name, value)]).map(drop)
     }
 
-    /// Several at the price of one thread.
-    pub fn sysctls(&self, values: &[(&str, &str)]) -> Result<()> {
-        self.run(|| values.iter().try_for_each(|(name, value)| ensure(name, value)))?
+    /// Several at the price of one thread. Returns the names of those that were different.
+    pub fn sysctls<'a>(&self, values: &[(&'a str, &str)]) -> Result<Vec<&'a str>> {
+        self.run(|| {
+            let written = values.iter().map(|(name, value)| Ok(ensure(name, value)?.then_some(*name)));
+            written.filter_map(Result::transpose).collect()
+        })?
     }
 }
 
-fn ensure(name: &str, value: &str) -> Result<()> {
+/// True if it was different.
+fn ensure(name: &str, value: &str) -> Result<bool> {
     if read(name).is_ok_and(|actual| actual == value) {
-        return Ok(());
+        return Ok(false);
     }
-    fs::write(path(name), value).map_err(|source| failed("write", name, source))
+    fs::write(path(name), value).map_err(|source| failed("write", name, source))?;
+    Ok(true)
 }
 
 fn read(name: &str) -> io::Result<String> {

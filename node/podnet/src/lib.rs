@@ -11,6 +11,7 @@
 //! re-attaches the pods that are there, [`cni::Server`] serves the plugin.
 
 pub mod cni;
+mod drift;
 mod error;
 pub mod ipam;
 mod names;
@@ -19,6 +20,7 @@ mod node;
 mod pod;
 mod remote;
 
+pub use drift::{Drift, DriftKind};
 pub use error::{Error, Result};
 pub use names::{HOST_DEVICE, VXLAN_DEVICE, host_device, vxlan_mac};
 pub use network::{Attachment, Endpoints, PodNetwork};

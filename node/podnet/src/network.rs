@@ -66,7 +66,7 @@ impl PodNetwork {
     /// Gives the pod its network. A repeated request, which a runtime makes after a crash, keeps the address.
     pub async fn add(&self, request: &PodRequest) -> Result<Attachment> {
         let _turn = self.turn(&request.container).await;
-        let known = self.ipam().find(&request.container, &request.ifname).cloned();
+        let known = self.find(&request.container, &request.ifname);
         let record = match known {
             Some(record) => {
                 self.disconnect(&record).await?;
@@ -96,7 +96,7 @@ impl PodNetwork {
     /// Takes the pod's network away. Unknown containers are success: the runtime repeats DEL.
     pub async fn del(&self, container: &str, ifname: &str) -> Result<()> {
         let _turn = self.turn(container).await;
-        let record = self.ipam().find(container, ifname).cloned();
+        let record = self.find(container, ifname);
         match record {
             Some(record) => {
                 self.remove(&record).await?;
@@ -109,7 +109,7 @@ impl PodNetwork {
 
     /// Whether the pod's network is as ADD left it.
     pub async fn check(&self, container: &str, ifname: &str) -> Result<()> {
-        let record = self.ipam().find(container, ifname).cloned();
+        let record = self.find(container, ifname);
         let Some(record) = record else {
             return Err(Error::NotAttached { container: container.to_owned(), ifname: ifname.to_owned() });
         };
@@ -169,7 +169,7 @@ impl PodNetwork {
         Ok(())
     }
 
-    async fn connect(&self, record: &Record) -> Result<EndpointInfo> {
+    pub(crate) async fn connect(&self, record: &Record) -> Result<EndpointInfo> {
         let made = pod::create(&self.node, record).await;
         let endpoint = made.map_err(|source| Error::Pod { pod: label(record), source })?;
         self.attach(record, &endpoint).await?;
@@ -204,10 +204,14 @@ impl PodNetwork {
         Ok(record)
     }
 
-    async fn turn(&self, container: &str) -> tokio::sync::MutexGuard<'_, ()> {
+    pub(crate) async fn turn(&self, container: &str) -> tokio::sync::MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         container.hash(&mut hasher);
         self.shards[hasher.finish() as usize % SHARDS].lock().await
+    }
+
+    pub(crate) fn find(&self, container: &str, ifname: &str) -> Option<Record> {
+        self.ipam().find(container, ifname).cloned()
     }
 
     fn ipam(&self) -> std::sync::MutexGuard<'_, Ipam> {
@@ -219,6 +223,6 @@ impl PodNetwork {
     }
 }
 
-fn label(record: &Record) -> String {
+pub(crate) fn label(record: &Record) -> String {
     format!("{}/{}", record.namespace, record.name)
 }

@@ -64,16 +64,16 @@ impl Node {
         let uplink = uplink(&handle, config.node_ip).await?;
         let pod_mtu = pod_mtu(config.routing, uplink.mtu);
         let gateway = gateway(config.pod_cidr);
-        let host = host_device(&handle, pod_mtu).await?;
+        let host = host_device(&handle, pod_mtu, None).await?;
         handle.ensure_addrs(host.index, &[IpNet::from(IpAddr::V4(gateway))]).await?;
         let vxlan = match config.routing {
-            Routing::Vxlan { port } => Some(vxlan_device(&handle, port, config.node_ip, pod_mtu).await?),
+            Routing::Vxlan { port } => Some(vxlan_device(&handle, port, config.node_ip, pod_mtu, None).await?),
             Routing::Native => {
                 handle.link_del(VXLAN_DEVICE).await?;
                 None
             }
         };
-        sysctls(&config.netns, &uplink.name, vxlan.is_some())?;
+        ensure_sysctls(&config.netns, &uplink.name, vxlan.is_some())?;
         let (node_ip, pod_cidr, routing) = (config.node_ip, config.pod_cidr.trunc(), config.routing);
         Ok(Self { handle, node_ip, pod_cidr, gateway, routing, uplink, host, vxlan, pod_mtu })
     }
@@ -106,27 +106,39 @@ async fn uplink(handle: &Handle, node_ip: Ipv4Addr) -> Result<Link> {
 }
 
 /// A dummy device or, on kernels built without that driver, a bridge without ports: it only holds an address.
-async fn host_device(handle: &Handle, mtu: u32) -> Result<Link> {
-    let mac = MacAddr::local(HOST_DEVICE.as_bytes());
+///
+/// One that is made again gets `index`, the one that the datapath knows.
+pub(crate) async fn host_device(handle: &Handle, mtu: u32, index: Option<u32>) -> Result<Link> {
+    let spec = |spec: LinkSpec| {
+        let spec = spec.mac(MacAddr::local(HOST_DEVICE.as_bytes())).mtu(mtu).up();
+        index.map_or(spec.clone(), |index| spec.index(index))
+    };
     if let Some(link) = handle.link_by_name(HOST_DEVICE).await?
         && link.kind == "bridge"
     {
-        return Ok(handle.ensure_link(&LinkSpec::bridge(HOST_DEVICE).mac(mac).mtu(mtu).up()).await?);
+        return Ok(handle.ensure_link(&spec(LinkSpec::bridge(HOST_DEVICE))).await?);
     }
-    match handle.ensure_link(&LinkSpec::dummy(HOST_DEVICE).mac(mac).mtu(mtu).up()).await {
-        Err(error) if error.is_unsupported() => {
-            Ok(handle.ensure_link(&LinkSpec::bridge(HOST_DEVICE).mac(mac).mtu(mtu).up()).await?)
-        }
+    match handle.ensure_link(&spec(LinkSpec::dummy(HOST_DEVICE))).await {
+        Err(error) if error.is_unsupported() => Ok(handle.ensure_link(&spec(LinkSpec::bridge(HOST_DEVICE))).await?),
         outcome => Ok(outcome?),
     }
 }
 
-async fn vxlan_device(handle: &Handle, port: u16, node_ip: Ipv4Addr, mtu: u32) -> Result<Link> {
+/// `index` as for [`host_device`].
+pub(crate) async fn vxlan_device(
+    handle: &Handle,
+    port: u16,
+    node_ip: Ipv4Addr,
+    mtu: u32,
+    index: Option<u32>,
+) -> Result<Link> {
     let spec = LinkSpec::vxlan(VXLAN_DEVICE, Vxlan::CollectMetadata { port });
-    Ok(handle.ensure_link(&spec.mac(vxlan_mac(node_ip)).mtu(mtu).up()).await?)
+    let spec = spec.mac(vxlan_mac(node_ip)).mtu(mtu).up();
+    Ok(handle.ensure_link(&index.map_or(spec.clone(), |index| spec.index(index))).await?)
 }
 
-fn sysctls(netns: &Netns, uplink: &str, vxlan: bool) -> Result<()> {
+/// Returns the names of those that had other values.
+pub(crate) fn ensure_sysctls(netns: &Netns, uplink: &str, vxlan: bool) -> Result<Vec<String>> {
     let vxlan_rp_filter = format!("ipv4/conf/{VXLAN_DEVICE}/rp_filter");
     let host_rp_filter = format!("ipv4/conf/{HOST_DEVICE}/rp_filter");
     let uplink_arp_announce = format!("ipv4/conf/{uplink}/arp_announce");
@@ -142,5 +154,5 @@ fn sysctls(netns: &Netns, uplink: &str, vxlan: bool) -> Result<()> {
     if vxlan {
         values.push((vxlan_rp_filter.as_str(), "0"));
     }
-    Ok(netns.sysctls(&values)?)
+    Ok(netns.sysctls(&values)?.into_iter().map(str::to_owned).collect())
 }

@@ -126,7 +126,8 @@ async fn configure_pod(node: &Node, pod: &Handle, inside: &Link, record: &Record
     Ok(())
 }
 
-async fn configure_host(node: &Node, outside: &Link, record: &Record, name: &str) -> Result<()> {
+/// The host's side: up, with the pod's neighbour and route. Twice is once.
+pub async fn configure_host(node: &Node, outside: &Link, record: &Record, name: &str) -> Result<()> {
     let neighbour = Neighbour { dev: outside.index, ip: record.ip.into(), mac: pod_mac(name) };
     let route = host_route(record, outside.index);
     tokio::try_join!(
@@ -142,7 +143,7 @@ fn default_route(node: &Node, dev: u32) -> Route {
     Route::default4().via(node.gateway.into()).dev(dev).onlink()
 }
 
-fn host_route(record: &Record, dev: u32) -> Route {
+pub fn host_route(record: &Record, dev: u32) -> Route {
     Route::new(host_net(record.ip)).dev(dev).link_scope().protocol(ROUTE_PROTOCOL)
 }
 
@@ -150,7 +151,7 @@ fn host_net(ip: Ipv4Addr) -> IpNet {
     IpNet::from(IpAddr::V4(ip))
 }
 
-fn pod_mac(host_name: &str) -> MacAddr {
+pub fn pod_mac(host_name: &str) -> MacAddr {
     MacAddr::local(format!("pod {host_name}").as_bytes())
 }
 

@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 use xebec_netlink::{Neighbour, Route};
 
 use crate::ipam::gateway;
-use crate::{Node, ROUTE_PROTOCOL, Result, Routing, vxlan_mac};
+use crate::{Drift, DriftKind, Node, ROUTE_PROTOCOL, Result, Routing, vxlan_mac};
 
 /// Another node and the pods behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,13 +22,14 @@ pub struct Changes {
 }
 
 impl Node {
-    /// Exactly these remotes. Twice is once. One that the kernel refuses does not keep the others from their routes;
-    /// the first refusal is returned.
-    pub async fn ensure_remotes(&self, remotes: &[Remote]) -> Result<()> {
+    /// Exactly these remotes. Twice is once: the second time nothing is returned of what was missing, different or too
+    /// much. One that the kernel refuses does not keep the others from their routes; the first refusal is returned.
+    pub async fn ensure_remotes(&self, remotes: &[Remote]) -> Result<Vec<Drift>> {
         let actual = self.handle.route_list().await?;
         let neighbours = self.handle.neigh_list().await?;
         let desired: Vec<Route> = self.others(remotes).map(|remote| self.route(remote)).collect();
         let changes = diff(&actual, &desired);
+        let mut written = Vec::new();
         let mut outcome = Ok(());
         let mut note = |result: xebec_netlink::Result<()>| {
             if outcome.is_ok() {
@@ -37,10 +38,12 @@ impl Node {
         };
         for neighbour in self.others(remotes).filter_map(|remote| self.neighbour(remote)) {
             if !neighbours.contains(&neighbour) {
+                written.push(Drift::new(DriftKind::Neighbour, neighbour.ip));
                 note(self.handle.neigh_add(neighbour).await);
             }
         }
         for route in &changes.delete {
+            written.push(Drift::new(DriftKind::Route, route.dst));
             note(self.handle.route_del(route).await);
             let overlay = self.vxlan.as_ref().map(|vxlan| vxlan.index);
             if let (Some(via), Some(dev)) = (route.via, route.dev)
@@ -50,9 +53,11 @@ impl Node {
             }
         }
         for route in &changes.replace {
+            written.push(Drift::new(DriftKind::Route, route.dst));
             note(self.handle.route_replace(route).await);
         }
-        Ok(outcome?)
+        outcome?;
+        Ok(written)
     }
 
     fn others<'a>(&self, remotes: &'a [Remote]) -> impl Iterator<Item = &'a Remote> {

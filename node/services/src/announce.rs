@@ -2,7 +2,7 @@
 //! with neither a lease nor a message, by the highest hash of address and node among the nodes that are alive
 //! (rendezvous hashing, Thaler and Ravishankar 1998). When a node goes, only its addresses move.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use xebec_types::core::{Node as ApiNode, Service};
@@ -20,24 +20,39 @@ pub fn candidates<'a>(nodes: impl IntoIterator<Item = &'a ApiNode>) -> Vec<&'a s
     nodes.map(|node| object::name(&node.metadata)).collect()
 }
 
-/// The addresses of one Service that `me` speaks for. Where only nodes with endpoints answer
-/// (`externalTrafficPolicy: Local`), only they are asked.
-pub fn announced(service: &Service, slices: &[&EndpointSlice], candidates: &[&str], me: &str) -> BTreeSet<IpAddr> {
-    let Some(spec) = &service.spec else { return BTreeSet::new() };
+/// The nodes that may come to speak for an address without the API server's help, so that each asks the others whether
+/// they are there: few, whatever the size of the cluster.
+pub const HEIRS: usize = 3;
+
+/// The addresses of one Service, each with its heirs: the first speaks for it, each next one if those before do not
+/// answer. Where only nodes with endpoints answer (`externalTrafficPolicy: Local`), only they are among them.
+pub fn heirs<'a>(
+    service: &Service,
+    slices: &[&EndpointSlice],
+    candidates: &[&'a str],
+) -> BTreeMap<IpAddr, Vec<&'a str>> {
+    let Some(spec) = &service.spec else { return BTreeMap::new() };
     let class = spec.load_balancer_class.as_deref().is_none_or(|class| class == CLASS);
     if spec.type_.as_deref() != Some("LoadBalancer") || !class {
-        return BTreeSet::new();
+        return BTreeMap::new();
     }
     let local = spec.external_traffic_policy.as_deref() == Some("Local");
     let serving = serving(slices);
     let able: Vec<&str> =
         candidates.iter().copied().filter(|name| !local || serving.is_empty() || serving.contains(name)).collect();
-    addresses(service).filter(|address| owner(*address, &able) == Some(me)).collect()
+    addresses(service).map(|address| (address, ranked(address, &able))).collect()
 }
 
-/// The node that speaks for an address.
-pub fn owner<'a>(address: IpAddr, candidates: &[&'a str]) -> Option<&'a str> {
-    candidates.iter().copied().max_by_key(|name| (weight(address, name), *name))
+/// The node that speaks for an address, given its heirs and those nodes that do not answer.
+pub fn owner<'a>(heirs: &[&'a str], silent: &HashSet<&str>) -> Option<&'a str> {
+    heirs.iter().copied().find(|name| !silent.contains(name))
+}
+
+fn ranked<'a>(address: IpAddr, candidates: &[&'a str]) -> Vec<&'a str> {
+    let mut ranked = candidates.to_vec();
+    ranked.sort_by_cached_key(|name| std::cmp::Reverse((weight(address, name), *name)));
+    ranked.truncate(HEIRS);
+    ranked
 }
 
 fn addresses(service: &Service) -> impl Iterator<Item = IpAddr> + '_ {

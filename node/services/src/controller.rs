@@ -36,18 +36,32 @@ pub trait Sink: Send + Sync + 'static {
     async fn health_checks(&self, checks: Vec<HealthCheck>);
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     pub node: Node,
     /// How long a change waits for others to join it.
     pub coalesce: Duration,
+    /// How often the datapath is compared with what was written to it; less often where that takes more than a
+    /// hundredth of the time.
+    pub compare: Duration,
     /// Told the version of the EndpointSlices that the datapath has, whenever it has all of them.
     pub applied: Arc<watch::Sender<u64>>,
+    /// Told of frontends that others took away or changed in the datapath, after they have been put back.
+    pub repaired: Option<Repaired>,
 }
+
+/// Called with what was wrong, for people.
+pub type Repaired = Arc<dyn Fn(Vec<String>) + Send + Sync>;
 
 impl Config {
     pub fn new(node: Node) -> Self {
-        Self { node, coalesce: Duration::from_millis(1), applied: Arc::default() }
+        Self {
+            node,
+            coalesce: Duration::from_millis(1),
+            compare: Duration::from_secs(10),
+            applied: Arc::default(),
+            repaired: None,
+        }
     }
 }
 
@@ -56,6 +70,9 @@ const BY_SERVICE: &str = "service";
 
 /// The label that names a node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// At most one part of so many of the time goes into comparing.
+const COMPARE_SHARE: u32 = 100;
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -107,6 +124,7 @@ impl Controller {
         let _ = (changed_pods.changed().now_or_never(), self.zone_changed());
         let mut failed = self.start().await;
         let mut retry = RETRY_FIRST;
+        let mut compare_at = Instant::now() + self.config.compare;
         loop {
             if failed.is_empty() {
                 self.config.applied.send_replace(version);
@@ -124,6 +142,12 @@ impl Controller {
                 }
                 keys = changed_services.changed() => service_keys = keys,
                 keys = changed_slices.changed() => slice_keys = keys,
+                () = tokio::time::sleep_until(compare_at), if failed.is_empty() => {
+                    let start = Instant::now();
+                    failed = self.compare().await;
+                    compare_at = Instant::now() + self.config.compare.max(start.elapsed() * COMPARE_SHARE);
+                    continue;
+                }
                 () = tokio::time::sleep(retry), if !failed.is_empty() => {
                     retry = (retry * 2).min(RETRY_MAX);
                 }
@@ -189,6 +213,32 @@ impl Controller {
             micros = arrived.elapsed().as_micros() as u64,
             "services synced"
         );
+        failed
+    }
+
+    /// Reads back what is programmed and writes what is not as it should be. Returns the Services whose writes failed.
+    async fn compare(&mut self) -> BTreeSet<ServiceKey> {
+        let arrived = Instant::now();
+        let programmed = match self.sink.programmed().await {
+            Ok(programmed) => programmed,
+            Err(error) => {
+                tracing::warn!(error, "read the programmed services back");
+                return BTreeSet::new();
+            }
+        };
+        let changes = self.table.repair(programmed);
+        if changes.is_empty() {
+            return BTreeSet::new();
+        }
+        let wrong = changes.iter().map(|change| match change {
+            Change::Put(port) => format!("service {}", port.id.service),
+            Change::Remove(key) => format!("{}:{}, which is no Service's", key.addr, key.port),
+        });
+        let wrong = wrong.collect();
+        let failed = self.apply(changes, arrived).await;
+        if let Some(repaired) = &self.config.repaired {
+            repaired(wrong);
+        }
         failed
     }
 

@@ -19,7 +19,7 @@ mod table;
 mod version;
 
 pub use compile::{compile, compile_all};
-pub use controller::{Config, Sink, SinkError, run};
+pub use controller::{Config, Repaired, Sink, SinkError, run};
 pub use diff::diff;
 pub use health::{HealthCheck, health_check};
 pub use hostport::compile_host_ports;

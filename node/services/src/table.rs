@@ -85,6 +85,16 @@ impl Table {
         }
     }
 
+    /// What must be written because the datapath has `actual` instead of what was given out.
+    pub fn repair(&mut self, actual: impl IntoIterator<Item = Programmed>) -> Vec<Change> {
+        self.programmed = Self::new(actual).programmed;
+        let keys: BTreeSet<ServiceKey> = self.wants.keys().cloned().collect();
+        let desired: Vec<ServicePort> = keys.iter().flat_map(|key| self.effective(key)).collect();
+        let changes = diff(&self.programmed, &desired);
+        self.commit(&changes);
+        changes
+    }
+
     /// Removals of what no Service owns.
     pub fn orphans(&mut self) -> Vec<Change> {
         let unowned = self.programmed.keys().filter(|key| !self.owners.contains_key(key));

@@ -1,11 +1,12 @@
 //! Servers and clients that say who answered whom: what the demo image runs.
 //!
-//! Only `std`, linked statically: the image holds this file and a busybox. Names are resolved
+//! Linked statically: the image holds this file and a busybox. Names are resolved
 //! by [`dns`], because glibc's resolver needs shared objects that a static program cannot load.
 
 mod client;
 mod dns;
 mod server;
+mod stop;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,10 @@ clients
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if matches!(words.first(), Some(&("http" | "tcp-echo" | "udp-echo"))) {
+        // Before any other thread is there: they inherit the mask.
+        stop::on_sigterm();
+    }
     let outcome = match words.as_slice() {
         ["http"] => server::http(8080),
         ["http", port] => with_port(port, server::http),

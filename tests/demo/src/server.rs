@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use crate::Outcome;
+use crate::{Outcome, stop};
 
 pub fn http(port: u16) -> Outcome {
     accept(port, |stream| {
@@ -22,6 +22,7 @@ pub fn http(port: u16) -> Outcome {
                 }
                 close |= header.eq_ignore_ascii_case("connection: close\r\n");
             }
+            let _busy = stop::Busy::new();
             let path = request.split(' ').nth(1).unwrap_or("/");
             let (status, body) = answer(path, stream);
             let connection = if close { "close" } else { "keep-alive" };

@@ -35,6 +35,18 @@ impl<A: Address> Closed<A> {
         Ok(())
     }
 
+    /// Puts entries back that are missing; returns their addresses.
+    pub fn repair(&self, table: &Table<FrontendKey<A>, FrontendValue>) -> Result<Vec<A>> {
+        let mut missing = Vec::new();
+        for addr in self.0.keys() {
+            if table.get(&address(*addr))?.is_none() {
+                table.put(&address(*addr), &FrontendValue::default())?;
+                missing.push(*addr);
+            }
+        }
+        Ok(missing)
+    }
+
     pub fn remove(&mut self, table: &Table<FrontendKey<A>, FrontendValue>, key: &FrontendKey<A>) -> Result<()> {
         let Some(frontends) = self.0.get_mut(&key.addr) else { return Ok(()) };
         frontends.remove(key);

@@ -65,12 +65,18 @@ impl<A: Family> Ranges<A> {
         Ok(())
     }
 
+    /// Puts ranges back that are missing from the trie; returns them.
+    pub fn repair(&self) -> Result<Vec<IpNet>> {
+        let actual: HashSet<Key<A>> = self.table.entries()?.into_iter().map(|(key, _)| key).collect();
+        let missing: Vec<&Key<A>> = self.known.values().flatten().filter(|key| !actual.contains(key)).collect();
+        for key in &missing {
+            self.table.put(key, &1)?;
+        }
+        Ok(missing.into_iter().filter_map(net).collect())
+    }
+
     /// In order.
     pub fn of(&self, id: ServiceId) -> Vec<IpNet> {
-        let net = |key: &Key<A>| {
-            let len = u8::try_from(key.prefix_len.saturating_sub(SERVICE_BITS)).ok()?;
-            key.data.addr.net(len)
-        };
         let mut ranges: Vec<_> = self.known.get(&id).into_iter().flatten().filter_map(net).collect();
         ranges.sort_unstable();
         ranges
@@ -79,6 +85,11 @@ impl<A: Family> Ranges<A> {
 
 fn key<A: Family>(id: ServiceId, (addr, len): &(A, u8)) -> Key<A> {
     TrieKey { prefix_len: SERVICE_BITS + u32::from(*len), data: RangeKey::new(id, *addr) }
+}
+
+fn net<A: Family>(key: &Key<A>) -> Option<IpNet> {
+    let len = u8::try_from(key.prefix_len.saturating_sub(SERVICE_BITS)).ok()?;
+    key.data.addr.net(len)
 }
 
 fn service<A: Family>(key: &Key<A>) -> ServiceId {

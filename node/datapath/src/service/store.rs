@@ -19,6 +19,7 @@ use super::{
     ranges::Ranges,
 };
 use crate::{
+    Drift, DriftKind,
     clock::boot_ns,
     error::{Error, Result},
     family::Family,
@@ -236,7 +237,8 @@ impl<A: Family> Store<A> {
     pub fn remove(&mut self, key: &FrontendKey, ids: &mut Ids) -> Result<bool> {
         self.delete_retired(boot_ns())?;
         let key = &key_of(key)?;
-        let Some(value) = self.programmed.get(key).copied() else { return Ok(false) };
+        // One that somebody else wrote may be there nevertheless.
+        let Some(value) = self.programmed.get(key).copied() else { return self.frontends.remove(key) };
         self.frontends.remove(key)?;
         self.programmed.remove(key);
         self.closed.remove(&self.frontends, key)?;
@@ -254,6 +256,14 @@ impl<A: Family> Store<A> {
             self.retired.push(Retired { since_ns: boot_ns(), keys });
         }
         Ok(true)
+    }
+
+    /// Puts back what others took of entries that no frontend shows; returns it.
+    pub fn repair(&self) -> Result<Vec<Drift>> {
+        let closed = self.closed.repair(&self.frontends)?;
+        let closed = closed.into_iter().map(|addr| format!("{} {}", A::FRONTENDS, addr.ip()));
+        let ranges = self.ranges.repair()?.into_iter().map(|range| format!("{} {range}", A::RANGES));
+        Ok(closed.chain(ranges).map(|entry| Drift::new(DriftKind::MapEntry, entry)).collect())
     }
 
     /// Deletes the backends whose grace period is over.

@@ -20,13 +20,13 @@ use crate::{
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 60);
 
 /// A stream that has had its first answer.
-struct Stream {
+pub struct Stream {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
 }
 
 impl Stream {
-    fn start(mut child: Child) -> Self {
+    pub fn start(mut child: Child) -> Self {
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         while !line.contains("tool-started") {
@@ -38,7 +38,7 @@ impl Stream {
     }
 
     /// How many questions were answered.
-    fn finish(mut self) -> u64 {
+    pub fn finish(mut self) -> u64 {
         drop(self.child.stdin.take());
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).unwrap();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use xebec_types::core::{Node, NodeCondition};
 use xebec_types::time::{self, Timestamp};
 
-use crate::config::Config;
+use crate::config::{Config, NodeVerdict};
 use crate::eviction;
 use crate::kubelet::Kubelet;
 use crate::machine;
@@ -26,6 +26,7 @@ pub(crate) struct Facts {
     memory_pressure: bool,
     disk_pressure: bool,
     pid_pressure: bool,
+    others: Vec<NodeVerdict>,
 }
 
 impl Facts {
@@ -60,6 +61,7 @@ pub(crate) async fn gather(kubelet: &Kubelet) -> Facts {
         }
     }
     facts.images = images(kubelet).await;
+    facts.others = kubelet.config.node_conditions.iter().flat_map(|others| others.borrow().clone()).collect();
     let pressure = eviction::pressure(kubelet);
     (facts.memory_pressure, facts.disk_pressure) = (pressure.memory, pressure.disk);
     facts.pid_pressure =
@@ -143,20 +145,13 @@ pub(crate) fn steady(kubelet: &Kubelet, facts: &Facts, port: u16) -> Value {
     })
 }
 
-struct Verdict {
-    kind: &'static str,
-    status: bool,
-    reason: &'static str,
-    message: String,
-}
-
-fn verdicts(facts: &Facts) -> Vec<Verdict> {
+fn verdicts(facts: &Facts) -> Vec<NodeVerdict> {
     let pressure = |kind, under: bool, bad: (&'static str, &str), good: (&'static str, &str)| {
         let (reason, message) = if under { bad } else { good };
-        Verdict { kind, status: under, reason, message: message.to_owned() }
+        NodeVerdict { kind, status: under, reason, message: message.to_owned() }
     };
     let ready = if facts.ready() {
-        Verdict {
+        NodeVerdict {
             kind: "Ready",
             status: true,
             reason: "KubeletReady",
@@ -165,9 +160,9 @@ fn verdicts(facts: &Facts) -> Vec<Verdict> {
     } else {
         let network = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized";
         let message = facts.runtime_problem.clone().unwrap_or_else(|| network.to_owned());
-        Verdict { kind: "Ready", status: false, reason: "KubeletNotReady", message }
+        NodeVerdict { kind: "Ready", status: false, reason: "KubeletNotReady", message }
     };
-    vec![
+    let mut verdicts = vec![
         pressure(
             "MemoryPressure",
             facts.memory_pressure,
@@ -187,7 +182,9 @@ fn verdicts(facts: &Facts) -> Vec<Verdict> {
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),
         ready,
-    ]
+    ];
+    verdicts.extend(facts.others.iter().cloned());
+    verdicts
 }
 
 pub(crate) fn conditions(facts: &Facts, node: &Node) -> Vec<NodeCondition> {

@@ -13,6 +13,7 @@ pub struct LinkSpec {
     end: Peer,
     kind: LinkKind,
     master: Option<u32>,
+    index: Option<u32>,
     up: bool,
 }
 
@@ -77,7 +78,7 @@ impl Peer {
 
 impl LinkSpec {
     pub fn new(name: &str, kind: LinkKind) -> Self {
-        Self { end: Peer::new(name), kind, master: None, up: false }
+        Self { end: Peer::new(name), kind, master: None, index: None, up: false }
     }
 
     pub fn veth(name: &str, peer: Peer) -> Self {
@@ -110,6 +111,11 @@ impl LinkSpec {
 
     pub fn up(self) -> Self {
         Self { up: true, ..self }
+    }
+
+    /// The index that the device gets when it is made: of one that others know by it.
+    pub fn index(self, index: u32) -> Self {
+        Self { index: Some(index), ..self }
     }
 
     /// Index of the bridge that the device becomes a port of.
@@ -145,6 +151,7 @@ impl LinkSpec {
             builder = builder.up();
         }
         let mut message = builder.build();
+        message.header.index = self.index.unwrap_or_default();
         let mut link_info = vec![LinkInfo::Kind(kind)];
         link_info.extend(data.map(LinkInfo::Data));
         message.attributes.push(rtnetlink::packet_route::link::LinkAttribute::LinkInfo(link_info));

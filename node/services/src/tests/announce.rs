@@ -1,8 +1,8 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 
 use super::*;
-use crate::announce::{announced, candidates, owner};
+use crate::announce::{HEIRS, candidates, heirs, owner};
 
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
@@ -15,13 +15,7 @@ fn balanced(policy: &str, addresses: &[String]) -> Service {
 }
 
 fn owners(service: &Service, slices: &[&EndpointSlice], nodes: &[&'static str]) -> BTreeMap<IpAddr, &'static str> {
-    let mut owners = BTreeMap::new();
-    for node in NODES {
-        for address in announced(service, slices, nodes, node) {
-            assert!(owners.insert(address, node).is_none(), "{address} has one owner");
-        }
-    }
-    owners
+    heirs(service, slices, nodes).iter().filter_map(|(ip, heirs)| Some((*ip, owner(heirs, &HashSet::new())?))).collect()
 }
 
 #[test]
@@ -37,6 +31,22 @@ fn every_address_has_one_node_and_moves_only_with_it() {
     let without = owners(&service, &[], &["n1", "n3"]);
     assert!(all.iter().all(|(address, owner)| *owner == "n2" || without[address] == *owner));
     assert_eq!(owners(&service, &[], &[]), BTreeMap::new());
+}
+
+#[test]
+fn a_silent_node_is_replaced_by_the_next_heir_and_nothing_else_moves() {
+    let service = balanced("Cluster", &(1..=50).map(|last| format!("192.0.2.{last}")).collect::<Vec<_>>());
+    let nodes = ["n1", "n2", "n3", "n4", "n5"];
+    let silent = HashSet::from(["n2"]);
+    let without: Vec<_> = nodes.into_iter().filter(|node| *node != "n2").collect();
+    let left = heirs(&service, &[], &without);
+    for (address, heirs) in heirs(&service, &[], &nodes) {
+        assert_eq!(heirs.len(), HEIRS);
+        let (before, after) = (owner(&heirs, &HashSet::new()), owner(&heirs, &silent));
+        assert_eq!(before == after, before != Some("n2"), "{address}");
+        assert_eq!(after, owner(&left[&address], &HashSet::new()), "as when the API server says so: {address}");
+        assert_eq!(owner(&heirs, &heirs.iter().copied().collect()), None, "nobody is left to know");
+    }
 }
 
 #[test]
@@ -72,5 +82,4 @@ fn nodes_that_are_ready_and_not_excluded_are_asked() {
     let excluded = json!({ "node.kubernetes.io/exclude-from-external-load-balancers": "" });
     let nodes = [node("a", "True", json!({})), node("b", "Unknown", json!({})), node("c", "True", excluded)];
     assert_eq!(candidates(&nodes), ["a"]);
-    assert_eq!(owner(IpAddr::V4(Ipv4Addr::LOCALHOST), &[]), None);
 }

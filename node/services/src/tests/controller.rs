@@ -178,3 +178,40 @@ async fn host_ports_and_health_checks_follow_the_api() {
     };
     tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(run, body) }).await.expect("in time");
 }
+
+#[tokio::test]
+async fn what_others_change_in_the_datapath_is_put_back_and_told() {
+    let (api, kernel) = (Api::default(), Arc::new(Kernel::default()));
+    api.open();
+    let informers = Informers::new(api.client());
+    let stop = CancellationToken::new();
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let sink = Arc::clone(&told);
+    let repaired: Repaired = Arc::new(move |wrong| sink.lock().unwrap().extend(wrong));
+    let compare = Duration::from_millis(20);
+    let config = Config { compare, repaired: Some(repaired), ..Config::new(node()) };
+    let run = run(&informers, config, kernel.clone(), Arc::default(), stop.clone());
+    let whole = ["10.96.0.7:80 -> 10.244.1.2", "10.96.0.8:80 -> "];
+    let body = async {
+        api.put(at("web", "10.96.0.7"));
+        api.put(at("empty", "10.96.0.8"));
+        api.put(slice("web", 80, &[("10.244.1.2", "n1", "rs")]));
+        kernel.becomes(&whole).await;
+        tokio::time::sleep(compare * 5).await;
+        assert!(told.lock().unwrap().is_empty(), "{told:?}");
+
+        let frontend = *kernel.state.lock().unwrap().keys().next().unwrap();
+        kernel.state.lock().unwrap().remove(&frontend);
+        kernel.becomes(&whole).await;
+        kernel.state.lock().unwrap().get_mut(&frontend).unwrap().backends.clear();
+        kernel.becomes(&whole).await;
+        let stray = compile(&at("stray", "10.96.0.9"), &[], &node());
+        kernel.state.lock().unwrap().extend(stray.iter().flat_map(ServicePort::programmed));
+        kernel.becomes(&whole).await;
+        tokio::time::sleep(compare * 5).await;
+        stop.cancel();
+    };
+    tokio::join!(run, body);
+    let expected = ["service demo/web", "service demo/web", "10.96.0.9:80, which is no Service's"];
+    assert_eq!(*told.lock().unwrap(), expected);
+}

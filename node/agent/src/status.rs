@@ -1,0 +1,200 @@
+//! What works on this node, for `xebec status` and for the Node's condition `xebec.io/DatapathReady`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use xebec_client::chain;
+use xebec_datapath::Datapath;
+use xebec_kubelet::NodeVerdict;
+use xebec_podnet::{Node, Routing};
+use xebec_types::time;
+
+use crate::canary::Outcomes;
+
+/// The Node's condition.
+const CONDITION: &str = "xebec.io/DatapathReady";
+/// Below the agent's `--run-dir`.
+const FILE: &str = "status.json";
+/// How old a report gets before it is written again.
+const PERIOD: Duration = Duration::from_secs(30);
+/// Reasons for a fault that the condition names.
+const FAULTS_MAX: usize = 5;
+
+/// A node's own report.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    pub node: String,
+    /// When it was made.
+    pub time: String,
+    /// `vxlan` or `native`.
+    pub routing: String,
+    /// Of pods.
+    pub mtu: u32,
+    pub uplinks: Vec<String>,
+    /// What the datapath would use if the kernel had it.
+    pub features: Vec<FeatureReport>,
+    /// Each program that was tried, with what is wrong with it.
+    pub effective: Outcomes,
+    pub maps: Vec<MapReport>,
+    pub services: u64,
+    pub frontends: u64,
+    pub pods: u64,
+    /// What could not be repaired, by part.
+    pub faults: BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FeatureReport {
+    pub name: String,
+    pub present: bool,
+    /// What takes its place.
+    pub instead: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MapReport {
+    pub name: String,
+    pub entries: u64,
+    pub limit: u64,
+}
+
+impl Report {
+    /// The report in an agent's `--run-dir`.
+    ///
+    /// # Errors
+    /// When there is none, as before the agent's first start, or it cannot be read.
+    pub fn read(run_dir: &Path) -> io::Result<Self> {
+        serde_json::from_slice(&std::fs::read(run_dir.join(FILE))?).map_err(io::Error::other)
+    }
+
+    /// Everything that does not work, one line each.
+    pub fn problems(&self) -> Vec<String> {
+        let faults = self.faults.iter().map(|(part, fault)| format!("{part}: {fault}"));
+        let programs =
+            self.effective.iter().filter_map(|(program, fault)| Some(format!("{program}: {}", fault.as_ref()?)));
+        faults.chain(programs).collect()
+    }
+
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let temporary = path.with_extension("tmp");
+        std::fs::write(&temporary, serde_json::to_vec(self)?)?;
+        std::fs::rename(temporary, path)
+    }
+
+    fn verdict(&self) -> NodeVerdict {
+        let problems = self.problems();
+        let (status, reason, message) = if problems.is_empty() {
+            (true, "DatapathEffective", "every program that was tried works".to_owned())
+        } else {
+            (false, "DatapathFaulty", problems[..problems.len().min(FAULTS_MAX)].join("; "))
+        };
+        NodeVerdict { kind: CONDITION, status, reason, message }
+    }
+}
+
+/// Where reports come from.
+pub struct Sources {
+    pub node_name: String,
+    pub run_dir: PathBuf,
+    pub node: Node,
+    pub datapath: Arc<Datapath>,
+    pub services: Arc<xebec_services::Metrics>,
+    pub outcomes: watch::Receiver<Outcomes>,
+    pub faults: watch::Receiver<BTreeMap<&'static str, String>>,
+}
+
+/// Writes a report whenever something of it changes, and every [`PERIOD`], for ever.
+pub async fn follow(mut sources: Sources, verdicts: watch::Sender<Vec<NodeVerdict>>) {
+    let path = sources.run_dir.join(FILE);
+    let tried = sources.outcomes.clone();
+    loop {
+        let report = sources.report();
+        if let Err(error) = report.write(&path) {
+            tracing::warn!(%error, path = %path.display(), "report not written");
+        }
+        // Before the first try nobody knows.
+        if !tried.borrow().is_empty() {
+            let verdict = vec![report.verdict()];
+            verdicts.send_if_modified(|known| std::mem::replace(known, verdict.clone()) != verdict);
+        }
+        tokio::select! {
+            changed = sources.outcomes.changed() => if changed.is_err() { return },
+            changed = sources.faults.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+impl Sources {
+    fn report(&mut self) -> Report {
+        let config = self.datapath.config();
+        let mut faults: BTreeMap<String, String> =
+            self.faults.borrow_and_update().iter().map(|(part, fault)| ((*part).to_owned(), fault.clone())).collect();
+        let maps = self.datapath.usage().unwrap_or_else(|error| {
+            faults.insert("maps".to_owned(), chain(&error));
+            Vec::new()
+        });
+        let feature = |feature: xebec_datapath::Feature| FeatureReport {
+            name: feature.name.to_owned(),
+            present: feature.present,
+            instead: feature.instead.to_owned(),
+        };
+        let map = |usage: xebec_datapath::MapUsage| MapReport {
+            name: usage.map.to_owned(),
+            entries: usage.entries,
+            limit: usage.limit,
+        };
+        Report {
+            node: self.node_name.clone(),
+            time: time::time(time::now()).0.to_string(),
+            routing: match self.node.routing {
+                Routing::Vxlan { .. } => "vxlan".to_owned(),
+                Routing::Native => "native".to_owned(),
+            },
+            mtu: self.node.pod_mtu,
+            uplinks: config.uplinks.iter().map(|ifindex| self.uplink(*ifindex)).collect(),
+            features: self.datapath.features().into_iter().map(feature).collect(),
+            effective: self.outcomes.borrow_and_update().clone(),
+            maps: maps.into_iter().map(map).collect(),
+            services: self.services.services.load(Relaxed),
+            frontends: self.services.frontends.load(Relaxed),
+            pods: self.datapath.pods().len() as u64,
+            faults,
+        }
+    }
+
+    fn uplink(&self, ifindex: u32) -> String {
+        if ifindex == self.node.uplink.index { self.node.uplink.name.clone() } else { format!("interface {ifindex}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(report: &Report, status: bool, message: &str) {
+        let verdict = report.verdict();
+        assert_eq!((verdict.status, verdict.message.as_str()), (status, message));
+        let json = serde_json::to_vec(report).expect("JSON");
+        assert_eq!(serde_json::from_slice::<Report>(&json).expect("a report"), *report);
+    }
+
+    #[test]
+    fn the_condition_names_what_does_not_work() {
+        let mut report = Report::default();
+        report.effective.insert("sock4_connect in pods".to_owned(), None);
+        check(&report, true, "every program that was tried works");
+        report.effective.insert("from_pod".to_owned(), Some("did not arrive".to_owned()));
+        check(&report, false, "from_pod: did not arrive");
+        report.faults.insert("devices".to_owned(), "uplink eth0 is down".to_owned());
+        check(&report, false, "devices: uplink eth0 is down; from_pod: did not arrive");
+    }
+}
