@@ -5,6 +5,7 @@ pub mod convert;
 mod behavior;
 mod metric;
 mod print;
+mod scale;
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -15,6 +16,8 @@ use crate::errors::Errors;
 use crate::names::path_segment_name;
 use crate::strategy::{Column, Strategy};
 use crate::value::{at, default, integer, items, string};
+
+pub use scale::Scale;
 
 /// `autoscaling.DefaultCPUUtilization`.
 const CPU_UTILIZATION: i64 = 80;

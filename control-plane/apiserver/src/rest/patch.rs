@@ -237,7 +237,7 @@ pub async fn apply_scale(call: &Call, body: &Bytes, options: &WriteOptions) -> A
     let applied = |old: &Value| managed::apply(resource, Some(old), &parent, options, "scale");
     let changed = change(call, options, Part::Main, applied).await?;
     let value = changed.ok_or_else(|| resource.not_found(call.name()))?;
-    encode::value(call, StatusCode::OK, scale::scale_of(resource, &value))
+    scale::answer(call, scale::scale_of(resource, &value))
 }
 
 async fn apply(call: &Call, body: &Bytes, options: &WriteOptions, part: Part) -> Answer {

@@ -5,13 +5,15 @@ use serde_json::{Value, json};
 use xebec_machinery::field::{Error, Path};
 use xebec_machinery::selector::LabelSelector;
 use xebec_machinery::{GroupKind, GroupVersionKind, Status, object};
+use xebec_registry::autoscaling::Scale;
 
 use super::patch::Patch;
 use super::update::{Part, change};
-use super::{Answer, Call, decode, encode, patch, read};
+use super::{Answer, Call, decode, encode, patch, read, table};
 use crate::app::parse;
 use crate::body::Incoming;
 use crate::kinds::Resource;
+use crate::negotiate::Shape;
 use crate::options::WriteOptions;
 use crate::request_info::Verb;
 
@@ -20,11 +22,7 @@ pub async fn serve(call: &Call, body: Incoming) -> Answer {
         Verb::Get => {
             let found = call.app.find_consistent(&call.resource, call.namespace(), call.name()).await?;
             let object = found.ok_or_else(|| call.resource.not_found(call.name()))?;
-            encode::value(
-                call,
-                StatusCode::OK,
-                scale_of(&call.resource, &call.resource.in_this_version(parse(&object)?)),
-            )
+            answer(call, scale_of(&call.resource, &call.resource.in_this_version(parse(&object)?)))
         }
         Verb::Update => {
             let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
@@ -68,7 +66,19 @@ async fn write(call: &Call, options: &WriteOptions, produce: impl Fn(Value) -> R
         Ok(new)
     });
     let value = changed.await?.ok_or_else(|| call.resource.not_found(call.name()))?;
-    encode::value(call, StatusCode::OK, scale_of(&call.resource, &value))
+    answer(call, scale_of(&call.resource, &value))
+}
+
+/// A Scale in the shape that the client asked for.
+pub fn answer(call: &Call, scale: Value) -> Answer {
+    let shown = match call.accept.shape {
+        Shape::Object => scale,
+        Shape::Metadata(version) => encode::partial_metadata(scale, version),
+        Shape::Table(version) => {
+            table::of_kind(&Scale, &scale, call.query.text("includeObject"), version, call.app.now())
+        }
+    };
+    encode::value(call, StatusCode::OK, shown)
 }
 
 pub fn check_replicas(call: &Call, replicas: i64) -> Result<(), Status> {

@@ -45,11 +45,28 @@ pub fn single(
     now: OffsetDateTime,
     with_columns: bool,
 ) -> Value {
+    let columns = if with_columns { resource.strategy.column_definitions().into() } else { Value::Null };
+    of_row(columns, object, row(resource, object, include, version, now), version)
+}
+
+/// A table of one object of another kind than the resource's.
+pub fn of_kind(
+    strategy: &dyn Strategy,
+    object: &Value,
+    include: &str,
+    version: &'static str,
+    now: OffsetDateTime,
+) -> Value {
+    let row = with_object(json!({ "cells": strategy.row(object, now) }), object, include, version);
+    of_row(strategy.column_definitions().into(), object, row, version)
+}
+
+fn of_row(columns: Value, object: &Value, row: Value, version: &str) -> Value {
     json!({
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{version}"),
         "metadata": { "resourceVersion": object.pointer("/metadata/resourceVersion") },
-        "columnDefinitions": if with_columns { resource.strategy.column_definitions().into() } else { Value::Null },
-        "rows": [row(resource, object, include, version, now)],
+        "columnDefinitions": columns,
+        "rows": [row],
     })
 }

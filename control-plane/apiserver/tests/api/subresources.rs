@@ -27,6 +27,11 @@ async fn scale_is_a_view_of_replicas() {
     let mut scale = cluster.get(&path).await.expect(200);
     assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(1)));
     assert_eq!(scale["status"]["selector"], "app=d");
+    let accept = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
+    let table = cluster.send("GET", &path, &accept, "").await.expect(200);
+    let columns: Vec<_> = table["columnDefinitions"].as_array().unwrap().iter().map(|c| c["name"].clone()).collect();
+    assert_eq!(columns, ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[..3], [json!("d"), json!(1), json!(0)]);
     scale["spec"]["replicas"] = 3.into();
     assert_eq!(cluster.put(&path, &scale).await.expect(200)["spec"]["replicas"], 3);
     cluster.put(&path, &scale).await.refused(409, "Conflict", "the object has been modified");
