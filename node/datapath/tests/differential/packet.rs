@@ -118,8 +118,10 @@ impl Generator {
     }
 
     fn arp(&self, random: &mut StdRng) -> Vec<u8> {
-        let mut arp = vec![0, 1, 8, 0, 6, 4, 0, random.random_range(0..3)];
-        let (sender, target) = (self.address(random), [203, 0, 113, random.random_range(0..5)]);
+        // Mostly requests for what is announced: a run has few of them, and must not be without.
+        let operation = *[1, 1, 1, 0, 2].choose(random).unwrap();
+        let mut arp = vec![0, 1, 8, 0, 6, 4, 0, operation];
+        let (sender, target) = (self.address(random), [203, 0, 113, random.random_range(1..5)]);
         arp.extend([2, 0, 0, 0, 8, 8]);
         arp.extend(sender);
         arp.extend([0; 6]);
