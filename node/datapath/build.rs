@@ -37,8 +37,10 @@ fn main() {
 fn build(out: &Path) -> PathBuf {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let workspace = manifest.ancestors().nth(2).expect("node/datapath is two levels deep");
+    // Relative to the package: with a target directory that clones share, each must look at its own sources.
+    let up = Path::new("../..");
     for input in inputs(workspace) {
-        println!("cargo::rerun-if-changed={}", input.display());
+        println!("cargo::rerun-if-changed={}", up.join(input.strip_prefix(workspace).unwrap_or(&input)).display());
     }
     // OUT_DIR is <target>/<profile>/build/<package>/out.
     let target = out.ancestors().nth(4).expect("OUT_DIR is in a target directory");
