@@ -1,4 +1,4 @@
-//! How long connections to services take, by backend: log2 histograms that the socket hooks keep per CPU.
+//! How long connections to services take, by backend: log2 histograms that the socket hooks keep.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -21,7 +21,7 @@ pub struct LatencyKey4 {
 }
 const _: () = assert!(size_of::<LatencyKey4>() == 12);
 
-/// What one CPU saw of the connections to a backend.
+/// What was seen of the connections to a backend. CPUs add to it atomically.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Latency {

@@ -1,7 +1,10 @@
 //! Every limit of the datapath, in one place. Maps are not preallocated, so a limit costs memory
 //! only when it is used; the LRU maps, which the kernel preallocates, are budgeted below.
 
-use crate::{Addr4, Addr6, Address, Affinity, AffinityKey, Flow, FlowKey, FragmentKey, Ports};
+use crate::{
+    Addr4, Addr6, Address, Affinity, AffinityKey, Flow, FlowKey, FragmentKey, Ports,
+    latency::{Latency, LatencyKey4},
+};
 
 /// Frontends: one per (address, port, protocol) that clients dial.
 pub const FRONTENDS_MAX: u32 = 262_144;
@@ -15,8 +18,8 @@ pub const MEMBERS_MAX: u32 = 262_144;
 pub const RANGES_MAX: u32 = 65_536;
 /// Clients with a remembered backend.
 pub const AFFINITIES_MAX: u32 = 32_768;
-/// Backends of services that nodes' clients connected to, counted by backend.
-pub const LATENCIES_MAX: u32 = 65_536;
+/// Backends of services that nodes' clients connected to last, counted by backend.
+pub const LATENCIES_MAX: u32 = 8_192;
 /// Flows whose service address is translated packet by packet.
 pub const FLOWS_MAX: u32 = 32_768;
 /// Masqueraded flows and flows from outside to services take two entries each.
@@ -40,13 +43,14 @@ pub const SNAT_TRIES_MAX: u32 = 32;
 /// `struct htab_elem` and LRU node), key and value. The maps of a family that a node does not have are made as small as
 /// they can be.
 const fn lru_bytes<A: Address>() -> u64 {
-    const fn entry<K, V>() -> u64 {
-        (72 + size_of::<K>() + size_of::<V>()) as u64
-    }
     (FLOWS_MAX + NAT_MAX) as u64 * entry::<FlowKey<A>, Flow<A>>()
         + AFFINITIES_MAX as u64 * entry::<AffinityKey<A>, Affinity<A>>()
         + FRAGMENTS_MAX as u64 * entry::<FragmentKey<A>, Ports>()
 }
+const fn entry<K, V>() -> u64 {
+    (72 + size_of::<K>() + size_of::<V>()) as u64
+}
+const _: () = assert!(LATENCIES_MAX as u64 * entry::<LatencyKey4, Latency>() <= 3 << 20, "as above");
 const _: () = assert!(lru_bytes::<Addr4>() <= 20 << 20, "LRU maps must fit the node's memory budget");
 const _: () = assert!(lru_bytes::<Addr6>() <= 24 << 20, "LRU maps must fit the node's memory budget");
 const _: () = assert!(SERVICE_BACKENDS_MAX as u32 * 2 <= BACKENDS_MAX);

@@ -1,24 +1,12 @@
 //! Histograms of what connections take.
 
-use xebec_abi::latency::{BUCKETS, Latency};
+use xebec_abi::latency::BUCKETS;
 
-/// A connection was established `us` microseconds after its SYN.
+/// Microseconds of a smoothed round-trip time in eighths of one, as `struct tcp_sock` has it (include/linux/tcp.h);
+/// `None` if there was no sample.
 #[inline(always)]
-pub fn connected(latency: &mut Latency, us: u64) {
-    count(&mut latency.connect, us);
-    latency.connect_us = latency.connect_us.wrapping_add(us);
-}
-
-/// A connection closed. `srtt` is in eighths of a microsecond, as `struct tcp_sock` has it (include/linux/tcp.h); 0 if
-/// there was no sample.
-#[inline(always)]
-pub fn closed(latency: &mut Latency, srtt: u32) {
-    if srtt == 0 {
-        return;
-    }
-    let us = u64::from(srtt >> 3);
-    count(&mut latency.rtt, us);
-    latency.rtt_us = latency.rtt_us.wrapping_add(us);
+pub const fn round_trip_us(srtt: u32) -> Option<u64> {
+    if srtt == 0 { None } else { Some((srtt >> 3) as u64) }
 }
 
 /// The bucket of so many microseconds.
@@ -26,13 +14,6 @@ pub fn closed(latency: &mut Latency, srtt: u32) {
 pub const fn bucket(us: u64) -> usize {
     let log = 63 - (us | 1).leading_zeros() as usize;
     if log < BUCKETS { log } else { BUCKETS - 1 }
-}
-
-#[inline(always)]
-fn count(histogram: &mut [u32; BUCKETS], us: u64) {
-    if let Some(count) = histogram.get_mut(bucket(us)) {
-        *count = count.wrapping_add(1);
-    }
 }
 
 #[cfg(test)]
@@ -59,13 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_counts_once_and_one_without_a_sample_has_no_round_trip() {
-        let mut latency = Latency::default();
-        connected(&mut latency, 100);
-        closed(&mut latency, 0);
-        assert_eq!((latency.connect[6], latency.connect_us), (1, 100));
-        assert_eq!(latency.rtt.iter().sum::<u32>(), 0);
-        closed(&mut latency, 8 * 33);
-        assert_eq!((latency.rtt[5], latency.rtt_us), (1, 33));
+    fn a_round_trip_is_in_eighths_and_none_without_a_sample() {
+        assert_eq!([0, 7, 8 * 33].map(round_trip_us), [None, Some(0), Some(33)]);
     }
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, SkStorage, lpm_trie::Key as TrieKey},
+    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage, lpm_trie::Key as TrieKey},
     macros::btf_map,
 };
 use xebec_abi::{
@@ -104,8 +104,8 @@ mod v6 {
 #[btf_map(name = "xb_sock_start")]
 pub static STARTS: SkStorage<u64> = SkStorage::new();
 #[btf_map(name = "xb_latency4")]
-pub static LATENCIES: PerCpuHashMap<LatencyKey4, Latency, { limits::LATENCIES_MAX as usize }, NO_PREALLOC> =
-    PerCpuHashMap::new();
+/// Least recently used: an entry costs a connection no allocation, and those of services that nobody dials make place.
+pub static LATENCIES: LruHashMap<LatencyKey4, Latency, { limits::LATENCIES_MAX as usize }> = LruHashMap::new();
 #[btf_map(name = "xb_drops")]
 static DROPS: PerCpuArray<Traffic, { TRAFFIC_ENTRIES as usize }> = PerCpuArray::new();
 #[btf_map(name = "xb_counters")]

@@ -15,9 +15,9 @@ use aya_ebpf::{
 };
 use xebec_abi::{
     Addr4, MapId, Origins4,
-    latency::{Latency, LatencyKey4},
+    latency::{BUCKETS, Latency, LatencyKey4},
 };
-use xebec_logic::latency;
+use xebec_logic::latency::{bucket, round_trip_us};
 
 use crate::map::{LATENCIES, STARTS, Stored, count_error};
 
@@ -57,8 +57,8 @@ fn established(ctx: &SockOpsContext) -> Option<()> {
     // SAFETY: as in `start`.
     let us = now_ns().saturating_sub(unsafe { *start }) / NS_PER_US;
     let entry = created(&key)?;
-    // SAFETY: the entry is this CPU's, and the program is not preempted by itself.
-    latency::connected(unsafe { &mut *entry }, us);
+    // SAFETY: the entry is the map's.
+    unsafe { count(&raw mut (*entry).connect, &raw mut (*entry).connect_us, us) };
     // Events of this socket alone: others cost nothing.
     ctx.set_cb_flags((BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG) as i32).ok()
 }
@@ -68,8 +68,8 @@ fn retransmitted(ctx: &SockOpsContext) -> Option<()> {
     let entry = LATENCIES.get_ptr_mut(backend(socket(ctx)?)?)?;
     // SAFETY: the context is the kernel's; the second argument is the number of segments.
     let segments = unsafe { (&raw const (*ctx.ops).__bindgen_anon_1.args).cast::<u32>().add(1).read_volatile() };
-    // SAFETY: the entry is this CPU's.
-    unsafe { (*entry).retransmits = (*entry).retransmits.wrapping_add(segments.into()) };
+    // SAFETY: the entry is the map's.
+    unsafe { add(&raw mut (*entry).retransmits, segments.into()) };
     Some(())
 }
 
@@ -83,9 +83,32 @@ fn state(ctx: &SockOpsContext) -> Option<()> {
     let entry = LATENCIES.get_ptr_mut(backend(socket(ctx)?)?)?;
     // SAFETY: the context is the kernel's.
     let srtt = unsafe { (&raw const (*ctx.ops).srtt_us).read_volatile() };
-    // SAFETY: the entry is this CPU's.
-    latency::closed(unsafe { &mut *entry }, srtt);
+    // SAFETY: the entry is the map's.
+    unsafe { count(&raw mut (*entry).rtt, &raw mut (*entry).rtt_us, round_trip_us(srtt)?) };
     Some(())
+}
+
+/// Adds one to the histogram and `us` to the sum.
+///
+/// # Safety
+/// Both lie in an entry of a map.
+#[inline(always)]
+unsafe fn count(histogram: *mut [u32; BUCKETS], sum: *mut u64, us: u64) {
+    // SAFETY: a bucket is below their number.
+    let bucket = unsafe { histogram.cast::<u32>().add(bucket(us)) };
+    // SAFETY: as the caller says. Where one CPU adds, others may too: `core`'s atomics are not there for BPF, and the
+    // instruction is (BPF_XADD, instruction-set.rst).
+    unsafe { core::arch::asm!("lock *(u32 *)({0} + 0) += {1}", in(reg) bucket, in(reg) 1u64) };
+    // SAFETY: as the caller says.
+    unsafe { add(sum, us) };
+}
+
+/// # Safety
+/// `to` lies in an entry of a map.
+#[inline(always)]
+unsafe fn add(to: *mut u64, more: u64) {
+    // SAFETY: as the caller says; atomic as in `count`.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) more) };
 }
 
 #[inline(always)]

@@ -14,10 +14,7 @@ use xebec_abi::{
     names,
 };
 
-use crate::{
-    CANARY, Datapath, Result, config,
-    table::{PerCpuTable, Table},
-};
+use crate::{CANARY, Datapath, Result, config, table::Table};
 
 /// Counts by powers of two of a microsecond: bucket `i` is from 2^i to 2^(i+1) µs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -42,9 +39,8 @@ impl Histogram {
         Some(upper(found))
     }
 
-    fn add(&mut self, buckets: &[u32; BUCKETS], sum_us: u64) {
-        self.buckets.iter_mut().zip(buckets).for_each(|(sum, count)| *sum += u64::from(*count));
-        self.sum += Duration::from_micros(sum_us);
+    fn of(buckets: &[u32; BUCKETS], sum_us: u64) -> Self {
+        Self { buckets: buckets.map(u64::from), sum: Duration::from_micros(sum_us) }
     }
 
     fn join(&mut self, other: &Self) {
@@ -76,14 +72,12 @@ impl Observed {
         self.retransmits += other.retransmits;
     }
 
-    fn of(cpus: &[Latency]) -> Self {
-        let mut observed = Self::default();
-        for cpu in cpus {
-            observed.connect.add(&cpu.connect, cpu.connect_us);
-            observed.rtt.add(&cpu.rtt, cpu.rtt_us);
-            observed.retransmits += cpu.retransmits;
+    fn of(latency: &Latency) -> Self {
+        Self {
+            connect: Histogram::of(&latency.connect, latency.connect_us),
+            rtt: Histogram::of(&latency.rtt, latency.rtt_us),
+            retransmits: latency.retransmits,
         }
-        observed
     }
 }
 
@@ -119,22 +113,22 @@ pub fn latencies(bpffs: &Path, node: &str) -> Result<Vec<ServiceLatency>> {
     by_service(&open(&directory)?, &directory)
 }
 
-pub(crate) fn open(directory: &Path) -> Result<PerCpuTable<LatencyKey4, Latency>> {
-    PerCpuTable::open(directory, names::LATENCY4)
+pub(crate) fn open(directory: &Path) -> Result<Table<LatencyKey4, Latency>> {
+    Table::open(directory, names::LATENCY4)
 }
 
-fn by_service(table: &PerCpuTable<LatencyKey4, Latency>, directory: &Path) -> Result<Vec<ServiceLatency>> {
+fn by_service(table: &Table<LatencyKey4, Latency>, directory: &Path) -> Result<Vec<ServiceLatency>> {
     let entries = table.entries()?;
     let wanted: HashSet<ServiceId> = entries.iter().map(|(key, _)| key.service).collect();
     let mut services: HashMap<ServiceId, ServiceLatency> = frontends(directory, &wanted)?
         .into_iter()
         .map(|(id, frontend)| (id, ServiceLatency { frontend, backends: BTreeMap::new() }))
         .collect();
-    for (key, cpus) in entries {
+    for (key, latency) in entries {
         // A service that went away meanwhile, or the canary.
         let Some(service) = services.get_mut(&key.service) else { continue };
         let backend = SocketAddrV4::new(Ipv4Addr::from(key.addr), key.port.get());
-        service.backends.insert(backend, Observed::of(&cpus));
+        service.backends.insert(backend, Observed::of(&latency));
     }
     let mut services: Vec<_> = services.into_values().collect();
     services.sort_by_key(|service| service.frontend);
@@ -179,15 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn cpus_and_backends_add_up() {
-        let mut cpu = Latency { connect_us: 7, retransmits: 2, ..Latency::default() };
-        cpu.connect[2] = 1;
-        let mut observed = Observed::of(&[cpu, cpu]);
-        assert_eq!(
-            (observed.connect.count(), observed.connect.sum, observed.retransmits),
-            (2, Duration::from_micros(14), 4)
-        );
+    fn backends_add_up() {
+        let mut latency = Latency { connect_us: 7, retransmits: 2, ..Latency::default() };
+        latency.connect[2] = 1;
+        let mut observed = Observed::of(&latency);
         observed.join(&observed.clone());
-        assert_eq!((observed.connect.buckets[2], observed.retransmits), (4, 8));
+        let connect = observed.connect;
+        assert_eq!((connect.buckets[2], connect.sum, observed.retransmits), (2, Duration::from_micros(14), 4));
     }
 }

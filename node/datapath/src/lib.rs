@@ -64,7 +64,7 @@ use xebec_abi::latency::{Latency, LatencyKey4};
 
 use crate::{
     announce::Announcements, object::Programs, pod::Pods, remote::Remotes, service::Services, stats::Statistics,
-    table::PerCpuTable,
+    table::Table,
 };
 
 /// The datapath of one node.
@@ -79,7 +79,7 @@ pub struct Datapath {
     statistics: Statistics,
     announcements: Announcements,
     garbage: garbage::Flows,
-    latencies: PerCpuTable<LatencyKey4, Latency>,
+    latencies: Table<LatencyKey4, Latency>,
     /// Held while programs are compared or replaced: a reload is no drift.
     attaching: Mutex<()>,
 }

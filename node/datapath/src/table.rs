@@ -203,27 +203,12 @@ impl<K: Pod, V: Pod> Table<K, V> {
 
 /// A per-CPU array.
 #[derive(Debug)]
-pub struct PerCpu<V>(PerCpuTable<u32, V>);
-
-impl<V: Pod> PerCpu<V> {
-    pub fn open(directory: &Path, name: &'static str) -> Result<Self> {
-        PerCpuTable::open(directory, name).map(Self)
-    }
-
-    /// The value of every possible CPU.
-    pub fn get(&self, index: u32) -> Result<Vec<V>> {
-        Ok(self.0.get(&index)?.unwrap_or_default())
-    }
-}
-
-/// A map with a value for each CPU.
-#[derive(Debug)]
-pub struct PerCpuTable<K, V> {
-    table: Table<K, V>,
+pub struct PerCpu<V> {
+    table: Table<u32, V>,
     cpus: usize,
 }
 
-impl<K: Pod, V: Pod> PerCpuTable<K, V> {
+impl<V: Pod> PerCpu<V> {
     pub fn open(directory: &Path, name: &'static str) -> Result<Self> {
         let table = Table::open(directory, name)?;
         let cpus =
@@ -233,28 +218,12 @@ impl<K: Pod, V: Pod> PerCpuTable<K, V> {
     }
 
     /// The value of every possible CPU.
-    pub fn get(&self, key: &K) -> Result<Option<Vec<V>>> {
+    pub fn get(&self, index: u32) -> Result<Vec<V>> {
         let mut values = vec![sys::zeroed::<V>(); self.cpus];
-        let found = sys::lookup(self.table.fd.as_fd(), sys::bytes(slice::from_ref(key)), sys::bytes_mut(&mut values))
+        let key = sys::bytes(slice::from_ref(&index));
+        let found = sys::lookup(self.table.fd.as_fd(), key, sys::bytes_mut(&mut values))
             .map_err(|source| self.table.failed("look up in", source))?;
-        Ok(found.then_some(values))
-    }
-
-    /// Every entry. Entries that come and go meanwhile may or may not be among them.
-    pub fn entries(&self) -> Result<Vec<(K, Vec<V>)>> {
-        let mut entries = Vec::new();
-        for key in self.table.keys()? {
-            entries.extend(self.get(&key)?.map(|values| (key, values)));
-        }
-        Ok(entries)
-    }
-
-    /// Deletes the entries that are not wanted.
-    pub fn retain(&self, wanted: impl Fn(&K) -> bool) -> Result<()> {
-        for key in self.table.keys()?.iter().filter(|key| !wanted(key)) {
-            self.table.remove(key)?;
-        }
-        Ok(())
+        Ok(if found { values } else { Vec::new() })
     }
 }
 
