@@ -1,13 +1,14 @@
 //! `xebec agent`: the flags of a node.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use xebec_agent::{Config, Routing, Thresholds};
+use xebec_machinery::net;
 
 use crate::cluster::cgroup;
 use crate::cluster::spec::RoutingKind;
@@ -30,9 +31,9 @@ pub struct Agent {
     /// [default: the host name]
     #[arg(long)]
     node_name: Option<String>,
-    /// [default: the address from which the server is reached]
-    #[arg(long)]
-    node_ip: Option<Ipv4Addr>,
+    /// One address, or one of each family [default: those from which the server and the default route are reached]
+    #[arg(long, value_delimiter = ',')]
+    node_ip: Vec<IpAddr>,
     /// A further interface that leads to other nodes or outside; may be given several times
     #[arg(long = "uplink", value_name = "INTERFACE")]
     uplinks: Vec<String>,
@@ -58,11 +59,11 @@ pub struct Agent {
     #[arg(long, default_value = "vxlan")]
     routing: RoutingKind,
     /// Pods of all nodes; as given to the server
-    #[arg(long, default_value = super::CLUSTER_CIDR)]
-    cluster_cidr: Ipv4Net,
+    #[arg(long, value_delimiter = ',', default_value = super::CLUSTER_CIDR)]
+    cluster_cidr: Vec<IpNet>,
     /// Services; as given to the server
-    #[arg(long, default_value = super::SERVICE_CIDR)]
-    service_cluster_ip_range: Ipv4Net,
+    #[arg(long, value_delimiter = ',', default_value = super::SERVICE_CIDR)]
+    service_cluster_ip_range: Vec<IpNet>,
     /// The address of cluster DNS [default: the tenth of the service range]
     #[arg(long)]
     cluster_dns: Option<IpAddr>,
@@ -116,9 +117,25 @@ impl Agent {
         };
         let token = token.map(|token| token.trim().parse()).transpose().context("--token")?;
         let node_name = self.node_name.map_or_else(host_name, Ok)?;
-        let cluster_dns = self.cluster_dns.map_or_else(|| tenth(self.service_cluster_ip_range), Ok)?;
+        super::server::check_networks(&self.service_cluster_ip_range, &self.cluster_cidr)?;
+        if let Some(cidr) = self.cluster_cidr.iter().find(|cidr| cidr.addr().is_ipv6()) {
+            self.routing.carries_ipv6(&format!("--cluster-cidr {cidr}"))?;
+        }
+        let cluster_dns = match (self.cluster_dns, self.service_cluster_ip_range.first()) {
+            (Some(address), _) => address,
+            // By convention, as kubeadm and k3s choose it.
+            (None, Some(range)) => net::address(*range, 10),
+            (None, None) => bail!("--service-cluster-ip-range is empty"),
+        };
+        let is_dual = self.node_ip.iter().any(IpAddr::is_ipv4) && self.node_ip.iter().any(IpAddr::is_ipv6);
+        let node_ips = match self.node_ip.len() {
+            0 => own_addresses(&self.server, &self.cluster_cidr)?,
+            1 => self.node_ip,
+            2 if is_dual => primary_first(self.node_ip, &self.cluster_cidr),
+            _ => bail!("--node-ip takes one address, or one of each family"),
+        };
         Ok(Config {
-            node_ip: self.node_ip.map_or_else(|| own_address(&self.server), Ok)?,
+            node_ips,
             cgroup_root: self.cgroup_root.unwrap_or_else(|| format!("/xebec/{node_name}")),
             servers: self.server,
             token,
@@ -136,8 +153,8 @@ impl Agent {
                 RoutingKind::Vxlan => Routing::Vxlan,
                 RoutingKind::Native => Routing::Native,
             },
-            cluster_cidr: self.cluster_cidr,
-            service_cidr: self.service_cluster_ip_range,
+            cluster_cidrs: self.cluster_cidr,
+            service_cidrs: self.service_cluster_ip_range,
             cluster_dns,
             cluster_domain: self.cluster_domain,
             dns_upstreams: self.dns_upstreams,
@@ -155,22 +172,69 @@ fn host_name() -> Result<String> {
     Ok(name.to_string_lossy().to_lowercase())
 }
 
-/// The cluster DNS address by convention: the tenth of the range, as kubeadm and k3s choose it.
-fn tenth(range: Ipv4Net) -> Result<IpAddr> {
-    range.hosts().nth(9).map(IpAddr::V4).with_context(|| format!("--service-cluster-ip-range {range} is too small"))
-}
-
-/// The source address that the kernel chooses towards the first server.
-fn own_address(servers: &[String]) -> Result<Ipv4Addr> {
+/// An address of each family that pods have: the one that the kernel chooses towards the first server, or else towards
+/// the default route.
+fn own_addresses(servers: &[String], cluster: &[IpNet]) -> Result<Vec<IpAddr>> {
     let server = servers.first().map(String::as_str).unwrap_or_default();
     let authority = server.trim_start_matches("https://").trim_end_matches('/');
-    let probe = || -> std::io::Result<IpAddr> {
-        let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-        socket.connect(authority)?;
-        Ok(socket.local_addr()?.ip())
+    let resolved: Vec<SocketAddr> =
+        authority.to_socket_addrs().with_context(|| format!("resolve {authority}"))?.collect();
+    let of_family = |cidr: &IpNet| {
+        let is_ipv4 = cidr.addr().is_ipv4();
+        let towards = resolved.iter().find(|server| server.is_ipv4() == is_ipv4).copied();
+        let towards = towards.unwrap_or_else(|| outside(is_ipv4));
+        source(towards).with_context(|| {
+            let family = if is_ipv4 { "IPv4" } else { "IPv6" };
+            format!("--node-ip is needed: the node's {family} address towards {towards} cannot be told")
+        })
     };
-    match probe() {
-        Ok(IpAddr::V4(ip)) => Ok(ip),
-        outcome => bail!("--node-ip is needed: the address towards {server} cannot be told ({outcome:?})"),
+    cluster.iter().map(of_family).collect()
+}
+
+/// The source address that the kernel chooses: connecting a UDP socket sends nothing.
+fn source(towards: SocketAddr) -> std::io::Result<IpAddr> {
+    let any = if towards.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(towards)?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// An address of nobody (RFC 5737, RFC 3849): the way to it is the default route.
+fn outside(is_ipv4: bool) -> SocketAddr {
+    let ip = if is_ipv4 {
+        Ipv4Addr::new(203, 0, 113, 1).into()
+    } else {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()
+    };
+    SocketAddr::new(ip, 9)
+}
+
+/// As the cluster's families are.
+fn primary_first(mut ips: Vec<IpAddr>, cluster: &[IpNet]) -> Vec<IpAddr> {
+    let primary_is_ipv4 = cluster.first().is_none_or(|cidr| cidr.addr().is_ipv4());
+    ips.sort_by_key(|ip| ip.is_ipv4() != primary_is_ipv4);
+    ips
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clusters_primary_family_comes_first() {
+        let ips: Vec<IpAddr> = ["10.0.0.1", "fd00::1"].map(|ip| ip.parse().expect("an address")).to_vec();
+        let check = |cluster: &str, first: &str| {
+            let cluster: Vec<IpNet> = cluster.split(',').map(|net| net.parse().expect("a network")).collect();
+            assert_eq!(primary_first(ips.clone(), &cluster)[0].to_string(), first);
+        };
+        check("10.244.0.0/16,fd00:244::/48", "10.0.0.1");
+        check("fd00:244::/48,10.244.0.0/16", "fd00::1");
+    }
+
+    #[test]
+    fn the_source_is_of_the_servers_family() {
+        let servers = ["https://127.0.0.1:6443".to_owned()];
+        let ips = own_addresses(&servers, &["10.244.0.0/16".parse().expect("a network")]).expect("an address");
+        assert_eq!(ips, [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
     }
 }

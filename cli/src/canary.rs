@@ -1,10 +1,11 @@
 //! `xebec canary`: what the agent runs in a pod's cgroup to see whether the datapath's hooks work there.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use xebec_agent::canary::{Outcomes, dial};
 
 use crate::output::say;
 
@@ -13,9 +14,9 @@ pub struct Canary {
     /// Join this cgroup first
     #[arg(long)]
     cgroup: PathBuf,
-    /// The service to dial
-    #[arg(long)]
-    frontend: SocketAddrV4,
+    /// A service to dial; may be given several times
+    #[arg(long = "frontend", required = true)]
+    frontends: Vec<SocketAddr>,
 }
 
 impl Canary {
@@ -27,7 +28,8 @@ impl Canary {
         let procs = self.cgroup.join("cgroup.procs");
         // 0 is the process that writes (cgroups(7)).
         std::fs::write(&procs, "0").with_context(|| format!("write {}", procs.display()))?;
-        say!("{}", serde_json::to_string(&xebec_agent::canary::dial(self.frontend))?)?;
+        let outcomes: Outcomes = self.frontends.iter().copied().flat_map(dial).collect();
+        say!("{}", serde_json::to_string(&outcomes)?)?;
         Ok(())
     }
 }

@@ -4,20 +4,21 @@ pub mod identity;
 mod leader;
 pub mod store;
 
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::FromRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use xebec_apiserver::{AuthorizationMode, Pki, UserInfo};
 use xebec_client::{Client, Informers};
 use xebec_controllers::{Accounts, Controllers, CsrSigner, TokenSigner};
+use xebec_machinery::net;
 use xebec_types::core::ServiceAccount;
 use xebec_types::object;
 
@@ -42,13 +43,19 @@ pub struct Server {
     /// Further names and addresses in the serving certificate
     #[arg(long, value_delimiter = ',')]
     tls_san: Vec<String>,
-    #[arg(long, default_value = super::SERVICE_CIDR)]
-    service_cluster_ip_range: Ipv4Net,
-    #[arg(long, default_value = super::CLUSTER_CIDR)]
-    cluster_cidr: Ipv4Net,
-    /// How large a node's part of --cluster-cidr is
+    /// Addresses of Services: one range, or one of each family, the family that is the default first
+    #[arg(long, value_delimiter = ',', default_value = super::SERVICE_CIDR)]
+    service_cluster_ip_range: Vec<IpNet>,
+    /// Addresses of pods: of the same families as --service-cluster-ip-range
+    #[arg(long, value_delimiter = ',', default_value = super::CLUSTER_CIDR)]
+    cluster_cidr: Vec<IpNet>,
+    /// How large a node's part of --cluster-cidr is, when that is of one family
+    #[arg(long, conflicts_with_all = ["node_cidr_mask_size_ipv4", "node_cidr_mask_size_ipv6"])]
+    node_cidr_mask_size: Option<u8>,
     #[arg(long, default_value_t = 24)]
-    node_cidr_mask_size: u8,
+    node_cidr_mask_size_ipv4: u8,
+    #[arg(long, default_value_t = 64)]
+    node_cidr_mask_size_ipv6: u8,
     #[arg(long)]
     client_ca_file: Option<PathBuf>,
     /// Lines of token,user,uid,"group,group"
@@ -88,6 +95,12 @@ impl Server {
     /// # Errors
     /// A flag that cannot be used, a store that cannot be opened, or a part that ended.
     pub async fn run(self) -> Result<()> {
+        check_networks(&self.service_cluster_ip_range, &self.cluster_cidr)?;
+        if self.node_cidr_mask_size.is_some() && self.cluster_cidr.len() > 1 {
+            bail!(
+                "--node-cidr-mask-size is for one family: use --node-cidr-mask-size-ipv4 and --node-cidr-mask-size-ipv6"
+            );
+        }
         let data_dir = &self.store.data_dir;
         std::fs::create_dir_all(data_dir).with_context(|| format!("create {}", data_dir.display()))?;
         let bound = Some(self.bind_address).filter(|address| !address.is_unspecified());
@@ -131,7 +144,7 @@ impl Server {
             "127.0.0.1".to_owned(),
             advertise.to_string(),
         ];
-        sans.extend(self.service_cluster_ip_range.hosts().next().map(|first| first.to_string()));
+        sans.extend(self.service_cluster_ip_range.iter().map(|range| net::address(*range, 1).to_string()));
         if !self.bind_address.is_unspecified() {
             sans.push(self.bind_address.to_string());
         }
@@ -150,7 +163,8 @@ impl Server {
         Ok(xebec_apiserver::Config {
             advertise_address: advertise,
             advertise_port: self.secure_port,
-            service_cluster_ip_range: self.service_cluster_ip_range,
+            // The name of a network, as its ServiceCIDR wants it: 10.96.0.1/16 is 10.96.0.0/16.
+            service_cluster_ip_range: self.service_cluster_ip_range.iter().map(IpNet::trunc).collect(),
             service_account_issuer: self.service_account_issuer.clone(),
             authorization_mode: self.authorization_mode.clone(),
             token_auth_file: self.token_auth_file.clone(),
@@ -166,9 +180,10 @@ impl Server {
     /// What runs on one server only.
     fn parts(&self, server: &xebec_apiserver::Server, pki: &Arc<Pki>) -> Vec<Part> {
         let config = xebec_controllers::Config {
-            cluster_cidr: self.cluster_cidr,
-            node_cidr_mask: self.node_cidr_mask_size,
-            service_cidr: self.service_cluster_ip_range,
+            cluster_cidrs: self.cluster_cidr.clone(),
+            node_cidr_mask_ipv4: self.node_cidr_mask_size.unwrap_or(self.node_cidr_mask_size_ipv4),
+            node_cidr_mask_ipv6: self.node_cidr_mask_size.unwrap_or(self.node_cidr_mask_size_ipv6),
+            service_cidrs: self.service_cluster_ip_range.clone(),
             ca_pem: pki.ca_pem().to_owned(),
             signer: Some(Arc::new(Signer(Arc::clone(pki)))),
             token_signer: Some(Arc::new(Tokens(server.secret_tokens()))),
@@ -206,11 +221,24 @@ impl Server {
 
     fn write_kubeconfig(&self, pki: &Pki, advertise: IpAddr) -> Result<()> {
         let Some(path) = &self.write_kubeconfig else { return Ok(()) };
-        let server =
-            self.kubeconfig_server.clone().unwrap_or_else(|| format!("https://{advertise}:{}", self.secure_port));
+        let server = self
+            .kubeconfig_server
+            .clone()
+            .unwrap_or_else(|| format!("https://{}", SocketAddr::new(advertise, self.secure_port)));
         let text = pki.admin_kubeconfig(&server)?;
         write_secret(path, &text).with_context(|| format!("write {}", path.display()))
     }
+}
+
+/// Whether the ranges of Services and pods are of the same families.
+pub fn check_networks(services: &[IpNet], pods: &[IpNet]) -> Result<()> {
+    net::one_of_each(services).map_err(|why| anyhow!("--service-cluster-ip-range {why}"))?;
+    net::one_of_each(pods).map_err(|why| anyhow!("--cluster-cidr {why}"))?;
+    let families = |nets: &[IpNet]| nets.iter().map(|net| net::IpFamily::of_net(*net)).collect::<Vec<_>>();
+    if families(services) != families(pods) {
+        bail!("--service-cluster-ip-range and --cluster-cidr must be of the same IP families, in the same order");
+    }
+    Ok(())
 }
 
 /// A client in this process: past authentication, but authorized and admitted as any other.

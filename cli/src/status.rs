@@ -43,6 +43,8 @@ struct Cluster {
     dir: PathBuf,
     store: String,
     routing: String,
+    /// `ipv4`, `ipv6` or `dual`.
+    ip_families: String,
     /// Whether each program runs.
     programs: BTreeMap<String, bool>,
     /// Why the API server cannot be asked.
@@ -124,6 +126,7 @@ impl Cluster {
             dir: layout.dir().to_owned(),
             store: word(spec.store),
             routing: word(spec.routing),
+            ip_families: word(spec.ip_families),
             programs,
             api_server,
             size: spec.nodes as usize,
@@ -146,8 +149,9 @@ impl Cluster {
     }
 
     fn print(&self) -> Result<(), output::Error> {
-        let (nodes, store, routing) = (self.size, &self.store, &self.routing);
-        say!("cluster {} in {}: {nodes} nodes, store {store}, routing {routing}", self.id, self.dir.display())?;
+        let Self { id, store, routing, ip_families, size, .. } = self;
+        let dir = self.dir.display();
+        say!("cluster {id} in {dir}: {size} nodes, store {store}, routing {routing}, IP families {ip_families}")?;
         for (name, runs) in &self.programs {
             line(name, if *runs { "running" } else { "not running" })?;
         }
@@ -167,9 +171,12 @@ fn line(what: &str, state: &str) -> Result<(), output::Error> {
 }
 
 fn print_report(report: &Report) -> Result<(), output::Error> {
-    let Report { node, time, routing, mtu, uplinks, services, frontends, pods, .. } = report;
-    let uplinks = uplinks.join(", ");
-    line(&format!("  {node}"), &format!("routing {routing}, pod MTU {mtu}, uplinks {uplinks}, reported {time}"))?;
+    let Report { node, time, routing, mtu, services, frontends, pods, .. } = report;
+    let (uplinks, families) = (report.uplinks.join(", "), report.ip_families.join(" and "));
+    line(
+        &format!("  {node}"),
+        &format!("{families}, routing {routing}, pod MTU {mtu}, uplinks {uplinks}, reported {time}"),
+    )?;
     line("  datapath", &format!("{services} services, {frontends} frontends, {pods} pods"))?;
     let works = report.effective.values().filter(|fault| fault.is_none()).count();
     line("  effective", &format!("{works} of {} programs that were tried", report.effective.len()))?;

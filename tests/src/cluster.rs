@@ -11,11 +11,12 @@ pub struct Options {
     pub nodes: u32,
     pub store: &'static str,
     pub routing: &'static str,
+    pub ip_families: &'static str,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 2, store: "embedded", routing: "vxlan" }
+        Self { nodes: 2, store: "embedded", routing: "vxlan", ip_families: "ipv4" }
     }
 }
 
@@ -43,7 +44,8 @@ impl Cluster {
         let nodes = options.nodes.to_string();
         let image = required("XEBEC_DEMO_IMAGE", "the demo image's archive");
         let image = image.to_string_lossy();
-        let args = ["--nodes", &nodes, "--store", options.store, "--routing", options.routing, "--image", &image];
+        let mut args = vec!["--nodes", &nodes, "--store", options.store, "--routing", options.routing];
+        args.extend(["--ip-families", options.ip_families, "--image", &image]);
         let output = self.xebec("up", &args);
         if !output.status.success() {
             panic!("xebec up: {}\n{}", text(&output), self.logs());

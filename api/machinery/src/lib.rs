@@ -8,6 +8,7 @@ pub mod duration;
 pub mod field;
 pub mod gvk;
 pub mod json;
+pub mod net;
 pub mod object;
 pub mod patch;
 pub mod quantity;

@@ -107,6 +107,7 @@ pub mod finalizer {
     pub const FOREGROUND_DELETION: &str = "foregroundDeletion";
     pub const ORPHAN: &str = "orphan";
     pub const KUBERNETES: &str = "kubernetes";
+    pub const SERVICE_CIDR: &str = "networking.k8s.io/service-cidr-finalizer";
     pub const JOB_TRACKING: &str = "batch.kubernetes.io/job-tracking";
 }
 

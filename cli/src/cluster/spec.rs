@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::layout::{Layout, NodeNumber};
+use super::layout::{Host, Layout, NodeNumber, UNDERLAY_PREFIXES};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -27,14 +28,81 @@ pub enum RoutingKind {
     Native,
 }
 
+impl RoutingKind {
+    /// # Errors
+    /// When it does not; `given` is the flag that asks for IPv6.
+    pub fn carries_ipv6(self, given: &str) -> Result<()> {
+        match self {
+            Self::Vxlan => bail!("--routing vxlan carries IPv4 alone: with {given} use --routing native"),
+            Self::Native => Ok(()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpFamilies {
+    #[default]
+    Ipv4,
+    Ipv6,
+    /// Pods have an address of each family, Services those that they ask for, IPv4 first
+    Dual,
+}
+
+impl IpFamilies {
+    /// What `--cluster-cidr` takes.
+    pub fn cluster_cidr(self) -> &'static str {
+        match self {
+            Self::Ipv4 => crate::CLUSTER_CIDR,
+            Self::Ipv6 => "fd00:10:244::/48",
+            Self::Dual => "10.244.0.0/16,fd00:10:244::/48",
+        }
+    }
+
+    /// What `--service-cluster-ip-range` takes.
+    pub fn service_cidr(self) -> &'static str {
+        match self {
+            Self::Ipv4 => crate::SERVICE_CIDR,
+            Self::Ipv6 => "fd00:10:96::/112",
+            Self::Dual => "10.96.0.0/16,fd00:10:96::/112",
+        }
+    }
+
+    /// The addresses of a host, the primary family's first, with the prefix lengths of the underlay.
+    pub fn underlay(self, host: Host) -> Vec<(IpAddr, u8)> {
+        let (ipv4, ipv6) = ((host.ipv4(), UNDERLAY_PREFIXES.0), (host.ipv6(), UNDERLAY_PREFIXES.1));
+        match self {
+            Self::Ipv4 => vec![ipv4],
+            Self::Ipv6 => vec![ipv6],
+            Self::Dual => vec![ipv4, ipv6],
+        }
+    }
+
+    /// The address of a host that others use.
+    pub fn primary(self, host: Host) -> IpAddr {
+        if self == Self::Ipv6 { host.ipv6() } else { host.ipv4() }
+    }
+}
+
 /// A cluster on this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Spec {
     pub nodes: u32,
     pub store: StoreKind,
     pub routing: RoutingKind,
+    #[serde(default)]
+    pub ip_families: IpFamilies,
     /// The API server's port on 127.0.0.1 of the host.
     pub port: u16,
+}
+
+/// What the user says of a cluster; the rest is as it is, or by default.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub nodes: Option<u32>,
+    pub store: Option<StoreKind>,
+    pub routing: Option<RoutingKind>,
+    pub ip_families: Option<IpFamilies>,
 }
 
 impl Spec {
@@ -78,16 +146,24 @@ impl Spec {
     ///
     /// # Errors
     /// Names the flag that differs and what to do.
-    pub fn accept(&self, nodes: Option<u32>, store: Option<StoreKind>, routing: Option<RoutingKind>) -> Result<()> {
+    pub fn accept(&self, wanted: &Wanted) -> Result<()> {
         let differs = |flag: &str, was: String, wanted: String| -> Result<()> {
             bail!("this cluster was made with --{flag} {was}; for --{flag} {wanted} run `xebec down` on it first")
         };
-        match (nodes, store, routing) {
-            (Some(nodes), _, _) if nodes != self.nodes => differs("nodes", self.nodes.to_string(), nodes.to_string()),
-            (_, Some(store), _) if store != self.store => differs("store", word(self.store), word(store)),
-            (_, _, Some(routing)) if routing != self.routing => differs("routing", word(self.routing), word(routing)),
-            _ => Ok(()),
+        let Wanted { nodes, store, routing, ip_families } = *wanted;
+        if let Some(nodes) = nodes.filter(|nodes| *nodes != self.nodes) {
+            differs("nodes", self.nodes.to_string(), nodes.to_string())?;
         }
+        if let Some(store) = store.filter(|store| *store != self.store) {
+            differs("store", word(self.store), word(store))?;
+        }
+        if let Some(routing) = routing.filter(|routing| *routing != self.routing) {
+            differs("routing", word(self.routing), word(routing))?;
+        }
+        if let Some(families) = ip_families.filter(|families| *families != self.ip_families) {
+            differs("ip-families", word(self.ip_families), word(families))?;
+        }
+        Ok(())
     }
 }
 

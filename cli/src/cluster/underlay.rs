@@ -3,13 +3,11 @@
 //! The host's own namespace gets no device, address or route. `outside` stands for clients that are
 //! not part of the cluster.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use xebec_netlink::{Handle, LinkSpec, NETNS_DIR, Netns, Peer};
 
-use super::layout::{Layout, OUTSIDE_IP, SERVER_IP, UNDERLAY_PREFIX};
+use super::layout::{Host, Layout, OUTSIDE, SERVER};
 use super::spec::Spec;
 
 const BRIDGE: &str = "br0";
@@ -25,15 +23,22 @@ pub async fn ensure(layout: &Layout, spec: &Spec) -> Result<()> {
     let switch = Handle::in_netns(&netns)?;
     switch.link_set_up("lo").await?;
     switch.ensure_link(&LinkSpec::bridge(BRIDGE).up()).await?;
-    let nodes = spec.nodes().map(|node| (node.name(), node.ip()));
-    let others = [("server".to_owned(), SERVER_IP), ("outside".to_owned(), OUTSIDE_IP)];
-    for (role, ip) in others.into_iter().chain(nodes) {
-        host(layout, &netns, &role, ip).await.with_context(|| format!("connect {role} to the underlay"))?;
+    let nodes = spec.nodes().map(|node| (node.name(), node.host()));
+    let others = [("server".to_owned(), SERVER), ("outside".to_owned(), OUTSIDE)];
+    for (role, place) in others.into_iter().chain(nodes) {
+        host(layout, &netns, &role, &addresses(spec, place)?)
+            .await
+            .with_context(|| format!("connect {role} to the underlay"))?;
     }
     Ok(())
 }
 
-async fn host(layout: &Layout, switch: &Netns, role: &str, ip: Ipv4Addr) -> Result<()> {
+/// Of the cluster's families.
+fn addresses(spec: &Spec, host: Host) -> Result<Vec<IpNet>> {
+    spec.ip_families.underlay(host).into_iter().map(|(ip, prefix)| Ok(IpNet::new(ip, prefix)?)).collect()
+}
+
+async fn host(layout: &Layout, switch: &Netns, role: &str, addresses: &[IpNet]) -> Result<()> {
     let netns = Netns::ensure(&layout.netns(role))?;
     let handle = Handle::in_netns(&netns)?;
     handle.link_set_up("lo").await?;
@@ -47,7 +52,9 @@ async fn host(layout: &Layout, switch: &Netns, role: &str, ip: Ipv4Addr) -> Resu
     ports.link_set_up(&port).await?;
     handle.link_set_up(UPLINK).await?;
     let index = handle.link(UPLINK).await?.index;
-    handle.ensure_addr(index, IpNet::new(IpAddr::V4(ip), UNDERLAY_PREFIX)?).await?;
+    for address in addresses {
+        handle.ensure_addr(index, *address).await?;
+    }
     Ok(())
 }
 

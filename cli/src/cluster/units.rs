@@ -1,13 +1,14 @@
 //! The programs of a cluster, in the order in which they start.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk;
-use super::layout::{Layout, NodeNumber, SERVER_IP, SERVER_PORT};
-use super::spec::{Spec, StoreKind, word};
+use super::layout::{Layout, NodeNumber, SERVER as SERVER_HOST, SERVER_PORT};
+use super::spec::{IpFamilies, Spec, StoreKind, word};
 use super::unit::Unit;
 
 /// etcd's client port inside the server's namespace.
@@ -53,10 +54,15 @@ fn etcd(layout: &Layout) -> Unit {
 fn server(layout: &Layout, spec: &Spec, xebec: &Path, listener: &Arc<OwnedFd>) -> Unit {
     let mut args = Args(vec!["server".into()]);
     args.flag("--data-dir", layout.server_dir());
-    args.flag("--bind-address", SERVER_IP.to_string()).flag("--secure-port", SERVER_PORT.to_string());
-    args.flag("--advertise-address", SERVER_IP.to_string());
+    let address = spec.ip_families.primary(SERVER_HOST).to_string();
+    args.flag("--bind-address", &address).flag("--secure-port", SERVER_PORT.to_string());
+    args.flag("--advertise-address", &address);
+    args.flag("--cluster-cidr", spec.ip_families.cluster_cidr());
+    args.flag("--service-cluster-ip-range", spec.ip_families.service_cidr());
     args.flag("--tls-san", "127.0.0.1,localhost");
-    args.flag("--load-balancer-pool", LOAD_BALANCER_POOL);
+    if spec.ip_families != IpFamilies::Ipv6 {
+        args.flag("--load-balancer-pool", LOAD_BALANCER_POOL);
+    }
     args.flag("--write-kubeconfig", layout.kubeconfig());
     args.flag("--kubeconfig-server", format!("https://127.0.0.1:{}", spec.port));
     if spec.store == StoreKind::Etcd {
@@ -95,8 +101,12 @@ pub fn containerd_config(layout: &Layout, node: NodeNumber) -> PathBuf {
 fn agent(layout: &Layout, spec: &Spec, xebec: &Path, node: NodeNumber) -> Unit {
     let data = layout.node_dir(node);
     let mut args = Args(vec!["agent".into()]);
-    args.flag("--server", format!("https://{SERVER_IP}:{SERVER_PORT}")).flag("--token-file", layout.join_token());
-    args.flag("--node-name", node.name()).flag("--node-ip", node.ip().to_string()).flag("--uplink", "eth0");
+    let server = SocketAddr::new(spec.ip_families.primary(SERVER_HOST), SERVER_PORT);
+    args.flag("--server", format!("https://{server}")).flag("--token-file", layout.join_token());
+    let ips: Vec<String> = spec.ip_families.underlay(node.host()).iter().map(|(ip, _)| ip.to_string()).collect();
+    args.flag("--node-name", node.name()).flag("--node-ip", ips.join(",")).flag("--uplink", "eth0");
+    args.flag("--cluster-cidr", spec.ip_families.cluster_cidr());
+    args.flag("--service-cluster-ip-range", spec.ip_families.service_cidr());
     args.flag("--data-dir", data.join("agent")).flag("--run-dir", layout.node_run(node));
     args.flag("--container-runtime-endpoint", layout.containerd_socket(node));
     args.flag("--cni-bin-dir", data.join("cni/bin")).flag("--cni-conf-dir", data.join("cni/conf"));

@@ -13,7 +13,7 @@ use xebec_client::Client;
 use xebec_types::core::Node;
 
 use super::layout::{Layout, NODES_MAX, SERVER_PORT};
-use super::spec::{RoutingKind, Spec, StoreKind};
+use super::spec::{IpFamilies, RoutingKind, Spec, StoreKind, Wanted, word};
 use super::{disk, preflight, supervise};
 use crate::image;
 use crate::output::{self, say};
@@ -29,9 +29,12 @@ pub struct Up {
     /// Where the API server keeps its objects [default: embedded]
     #[arg(long)]
     store: Option<StoreKind>,
-    /// How pods on other nodes are reached [default: vxlan]
+    /// How pods on other nodes are reached [default: vxlan; native with IPv6, which the tunnel does not carry]
     #[arg(long)]
     routing: Option<RoutingKind>,
+    /// The IP families of pods, Services and nodes [default: ipv4]
+    #[arg(long)]
+    ip_families: Option<IpFamilies>,
     /// The API server's port on 127.0.0.1 [default: 6443, or a free one when it is taken]
     #[arg(long)]
     port: Option<u16>,
@@ -72,8 +75,21 @@ impl Up {
 
     fn spec(&self, layout: &Layout) -> Result<Spec> {
         if let Some(spec) = Spec::load(layout)? {
-            spec.accept(self.nodes, self.store, self.routing)?;
+            spec.accept(&Wanted {
+                nodes: self.nodes,
+                store: self.store,
+                routing: self.routing,
+                ip_families: self.ip_families,
+            })?;
             return Ok(spec);
+        }
+        let ip_families = self.ip_families.unwrap_or_default();
+        let routing = self.routing.unwrap_or(match ip_families {
+            IpFamilies::Ipv4 => RoutingKind::Vxlan,
+            IpFamilies::Ipv6 | IpFamilies::Dual => RoutingKind::Native,
+        });
+        if ip_families != IpFamilies::Ipv4 {
+            routing.carries_ipv6(&format!("--ip-families {}", word(ip_families)))?;
         }
         fs::create_dir_all(layout.dir()).with_context(|| format!("create {}", layout.dir().display()))?;
         if fs::read_dir(layout.dir())?.next().is_some() {
@@ -82,7 +98,8 @@ impl Up {
         Ok(Spec {
             nodes: self.nodes.unwrap_or(3),
             store: self.store.unwrap_or(StoreKind::Embedded),
-            routing: self.routing.unwrap_or(RoutingKind::Vxlan),
+            routing,
+            ip_families,
             port: self.port.map_or_else(free_port, Ok)?,
         })
     }

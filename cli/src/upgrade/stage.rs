@@ -14,7 +14,7 @@ use xebec_types::core::{Namespace, Pod, Service};
 
 use super::load::{Load, Target};
 use super::serve::Serve;
-use crate::cluster::layout::{Layout, NodeNumber, OUTSIDE_IP};
+use crate::cluster::layout::{Layout, NodeNumber, OUTSIDE};
 use crate::cluster::spec::Spec;
 use crate::inside::{Place, Running};
 
@@ -67,12 +67,12 @@ impl Stage {
             target("pod to service", service.ip, PORT),
             target("pod to pod on its node", near.ip, PORT),
             target("pod to pod elsewhere", far.ip, PORT),
-            target("pod to outside", OUTSIDE_IP.into(), PORT),
+            target("pod to outside", OUTSIDE.ipv4(), PORT),
         ];
         self.sources.push((from.place, pods));
         self.sources.push((Place::node(layout, first)?, vec![target("node to service", service.ip, PORT)]));
         let nodes = spec.nodes().map(|node| {
-            target(&format!("outside to NodePort on {}", node.name()), node.ip().into(), service.node_port)
+            target(&format!("outside to NodePort on {}", node.name()), node.host().ipv4(), service.node_port)
         });
         self.sources.push((outside, nodes.collect()));
         Ok(())

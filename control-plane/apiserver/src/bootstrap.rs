@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
+use xebec_machinery::net;
 
 use crate::Config;
 
@@ -22,6 +23,7 @@ pub const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kub
 /// Everything but the RBAC policy.
 pub fn objects(config: &Config) -> Vec<Bootstrap> {
     let mut objects: Vec<_> = NAMESPACES.iter().map(|name| namespace(name)).collect();
+    objects.push(service_cidr(config));
     objects.push(kubernetes_service(config));
     if !config.shared_store {
         objects.extend(endpoints(&[SocketAddr::new(config.advertise_address, config.advertise_port)]));
@@ -51,16 +53,30 @@ fn priority_class((name, value, description): (&str, i64, &str)) -> Bootstrap {
     Bootstrap { collection: "/apis/scheduling.k8s.io/v1/priorityclasses".to_owned(), object, reconciled: &[] }
 }
 
+/// The name of the ServiceCIDR that the server's flags say.
+pub const SERVICE_CIDR: &str = "kubernetes";
+
+fn service_cidr(config: &Config) -> Bootstrap {
+    let object = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": SERVICE_CIDR},
+        "spec": {"cidrs": config.service_cluster_ip_range},
+    });
+    Bootstrap { collection: "/apis/networking.k8s.io/v1/servicecidrs".to_owned(), object, reconciled: &[] }
+}
+
 /// The first address of the service range, as upstream reserves it.
 fn kubernetes_service(config: &Config) -> Bootstrap {
-    let address = config.service_cluster_ip_range.hosts().next().unwrap_or(config.service_cluster_ip_range.network());
+    let address = config.service_cluster_ip_range.first().map(|range| net::address(*range, 1).to_string());
     let object = json!({
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
             "type": "ClusterIP",
-            "clusterIP": address.to_string(),
+            "clusterIP": address,
+            "ipFamilyPolicy": "SingleStack",
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": config.advertise_port}],
             "sessionAffinity": "None",
         },

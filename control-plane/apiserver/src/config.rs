@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::pki::Pki;
 
@@ -37,7 +37,8 @@ pub struct Config {
     pub advertise_address: IpAddr,
     pub advertise_port: u16,
     pub pki: Arc<Pki>,
-    pub service_cluster_ip_range: Ipv4Net,
+    /// One of each family that Services may have, the primary first.
+    pub service_cluster_ip_range: Vec<IpNet>,
     pub service_node_port_range: RangeInclusive<u16>,
     pub service_account_issuer: String,
     /// Empty: the issuer.
@@ -73,7 +74,7 @@ impl Config {
             advertise_port: address.map_or(6443, |a| a.port()),
             listeners,
             pki,
-            service_cluster_ip_range: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16),
+            service_cluster_ip_range: vec![IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)), 16)],
             service_node_port_range: 30_000..=32_767,
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".into(),
             api_audiences: Vec::new(),

@@ -66,6 +66,9 @@ impl Server {
         let authz = Authorizer::new(&config.authorization_mode);
         let feeds = authz.load(&cache).map_err(StartError::Cache)?;
         let services = ServiceAllocator::new(&config);
+        service_ip::load_ranges(&cache, &services, &config.service_cluster_ip_range)
+            .await
+            .map_err(StartError::Cache)?;
         restore_services(&cache, &services).await?;
         let listeners = std::mem::take(&mut config.listeners);
         let client_certs = Arc::new(ClientCerts::new(&config)?);
@@ -111,6 +114,7 @@ impl Server {
         tasks.spawn(event_ttl::run(app.clone()));
         tasks.spawn(resource_metrics::run(app.clone()));
         tasks.spawn(service_ip::run(app.clone()));
+        tasks.spawn(service_ip::follow_ranges(app.clone()));
         if app.config.shared_store {
             tasks.spawn(peers::run(app.clone()));
         }

@@ -4,13 +4,16 @@
 //! is made and claimed before the object is stored, so two requests never store the same one, on whichever servers.
 
 mod claim;
+mod event;
+mod range;
 mod repair;
 
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use rand::Rng;
 use serde_json::Value;
 use xebec_machinery::{Status, object};
-use xebec_registry::allocator::{Ipv4Range, NodePorts};
+use xebec_registry::allocator::{ClusterIps, NodePorts};
 use xebec_registry::network::service::allocation::{Allocation, Allocators, Number, numbers};
 use xebec_store::Store;
 
@@ -20,6 +23,7 @@ use crate::kinds::Resource;
 use claim::Claimed;
 
 pub use claim::{ADDRESSES, PORTS};
+pub use range::{follow as follow_ranges, load as load_ranges};
 pub use repair::{follow, run};
 
 /// How often another server may be faster before the client is told to try again.
@@ -107,9 +111,23 @@ async fn give_back(store: &dyn Store, number: Number, service: &Value) {
 impl ServiceAllocator {
     pub fn new(config: &Config) -> Self {
         Self(Mutex::new(Allocators {
-            cluster_ips: Ipv4Range::new(config.service_cluster_ip_range),
+            cluster_ips: ClusterIps::new(&config.service_cluster_ip_range),
             node_ports: NodePorts::new(config.service_node_port_range.clone()),
         }))
+    }
+
+    /// Hands out addresses of these networks from here on.
+    pub fn set_ranges(&self, nets: &[IpNet]) {
+        self.0.lock().cluster_ips.set_ranges(nets);
+    }
+
+    /// Whether a number is of a range that is handed out.
+    fn is_in_range(&self, number: Number) -> bool {
+        let allocators = self.0.lock();
+        match number {
+            Number::Ip(ip) => allocators.cluster_ips.contains(ip),
+            Number::Port(port) => u16::try_from(port).is_ok_and(|port| allocators.node_ports.ports().contains(&port)),
+        }
     }
 
     /// Marks what an existing Service holds; says what it could not mark.

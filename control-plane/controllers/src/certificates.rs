@@ -53,7 +53,8 @@ impl Reconcile for Controller {
 
     async fn sync(&self, key: &Key) -> Result<Outcome, Error> {
         let Some(csr) = self.requests.get_key(key) else { return Ok(Outcome::Done) };
-        let nodes = Nodes { addresses: addresses(&self.nodes), service_cidr: self.context.config.service_cidr };
+        let nodes =
+            Nodes { addresses: addresses(&self.nodes), service_cidrs: self.context.config.service_cidrs.clone() };
         match step(&csr, self.context.config.signer.is_some(), &nodes, time::now()) {
             Action::None => Ok(Outcome::Done),
             Action::Wait(wait) => Ok(Outcome::After(wait)),

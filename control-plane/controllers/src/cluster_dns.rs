@@ -31,7 +31,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
     let queue: Workqueue<()> = Workqueue::new();
     let sink = queue.clone();
     controller.nodes.on_change(move |change| {
-        let view = |node: &Option<Arc<Node>>| node.as_ref().map(|n| step::address(n));
+        let view = |node: &Option<Arc<Node>>| node.as_ref().map(|n| step::addresses(n));
         if view(&change.old) != view(&change.new) {
             sink.add_after((), GATHER);
         }
@@ -74,8 +74,8 @@ impl Controller {
     async fn sync(&self) -> Result<(), Error> {
         let service = self.services.get(namespace::KUBE_SYSTEM, step::NAME);
         let slices = self.slices.list_namespace(namespace::KUBE_SYSTEM);
-        let network = self.context.config.service_cidr;
-        let plan = step(service.as_deref(), &self.nodes.list(), &slices, network);
+        let networks = &self.context.config.service_cidrs;
+        let plan = step(service.as_deref(), &self.nodes.list(), &slices, networks);
         let client = &self.context.client;
         if let Some(service) = &plan.create {
             let api: Api<Service> = Api::namespaced(client.clone(), namespace::KUBE_SYSTEM);

@@ -30,13 +30,14 @@ pub mod root_ca_cert_publisher;
 pub mod service_lb;
 pub mod serviceaccount;
 pub mod serviceaccount_token;
+pub mod servicecidrs;
 pub mod statefulset;
 pub mod tainteviction;
 pub mod tokencleaner;
 pub mod ttlafterfinished;
 pub mod volumeprotection;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -81,10 +82,12 @@ impl Accounts {
 
 #[derive(Clone)]
 pub struct Config {
-    /// Node address blocks are cut from this.
-    pub cluster_cidr: Ipv4Net,
-    pub node_cidr_mask: u8,
-    pub service_cidr: Ipv4Net,
+    /// Node address blocks are cut from these: one network of each family that pods have, the primary first.
+    pub cluster_cidrs: Vec<IpNet>,
+    pub node_cidr_mask_ipv4: u8,
+    pub node_cidr_mask_ipv6: u8,
+    /// As the API server's.
+    pub service_cidrs: Vec<IpNet>,
     /// Published in every namespace as `kube-root-ca.crt`.
     pub ca_pem: String,
     /// Without one, certificate requests wait for somebody else.
@@ -104,9 +107,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            cluster_cidr: Ipv4Net::new_assert([10, 244, 0, 0].into(), 16),
-            node_cidr_mask: 24,
-            service_cidr: Ipv4Net::new_assert([10, 96, 0, 0].into(), 16),
+            cluster_cidrs: vec![IpNet::new_assert([10, 244, 0, 0].into(), 16)],
+            node_cidr_mask_ipv4: 24,
+            node_cidr_mask_ipv6: 64,
+            service_cidrs: vec![IpNet::new_assert([10, 96, 0, 0].into(), 16)],
             ca_pem: String::new(),
             signer: None,
             token_signer: None,
@@ -192,6 +196,7 @@ const ALL: &[Row] = controllers! {
     "csr" as "certificate-controller" => certificates::run,
     "clusterrole-aggregation" as "clusterrole-aggregation-controller" => clusterrole_aggregation::run,
     "tokencleaner" as "token-cleaner" => tokencleaner::run,
+    "service-cidr-controller" as "service-cidrs-controller" => servicecidrs::run,
     "service-lb-controller" as "service-controller" => service_lb::run,
     "cluster-dns" as "cluster-dns" => cluster_dns::run,
     "persistentvolume-binder" as "persistent-volume-binder" => persistentvolume::run,

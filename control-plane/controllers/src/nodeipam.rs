@@ -3,9 +3,9 @@
 
 pub mod blocks;
 
-use crate::Context;
+use crate::{Config, Context};
 use blocks::Blocks;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,12 +23,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
     let sink = queue.clone();
     nodes.on_change(move |change| sink.add(change.key()));
     nodes.synced().await;
-    let config = &context.config;
-    let Some(blocks) = Blocks::new(config.cluster_cidr, config.node_cidr_mask) else {
-        tracing::error!(cluster_cidr = %config.cluster_cidr, mask = config.node_cidr_mask,
-            "the cluster CIDR holds no block of this size: nodes get no pod addresses");
-        return stop.cancelled().await;
-    };
+    let Some(blocks) = blocks(&context.config) else { return stop.cancelled().await };
     let controller = Controller {
         recorder: context.recorder("cidrAllocator"),
         nodes,
@@ -44,13 +39,27 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
     queue.run(1, &stop, sync).await;
 }
 
+/// One for each family of pods; `None` if one of the networks holds no block.
+fn blocks(config: &Config) -> Option<Vec<Blocks>> {
+    let of_family = |cidr: &IpNet| {
+        let mask = if cidr.addr().is_ipv4() { config.node_cidr_mask_ipv4 } else { config.node_cidr_mask_ipv6 };
+        let blocks = Blocks::new(*cidr, mask);
+        if blocks.is_none() {
+            tracing::error!(cluster_cidr = %cidr, mask,
+                "the cluster CIDR holds no block of this size, or too many: nodes get no pod addresses");
+        }
+        blocks
+    };
+    config.cluster_cidrs.iter().map(of_family).collect()
+}
+
 struct Controller {
     context: Context,
     nodes: Arc<Informer<Node>>,
     recorder: EventRecorder,
     /// Blocks that were written and that the informer may not show yet.
-    assigned: Mutex<HashMap<String, Ipv4Net>>,
-    blocks: Blocks,
+    assigned: Mutex<HashMap<String, Vec<IpNet>>>,
+    blocks: Vec<Blocks>,
 }
 
 impl Controller {
@@ -59,19 +68,19 @@ impl Controller {
             self.assigned.lock().unwrap_or_else(PoisonError::into_inner).remove(&*key.name);
             return Outcome::Done;
         };
-        if pod_cidr(&node).is_some() || object::is_being_deleted(&node.metadata) {
+        if !pod_cidrs(&node).is_empty() || object::is_being_deleted(&node.metadata) {
             return Outcome::Done;
         }
-        let Some(block) = self.choose(&key.name) else {
+        let Some(blocks) = self.choose(&key.name) else {
             let message = "Node is not assigned a CIDR: the cluster CIDR is used up";
             let node = node_reference(&key.name);
             self.recorder.record_ref(node, EventType::Warning, "CIDRNotAvailable", message);
             return Outcome::Retry;
         };
-        match self.assign(&node, block).await {
+        match self.assign(&node, &blocks).await {
             Ok(()) => Outcome::Done,
             Err(error) => {
-                tracing::warn!(node = %key, %block, error = chain(&error), "pod CIDR not assigned");
+                tracing::warn!(node = %key, ?blocks, error = chain(&error), "pod CIDR not assigned");
                 let message = format!("Node is not assigned a CIDR: {}", chain(&error));
                 let node = node_reference(&key.name);
                 self.recorder.record_ref(node, EventType::Warning, "CIDRAssignmentFailed", message);
@@ -80,27 +89,28 @@ impl Controller {
         }
     }
 
-    fn choose(&self, node: &str) -> Option<Ipv4Net> {
+    fn choose(&self, node: &str) -> Option<Vec<IpNet>> {
         let mut assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(block) = assigned.get(node) {
-            return Some(*block); // The write may have failed; the choice stands.
+        if let Some(blocks) = assigned.get(node) {
+            return Some(blocks.clone()); // The write may have failed; the choice stands.
         }
-        let shown: Vec<Ipv4Net> = self.nodes.read().iter().filter_map(|n| pod_cidr(n)).collect();
-        let block = step(&self.blocks, shown.iter().chain(assigned.values()))?;
-        assigned.insert(node.into(), block);
-        Some(block)
+        let mut taken: Vec<IpNet> = self.nodes.read().iter().flat_map(|n| pod_cidrs(n)).collect();
+        taken.extend(assigned.values().flatten());
+        let blocks = step(&self.blocks, &taken)?;
+        assigned.insert(node.into(), blocks.clone());
+        Some(blocks)
     }
 
-    async fn assign(&self, node: &Node, block: Ipv4Net) -> Result<(), Error> {
+    async fn assign(&self, node: &Node, blocks: &[IpNet]) -> Result<(), Error> {
         let patch = json!({
             "metadata": {"uid": node.metadata.uid},
-            "spec": {"podCIDR": block, "podCIDRs": [block]},
+            "spec": {"podCIDR": blocks.first(), "podCIDRs": blocks},
         });
         let api: Api<Node> = Api::all(self.context.client.clone());
         let name = object::name(&node.metadata);
         match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(_) => {
-                tracing::info!(node = name, %block, "pod CIDR assigned");
+                tracing::info!(node = name, ?blocks, "pod CIDRs assigned");
                 Ok(())
             }
             Err(error) if is_not_found(&error) => Ok(()),
@@ -109,14 +119,15 @@ impl Controller {
     }
 }
 
-/// The lowest block that overlaps nothing that is taken.
+/// The lowest block of each network that overlaps nothing that is taken; all or none.
 #[must_use]
-pub fn step<'a>(blocks: &Blocks, taken: impl Iterator<Item = &'a Ipv4Net>) -> Option<Ipv4Net> {
-    blocks.first_free(taken)
+pub fn step(blocks: &[Blocks], taken: &[IpNet]) -> Option<Vec<IpNet>> {
+    blocks.iter().map(|blocks| blocks.first_free(taken.iter())).collect()
 }
 
-pub(crate) fn pod_cidr(node: &Node) -> Option<Ipv4Net> {
-    let spec = node.spec.as_ref()?;
-    let many = spec.pod_cidrs.iter().flatten();
-    many.chain(&spec.pod_cidr).find_map(|cidr| cidr.parse().ok())
+/// The primary family's first.
+pub(crate) fn pod_cidrs(node: &Node) -> Vec<IpNet> {
+    let Some(spec) = &node.spec else { return Vec::new() };
+    let many: Vec<IpNet> = spec.pod_cidrs.iter().flatten().filter_map(|cidr| cidr.parse().ok()).collect();
+    if many.is_empty() { spec.pod_cidr.iter().filter_map(|cidr| cidr.parse().ok()).collect() } else { many }
 }

@@ -4,10 +4,11 @@
 //! seldom collide with chosen ones. Randomness comes in from outside.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+use xebec_machinery::net::{self, IpFamily};
 
 /// Why a number cannot be had.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,83 +19,135 @@ pub enum Refused {
 }
 
 /// Numbers `0..size`, of which those below `reserved` are handed out last.
-#[derive(Clone, Debug)]
-struct Range {
-    size: u32,
-    reserved: u32,
-    taken: BTreeSet<u32>,
+#[derive(Clone, Copy, Debug)]
+struct Band {
+    size: u64,
+    reserved: u64,
 }
 
-impl Range {
-    fn new(size: u32, reserved: u32) -> Self {
-        Self { size, reserved: if reserved < size { reserved } else { 0 }, taken: BTreeSet::new() }
+impl Band {
+    /// `calculateRangeOffset`: a small range has no low band.
+    fn new(size: u64, part: u64, reserved_max: u64) -> Self {
+        let reserved = if size <= 16 { 0 } else { (size / part).clamp(16, reserved_max) };
+        Self { size, reserved: if reserved < size { reserved } else { 0 } }
     }
 
-    fn take(&mut self, number: u32) -> Result<(), Refused> {
-        match number {
-            _ if number >= self.size => Err(Refused::NotInRange),
-            _ if !self.taken.insert(number) => Err(Refused::Allocated),
-            _ => Ok(()),
+    fn pick(self, random: u64, is_taken: impl Fn(u64) -> bool) -> Option<u64> {
+        let free = |low, high| first_free(low, high, random, &is_taken);
+        free(self.reserved, self.size).or_else(|| free(0, self.reserved))
+    }
+}
+
+/// The first free number of `low..high` at or after a random one, then around.
+fn first_free(low: u64, high: u64, random: u64, is_taken: impl Fn(u64) -> bool) -> Option<u64> {
+    let span = high.checked_sub(low).filter(|span| *span > 0)?;
+    let start = low + random % span;
+    (start..high).chain(low..start).find(|number| !is_taken(*number))
+}
+
+/// The addresses of a service network, without the network's own and, of IPv4, the broadcast address.
+#[derive(Clone, Copy, Debug)]
+struct IpRange {
+    net: IpNet,
+    band: Band,
+}
+
+impl IpRange {
+    fn new(net: IpNet) -> Self {
+        let host_bits = u32::from(net.max_prefix_len() - net.prefix_len());
+        let addresses = 1_u64.checked_shl(host_bits).unwrap_or(u64::MAX);
+        let left_out = if net.network().is_ipv4() { 2 } else { 1 };
+        // A sixteenth, at least 16 and at most 256.
+        Self { net: net.trunc(), band: Band::new(addresses.saturating_sub(left_out), 16, 256) }
+    }
+
+    fn pick(&self, random: u64, is_taken: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+        self.band.pick(random, |number| is_taken(self.ip(number))).map(|number| self.ip(number))
+    }
+
+    fn ip(&self, number: u64) -> IpAddr {
+        net::address(self.net, number.saturating_add(1))
+    }
+
+    fn contains(&self, ip: IpAddr) -> bool {
+        let offset = match (self.net, ip) {
+            (IpNet::V4(net), IpAddr::V4(ip)) => ip.to_bits().checked_sub(net.network().to_bits()).map(u128::from),
+            (IpNet::V6(net), IpAddr::V6(ip)) => ip.to_bits().checked_sub(net.network().to_bits()),
+            _ => None,
+        };
+        offset.is_some_and(|offset| (1..=u128::from(self.band.size)).contains(&offset))
+    }
+}
+
+/// The cluster's service addresses, of one family or both.
+#[derive(Clone, Debug)]
+pub struct ClusterIps {
+    families: Vec<IpFamily>,
+    ranges: Vec<IpRange>,
+    taken: BTreeSet<IpAddr>,
+}
+
+impl ClusterIps {
+    /// `nets` are those of the cluster's configuration: one of each family that Services may have, the primary first.
+    pub fn new(nets: &[IpNet]) -> Self {
+        let families = nets.iter().map(|net| IpFamily::of_net(*net)).collect();
+        let mut ips = Self { families, ranges: Vec::new(), taken: BTreeSet::new() };
+        ips.set_ranges(nets);
+        ips
+    }
+
+    /// What Services may have, the primary family first.
+    pub fn families(&self) -> &[IpFamily] {
+        &self.families
+    }
+
+    pub fn primary(&self) -> IpFamily {
+        self.families.first().copied().unwrap_or(IpFamily::Ipv4)
+    }
+
+    /// Hands out addresses of these networks from here on; what was handed out stays taken.
+    pub fn set_ranges(&mut self, nets: &[IpNet]) {
+        self.ranges = nets.iter().map(|net| IpRange::new(*net)).collect();
+    }
+
+    /// The networks of a family, as messages name them.
+    pub fn range_text(&self, family: IpFamily) -> String {
+        self.of(family).map(|range| range.net.to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether an address is of a network in use.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(ip))
+    }
+
+    pub fn allocate(&mut self, ip: IpAddr) -> Result<(), Refused> {
+        match self.contains(ip) {
+            false => Err(Refused::NotInRange),
+            true if !self.taken.insert(ip) => Err(Refused::Allocated),
+            true => Ok(()),
         }
     }
 
-    fn take_any(&mut self, random: u64) -> Result<u32, Refused> {
-        let free = |low, high| self.free_from(low, high, random);
-        let number = free(self.reserved, self.size).or_else(|| free(0, self.reserved)).ok_or(Refused::Full)?;
-        self.taken.insert(number);
-        Ok(number)
+    pub fn allocate_next(&mut self, family: IpFamily, random: u64) -> Result<IpAddr, Refused> {
+        let ip = self.of(family).find_map(|range| range.pick(random, |ip| self.taken.contains(&ip)));
+        let ip = ip.ok_or(Refused::Full)?;
+        self.taken.insert(ip);
+        Ok(ip)
     }
 
-    /// The first free number of `low..high` at or after a random one, then around.
-    fn free_from(&self, low: u32, high: u32, random: u64) -> Option<u32> {
-        let span = u64::from(high.checked_sub(low).filter(|span| *span > 0)?);
-        let start = low + u32::try_from(random % span).unwrap_or(0);
-        (start..high).chain(low..start).find(|number| !self.taken.contains(number))
-    }
-}
-
-/// The addresses of a service network, without the network's own and the broadcast address.
-#[derive(Clone, Debug)]
-pub struct Ipv4Range {
-    net: Ipv4Net,
-    range: Range,
-}
-
-impl Ipv4Range {
-    pub fn new(net: Ipv4Net) -> Self {
-        let addresses = 1_u64 << (32 - net.prefix_len());
-        let size = u32::try_from(addresses.saturating_sub(2)).unwrap_or(u32::MAX);
-        // `calculateRangeOffset`: a sixteenth, at least 16 and at most 256.
-        let reserved = if size <= 16 { 0 } else { (size / 16).clamp(16, 256) };
-        Self { net, range: Range::new(size, reserved) }
+    /// Takes an address that a Service has, also one of a network that is not in use any more.
+    pub fn mark(&mut self, ip: IpAddr) -> Result<(), Refused> {
+        let outcome = self.allocate(ip);
+        self.taken.insert(ip);
+        outcome
     }
 
-    pub fn net(&self) -> Ipv4Net {
-        self.net
+    pub fn release(&mut self, ip: IpAddr) {
+        self.taken.remove(&ip);
     }
 
-    pub fn allocate(&mut self, ip: Ipv4Addr) -> Result<(), Refused> {
-        let number = self.number(ip).ok_or(Refused::NotInRange)?;
-        self.range.take(number)
-    }
-
-    pub fn allocate_next(&mut self, random: u64) -> Result<Ipv4Addr, Refused> {
-        let number = self.range.take_any(random)?;
-        Ok(Ipv4Addr::from(u32::from(self.net.network()) + 1 + number))
-    }
-
-    pub fn release(&mut self, ip: Ipv4Addr) {
-        if let Some(number) = self.number(ip) {
-            self.range.taken.remove(&number);
-        }
-    }
-
-    pub fn has(&self, ip: Ipv4Addr) -> bool {
-        self.number(ip).is_some_and(|number| self.range.taken.contains(&number))
-    }
-
-    fn number(&self, ip: Ipv4Addr) -> Option<u32> {
-        u32::from(ip).checked_sub(u32::from(self.net.network()).checked_add(1)?)
+    fn of(&self, family: IpFamily) -> impl Iterator<Item = &IpRange> {
+        self.ranges.iter().filter(move |range| IpFamily::of_net(range.net) == family)
     }
 }
 
@@ -102,15 +155,12 @@ impl Ipv4Range {
 #[derive(Clone, Debug)]
 pub struct NodePorts {
     ports: RangeInclusive<u16>,
-    range: Range,
+    taken: BTreeSet<u16>,
 }
 
 impl NodePorts {
     pub fn new(ports: RangeInclusive<u16>) -> Self {
-        let size = u32::from(*ports.end()) + 1 - u32::from(*ports.start());
-        // `calculateRangeOffset` of ports: a thirty-second, at least 16 and at most 128.
-        let reserved = if size <= 16 { 0 } else { (size / 32).clamp(16, 128) };
-        Self { ports, range: Range::new(size, reserved) }
+        Self { ports, taken: BTreeSet::new() }
     }
 
     pub fn ports(&self) -> &RangeInclusive<u16> {
@@ -118,17 +168,27 @@ impl NodePorts {
     }
 
     pub fn allocate(&mut self, port: i64) -> Result<(), Refused> {
-        let number = u32::try_from(port - i64::from(*self.ports.start())).map_err(|_| Refused::NotInRange)?;
-        self.range.take(number)
+        match u16::try_from(port).ok().filter(|port| self.ports.contains(port)) {
+            None => Err(Refused::NotInRange),
+            Some(port) if !self.taken.insert(port) => Err(Refused::Allocated),
+            Some(_) => Ok(()),
+        }
     }
 
     pub fn allocate_next(&mut self, random: u64) -> Result<i64, Refused> {
-        Ok(i64::from(self.range.take_any(random)?) + i64::from(*self.ports.start()))
+        let first = *self.ports.start();
+        let size = (u64::from(*self.ports.end()) + 1).saturating_sub(u64::from(first));
+        let port = |number: u64| u16::try_from(number).unwrap_or(u16::MAX).saturating_add(first);
+        // A thirty-second, at least 16 and at most 128.
+        let number = Band::new(size, 32, 128).pick(random, |number| self.taken.contains(&port(number)));
+        let port = port(number.ok_or(Refused::Full)?);
+        self.taken.insert(port);
+        Ok(port.into())
     }
 
     pub fn release(&mut self, port: i64) {
-        if let Ok(number) = u32::try_from(port - i64::from(*self.ports.start())) {
-            self.range.taken.remove(&number);
+        if let Ok(port) = u16::try_from(port) {
+            self.taken.remove(&port);
         }
     }
 }
@@ -143,14 +203,20 @@ impl Default for NodePorts {
 mod tests {
     use super::*;
 
-    fn range(net: &str) -> Ipv4Range {
-        Ipv4Range::new(net.parse().expect("a test's network is valid"))
+    fn ips(nets: &[&str]) -> ClusterIps {
+        let nets: Vec<IpNet> = nets.iter().map(|net| net.parse().expect("a test's network is valid")).collect();
+        ClusterIps::new(&nets)
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("a test's address is valid")
     }
 
     #[track_caller]
     fn check_next(net: &str, random: u64, expected: &str) {
-        let ip = range(net).allocate_next(random).expect("an empty range has a free address");
-        assert_eq!(ip.to_string(), expected);
+        let mut ips = ips(&[net]);
+        let next = ips.allocate_next(ips.primary(), random).expect("an empty range has a free address");
+        assert_eq!(next.to_string(), expected);
     }
 
     #[test]
@@ -160,27 +226,43 @@ mod tests {
         check_next("10.96.0.0/24", 237, "10.96.0.254");
         check_next("10.96.0.0/24", 238, "10.96.0.17");
         check_next("10.96.0.0/29", 0, "10.96.0.1");
+        check_next("fd00:10:96::/112", 0, "fd00:10:96::101");
+        check_next("fd00:10:96::/112", 65_535 - 256 - 1, "fd00:10:96::ffff");
+        check_next("fd00::/48", 0, "fd00::101");
     }
 
     #[test]
     fn an_address_is_had_once() {
-        let mut range = range("10.96.0.0/24");
-        let ip = Ipv4Addr::new(10, 96, 0, 1);
-        assert_eq!(range.allocate(ip), Ok(()));
-        assert_eq!(range.allocate(ip), Err(Refused::Allocated));
-        range.release(ip);
-        assert_eq!(range.allocate(ip), Ok(()));
-        for outside in ["10.96.0.0", "10.96.0.255", "10.97.0.1", "9.0.0.1"] {
-            assert_eq!(range.allocate(outside.parse().expect("an address")), Err(Refused::NotInRange), "{outside}");
+        let mut ips = ips(&["10.96.0.0/24", "fd00:96::/120"]);
+        for address in ["10.96.0.1", "fd00:96::1", "fd00:96::ff"] {
+            assert_eq!(ips.allocate(ip(address)), Ok(()), "{address}");
+            assert_eq!(ips.allocate(ip(address)), Err(Refused::Allocated), "{address}");
+            ips.release(ip(address));
+            assert_eq!(ips.allocate(ip(address)), Ok(()), "{address}");
+        }
+        for outside in ["10.96.0.0", "10.96.0.255", "10.97.0.1", "9.0.0.1", "fd00:96::", "fd00:96::100", "::1"] {
+            assert_eq!(ips.allocate(ip(outside)), Err(Refused::NotInRange), "{outside}");
         }
     }
 
     #[test]
     fn a_full_range_falls_back_to_the_low_band_and_then_says_so() {
-        let mut range = range("10.96.0.0/26");
-        let all: BTreeSet<_> = (0..62).map(|n| range.allocate_next(n * 7).expect("62 addresses")).collect();
+        let mut ips = ips(&["10.96.0.0/26"]);
+        let all: BTreeSet<_> =
+            (0..62).map(|n| ips.allocate_next(IpFamily::Ipv4, n * 7).expect("62 addresses")).collect();
         assert_eq!(all.len(), 62);
-        assert_eq!(range.allocate_next(3), Err(Refused::Full));
+        assert_eq!(ips.allocate_next(IpFamily::Ipv4, 3), Err(Refused::Full));
+        ips.set_ranges(&["10.96.0.0/26", "10.98.0.0/28"].map(|net| net.parse().expect("a network")));
+        assert_eq!(ips.allocate_next(IpFamily::Ipv4, 0), Ok(ip("10.98.0.1")));
+    }
+
+    #[test]
+    fn what_is_taken_stays_taken_when_its_range_goes_and_comes_back() {
+        let mut ips = ips(&["10.96.0.0/24"]);
+        assert_eq!(ips.mark(ip("10.98.0.1")), Err(Refused::NotInRange));
+        ips.set_ranges(&["10.98.0.0/28".parse().expect("a network")]);
+        assert_eq!(ips.allocate(ip("10.98.0.1")), Err(Refused::Allocated));
+        assert_eq!(ips.allocate_next(IpFamily::Ipv4, 0), Ok(ip("10.98.0.2")));
     }
 
     #[test]

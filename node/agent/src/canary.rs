@@ -1,22 +1,24 @@
 //! Whether the hooks work, not whether they are attached: sockets in the cgroups of pods and of the node dial a reserved
-//! frontend, and a pod's device gets a packet for it.
+//! frontend of each family, and a pod's device gets a packet for IPv4's.
 
 mod client;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::select_all;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use xebec_client::chain;
 use xebec_datapath::{CANARY, Datapath};
 use xebec_netlink::Netns;
 use xebec_podnet::PodNetwork;
+use xebec_podnet::ipam::Record;
 
 pub use client::dial;
 
@@ -36,12 +38,8 @@ pub type Outcomes = BTreeMap<String, Option<String>>;
 
 /// Tries at once and then every [`PERIOD`], for ever. That it cannot try is an outcome too.
 pub async fn follow(datapath: Arc<Datapath>, network: Arc<PodNetwork>, outcomes: watch::Sender<Outcomes>) {
-    let Some(ipv4) = datapath.config().ipv4 else {
-        // What is dialled is an IPv4 address.
-        return std::future::pending().await;
-    };
     loop {
-        let Err(error) = try_for_ever(&datapath, &network, ipv4.gateway, &outcomes).await;
+        let Err(error) = try_for_ever(&datapath, &network, &outcomes).await;
         let fault = chain(&error);
         tracing::warn!(error = fault, "the datapath is not tried");
         outcomes.send_replace(Outcomes::from([("canary".to_owned(), Some(fault))]));
@@ -50,20 +48,21 @@ pub async fn follow(datapath: Arc<Datapath>, network: Arc<PodNetwork>, outcomes:
 }
 
 /// # Errors
-/// When a socket on the gateway's address cannot be opened or used.
+/// When a socket on a gateway's address cannot be opened or used.
 async fn try_for_ever(
     datapath: &Datapath,
     network: &PodNetwork,
-    gateway: Ipv4Addr,
     outcomes: &watch::Sender<Outcomes>,
 ) -> io::Result<Infallible> {
-    let tcp = TcpListener::bind((gateway, 0)).await?;
-    let port = tcp.local_addr()?.port();
-    let udp = UdpSocket::bind((gateway, port)).await?;
+    let mut backends = Vec::new();
+    for network in &network.node().networks {
+        backends.push(Backend::open(network.gateway()).await?);
+    }
     let (arrived, arrivals) = watch::channel(Vec::new());
+    let addresses: Vec<SocketAddr> = backends.iter().map(|backend| backend.address).collect();
     let try_all = async {
         loop {
-            let found = attempt(datapath, network, SocketAddrV4::new(gateway, port), arrivals.clone()).await;
+            let found = attempt(datapath, network, &addresses, arrivals.clone()).await;
             for (program, fault) in found.iter().filter_map(|(program, fault)| Some((program, fault.as_ref()?))) {
                 tracing::warn!(program, fault, "a program of the datapath does not work");
             }
@@ -73,8 +72,30 @@ async fn try_for_ever(
     };
     tokio::select! {
         never = try_all => never,
-        ended = accept(&tcp) => ended,
-        ended = answer(&udp, &arrived) => ended,
+        ended = select_all(backends.iter().map(|backend| Box::pin(backend.serve(&arrived)))) => ended.0,
+    }
+}
+
+/// What the canary's frontend of one family leads to.
+struct Backend {
+    address: SocketAddr,
+    tcp: TcpListener,
+    udp: UdpSocket,
+}
+
+impl Backend {
+    async fn open(gateway: IpAddr) -> io::Result<Self> {
+        let tcp = TcpListener::bind((gateway, 0)).await?;
+        let address = tcp.local_addr()?;
+        let udp = UdpSocket::bind(address).await?;
+        Ok(Self { address, tcp, udp })
+    }
+
+    async fn serve(&self, arrived: &watch::Sender<Vec<u8>>) -> io::Result<Infallible> {
+        tokio::select! {
+            ended = accept(&self.tcp) => ended,
+            ended = answer(&self.udp, arrived) => ended,
+        }
     }
 }
 
@@ -102,33 +123,41 @@ async fn answer(udp: &UdpSocket, arrived: &watch::Sender<Vec<u8>>) -> io::Result
 async fn attempt(
     datapath: &Datapath,
     network: &PodNetwork,
-    backend: SocketAddrV4,
+    backends: &[SocketAddr],
     arrivals: watch::Receiver<Vec<u8>>,
 ) -> Outcomes {
     let mut outcomes = Outcomes::new();
-    if let Err(error) = datapath.put_canary(backend) {
-        outcomes.insert("canary".to_owned(), Some(chain(&error)));
-        return outcomes;
-    }
+    let frontends = match backends.iter().map(|backend| datapath.put_canary(*backend)).collect::<Result<Vec<_>, _>>() {
+        Ok(frontends) => frontends,
+        Err(error) => {
+            outcomes.insert("canary".to_owned(), Some(chain(&error)));
+            return outcomes;
+        }
+    };
     let config = datapath.config();
     for (place, cgroup) in [("pods", &config.cgroup_pods), ("node", &config.cgroup_node)] {
-        match dial_from(&cgroup.join(LEAF)).await {
+        match dial_from(&cgroup.join(LEAF), &frontends).await {
             Ok(found) => outcomes.extend(found.into_iter().map(|(hook, fault)| (format!("{hook} in {place}"), fault))),
             Err(error) => drop(outcomes.insert(format!("sockets in {place}"), Some(error.to_string()))),
         }
     }
-    if let Some(pod) = network.records().into_iter().next() {
-        let fault = through_pod(&pod.netns, pod.ip, arrivals).await.err();
+    // The programs on devices are IPv4's.
+    let with_ipv4 = |record: Record| Some((record.ips().find_map(ipv4)?, record.netns));
+    if let Some((ip, netns)) = network.records().into_iter().find_map(with_ipv4) {
+        let fault = through_pod(&netns, ip, arrivals).await.err();
         outcomes.insert("from_pod".to_owned(), fault.map(|error| error.to_string()));
     }
     outcomes
 }
 
 /// Runs the client in a process in a cgroup of its own.
-async fn dial_from(cgroup: &Path) -> io::Result<Outcomes> {
+async fn dial_from(cgroup: &Path, frontends: &[SocketAddr]) -> io::Result<Outcomes> {
     std::fs::create_dir_all(cgroup)?;
     let mut command = tokio::process::Command::new(std::env::current_exe()?);
-    command.arg("canary").arg("--cgroup").arg(cgroup).args(["--frontend", &CANARY.to_string()]);
+    command.arg("canary").arg("--cgroup").arg(cgroup);
+    for frontend in frontends {
+        command.args(["--frontend", &frontend.to_string()]);
+    }
     let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await??;
     // It may be busy for another moment; the next try finds it there and uses it.
     let _ = std::fs::remove_dir(cgroup);
@@ -152,6 +181,13 @@ async fn through_pod(netns: &Path, pod: Ipv4Addr, mut arrivals: watch::Receiver<
     match tokio::time::timeout(WAIT, arrived).await {
         Ok(_) => Ok(()),
         Err(_) => Err(io::Error::other(format!("a packet from the pod at {pod} to {CANARY} did not arrive"))),
+    }
+}
+
+fn ipv4(ip: IpAddr) -> Option<Ipv4Addr> {
+    match ip {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(_) => None,
     }
 }
 

@@ -1,9 +1,9 @@
 //! What an agent is told.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use xebec_client::bootstrap::Token;
 use xebec_kubelet::eviction::Thresholds;
 
@@ -13,8 +13,9 @@ pub struct Config {
     pub token: Option<Token>,
     pub ca_file: Option<PathBuf>,
     pub node_name: String,
-    pub node_ip: Ipv4Addr,
-    /// Interfaces that lead to other nodes and outside, besides the one with `node_ip`.
+    /// One of each family that the node has, the cluster's primary first.
+    pub node_ips: Vec<IpAddr>,
+    /// Interfaces that lead to other nodes and outside, besides those with `node_ips`.
     pub uplinks: Vec<String>,
     /// Certificates, address records, pods, logs: kept over restarts.
     pub data_dir: PathBuf,
@@ -30,8 +31,10 @@ pub struct Config {
     /// The node's cgroup below every hierarchy's root, such as `/xebec/node-1`.
     pub cgroup_root: String,
     pub routing: Routing,
-    pub cluster_cidr: Ipv4Net,
-    pub service_cidr: Ipv4Net,
+    /// Of each family that pods have.
+    pub cluster_cidrs: Vec<IpNet>,
+    /// Of each family that Services have.
+    pub service_cidrs: Vec<IpNet>,
     pub cluster_dns: IpAddr,
     pub cluster_domain: String,
     /// Where DNS sends what is not of the cluster's domain; empty: the machine's /etc/resolv.conf.

@@ -1,6 +1,7 @@
 //! Node-local DNS: a process of its own, so that names resolve while the agent restarts.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,16 +14,16 @@ use crate::process::Process;
 const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// Keeps `xebec dns` running for ever; one that an earlier agent started is adopted.
-pub async fn supervise(config: Config, gateway: std::net::Ipv4Addr) {
+pub async fn supervise(config: Config, gateways: Vec<IpAddr>) {
     loop {
-        if let Err(error) = run_once(&config, gateway).await {
+        if let Err(error) = run_once(&config, &gateways).await {
             tracing::warn!(error = chain(&error), "DNS not running");
         }
         tokio::time::sleep(BACK_OFF).await;
     }
 }
 
-async fn run_once(config: &Config, gateway: std::net::Ipv4Addr) -> std::io::Result<()> {
+async fn run_once(config: &Config, gateways: &[IpAddr]) -> std::io::Result<()> {
     let program = std::env::current_exe()?;
     let pid_file = config.run_dir.join("dns.pid");
     if let Some(process) = Process::load(&pid_file) {
@@ -36,7 +37,10 @@ async fn run_once(config: &Config, gateway: std::net::Ipv4Addr) -> std::io::Resu
     }
     let log = fs::OpenOptions::new().create(true).append(true).open(log_file(config))?;
     let mut command = tokio::process::Command::new(program);
-    command.arg("dns").args(["--listen", &format!("{gateway}:53"), "--node-name", &config.node_name]);
+    command.arg("dns").args(["--node-name", &config.node_name]);
+    for gateway in gateways {
+        command.args(["--listen", &SocketAddr::new(*gateway, 53).to_string()]);
+    }
     command.args(["--server", &config.servers.join(",")]).arg("--identity-dir").arg(config.identity_dir());
     command.args(["--cluster-domain", &config.cluster_domain]).arg("--snapshot").arg(config.data_dir.join("dns.json"));
     for upstream in &config.dns_upstreams {
@@ -47,7 +51,7 @@ async fn run_once(config: &Config, gateway: std::net::Ipv4Addr) -> std::io::Resu
     if let Some(process) = child.id().and_then(|pid| Process::find(pid.cast_signed())) {
         process.save(&pid_file)?;
     }
-    tracing::info!(pid = child.id(), %gateway, "DNS started");
+    tracing::info!(pid = child.id(), ?gateways, "DNS started");
     let status = child.wait().await?;
     tracing::warn!(%status, "DNS ended");
     Ok(())

@@ -139,12 +139,14 @@ async fn told(changes: &mut Option<Changes>) -> bool {
 
 async fn devices(network: &PodNetwork, repairs: &Repairs) -> Result<(), AnyError> {
     note(repairs, network.node().repair().await?.into_iter().map(|drift| (drift.kind.label(), drift.object)));
-    let uplink = &network.node().uplink;
-    match network.node().handle.link_by_index(uplink.index).await? {
-        Some(link) if link.up => Ok(()),
-        Some(_) => Err(format!("uplink {} is down", uplink.name).into()),
-        None => Err(format!("uplink {} is gone", uplink.name).into()),
+    for uplink in &network.node().uplinks {
+        match network.node().handle.link_by_index(uplink.index).await? {
+            Some(link) if link.up => {}
+            Some(_) => return Err(format!("uplink {} is down", uplink.name).into()),
+            None => return Err(format!("uplink {} is gone", uplink.name).into()),
+        }
     }
+    Ok(())
 }
 
 async fn pods(network: &PodNetwork, repairs: &Repairs) -> Result<(), AnyError> {

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use xebec_datapath::Datapath;
 use xebec_netlink::{Handle, Netns};
-use xebec_podnet::{Node, PodNetwork, VXLAN_PORT, cni};
+use xebec_podnet::{Network as NodeNetwork, Node, PodNetwork, VXLAN_PORT, cni};
 
 use crate::endpoints::DatapathEndpoints;
 use crate::{Config, Routing};
@@ -24,14 +25,13 @@ pub struct Network {
 
 /// # Errors
 /// Names the step that failed.
-pub async fn open(config: &Config, pod_cidr: Ipv4Net) -> Result<Network, Box<dyn std::error::Error + Send + Sync>> {
+pub async fn open(config: &Config, pod_cidrs: &[IpNet]) -> Result<Network, Box<dyn std::error::Error + Send + Sync>> {
     let netns = Netns::current()?;
     let state_dir = config.data_dir.join("podnet");
     let node = Node::prepare(&xebec_podnet::Config {
         netns: netns.clone(),
         state_dir: state_dir.clone(),
-        node_ip: config.node_ip,
-        pod_cidr,
+        networks: pod_cidrs.iter().map(|cidr| node_network(config, *cidr)).collect::<Result<_, _>>()?,
         routing: match config.routing {
             Routing::Vxlan => xebec_podnet::Routing::Vxlan { port: VXLAN_PORT },
             Routing::Native => xebec_podnet::Routing::Native,
@@ -46,6 +46,15 @@ pub async fn open(config: &Config, pod_cidr: Ipv4Net) -> Result<Network, Box<dyn
     Ok(Network { pods, datapath, server })
 }
 
+/// The podCIDR with the node's address of its family.
+fn node_network(config: &Config, pod_cidr: IpNet) -> Result<NodeNetwork, String> {
+    let node_ip = config.node_ips.iter().find(|ip| ip.is_ipv4() == pod_cidr.addr().is_ipv4());
+    let node_ip = *node_ip.ok_or_else(|| {
+        format!("the node has the podCIDR {pod_cidr} and no address of that family: give both in --node-ip")
+    })?;
+    Ok(NodeNetwork { node_ip, pod_cidr })
+}
+
 async fn datapath_config(
     config: &Config,
     netns: &Netns,
@@ -55,7 +64,8 @@ async fn datapath_config(
     let cgroup_pods = cgroup_node.join("kubepods");
     fs::create_dir_all(&cgroup_pods)?;
     let handle = Handle::in_netns(netns)?;
-    let mut uplinks = vec![node.uplink.index];
+    let mut uplinks: Vec<u32> = node.uplinks.iter().map(|link| link.index).collect();
+    uplinks.dedup();
     for name in &config.uplinks {
         let index = handle.link(name).await?.index;
         if !uplinks.contains(&index) {
@@ -67,14 +77,8 @@ async fn datapath_config(
         bpffs: config.bpffs.clone(),
         cgroup_pods,
         cgroup_node,
-        ipv4: Some(xebec_datapath::Network {
-            node_ip: config.node_ip,
-            pod_cidr: node.pod_cidr,
-            cluster_cidr: config.cluster_cidr,
-            service_cidr: config.service_cidr,
-            gateway: node.gateway,
-        }),
-        ipv6: None,
+        ipv4: ipv4(config, node)?,
+        ipv6: ipv6(config, node)?,
         routing: match &node.vxlan {
             Some(device) => xebec_datapath::Routing::Vxlan { ifindex: device.index, vni: VNI },
             None => xebec_datapath::Routing::Native,
@@ -83,6 +87,38 @@ async fn datapath_config(
         netns_cookie: netns.cookie().unwrap_or_default(),
         snat_ports: xebec_datapath::Config::SNAT_PORTS,
     })
+}
+
+/// What the node has of IPv4; `None` if its pods have none.
+fn ipv4(config: &Config, node: &Node) -> Result<Option<xebec_datapath::Network4>, String> {
+    let of = |network: &NodeNetwork| match (network.node_ip, network.pod_cidr, network.gateway()) {
+        (IpAddr::V4(node_ip), IpNet::V4(pod_cidr), IpAddr::V4(gateway)) => Some((node_ip, pod_cidr, gateway)),
+        _ => None,
+    };
+    let Some((node_ip, pod_cidr, gateway)) = node.networks.iter().find_map(of) else { return Ok(None) };
+    let cidr = |cidr: &IpNet| if let IpNet::V4(cidr) = cidr { Some(*cidr) } else { None };
+    let cluster_cidr = config.cluster_cidrs.iter().find_map(cidr).ok_or_else(|| lacks("--cluster-cidr", "IPv4"))?;
+    let service_cidr =
+        config.service_cidrs.iter().find_map(cidr).ok_or_else(|| lacks("--service-cluster-ip-range", "IPv4"))?;
+    Ok(Some(xebec_datapath::Network { node_ip, pod_cidr, cluster_cidr, service_cidr, gateway }))
+}
+
+/// As [`ipv4`].
+fn ipv6(config: &Config, node: &Node) -> Result<Option<xebec_datapath::Network6>, String> {
+    let of = |network: &NodeNetwork| match (network.node_ip, network.pod_cidr, network.gateway()) {
+        (IpAddr::V6(node_ip), IpNet::V6(pod_cidr), IpAddr::V6(gateway)) => Some((node_ip, pod_cidr, gateway)),
+        _ => None,
+    };
+    let Some((node_ip, pod_cidr, gateway)) = node.networks.iter().find_map(of) else { return Ok(None) };
+    let cidr = |cidr: &IpNet| if let IpNet::V6(cidr) = cidr { Some(*cidr) } else { None };
+    let cluster_cidr = config.cluster_cidrs.iter().find_map(cidr).ok_or_else(|| lacks("--cluster-cidr", "IPv6"))?;
+    let service_cidr =
+        config.service_cidrs.iter().find_map(cidr).ok_or_else(|| lacks("--service-cluster-ip-range", "IPv6"))?;
+    Ok(Some(xebec_datapath::Network { node_ip, pod_cidr, cluster_cidr, service_cidr, gateway }))
+}
+
+fn lacks(flag: &str, family: &str) -> String {
+    format!("the node has an {family} podCIDR, and {flag} no {family} range")
 }
 
 /// This binary under the plugins' names, and the configuration that makes containerd call it: last,

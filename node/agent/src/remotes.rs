@@ -1,11 +1,11 @@
 //! Pods of other nodes: routes for the host's own traffic, map entries for the pods'.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use tokio::sync::watch;
 use xebec_client::Informers;
 use xebec_datapath::{Datapath, DriftKind};
@@ -32,9 +32,12 @@ pub async fn follow(
     let nodes = informers.informer::<Node>();
     let mut changes = nodes.subscribe();
     nodes.synced().await;
+    let overlay = network.node().vxlan.is_some();
     let mut known = None;
     loop {
-        let desired: BTreeMap<_, _> = nodes.list().iter().filter_map(|node| remote(node, &own)).collect();
+        let all = nodes.list();
+        let others = all.iter().filter(|node| node.metadata.name.as_deref() != Some(&own));
+        let desired: BTreeMap<_, _> = others.flat_map(|node| remotes(node, overlay)).collect();
         let outcome = apply(&desired, &network, &datapath).await;
         let unchanged = known.as_ref() == Some(&desired);
         let failed = outcome.is_err();
@@ -59,30 +62,32 @@ pub async fn follow(
     }
 }
 
-/// A node's podCIDR and address; `None` for this node, and for one that has not got both yet.
-fn remote(node: &Node, own: &str) -> Option<(Ipv4Net, Ipv4Addr)> {
-    if node.metadata.name.as_deref() == Some(own) {
-        return None;
-    }
-    let addresses = node.status.as_ref()?.addresses.as_ref()?;
-    let internal = addresses.iter().find(|address| address.type_ == "InternalIP")?;
-    Some((cidr::of(node)?, internal.address.parse().ok()?))
+/// A node's podCIDRs, each with the address that leads there: over the overlay an IPv4 address for either family, else
+/// one of the same. Those are left out that have none yet.
+fn remotes(node: &Node, overlay: bool) -> Vec<(IpNet, IpAddr)> {
+    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    let internal = addresses.filter(|address| address.type_ == "InternalIP");
+    let ips: Vec<IpAddr> = internal.filter_map(|address| address.address.parse().ok()).collect();
+    let leads = |cidr: IpNet| {
+        let is_ipv4 = overlay || cidr.addr().is_ipv4();
+        Some((cidr, *ips.iter().find(|ip| ip.is_ipv4() == is_ipv4)?))
+    };
+    cidr::of(node).into_iter().filter_map(leads).collect()
 }
 
 /// Returns what it wrote, by kind.
 async fn apply(
-    desired: &BTreeMap<Ipv4Net, Ipv4Addr>,
+    desired: &BTreeMap<IpNet, IpAddr>,
     network: &PodNetwork,
     datapath: &Datapath,
 ) -> Result<Vec<(&'static str, String)>, Box<dyn std::error::Error + Send + Sync>> {
     let mut written = Vec::new();
     let actual: BTreeMap<_, _> = datapath.remotes()?.into_iter().collect();
-    let wanted: BTreeMap<IpNet, IpAddr> = desired.iter().map(|(cidr, node)| ((*cidr).into(), (*node).into())).collect();
-    for (cidr, node) in wanted.iter().filter(|(cidr, node)| actual.get(cidr) != Some(node)) {
+    for (cidr, node) in desired.iter().filter(|(cidr, node)| actual.get(cidr) != Some(node)) {
         datapath.put_remote(*cidr, *node)?;
         written.push((DriftKind::MapEntry.label(), format!("pods of {cidr}")));
     }
-    for cidr in actual.keys().filter(|cidr| !wanted.contains_key(cidr)) {
+    for cidr in actual.keys().filter(|cidr| !desired.contains_key(cidr)) {
         datapath.remove_remote(*cidr)?;
         written.push((DriftKind::MapEntry.label(), format!("pods of {cidr}")));
     }
@@ -90,4 +95,29 @@ async fn apply(
     let routes = network.node().ensure_remotes(&remotes).await?;
     written.extend(routes.into_iter().map(|drift| (drift.kind.label(), drift.object)));
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn each_family_of_pods_has_its_way() {
+        let check = |cidrs: &[&str], ips: &[&str], overlay: bool, want: &[(&str, &str)]| {
+            let addresses: Vec<_> = ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip})).collect();
+            let node = json!({"spec": {"podCIDRs": cidrs}, "status": {"addresses": addresses}});
+            let node: Node = serde_json::from_value(node).expect("a Node");
+            let got: Vec<_> =
+                remotes(&node, overlay).iter().map(|(cidr, ip)| (cidr.to_string(), ip.to_string())).collect();
+            let want: Vec<_> = want.iter().map(|(cidr, ip)| (cidr.to_string(), ip.to_string())).collect();
+            assert_eq!(got, want);
+        };
+        let (four, six) = ("10.244.1.0/24", "fd00:244:1::/64");
+        check(&[four, six], &["fd00::1", "10.0.0.1"], false, &[(four, "10.0.0.1"), (six, "fd00::1")]);
+        check(&[four, six], &["fd00::1", "10.0.0.1"], true, &[(four, "10.0.0.1"), (six, "10.0.0.1")]);
+        check(&[four, six], &["10.0.0.1"], false, &[(four, "10.0.0.1")]);
+        check(&[six], &["fd00::1"], true, &[]);
+        check(&[four], &[], true, &[]);
+    }
 }

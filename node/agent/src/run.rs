@@ -65,7 +65,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         })
         .await?,
     );
-    let addresses = [IpAddr::V4(config.node_ip)];
+    let addresses = config.node_ips.clone();
     let serving = joined.serving(&addresses).await?;
     let endpoint = config.container_runtime_endpoint.display().to_string();
     pause::ensure(xebec_cri::connect(&config.container_runtime_endpoint))
@@ -114,10 +114,10 @@ async fn start_network(
     shared: ServicesShared,
     stop: &CancellationToken,
 ) -> Result<(Parts, watch::Receiver<bool>), Error> {
-    let pod_cidr = cidr::learn(&config.data_dir, informers, &config.node_name).await.map_err(Error::PodCidr)?;
-    let network = network::open(config, pod_cidr).await.map_err(Error::Network)?;
-    let gateway = network.pods.node().gateway;
-    tracing::info!(%pod_cidr, %gateway, "pod network ready");
+    let pod_cidrs = cidr::learn(&config.data_dir, informers, &config.node_name).await.map_err(Error::PodCidr)?;
+    let network = network::open(config, &pod_cidrs).await.map_err(Error::Network)?;
+    let gateways: Vec<IpAddr> = network.pods.node().networks.iter().map(xebec_podnet::Network::gateway).collect();
+    tracing::info!(?pod_cidrs, ?gateways, "pod network ready");
     let (datapath, pods) = (network.datapath, network.pods);
     // Set once: this runs once.
     let _ = shared.datapath.set(Arc::clone(&datapath));
@@ -132,7 +132,7 @@ async fn start_network(
     parts.add("services", endless(services));
     let runtime = RuntimeClient::new(xebec_cri::connect(&config.container_runtime_endpoint));
     parts.add("address collection", endless(garbage::collect(runtime, pods)));
-    parts.add("DNS", endless(dns::supervise(config.clone(), gateway)));
+    parts.add("DNS", endless(dns::supervise(config.clone(), gateways)));
     parts.add("program reload", reload(Arc::clone(&datapath)));
     parts.add("garbage collection", endless(datapath.maintain(stop.clone())));
     Ok((parts, reachable))
@@ -158,7 +158,6 @@ fn kubelet_config(
         client_ca_pem: joined.ca_pem.clone().into_bytes(),
     };
     let root_dir = config.data_dir.join("kubelet");
-    let node_ip = IpAddr::V4(config.node_ip);
     xebec_kubelet::Config {
         container_runtime_endpoint: config.container_runtime_endpoint.clone(),
         cgroup_root: format!("{}/kubepods", config.cgroup_root.trim_end_matches('/')),
@@ -170,7 +169,7 @@ fn kubelet_config(
         image_gc_high_threshold: config.image_gc_high_threshold,
         image_gc_low_threshold: config.image_gc_low_threshold,
         sandbox_image: Some(pause::IMAGE.to_owned()),
-        ..xebec_kubelet::Config::new(&config.node_name, node_ip, root_dir, tls, network_ready)
+        ..xebec_kubelet::Config::new(&config.node_name, config.node_ips.clone(), root_dir, tls, network_ready)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What works on this node, for `xebec status` and for the Node's condition `xebec.io/DatapathReady`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 use xebec_client::chain;
 use xebec_datapath::Datapath;
 use xebec_kubelet::NodeVerdict;
+use xebec_machinery::net::IpFamily;
 use xebec_podnet::{Node, Routing};
 use xebec_types::time;
 
@@ -35,6 +37,9 @@ pub struct Report {
     pub time: String,
     /// `vxlan` or `native`.
     pub routing: String,
+    /// Of pods, the primary first: `IPv4`, `IPv6`.
+    #[serde(default)]
+    pub ip_families: Vec<String>,
     /// Of pods.
     pub mtu: u32,
     pub uplinks: Vec<String>,
@@ -158,6 +163,7 @@ impl Sources {
                 Routing::Vxlan { .. } => "vxlan".to_owned(),
                 Routing::Native => "native".to_owned(),
             },
+            ip_families: self.node.networks.iter().map(|network| family(network.node_ip)).collect(),
             mtu: self.node.pod_mtu,
             uplinks: config.uplinks.iter().map(|ifindex| self.uplink(*ifindex)).collect(),
             features: self.datapath.features().into_iter().map(feature).collect(),
@@ -165,14 +171,20 @@ impl Sources {
             maps: maps.into_iter().map(map).collect(),
             services: self.services.services.load(Relaxed),
             frontends: self.services.frontends.load(Relaxed),
-            pods: self.datapath.pods().len() as u64,
+            // One with an address of each family is there twice.
+            pods: self.datapath.pods().iter().map(|pod| pod.host_ifindex).collect::<BTreeSet<_>>().len() as u64,
             faults,
         }
     }
 
     fn uplink(&self, ifindex: u32) -> String {
-        if ifindex == self.node.uplink.index { self.node.uplink.name.clone() } else { format!("interface {ifindex}") }
+        let known = self.node.uplinks.iter().find(|uplink| uplink.index == ifindex);
+        known.map_or_else(|| format!("interface {ifindex}"), |uplink| uplink.name.clone())
     }
+}
+
+fn family(ip: IpAddr) -> String {
+    IpFamily::of(ip).as_str().to_owned()
 }
 
 #[cfg(test)]

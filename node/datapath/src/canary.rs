@@ -1,6 +1,6 @@
-//! A frontend that nobody needs: what dials it sees whether the hooks on its way do what they are there for.
+//! Frontends that nobody needs: what dials them sees whether the hooks on its way do what they are there for.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use xebec_abi::proto::{TCP, UDP};
 
@@ -9,26 +9,24 @@ use crate::{Backend, Datapath, Frontend, FrontendKey, Result, Service};
 /// Link-local (RFC 3927), next to the hairpin address: nobody's in a cluster, and dialled by the canary alone.
 pub const CANARY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(169, 254, 77, 78), 1);
 
+/// Of the prefix whose packets are discarded (RFC 6666): nobody's anywhere.
+pub const CANARY6: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0x4d4e), 1, 0, 0);
+
 impl Datapath {
-    /// Leads [`CANARY`], TCP and UDP, to a process of this node. [`Datapath::frontends`] does not show it.
-    pub fn put_canary(&self, backend: SocketAddrV4) -> Result<()> {
+    /// Leads the canary of the backend's family, TCP and UDP, to a process of this node, and returns it.
+    /// [`Datapath::frontends`] does not show it.
+    pub fn put_canary(&self, backend: SocketAddr) -> Result<SocketAddr> {
+        let canary: SocketAddr = if backend.is_ipv4() { CANARY.into() } else { CANARY6.into() };
         let service = |proto| Service {
-            frontends: vec![Frontend {
-                key: FrontendKey::cluster_ip((*CANARY.ip()).into(), CANARY.port(), proto),
-                flags: 0,
-            }],
-            backends: vec![Backend {
-                addr: (*backend.ip()).into(),
-                port: backend.port(),
-                local: true,
-                terminating: false,
-            }],
+            frontends: vec![Frontend { key: FrontendKey::cluster_ip(canary.ip(), canary.port(), proto), flags: 0 }],
+            backends: vec![Backend { addr: backend.ip(), port: backend.port(), local: true, terminating: false }],
             ..Service::default()
         };
-        self.put_services(&[service(TCP), service(UDP)]).map(drop)
+        self.put_services(&[service(TCP), service(UDP)])?;
+        Ok(canary)
     }
 }
 
 pub(crate) fn is_canary(key: &FrontendKey) -> bool {
-    key.addr == *CANARY.ip()
+    key.addr == *CANARY.ip() || key.addr == *CANARY6.ip()
 }

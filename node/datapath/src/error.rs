@@ -64,7 +64,9 @@ pub enum Error {
     },
     #[error("the configuration of node {node} has neither IPv4 nor IPv6: give it a network of one of them")]
     NoFamily { node: String },
-    #[error("node address {node} for {cidr} is of the other family, and IPv4 has no way to write it")]
+    #[error(
+        "pods of {cidr} are not reached over {node}: a tunnel needs the node's IPv4 address, a route one of the pods' family"
+    )]
     NodeFamily { cidr: ipnet::IpNet, node: std::net::IpAddr },
     #[error("{addr} in a service port of the other family: give each family a service port of its own")]
     MixedFamilies { addr: std::net::IpAddr },

@@ -40,7 +40,7 @@ mod table;
 #[doc(hidden)]
 pub mod testing;
 
-pub use canary::CANARY;
+pub use canary::{CANARY, CANARY6};
 pub use config::{Config, Network, Network4, Network6, Routing};
 pub use drift::{Drift, DriftKind};
 pub use error::{Error, Result};

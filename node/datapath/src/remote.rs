@@ -6,20 +6,19 @@ use ipnet::IpNet;
 use xebec_abi::{Addr4, Addr6, Endpoint, PrefixKey};
 
 use crate::{
-    Config, Datapath, Result,
+    Config, Datapath, Result, Routing,
     error::Error,
     family::Family,
     table::{Table, TrieKey},
 };
 
 impl Datapath {
-    /// Pods of `cidr` are on the node with address `node`, which with [`crate::Routing::Vxlan`] is an IPv4 address
-    /// for pods of both families.
+    /// Pods of `cidr` are on the node with address `node`: with [`Routing::Vxlan`] an IPv4 address for pods of both
+    /// families, else one of theirs.
     pub fn put_remote(&self, cidr: IpNet, node: IpAddr) -> Result<()> {
-        match self.remotes.ipv4.put(cidr, node)? || self.remotes.ipv6.put(cidr, node)? {
-            true => Ok(()),
-            false => Err(Error::NodeFamily { cidr, node }),
-        }
+        let known = leads(self.config.routing, cidr, node)
+            && (self.remotes.ipv4.put(cidr, node)? || self.remotes.ipv6.put(cidr, node)?);
+        if known { Ok(()) } else { Err(Error::NodeFamily { cidr, node }) }
     }
 
     /// False if nothing was known about it.
@@ -32,6 +31,15 @@ impl Datapath {
         let mut remotes = self.remotes.ipv4.read_back()?;
         remotes.extend(self.remotes.ipv6.read_back()?);
         Ok(remotes)
+    }
+}
+
+/// Whether pods of `cidr` can be reached over a node's address of this family.
+fn leads(routing: Routing, cidr: IpNet, node: IpAddr) -> bool {
+    match routing {
+        // The tunnel runs between IPv4 addresses.
+        Routing::Vxlan { .. } => node.is_ipv4(),
+        Routing::Native => node.is_ipv4() == cidr.addr().is_ipv4(),
     }
 }
 
@@ -105,4 +113,26 @@ fn exact_key<A: Family>((addr, prefix_len): (A, u8)) -> PrefixKey<A> {
 
 fn trie_key<A: Family>((addr, prefix_len): (A, u8)) -> TrieKey<A> {
     TrieKey { prefix_len: u32::from(prefix_len), data: addr }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tunnel_runs_over_ipv4_and_routes_over_the_pods_family() {
+        let check = |routing, cidr: &str, node: &str, expected: bool| {
+            let (cidr, node) = (cidr.parse().expect("a network"), node.parse().expect("an address"));
+            assert_eq!(leads(routing, cidr, node), expected, "{routing:?} {cidr} {node}");
+        };
+        let vxlan = Routing::Vxlan { ifindex: 7, vni: 1 };
+        check(vxlan, "10.244.1.0/24", "172.30.0.11", true);
+        check(vxlan, "fd00:244:1::/64", "172.30.0.11", true);
+        check(vxlan, "fd00:244:1::/64", "fd00:172::11", false);
+        check(vxlan, "10.244.1.0/24", "fd00:172::11", false);
+        check(Routing::Native, "10.244.1.0/24", "172.30.0.11", true);
+        check(Routing::Native, "fd00:244:1::/64", "fd00:172::11", true);
+        check(Routing::Native, "fd00:244:1::/64", "172.30.0.11", false);
+        check(Routing::Native, "10.244.1.0/24", "fd00:172::11", false);
+    }
 }

@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {
         container_runtime_endpoint: socket,
         port: 0,
-        ..Config::new(&node, IpAddr::from([127, 0, 0, 1]), required("--root-dir")?.into(), tls, network_ready)
+        ..Config::new(&node, vec![IpAddr::from([127, 0, 0, 1])], required("--root-dir")?.into(), tls, network_ready)
     };
     let client = connection::from_kubeconfig(Path::new(&required("--kubeconfig")?)).await?;
     let informers = Informers::new(client.clone());

@@ -1,7 +1,7 @@
 //! What a kubelet is told by the agent.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use crate::pod::PodRef;
 #[derive(Clone)]
 pub struct Config {
     pub node_name: String,
-    pub node_ip: IpAddr,
+    /// One of each family that the node has, the primary first; see [`Config::node_ip`].
+    pub node_ips: Vec<IpAddr>,
     /// containerd's socket.
     pub container_runtime_endpoint: PathBuf,
     /// Pod directories, volumes, logs: everything a kubelet keeps on disk.
@@ -106,21 +107,21 @@ impl Config {
     /// A kubelet with upstream's defaults.
     pub fn new(
         node_name: &str,
-        node_ip: IpAddr,
+        node_ips: Vec<IpAddr>,
         root_dir: PathBuf,
         tls: Tls,
         network_ready: watch::Receiver<bool>,
     ) -> Self {
         Self {
             node_name: node_name.to_owned(),
-            node_ip,
+            address: primary(&node_ips),
+            node_ips,
             container_runtime_endpoint: "/run/containerd/containerd.sock".into(),
             root_dir,
             cgroup_root: format!("/xebec/{node_name}/kubepods"),
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
             resolv_conf: "/etc/resolv.conf".into(),
-            address: node_ip,
             port: 10250,
             max_pods: 110,
             node_labels: BTreeMap::new(),
@@ -143,6 +144,19 @@ impl Config {
         }
     }
 
+    /// The node's first address.
+    pub fn node_ip(&self) -> IpAddr {
+        primary(&self.node_ips)
+    }
+
+    /// A pod's addresses as the API shows them: those of the node's primary family first, whatever order the runtime
+    /// has them in.
+    pub fn primary_first(&self, pod_ips: &[IpAddr]) -> Vec<IpAddr> {
+        let is_primary = |ip: &&IpAddr| ip.is_ipv4() == self.node_ip().is_ipv4();
+        let (first, rest): (Vec<_>, Vec<_>) = pod_ips.iter().partition(is_primary);
+        [first, rest].concat()
+    }
+
     pub fn pod_dir(&self, uid: &str) -> PathBuf {
         self.root_dir.join("pods").join(uid)
     }
@@ -159,4 +173,8 @@ impl Config {
     pub fn logs_dir(&self) -> PathBuf {
         self.root_dir.join("logs")
     }
+}
+
+fn primary(node_ips: &[IpAddr]) -> IpAddr {
+    node_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use xebec_types::core::{Container, EnvVar, EnvVarSource, Pod, Service};
 
+use crate::authority::authority;
 use crate::field;
 use crate::objects::{ConfigMapData, ObjectError, Objects};
 use crate::pod;
@@ -23,7 +24,7 @@ pub enum EnvError {
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     pub pod_ips: Vec<String>,
-    pub host_ip: String,
+    pub host_ips: Vec<String>,
     pub node_name: String,
     /// Of the node: the limits of containers that have none.
     pub allocatable_milli_cpu: i64,
@@ -206,7 +207,8 @@ fn one_service(service: &Service, variables: &mut BTreeMap<String, String>) {
     }
     for (i, port) in ports.iter().enumerate() {
         let protocol = port.protocol.as_deref().unwrap_or("TCP");
-        let url = format!("{}://{ip}:{}", protocol.to_lowercase(), port.port);
+        let number = u16::try_from(port.port).unwrap_or_default();
+        let url = format!("{}://{}", protocol.to_lowercase(), authority(ip, number));
         let link = format!("PORT_{}_{}", port.port, protocol.to_uppercase());
         if i == 0 {
             set("PORT".into(), url.clone());

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod actions;
+mod authority;
 mod backoff;
 mod cgroup;
 pub mod config;

@@ -90,6 +90,10 @@ async fn report(
     let conditions = status::conditions(facts, &node);
     let mut patch = steady.clone();
     patch["conditions"] = json!(conditions);
+    // The list's merge key is the type, which the addresses of two families share.
+    if let Some(addresses) = patch["addresses"].as_array_mut() {
+        addresses.insert(0, json!({"$patch": "replace"}));
+    }
     api.patch_status(name, &PatchParams::default(), &Patch::Strategic(json!({"status": patch}))).await?;
     *last = Some((steady, tokio::time::Instant::now()));
     Ok(())

@@ -42,7 +42,9 @@ pub struct Inputs<'a> {
     pub withdrawal: Option<&'a Withdrawal>,
     /// Why the node ended the pod as a whole.
     pub ended: Option<&'a Ended>,
-    pub node_ip: IpAddr,
+    /// Of its sandbox; the primary family's first, as with the node's.
+    pub pod_ips: &'a [IpAddr],
+    pub node_ips: &'a [IpAddr],
     pub start_time: Timestamp,
     pub now: Timestamp,
 }
@@ -59,8 +61,8 @@ pub fn generate(inputs: &Inputs<'_>) -> PodStatus {
         phase: Some(phase.to_owned()),
         reason: inputs.ended.map(|ended| ended.reason.to_owned()),
         message: inputs.ended.map(|ended| ended.message.clone()),
-        host_ip: Some(inputs.node_ip.to_string()),
-        host_ips: Some(vec![HostIP { ip: inputs.node_ip.to_string() }]),
+        host_ip: inputs.node_ips.first().map(ToString::to_string),
+        host_ips: Some(inputs.node_ips.iter().map(|ip| HostIP { ip: ip.to_string() }).collect()),
         pod_ip: ips.first().map(ToString::to_string),
         pod_ips: (!ips.is_empty()).then(|| ips.iter().map(|ip| PodIP { ip: ip.to_string() }).collect()),
         qos_class: Some(qos::class(pod).name().to_owned()),
@@ -89,11 +91,12 @@ fn initial_reasons(inputs: &Inputs<'_>, mut init: Vec<ContainerStatus>) -> Vec<C
     init
 }
 
-fn pod_ips(inputs: &Inputs<'_>) -> Vec<IpAddr> {
-    if pod::host_network(inputs.pod) {
-        return if inputs.observed.sandboxes.is_empty() { Vec::new() } else { vec![inputs.node_ip] };
+fn pod_ips<'a>(inputs: &Inputs<'a>) -> &'a [IpAddr] {
+    match pod::host_network(inputs.pod) {
+        true if inputs.observed.sandboxes.is_empty() => &[],
+        true => inputs.node_ips,
+        false => inputs.pod_ips,
     }
-    inputs.observed.ips().to_vec()
 }
 
 #[derive(Default)]

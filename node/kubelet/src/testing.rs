@@ -22,5 +22,5 @@ impl rustls::server::ResolvesServerCert for NoCertificate {
 pub fn config(dir: &Path) -> Config {
     let (_, network_ready) = watch::channel(true);
     let tls = Tls { cert_resolver: Arc::new(NoCertificate), client_ca_pem: Vec::new() };
-    Config::new("n1", [172, 30, 0, 11].into(), dir.to_owned(), tls, network_ready)
+    Config::new("n1", vec![[172, 30, 0, 11].into()], dir.to_owned(), tls, network_ready)
 }

@@ -171,10 +171,11 @@ impl Worker {
     fn facts(&self, observed: &Observed) -> Facts {
         let config = &self.kubelet.config;
         let pod = self.desired.borrow().pod.clone();
-        let ips = if pod::host_network(&pod) { vec![config.node_ip] } else { observed.ips().to_vec() };
+        let is_on_host = pod::host_network(&pod);
+        let ips = if is_on_host { config.node_ips.clone() } else { config.primary_first(observed.ips()) };
         Facts {
             pod_ips: ips.iter().map(ToString::to_string).collect(),
-            host_ip: config.node_ip.to_string(),
+            host_ips: config.node_ips.iter().map(ToString::to_string).collect(),
             node_name: config.node_name.clone(),
             allocatable_milli_cpu: self.kubelet.machine.allocatable_milli_cpu(config),
             allocatable_memory_bytes: self.kubelet.machine.allocatable_memory_bytes(config),
@@ -198,7 +199,8 @@ impl Worker {
             resize: &self.resize,
             withdrawal: self.withdrawal.as_ref(),
             ended: self.ended().as_ref(),
-            node_ip: self.kubelet.config.node_ip,
+            pod_ips: &self.kubelet.config.primary_first(observed.ips()),
+            node_ips: &self.kubelet.config.node_ips,
             start_time: self.start_time,
             now: time::now(),
         }));

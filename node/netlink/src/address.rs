@@ -2,13 +2,18 @@
 
 use futures::TryStreamExt;
 use ipnet::IpNet;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 
 use crate::{Error, Handle, Result};
 
 impl Handle {
+    /// An IPv6 address can be used at once: nobody is asked whether it is unique, as whoever numbers the network knows.
     pub async fn addr_add(&self, index: u32, address: IpNet) -> Result<()> {
-        let request = self.rt.address().add(index, address.addr(), address.prefix_len());
+        let mut request = self.rt.address().add(index, address.addr(), address.prefix_len());
+        if address.addr().is_ipv6() {
+            // Else the kernel tests it in the background, and takes no route with it as the source until then.
+            request.message_mut().header.flags.insert(AddressHeaderFlags::Nodad);
+        }
         request.execute().await.map_err(|e| Error::netlink("add address", about(index, address), e))
     }
 

@@ -156,10 +156,14 @@ async fn addresses_routes_and_neighbours_read_back_as_written() {
     addresses.sort();
     assert_eq!(addresses, [net("10.9.0.1/32"), net("10.9.2.1/24")]);
 
+    handle.addr_add(dev, net("fd00:9::1/128")).await.unwrap();
     let routes = [
         Route::new(net("10.244.1.0/24")).dev(dev).link_scope().src(ip("10.9.0.1")).protocol(120),
         Route::new(net("10.244.2.0/24")).via(ip("10.9.2.7")).dev(dev).mtu(1300),
         Route::default4().via(ip("10.250.0.1")).dev(dev).onlink(),
+        // The source is known from the moment on at which its address is added.
+        Route::new(net("fd00:244:2::/64")).via(ip("fd00:9::7")).dev(dev).src(ip("fd00:9::1")).onlink().protocol(120),
+        Route::new(net("fd00:244:1::5/128")).dev(dev).protocol(120),
     ];
     for route in &routes {
         handle.ensure_route(route).await.unwrap();

@@ -4,11 +4,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use xebec_netlink::{Link, Neighbour, Netns, Route};
 
 use crate::ipam::Record;
-use crate::node::{ensure_sysctls, host_device, vxlan_device};
+use crate::node::{host_device, vxlan_device};
 use crate::{HOST_DEVICE, Node, PodNetwork, Result, Routing, VXLAN_DEVICE, host_device as pod_device, pod};
 
 /// Something that was not as this crate had left it.
@@ -55,18 +54,20 @@ impl Node {
         let before = self.handle.link_by_name(HOST_DEVICE).await?;
         let host = host_device(&self.handle, self.pod_mtu, Some(self.host.index)).await?;
         found.extend(changed(before, &host));
-        let gateway = IpNet::from(IpAddr::V4(self.gateway));
-        if !self.handle.addr_list(host.index).await?.contains(&gateway) {
-            self.handle.ensure_addrs(host.index, &[gateway]).await?;
-            found.push(Drift::new(DriftKind::Address, gateway));
-        }
         if let (Routing::Vxlan { port }, Some(known)) = (self.routing, &self.vxlan) {
             let before = self.handle.link_by_name(VXLAN_DEVICE).await?;
-            let vxlan = vxlan_device(&self.handle, port, self.node_ip, self.pod_mtu, Some(known.index)).await?;
+            let vxlan = vxlan_device(&self.handle, port, self.overlay_ip()?, self.pod_mtu, Some(known.index)).await?;
             found.extend(changed(before, &vxlan));
         }
-        let sysctls = ensure_sysctls(self.handle.netns(), &self.uplink.name, self.vxlan.is_some())?;
+        // Before the addresses: a device may have IPv6 switched off.
+        let sysctls = self.ensure_sysctls()?;
         found.extend(sysctls.into_iter().map(|name| Drift::new(DriftKind::Sysctl, name)));
+        let (addresses, gateways) = (self.handle.addr_list(host.index).await?, self.gateways());
+        let missing: Vec<_> = gateways.iter().filter(|gateway| !addresses.contains(gateway)).collect();
+        if !missing.is_empty() {
+            self.handle.ensure_addrs(host.index, &gateways).await?;
+            found.extend(missing.into_iter().map(|gateway| Drift::new(DriftKind::Address, gateway)));
+        }
         Ok(found)
     }
 }
@@ -86,17 +87,19 @@ struct Actual {
 }
 
 impl Actual {
-    /// What the host's side of a pod lacks.
-    fn lacks(&self, record: &Record) -> Option<DriftKind> {
+    /// What the host's side of a pod lacks, and for which of its addresses first.
+    fn lacks(&self, record: &Record) -> Option<(DriftKind, IpAddr)> {
         let name = pod_device(&record.container, &record.ifname);
         let Some(link) = self.links.iter().find(|link| link.name == name).filter(|link| link.up) else {
-            return Some(DriftKind::Device);
+            return Some((DriftKind::Device, record.ip));
         };
-        let neighbour = Neighbour { dev: link.index, ip: record.ip.into(), mac: pod::pod_mac(&name) };
-        if !self.neighbours.contains(&neighbour) {
-            return Some(DriftKind::Neighbour);
-        }
-        (!self.routes.contains(&pod::host_route(record, link.index))).then_some(DriftKind::Route)
+        let lacks = |ip: IpAddr| {
+            if !self.neighbours.contains(&pod::neighbour(ip, link.index, &name)) {
+                return Some((DriftKind::Neighbour, ip));
+            }
+            (!self.routes.contains(&pod::host_route(ip, link.index))).then_some((DriftKind::Route, ip))
+        };
+        record.ips().find_map(lacks)
     }
 }
 
@@ -110,9 +113,9 @@ impl PodNetwork {
             // While the pod is being made or removed, its requests have the turn; afterwards nothing may be wrong.
             let _turn = self.turn(&suspect.container).await;
             let Some(record) = self.find(&suspect.container, &suspect.ifname) else { continue };
-            let Some(kind) = self.actual().await?.lacks(&record) else { continue };
+            let Some((kind, ip)) = self.actual().await?.lacks(&record) else { continue };
             if self.restore(&record).await? {
-                found.push(Drift::new(kind, format!("{} of pod {}/{}", record.ip, record.namespace, record.name)));
+                found.push(Drift::new(kind, format!("{ip} of pod {}", crate::network::label(&record))));
             }
         }
         Ok(found)

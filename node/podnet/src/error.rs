@@ -1,8 +1,8 @@
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -11,9 +11,9 @@ pub enum Error {
     #[error(
         "no free pod address in {pod_cidr}: {used} in use, {quarantined} released less than {quarantine_seconds} s ago"
     )]
-    Exhausted { pod_cidr: Ipv4Net, used: usize, quarantined: usize, quarantine_seconds: u64 },
+    Exhausted { pod_cidr: IpNet, used: usize, quarantined: usize, quarantine_seconds: u64 },
     #[error("podCIDR {0} is too small: it needs room for a network address, a gateway and a pod")]
-    PodCidrTooSmall(Ipv4Net),
+    PodCidrTooSmall(IpNet),
     #[error("{operation} {path}")]
     File {
         operation: &'static str,
@@ -21,8 +21,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("a node needs a podCIDR and an address of its own in one IP family at least")]
+    NoFamily,
+    #[error("VXLAN runs between IPv4 addresses of nodes, and this node has none: use native routing")]
+    OverlayNeedsIpv4,
     #[error("no device has the node address {0}")]
-    NoUplink(Ipv4Addr),
+    NoUplink(IpAddr),
     #[error("container {container} has no {ifname}")]
     NotAttached { container: String, ifname: String },
     #[error("{what} of pod {pod} is gone or differs")]

@@ -1,6 +1,6 @@
 //! Names and MAC addresses of devices, all derived: the same object gets the same name after a restart.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use xebec_netlink::MacAddr;
 
@@ -24,7 +24,7 @@ pub fn is_host_device(name: &str) -> bool {
 /// The MAC address of `xb_vxlan` on the node of this address: every node can tell every other's.
 ///
 /// They must differ: a VXLAN device drops a frame whose source is its own address as a loop (`vxlan_set_mac`).
-pub fn vxlan_mac(node_ip: Ipv4Addr) -> MacAddr {
+pub fn vxlan_mac(node_ip: IpAddr) -> MacAddr {
     MacAddr::local(format!("xb_vxlan {node_ip}").as_bytes())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,16 +17,18 @@ use crate::{EndpointInfo, Error, Node, PodRequest, Result, host_device, pod};
 /// The datapath, as this crate sees it. Both must be idempotent.
 #[async_trait]
 pub trait Endpoints: Send + Sync + 'static {
-    /// Returns once packets from and to the pod are handled.
+    /// Returns once packets from and to all addresses of the pod are handled.
     async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
-    async fn detach(&self, ip: Ipv4Addr) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+    /// For each address of a pod.
+    async fn detach(&self, ip: IpAddr) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// What an attached pod got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     pub endpoint: EndpointInfo,
-    pub gateway: Ipv4Addr,
+    /// The pod's addresses, each with its gateway.
+    pub addresses: Vec<(IpAddr, IpAddr)>,
     pub mtu: u32,
 }
 
@@ -37,8 +39,8 @@ pub struct PodNetwork {
     node: Node,
     endpoints: Arc<dyn Endpoints>,
     ipam: Mutex<Ipam>,
-    /// When each address was given out by this process; older ones have no entry.
-    since: Mutex<HashMap<Ipv4Addr, Instant>>,
+    /// When each first address of a pod was given out by this process; older ones have no entry.
+    since: Mutex<HashMap<IpAddr, Instant>>,
     shards: [tokio::sync::Mutex<()>; SHARDS],
 }
 
@@ -46,7 +48,8 @@ impl PodNetwork {
     /// Opens the address records in `state_dir`, attaches the pods that still exist to the datapath again, and removes
     /// what certainly belongs to none: records whose namespace and device are both gone, and devices without a record.
     pub async fn open(node: Node, state_dir: &Path, endpoints: Arc<dyn Endpoints>) -> Result<Self> {
-        let ipam = Ipam::open(&state_dir.join("addresses"), node.pod_cidr)?;
+        let pod_cidrs: Vec<_> = node.networks.iter().map(|network| network.pod_cidr).collect();
+        let ipam = Ipam::open(&state_dir.join("addresses"), &pod_cidrs)?;
         let shards = std::array::from_fn(|_| tokio::sync::Mutex::new(()));
         let network = Self { node, endpoints, ipam: Mutex::new(ipam), since: Mutex::new(HashMap::new()), shards };
         network.attach_existing().await?;
@@ -78,7 +81,9 @@ impl PodNetwork {
             Ok(endpoint) => {
                 tracing::info!(namespace = record.namespace, name = record.name, ip = %record.ip,
                     ifindex = endpoint.host_ifindex, "pod attached");
-                Ok(Attachment { endpoint, gateway: self.node.gateway, mtu: self.node.pod_mtu })
+                let gateway = |ip| Some((ip, self.node.network_of(ip)?.gateway()));
+                let addresses = record.ips().filter_map(gateway).collect();
+                Ok(Attachment { endpoint, addresses, mtu: self.node.pod_mtu })
             }
             Err(error) => {
                 if let Err(undo) = self.remove(&record).await {
@@ -178,8 +183,10 @@ impl PodNetwork {
 
     /// The datapath forgets the pod before its devices go, and the devices before its address is free.
     async fn disconnect(&self, record: &Record) -> Result<()> {
-        let detached = self.endpoints.detach(record.ip).await;
-        detached.map_err(|source| Error::Datapath { operation: "detach", pod: label(record), source })?;
+        for ip in record.ips() {
+            let detached = self.endpoints.detach(ip).await;
+            detached.map_err(|source| Error::Datapath { operation: "detach", pod: label(record), source })?;
+        }
         let deleted = pod::delete(&self.node, record).await;
         deleted.map_err(|source| Error::Pod { pod: label(record), source })
     }
@@ -198,7 +205,16 @@ impl PodNetwork {
     fn allocate(&self, request: &PodRequest) -> Result<Record> {
         let now = Instant::now();
         let PodRequest { container, ifname, netns, namespace, name, uid } = request.clone();
-        let wanted = Record { ip: Ipv4Addr::UNSPECIFIED, container, ifname, netns, namespace, name, uid };
+        let wanted = Record {
+            ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            secondary_ip: None,
+            container,
+            ifname,
+            netns,
+            namespace,
+            name,
+            uid,
+        };
         let record = self.ipam().allocate(wanted, now)?;
         self.since().insert(record.ip, now);
         Ok(record)
@@ -218,7 +234,7 @@ impl PodNetwork {
         self.ipam.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn since(&self) -> std::sync::MutexGuard<'_, HashMap<Ipv4Addr, Instant>> {
+    fn since(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Instant>> {
         self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

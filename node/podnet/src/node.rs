@@ -1,9 +1,9 @@
 //! The node's own devices and sysctls.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use xebec_netlink::{Handle, Link, LinkSpec, MacAddr, Netns, Vxlan};
 
 use crate::ipam::gateway;
@@ -21,9 +21,22 @@ pub struct Config {
     pub netns: Netns,
     /// Address records live here.
     pub state_dir: PathBuf,
-    pub node_ip: Ipv4Addr,
-    pub pod_cidr: Ipv4Net,
+    /// One of each family that pods have, the primary first.
+    pub networks: Vec<Network>,
     pub routing: Routing,
+}
+
+/// What a node has of one IP family. Both are of that family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub node_ip: IpAddr,
+    pub pod_cidr: IpNet,
+}
+
+impl Network {
+    pub fn gateway(&self) -> IpAddr {
+        gateway(self.pod_cidr)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +49,11 @@ pub enum Routing {
 #[derive(Clone, Debug)]
 pub struct Node {
     pub handle: Handle,
-    pub node_ip: Ipv4Addr,
-    pub pod_cidr: Ipv4Net,
-    pub gateway: Ipv4Addr,
+    /// One of each family that pods have, the primary first.
+    pub networks: Vec<Network>,
     pub routing: Routing,
-    /// The device with the node's address.
-    pub uplink: Link,
+    /// The devices with the node's addresses, in the order of `networks`.
+    pub uplinks: Vec<Link>,
     /// `xb_host`.
     pub host: Link,
     /// `xb_vxlan`, when the routing is VXLAN.
@@ -61,21 +73,86 @@ impl Node {
     /// Makes the devices, or brings those of an earlier run in line. Twice is once.
     pub async fn prepare(config: &Config) -> Result<Self> {
         let handle = Handle::in_netns(&config.netns)?;
-        let uplink = uplink(&handle, config.node_ip).await?;
-        let pod_mtu = pod_mtu(config.routing, uplink.mtu);
-        let gateway = gateway(config.pod_cidr);
+        let mut networks = config.networks.clone();
+        networks.iter_mut().for_each(|network| network.pod_cidr = network.pod_cidr.trunc());
+        let mut uplinks = Vec::with_capacity(networks.len());
+        for network in &networks {
+            uplinks.push(uplink(&handle, network.node_ip).await?);
+        }
+        let mtu = uplinks.iter().map(|uplink| uplink.mtu).min().ok_or(Error::NoFamily)?;
+        let pod_mtu = pod_mtu(config.routing, mtu);
         let host = host_device(&handle, pod_mtu, None).await?;
-        handle.ensure_addrs(host.index, &[IpNet::from(IpAddr::V4(gateway))]).await?;
         let vxlan = match config.routing {
-            Routing::Vxlan { port } => Some(vxlan_device(&handle, port, config.node_ip, pod_mtu, None).await?),
+            Routing::Vxlan { port } => Some(vxlan_device(&handle, port, overlay_ip(&networks)?, pod_mtu, None).await?),
             Routing::Native => {
                 handle.link_del(VXLAN_DEVICE).await?;
                 None
             }
         };
-        ensure_sysctls(&config.netns, &uplink.name, vxlan.is_some())?;
-        let (node_ip, pod_cidr, routing) = (config.node_ip, config.pod_cidr.trunc(), config.routing);
-        Ok(Self { handle, node_ip, pod_cidr, gateway, routing, uplink, host, vxlan, pod_mtu })
+        let node = Self { handle, networks, routing: config.routing, uplinks, host, vxlan, pod_mtu };
+        // Before the addresses: a device may have IPv6 switched off.
+        node.ensure_sysctls()?;
+        node.handle.ensure_addrs(node.host.index, &node.gateways()).await?;
+        Ok(node)
+    }
+
+    /// What the node has of the family of `ip`.
+    pub fn network_of(&self, ip: IpAddr) -> Option<&Network> {
+        self.networks.iter().find(|network| network.node_ip.is_ipv4() == ip.is_ipv4())
+    }
+
+    /// The node's own addresses in the pod network, all on [`HOST_DEVICE`].
+    pub(crate) fn gateways(&self) -> Vec<IpNet> {
+        self.networks.iter().map(|network| IpNet::from(network.gateway())).collect()
+    }
+
+    /// Returns the names of those that had other values.
+    pub(crate) fn ensure_sysctls(&self) -> Result<Vec<String>> {
+        let mut values: Vec<(String, &str)> = Vec::new();
+        for (network, uplink) in self.networks.iter().zip(&self.uplinks) {
+            values.extend(match network.node_ip {
+                IpAddr::V4(_) => self.sysctls4(uplink),
+                IpAddr::V6(_) => self.sysctls6(uplink)?,
+            });
+        }
+        let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        Ok(self.handle.netns().sysctls(&values)?.into_iter().map(str::to_owned).collect())
+    }
+
+    fn sysctls4(&self, uplink: &Link) -> Vec<(String, &'static str)> {
+        let mut values = vec![
+            ("ipv4/ip_forward".to_owned(), "1"),
+            // The kernel takes the stricter of `all` and the device's own value (ip-sysctl.rst): with `all` at 0 our
+            // devices are free of the filter, and the machine's others keep theirs.
+            ("ipv4/conf/all/rp_filter".to_owned(), "0"),
+            // Never ask for a neighbour on the underlay with the gateway's address as the sender.
+            (format!("ipv4/conf/{}/arp_announce", uplink.name), "2"),
+        ];
+        values.extend(self.own_devices().map(|device| (format!("ipv4/conf/{device}/rp_filter"), "0")));
+        values
+    }
+
+    fn sysctls6(&self, uplink: &Link) -> Result<Vec<(String, &'static str)>> {
+        let mut values = Vec::new();
+        // A node whose own default route comes from router advertisements would lose it as a router: 1 means that
+        // they are taken unless the node forwards, 2 that they are taken anyway (ip-sysctl.rst).
+        let accept_ra = format!("ipv6/conf/{}/accept_ra", uplink.name);
+        if self.handle.netns().sysctl_get(&accept_ra)? == "1" {
+            values.push((accept_ra, "2"));
+        }
+        // Whatever the machine's default for new devices.
+        values.extend(self.own_devices().map(|device| (format!("ipv6/conf/{device}/disable_ipv6"), "0")));
+        values.push(("ipv6/conf/all/forwarding".to_owned(), "1"));
+        Ok(values)
+    }
+
+    fn own_devices(&self) -> impl Iterator<Item = &'static str> + use<> {
+        [HOST_DEVICE].into_iter().chain(self.vxlan.is_some().then_some(VXLAN_DEVICE))
+    }
+
+    /// Where the tunnel of this node ends.
+    pub(crate) fn overlay_ip(&self) -> Result<IpAddr> {
+        overlay_ip(&self.networks)
     }
 
     /// Removes what [`Node::prepare`] and the pods left in the namespace: for `xebec down` on a host that stays.
@@ -95,10 +172,16 @@ impl Node {
     }
 }
 
-async fn uplink(handle: &Handle, node_ip: Ipv4Addr) -> Result<Link> {
+/// It runs over IPv4 alone.
+fn overlay_ip(networks: &[Network]) -> Result<IpAddr> {
+    let ips = networks.iter().map(|network| network.node_ip);
+    ips.into_iter().find(IpAddr::is_ipv4).ok_or(Error::OverlayNeedsIpv4)
+}
+
+async fn uplink(handle: &Handle, node_ip: IpAddr) -> Result<Link> {
     for link in handle.links().await? {
         let addresses = handle.addr_list(link.index).await?;
-        if addresses.iter().any(|address| address.addr() == IpAddr::V4(node_ip)) {
+        if addresses.iter().any(|address| address.addr() == node_ip) {
             return Ok(link);
         }
     }
@@ -128,31 +211,11 @@ pub(crate) async fn host_device(handle: &Handle, mtu: u32, index: Option<u32>) -
 pub(crate) async fn vxlan_device(
     handle: &Handle,
     port: u16,
-    node_ip: Ipv4Addr,
+    node_ip: IpAddr,
     mtu: u32,
     index: Option<u32>,
 ) -> Result<Link> {
     let spec = LinkSpec::vxlan(VXLAN_DEVICE, Vxlan::CollectMetadata { port });
     let spec = spec.mac(vxlan_mac(node_ip)).mtu(mtu).up();
     Ok(handle.ensure_link(&index.map_or(spec.clone(), |index| spec.index(index))).await?)
-}
-
-/// Returns the names of those that had other values.
-pub(crate) fn ensure_sysctls(netns: &Netns, uplink: &str, vxlan: bool) -> Result<Vec<String>> {
-    let vxlan_rp_filter = format!("ipv4/conf/{VXLAN_DEVICE}/rp_filter");
-    let host_rp_filter = format!("ipv4/conf/{HOST_DEVICE}/rp_filter");
-    let uplink_arp_announce = format!("ipv4/conf/{uplink}/arp_announce");
-    let mut values = vec![
-        ("ipv4/ip_forward", "1"),
-        // The kernel takes the stricter of `all` and the device's own value (ip-sysctl.rst): with `all` at 0 our
-        // devices are free of the filter, and the machine's others keep theirs.
-        ("ipv4/conf/all/rp_filter", "0"),
-        (host_rp_filter.as_str(), "0"),
-        // Never ask for a neighbour on the underlay with the gateway's address as the sender.
-        (uplink_arp_announce.as_str(), "2"),
-    ];
-    if vxlan {
-        values.push((vxlan_rp_filter.as_str(), "0"));
-    }
-    Ok(netns.sysctls(&values)?.into_iter().map(str::to_owned).collect())
 }

@@ -1,6 +1,6 @@
 //! One pod's devices.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ pub struct PodRequest {
 /// What the datapath must know of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointInfo {
-    pub ip: Ipv4Addr,
+    /// One of each family, the cluster's primary first.
+    pub ips: Vec<IpAddr>,
     pub host_ifindex: u32,
     pub host_device: String,
     pub pod_mac: MacAddr,
@@ -41,7 +42,7 @@ impl EndpointInfo {
     pub(crate) fn new(record: &Record, host_ifindex: u32, netns_cookie: u64) -> Self {
         let host_device = host_device(&record.container, &record.ifname);
         Self {
-            ip: record.ip,
+            ips: record.ips().collect(),
             host_ifindex,
             pod_mac: pod_mac(&host_device),
             host_mac: host_mac(&host_device),
@@ -60,8 +61,8 @@ const CARRIER_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Makes the pod's devices and routes.
 ///
-/// Netlink round trips: one for the pair, one for both ends' indices, one wave for each end. The pod's end comes up
-/// last, so that it sends from its first packet on; the host's end is waited for.
+/// Netlink round trips: one for the pair, one for both ends' indices, one wave for each end and family. The pod's end
+/// comes up last, so that it sends from its first packet on; the host's end is waited for.
 pub async fn create(node: &Node, record: &Record) -> Result<EndpointInfo> {
     let netns = Netns::open(&record.netns)?;
     let (pod, cookie) = Handle::in_netns_with_cookie(&netns)?;
@@ -77,6 +78,7 @@ pub async fn create(node: &Node, record: &Record) -> Result<EndpointInfo> {
         outcome => outcome?,
     }
     let (inside, outside) = tokio::try_join!(pod.link(&record.ifname), node.handle.link(&name))?;
+    prepare_ipv6(&netns, &record.ifname, record)?;
     configure_host(node, &outside, record, &name).await?;
     configure_pod(node, &pod, &inside, record, &name).await?;
     if !node.handle.link_wait_operational(&name, CARRIER_TIMEOUT).await? {
@@ -97,61 +99,86 @@ pub async fn fault(node: &Node, record: &Record) -> Result<Option<&'static str>>
     if !outside.up {
         return Ok(Some("the state of the host device"));
     }
-    if !node.handle.route_list().await?.contains(&host_route(record, outside.index)) {
+    let routes = node.handle.route_list().await?;
+    if record.ips().any(|ip| !routes.contains(&host_route(ip, outside.index))) {
         return Ok(Some("the host route"));
     }
     let pod = Handle::in_netns(&Netns::open(&record.netns)?)?;
     let Some(inside) = pod.link_by_name(&record.ifname).await? else { return Ok(Some("the pod's device")) };
-    if !pod.addr_list(inside.index).await?.contains(&host_net(record.ip)) {
+    let addresses = pod.addr_list(inside.index).await?;
+    if record.ips().any(|ip| !addresses.contains(&IpNet::from(ip))) {
         return Ok(Some("the address"));
     }
-    if !pod.route_list().await?.contains(&default_route(node, inside.index)) {
+    let routes = pod.route_list().await?;
+    if record.ips().filter_map(|ip| default_route(node, ip, inside.index)).any(|route| !routes.contains(&route)) {
         return Ok(Some("the default route"));
     }
     Ok(None)
 }
 
 async fn configure_pod(node: &Node, pod: &Handle, inside: &Link, record: &Record, host_name: &str) -> Result<()> {
-    let gateway = Neighbour { dev: inside.index, ip: node.gateway.into(), mac: host_mac(host_name) };
-    let route = default_route(node, inside.index);
     // One socket: the kernel takes the requests in this order, so the address is there when the route needs it.
-    tokio::try_join!(
-        biased;
-        pod.link_set_up("lo"),
-        pod.link_set_up(&record.ifname),
-        pod.addr_add(inside.index, host_net(record.ip)),
-        pod.neigh_add(gateway),
-        pod.route_add(&route),
-    )?;
+    tokio::try_join!(biased; pod.link_set_up("lo"), pod.link_set_up(&record.ifname))?;
+    for ip in record.ips() {
+        let Some(network) = node.network_of(ip) else { continue };
+        let gateway = Neighbour { dev: inside.index, ip: network.gateway(), mac: host_mac(host_name) };
+        let route = default_route_over(network.gateway(), inside.index);
+        tokio::try_join!(
+            biased;
+            pod.addr_add(inside.index, IpNet::from(ip)),
+            pod.neigh_add(gateway),
+            pod.route_add(&route),
+        )?;
+    }
     Ok(())
 }
 
-/// The host's side: up, with the pod's neighbour and route. Twice is once.
+/// IPv6 of a pod's device: it is on, whatever the machine's default, and nobody tells it routes.
+fn prepare_ipv6(netns: &Netns, device: &str, record: &Record) -> Result<()> {
+    if record.ips().all(|ip| ip.is_ipv4()) {
+        return Ok(());
+    }
+    let [disable, ra] = ["disable_ipv6", "accept_ra"].map(|name| format!("ipv6/conf/{device}/{name}"));
+    netns.sysctls(&[(&disable, "0"), (&ra, "0")]).map(drop)
+}
+
+/// The host's side: up, with a neighbour and a route for each of the pod's addresses. Twice is once.
 pub async fn configure_host(node: &Node, outside: &Link, record: &Record, name: &str) -> Result<()> {
-    let neighbour = Neighbour { dev: outside.index, ip: record.ip.into(), mac: pod_mac(name) };
-    let route = host_route(record, outside.index);
-    tokio::try_join!(
-        biased;
-        node.handle.link_set_up(name),
-        node.handle.neigh_add(neighbour),
-        node.handle.route_replace(&route),
-    )?;
+    prepare_ipv6(node.handle.netns(), name, record)?;
+    node.handle.link_set_up(name).await?;
+    for ip in record.ips() {
+        let route = host_route(ip, outside.index);
+        tokio::try_join!(
+            biased;
+            node.handle.neigh_add(neighbour(ip, outside.index, name)),
+            node.handle.route_replace(&route),
+        )?;
+    }
     Ok(())
 }
 
-fn default_route(node: &Node, dev: u32) -> Route {
-    Route::default4().via(node.gateway.into()).dev(dev).onlink()
+/// `None` for an address of a family that the node has not got any more.
+fn default_route(node: &Node, ip: IpAddr, dev: u32) -> Option<Route> {
+    Some(default_route_over(node.network_of(ip)?.gateway(), dev))
 }
 
-pub fn host_route(record: &Record, dev: u32) -> Route {
-    Route::new(host_net(record.ip)).dev(dev).link_scope().protocol(ROUTE_PROTOCOL)
+fn default_route_over(gateway: IpAddr, dev: u32) -> Route {
+    let route = if gateway.is_ipv4() { Route::default4() } else { Route::default6() };
+    route.via(gateway).dev(dev).onlink()
 }
 
-fn host_net(ip: Ipv4Addr) -> IpNet {
-    IpNet::from(IpAddr::V4(ip))
+/// The pod as the host's device `name` of index `dev` sees it.
+pub fn neighbour(ip: IpAddr, dev: u32, name: &str) -> Neighbour {
+    Neighbour { dev, ip, mac: pod_mac(name) }
 }
 
-pub fn pod_mac(host_name: &str) -> MacAddr {
+pub fn host_route(ip: IpAddr, dev: u32) -> Route {
+    let route = Route::new(IpNet::from(ip)).dev(dev).protocol(ROUTE_PROTOCOL);
+    // Routes of IPv6 have no scope.
+    if ip.is_ipv4() { route.link_scope() } else { route }
+}
+
+fn pod_mac(host_name: &str) -> MacAddr {
     MacAddr::local(format!("pod {host_name}").as_bytes())
 }
 

@@ -1,18 +1,19 @@
 //! Routes to the pods of other nodes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use xebec_netlink::{Neighbour, Route};
 
 use crate::ipam::gateway;
-use crate::{Drift, DriftKind, Node, ROUTE_PROTOCOL, Result, Routing, vxlan_mac};
+use crate::{Drift, DriftKind, Network, Node, ROUTE_PROTOCOL, Result, vxlan_mac};
 
-/// Another node and the pods behind it.
+/// Another node and the pods of one family behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remote {
-    pub pod_cidr: Ipv4Net,
-    pub node_ip: Ipv4Addr,
+    pub pod_cidr: IpNet,
+    /// Of the pods' family or, over VXLAN, the node's IPv4 address for either.
+    pub node_ip: IpAddr,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,7 +28,7 @@ impl Node {
     pub async fn ensure_remotes(&self, remotes: &[Remote]) -> Result<Vec<Drift>> {
         let actual = self.handle.route_list().await?;
         let neighbours = self.handle.neigh_list().await?;
-        let desired: Vec<Route> = self.others(remotes).map(|remote| self.route(remote)).collect();
+        let desired: Vec<Route> = self.others(remotes).filter_map(|remote| self.route(remote)).collect();
         let changes = diff(&actual, &desired);
         let mut written = Vec::new();
         let mut outcome = Ok(());
@@ -60,33 +61,37 @@ impl Node {
         Ok(written)
     }
 
-    fn others<'a>(&self, remotes: &'a [Remote]) -> impl Iterator<Item = &'a Remote> {
-        let (own_ip, own_cidr) = (self.node_ip, self.pod_cidr);
-        remotes.iter().filter(move |remote| remote.node_ip != own_ip && remote.pod_cidr.trunc() != own_cidr)
+    fn others<'a>(&'a self, remotes: &'a [Remote]) -> impl Iterator<Item = &'a Remote> {
+        let is_own = |remote: &Remote| {
+            let is =
+                |network: &Network| network.node_ip == remote.node_ip || network.pod_cidr == remote.pod_cidr.trunc();
+            self.networks.iter().any(is)
+        };
+        remotes.iter().filter(move |remote| !is_own(remote))
     }
 
-    fn route(&self, remote: &Remote) -> Route {
-        let route = Route::new(IpNet::V4(remote.pod_cidr.trunc())).src(self.gateway.into()).protocol(ROUTE_PROTOCOL);
-        match (self.routing, &self.vxlan) {
-            (Routing::Vxlan { .. }, Some(vxlan)) => {
-                route.via(gateway(remote.pod_cidr).into()).dev(vxlan.index).onlink()
-            }
-            _ => route.via(remote.node_ip.into()).dev(self.uplink.index),
-        }
+    /// `None` for pods of a family that this node has no part in.
+    fn route(&self, remote: &Remote) -> Option<Route> {
+        let at = self.networks.iter().position(|n| n.node_ip.is_ipv4() == remote.pod_cidr.addr().is_ipv4())?;
+        let (network, uplink) = (self.networks.get(at)?, self.uplinks.get(at)?);
+        let route = Route::new(remote.pod_cidr.trunc()).src(network.gateway()).protocol(ROUTE_PROTOCOL);
+        Some(match &self.vxlan {
+            Some(vxlan) => route.via(gateway(remote.pod_cidr)).dev(vxlan.index).onlink(),
+            None => route.via(remote.node_ip).dev(uplink.index),
+        })
     }
 
     /// On the overlay every pod of a node is behind the node's gateway, whose MAC address is its VXLAN device's.
     fn neighbour(&self, remote: &Remote) -> Option<Neighbour> {
         let dev = self.vxlan.as_ref()?.index;
-        Some(Neighbour { dev, ip: gateway(remote.pod_cidr).into(), mac: vxlan_mac(remote.node_ip) })
+        self.network_of(remote.pod_cidr.addr())?;
+        Some(Neighbour { dev, ip: gateway(remote.pod_cidr), mac: vxlan_mac(remote.node_ip) })
     }
 }
 
 /// Routes of ours that are wider than one address lead to remotes; the narrow ones are this node's pods.
 pub fn diff(actual: &[Route], desired: &[Route]) -> Changes {
-    let ours = |route: &&Route| {
-        route.protocol == ROUTE_PROTOCOL && route.dst.prefix_len() < 32 && matches!(route.dst.addr(), IpAddr::V4(_))
-    };
+    let ours = |route: &&Route| route.protocol == ROUTE_PROTOCOL && route.dst.prefix_len() < route.dst.max_prefix_len();
     let wanted = |route: &&Route| desired.iter().any(|d| d.dst == route.dst);
     Changes {
         replace: desired.iter().filter(|route| !actual.contains(route)).cloned().collect(),

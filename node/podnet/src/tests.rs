@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl Drop for TestNetns {
 /// What the datapath would know.
 #[derive(Default)]
 pub struct FakeDatapath {
-    pub pods: Mutex<BTreeSet<Ipv4Addr>>,
+    pub pods: Mutex<BTreeSet<IpAddr>>,
     pub broken: AtomicBool,
 }
 
@@ -49,11 +49,11 @@ impl Endpoints for FakeDatapath {
         if self.broken.load(Ordering::Relaxed) {
             return Err("map full".into());
         }
-        self.pods.lock().unwrap().insert(endpoint.ip);
+        self.pods.lock().unwrap().extend(&endpoint.ips);
         Ok(())
     }
 
-    async fn detach(&self, ip: Ipv4Addr) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn detach(&self, ip: IpAddr) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         self.pods.lock().unwrap().remove(&ip);
         Ok(())
     }
@@ -71,12 +71,22 @@ impl TestNode {
     pub async fn pair(routing: Routing) -> [Self; 2] {
         let nodes = [1, 2].map(|n| {
             let netns = TestNetns::new(&format!("n{n}"));
+            // Neighbours are asked for from the link-local address, which the kernel tests for a second.
+            netns.netns.sysctl("ipv6/conf/default/accept_dad", "0").unwrap();
             let dir = tempfile::tempdir().unwrap();
             let config = Config {
                 netns: netns.netns.clone(),
                 state_dir: dir.path().to_owned(),
-                node_ip: Ipv4Addr::new(172, 30, 0, 10 + n),
-                pod_cidr: format!("10.244.{n}.0/24").parse().unwrap(),
+                networks: vec![
+                    Network {
+                        node_ip: Ipv4Addr::new(172, 30, 0, 10 + n).into(),
+                        pod_cidr: format!("10.244.{n}.0/24").parse().unwrap(),
+                    },
+                    Network {
+                        node_ip: Ipv6Addr::new(0xfd00, 0x30, 0, 0, 0, 0, 0, u16::from(n)).into(),
+                        pod_cidr: format!("fd00:244:{n}::/64").parse().unwrap(),
+                    },
+                ],
                 routing,
             };
             Self { netns, dir, datapath: Arc::default(), config }
@@ -86,11 +96,21 @@ impl TestNode {
         handles[0].link_add(&LinkSpec::veth("eth0", peer).up()).await.unwrap();
         handles[1].link_set_up("eth0").await.unwrap();
         for (node, handle) in nodes.iter().zip(&handles) {
-            let address = ipnet::IpNet::new(IpAddr::V4(node.config.node_ip), 24).unwrap();
-            handle.addr_add(handle.link("eth0").await.unwrap().index, address).await.unwrap();
+            let index = handle.link("eth0").await.unwrap().index;
+            for (network, prefix) in node.config.networks.iter().zip([24, 64]) {
+                handle.addr_add(index, ipnet::IpNet::new(network.node_ip, prefix).unwrap()).await.unwrap();
+            }
             assert!(handle.link_wait_operational("eth0", Duration::from_secs(5)).await.unwrap());
         }
         nodes
+    }
+
+    /// This node as the other sees it.
+    pub fn remotes(&self) -> Vec<Remote> {
+        let [four, six] = [self.config.networks[0], self.config.networks[1]];
+        let overlay = matches!(self.config.routing, Routing::Vxlan { .. });
+        let far = if overlay { four.node_ip } else { six.node_ip };
+        vec![Remote { pod_cidr: four.pod_cidr, node_ip: four.node_ip }, Remote { pod_cidr: six.pod_cidr, node_ip: far }]
     }
 
     pub async fn open(&self) -> PodNetwork {
@@ -110,15 +130,18 @@ pub fn request(container: &str, netns: &TestNetns) -> PodRequest {
     }
 }
 
-/// A datagram from one namespace to an address in another, and the source address it arrived with.
+/// A datagram from one namespace to an address in another, and the source address it arrived with. It is sent again for
+/// five seconds: where the neighbour is asked for too early after its device came up, the next question is a second later.
 #[track_caller]
-fn reaches(from: &Netns, to: &Netns, ip: Ipv4Addr) -> Option<IpAddr> {
+fn reaches(from: &Netns, to: &Netns, ip: IpAddr) -> Option<IpAddr> {
     let server = to.run(|| UdpSocket::bind((ip, 0)).unwrap()).unwrap();
-    server.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    let client = from.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap()).unwrap();
-    client.send_to(b"hello", (ip, server.local_addr().unwrap().port())).unwrap();
-    let mut buffer = [0; 16];
-    server.recv_from(&mut buffer).ok().map(|(_, from)| from.ip())
+    server.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let any = if ip.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let client = from.run(|| UdpSocket::bind((any, 0)).unwrap()).unwrap();
+    (0..50).find_map(|_| {
+        client.send_to(b"hello", (ip, server.local_addr().unwrap().port())).unwrap();
+        Some(server.recv_from(&mut [0; 16]).ok()?.1.ip())
+    })
 }
 
 const VXLAN: Routing = Routing::Vxlan { port: VXLAN_PORT };
@@ -131,18 +154,22 @@ async fn pods_of_a_node_and_the_node_reach_each_other() {
     let first = network.add(&request("a", &a)).await.unwrap();
     let second = network.add(&request("b", &b)).await.unwrap();
     assert_eq!(first.mtu, 1450);
-    assert_eq!(first.gateway, Ipv4Addr::new(10, 244, 1, 1));
+    let gateways: Vec<String> = first.addresses.iter().map(|(_, gateway)| gateway.to_string()).collect();
+    assert_eq!(gateways, ["10.244.1.1", "fd00:244:1::1"]);
     assert_eq!(first.endpoint.netns_cookie, a.netns.cookie().unwrap());
-    assert_eq!(*node.datapath.pods.lock().unwrap(), BTreeSet::from([first.endpoint.ip, second.endpoint.ip]));
+    let all = first.endpoint.ips.iter().chain(&second.endpoint.ips).copied().collect();
+    assert_eq!(*node.datapath.pods.lock().unwrap(), all);
 
-    assert_eq!(reaches(&a.netns, &b.netns, second.endpoint.ip), Some(first.endpoint.ip.into()));
-    assert!(reaches(&node.netns.netns, &b.netns, second.endpoint.ip).is_some());
-    assert_eq!(reaches(&b.netns, &node.netns.netns, first.gateway), Some(second.endpoint.ip.into()));
+    for ((ip, gateway), (other, _)) in first.addresses.iter().zip(&second.addresses) {
+        assert_eq!(reaches(&a.netns, &b.netns, *other), Some(*ip));
+        assert!(reaches(&node.netns.netns, &b.netns, *other).is_some());
+        assert_eq!(reaches(&b.netns, &node.netns.netns, *gateway), Some(*other));
+    }
     network.check("a", "eth0").await.unwrap();
 
     network.del("a", "eth0").await.unwrap();
     network.del("a", "eth0").await.unwrap();
-    assert_eq!(*node.datapath.pods.lock().unwrap(), BTreeSet::from([second.endpoint.ip]));
+    assert_eq!(*node.datapath.pods.lock().unwrap(), second.endpoint.ips.iter().copied().collect());
     assert_eq!(network.check("a", "eth0").await.unwrap_err().to_string(), "container a has no eth0");
     assert_eq!(Handle::in_netns(&a.netns).unwrap().link_by_name("eth0").await.unwrap(), None);
 }
@@ -151,8 +178,7 @@ async fn pods_of_a_node_and_the_node_reach_each_other() {
 async fn native_routes_reach_pods_of_other_nodes() {
     let nodes = TestNode::pair(Routing::Native).await;
     let (left, right) = (nodes[0].open().await, nodes[1].open().await);
-    let remotes: Vec<Remote> =
-        nodes.iter().map(|node| Remote { pod_cidr: node.config.pod_cidr, node_ip: node.config.node_ip }).collect();
+    let remotes: Vec<Remote> = nodes.iter().flat_map(TestNode::remotes).collect();
     left.node().ensure_remotes(&remotes).await.unwrap();
     right.node().ensure_remotes(&remotes).await.unwrap();
     left.node().ensure_remotes(&remotes).await.unwrap();
@@ -160,33 +186,38 @@ async fn native_routes_reach_pods_of_other_nodes() {
     let first = left.add(&request("a", &a)).await.unwrap();
     let second = right.add(&request("b", &b)).await.unwrap();
     assert_eq!(first.mtu, 1500);
-    assert_eq!(reaches(&a.netns, &b.netns, second.endpoint.ip), Some(first.endpoint.ip.into()));
-    // The node itself is seen by its address in the pod network.
-    assert_eq!(reaches(&nodes[0].netns.netns, &b.netns, second.endpoint.ip), Some(first.gateway.into()));
+    for ((ip, gateway), (other, _)) in first.addresses.iter().zip(&second.addresses) {
+        assert_eq!(reaches(&a.netns, &b.netns, *other), Some(*ip));
+        // The node itself is seen by its address in the pod network.
+        assert_eq!(reaches(&nodes[0].netns.netns, &b.netns, *other), Some(*gateway));
+    }
     left.node().ensure_remotes(&[]).await.unwrap();
     let routes = left.node().handle.route_list().await.unwrap();
-    assert!(!routes.iter().any(|route| route.dst == "10.244.2.0/24".parse().unwrap()), "{routes:?}");
+    let far = ["10.244.2.0/24", "fd00:244:2::/64"].map(|net| net.parse().unwrap());
+    assert!(!routes.iter().any(|route| far.contains(&route.dst)), "{routes:?}");
 }
 
 #[tokio::test]
 async fn overlay_routes_lead_to_the_vxlan_device_of_the_other_node() {
     let nodes = TestNode::pair(VXLAN).await;
     let network = nodes[0].open().await;
-    let far = Remote { pod_cidr: nodes[1].config.pod_cidr, node_ip: nodes[1].config.node_ip };
-    network.node().ensure_remotes(&[far]).await.unwrap();
+    let far = nodes[1].remotes();
+    network.node().ensure_remotes(&far).await.unwrap();
     let node = network.node();
     let vxlan = node.vxlan.as_ref().unwrap();
     assert_eq!((vxlan.mtu, vxlan.up), (1450, true));
     let other = nodes[1].open().await;
     let neighbours = node.handle.neigh_list().await.unwrap();
-    assert!(neighbours.iter().any(|n| n.dev == vxlan.index
-        && n.ip == IpAddr::V4(other.node().gateway)
-        && Some(n.mac) == other.node().vxlan.as_ref().unwrap().mac));
+    for network in &other.node().networks {
+        assert!(neighbours.iter().any(|n| n.dev == vxlan.index
+            && n.ip == network.gateway()
+            && Some(n.mac) == other.node().vxlan.as_ref().unwrap().mac));
+    }
     // A second run changes nothing: the same devices, addresses and routes.
     let (routes, again) = (node.handle.route_list().await.unwrap(), nodes[0].open().await);
     assert_eq!(again.node().vxlan, node.vxlan);
     assert_eq!(again.node().host, node.host);
-    again.node().ensure_remotes(&[far]).await.unwrap();
+    again.node().ensure_remotes(&far).await.unwrap();
     assert_eq!(again.node().handle.route_list().await.unwrap(), routes);
 
     Node::remove(&nodes[0].netns.netns).await.unwrap();
@@ -210,14 +241,14 @@ async fn a_restart_attaches_pods_again_and_collects_what_is_gone() {
     node.datapath.pods.lock().unwrap().clear();
 
     let network = node.open().await;
-    assert_eq!(node.datapath.pods.lock().unwrap().len(), 2);
+    assert_eq!(node.datapath.pods.lock().unwrap().len(), 4);
     let listed_at = Instant::now();
     let c = TestNetns::new("c");
     let newer = network.add(&request("c", &c)).await.unwrap().endpoint;
     let live = HashSet::from(["a".to_owned()]);
     assert_eq!(network.collect_garbage(&live, listed_at).await.unwrap(), 1);
     assert_eq!(network.collect_garbage(&live, listed_at).await.unwrap(), 0);
-    assert_eq!(*node.datapath.pods.lock().unwrap(), BTreeSet::from([kept.ip, newer.ip]));
+    assert_eq!(*node.datapath.pods.lock().unwrap(), kept.ips.into_iter().chain(newer.ips).collect());
     assert!(handle.link_by_name("xbridge").await.unwrap().is_some());
     assert!(handle.link_by_name("xb0123456789ab").await.unwrap().is_none());
     network.check("a", "eth0").await.unwrap();
@@ -243,7 +274,7 @@ async fn a_failed_attachment_leaves_nothing_and_a_repeated_one_keeps_the_address
 
     let first = network.add(&request("a", &a)).await.unwrap().endpoint;
     let again = network.add(&request("a", &a)).await.unwrap().endpoint;
-    assert_eq!(first.ip, again.ip);
+    assert_eq!(first.ips, again.ips);
     network.check("a", "eth0").await.unwrap();
 
     let gone = PodRequest { netns: "/run/netns/xbtest-gone".into(), ..request("z", &a) };
@@ -272,7 +303,8 @@ async fn check_names_what_is_missing() {
     let inside = Handle::in_netns(&a.netns).unwrap();
     inside.link_set_down("eth0").await.unwrap();
     let error = network.check("a", "eth0").await.unwrap_err();
-    assert_eq!(error.to_string(), "the default route of pod default/a is gone or differs");
+    // Its IPv6 address goes with it.
+    assert_eq!(error.to_string(), "the address of pod default/a is gone or differs");
     inside.link_del("eth0").await.unwrap();
     let error = network.check("a", "eth0").await.unwrap_err();
     assert_eq!(error.to_string(), "the host device of pod default/a is gone or differs");

@@ -34,7 +34,8 @@ pub fn tcp(peer: &str, text: &str) -> Outcome {
 pub fn udp(peer: &str, text: &str, connected: bool) -> Outcome {
     let address = address(peer)?;
     let fail = |what: &str, error: std::io::Error| format!("{what} {peer}: {error}");
-    let socket = UdpSocket::bind("0.0.0.0:0").map_err(|e| format!("bind: {e}"))?;
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any).map_err(|e| format!("bind: {e}"))?;
     socket.set_read_timeout(Some(PATIENCE)).map_err(|e| e.to_string())?;
     let mut buffer = [0; 65536];
     let (length, from) = if connected {
@@ -126,7 +127,7 @@ fn address(peer: &str) -> Result<SocketAddr, String> {
     }
     let (host, port) = peer.rsplit_once(':').ok_or_else(|| format!("{peer} has no :PORT"))?;
     let port: u16 = port.parse().map_err(|_| format!("{peer} has no valid :PORT"))?;
-    let records = dns::query(host, "A")?;
-    let first = records.first().ok_or_else(|| format!("{host} has no A record"))?;
+    let records = dns::query(host, "A").or_else(|_| dns::query(host, "AAAA"))?;
+    let first = records.first().ok_or_else(|| format!("{host} has no address"))?;
     Ok(SocketAddr::new(first.parse().map_err(|_| format!("{host} is {first}, not an address"))?, port))
 }

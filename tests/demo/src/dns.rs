@@ -75,7 +75,8 @@ fn number(kind: &str) -> Result<u16, String> {
 }
 
 fn ask(server: &str, name: &str, kind: u16) -> Result<Vec<String>, String> {
-    let socket = UdpSocket::bind("0.0.0.0:0").map_err(|e| format!("bind: {e}"))?;
+    let any = if server.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
+    let socket = UdpSocket::bind(any).map_err(|e| format!("bind: {e}"))?;
     socket.set_read_timeout(Some(Duration::from_secs(2))).map_err(|e| e.to_string())?;
     let id = std::process::id() as u16;
     let mut question = Vec::from(id.to_be_bytes());

@@ -1,7 +1,7 @@
 //! The three servers. A thread per connection: they serve tests and demos.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use crate::{Outcome, stop};
@@ -73,7 +73,7 @@ pub fn tcp_echo(port: u16) -> Outcome {
 }
 
 pub fn udp_echo(port: u16) -> Outcome {
-    let socket = UdpSocket::bind(("0.0.0.0", port)).map_err(|e| format!("bind UDP port {port}: {e}"))?;
+    let socket = UdpSocket::bind(SocketAddr::new(any(), port)).map_err(|e| format!("bind UDP port {port}: {e}"))?;
     println!("udp-echo on {port}");
     let mut buffer = [0; 65536];
     loop {
@@ -87,7 +87,8 @@ pub fn udp_echo(port: u16) -> Outcome {
 }
 
 fn accept(port: u16, serve: fn(&TcpStream) -> std::io::Result<()>) -> Outcome {
-    let listener = TcpListener::bind(("0.0.0.0", port)).map_err(|e| format!("listen on port {port}: {e}"))?;
+    let listener =
+        TcpListener::bind(SocketAddr::new(any(), port)).map_err(|e| format!("listen on port {port}: {e}"))?;
     println!("listening on {port}");
     for stream in listener.incoming() {
         match stream {
@@ -107,5 +108,13 @@ fn host() -> String {
 }
 
 fn peer(stream: &TcpStream) -> String {
-    stream.peer_addr().map_or_else(|_| "?".to_owned(), |peer| peer.ip().to_string())
+    stream.peer_addr().map_or_else(|_| "?".to_owned(), |peer| peer.ip().to_canonical().to_string())
+}
+
+/// Both families on one socket, where the kernel has both.
+fn any() -> IpAddr {
+    match UdpSocket::bind("[::]:0") {
+        Ok(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        Err(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
 }

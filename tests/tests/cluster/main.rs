@@ -4,6 +4,7 @@ mod bad_input;
 mod bench;
 mod clients;
 mod custom_resources;
+mod dual_stack;
 mod exposed;
 mod faults;
 mod kubectl;

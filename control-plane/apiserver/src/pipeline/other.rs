@@ -1,5 +1,6 @@
 //! Paths that are not about resources: discovery, health, metrics, OpenAPI, keys.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,7 +44,7 @@ pub async fn serve(app: &Arc<App>, info: &RequestInfo, request: Request<Incoming
         ["openapi", rest @ ..] => crate::openapi::serve(app, rest, query, headers),
         [".well-known", "openid-configuration"] => public(json(&json!({
             "issuer": app.config.service_account_issuer,
-            "jwks_uri": format!("https://{}:{}/openid/v1/jwks", app.config.advertise_address, app.config.advertise_port),
+            "jwks_uri": format!("https://{}/openid/v1/jwks", SocketAddr::new(app.config.advertise_address, app.config.advertise_port)),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],

@@ -4,6 +4,7 @@
 //! `IPAddress` object that upstream keeps (KEP-1880); a node port's is of the same form, outside of any served resource.
 
 use serde_json::{Value, json};
+use xebec_machinery::net::IpFamily;
 use xebec_machinery::{object, time};
 use xebec_registry::network::service::allocation::Number;
 use xebec_store::{Entry, Expect, Op, Outcome, Result, Store, Txn};
@@ -88,8 +89,8 @@ fn claim(number: Number, service: &Value) -> Value {
     };
     let mut claim = kind;
     let mut labels = json!({MANAGED_BY.0: MANAGED_BY.1});
-    if matches!(number, Number::Ip(_)) {
-        labels[FAMILY] = "IPv4".into();
+    if let Number::Ip(ip) = number {
+        labels[FAMILY] = IpFamily::of(ip).as_str().into();
     }
     claim["metadata"] = json!({
         "name": name,

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use xebec_machinery::net::IpFamily;
 use xebec_machinery::object;
 use xebec_registry::network::service::allocation::{Number, numbers};
 use xebec_store::cache::{At, Filter, Kind, Query, Start};
 use xebec_store::{Result, chain};
 
 use super::claim::{self, ADDRESSES, Claimed, PORTS};
+use super::event;
 use crate::app::App;
 
 /// As upstream's repair controllers of addresses and ports.
@@ -35,7 +37,7 @@ pub async fn follow(app: Arc<App>, resource: &'static str) {
     }
 }
 
-async fn follow_once(app: &App, resource: &'static str) -> Result<()> {
+async fn follow_once(app: &Arc<App>, resource: &'static str) -> Result<()> {
     let mut watcher = app.cache.watch(resource, None, Filter::all(), Start::Snapshot)?;
     for object in watcher.take_snapshot().into_iter().flat_map(|snapshot| snapshot.objects) {
         claim::number(resource, object.name()).into_iter().for_each(|number| app.services.mark(number));
@@ -43,10 +45,16 @@ async fn follow_once(app: &App, resource: &'static str) -> Result<()> {
     loop {
         let event = watcher.next().await?;
         let Some(number) = claim::number(resource, event.object.name()) else { continue };
-        match event.kind {
+        if event.kind != Kind::Deleted {
+            app.services.mark(number);
+            continue;
+        }
+        let claim: Value = serde_json::from_slice(event.object.as_slice()).unwrap_or_default();
+        match holder(app, &claim, number).await? {
+            // Somebody deleted the record of what is in use.
+            Some(service) => reclaim(app, &service, number).await?,
             // It may have been taken again since; then its claim is refused, and marks it.
-            Kind::Deleted => app.services.free(number),
-            _ => app.services.mark(number),
+            None => app.services.free(number),
         }
     }
 }
@@ -65,15 +73,13 @@ pub async fn run(app: Arc<App>) {
 }
 
 /// Every Service has its claims, every old claim has its Service.
-async fn repair(app: &App) -> Result<()> {
+async fn repair(app: &Arc<App>) -> Result<()> {
     let mut held: HashSet<(String, String, Number)> = HashSet::new();
     for service in list(app, SERVICES).await? {
         for number in numbers(&service) {
             let owner = (object::namespace(&service), object::name(&service));
             held.insert((owner.0.to_owned(), owner.1.to_owned(), number));
-            if claim::take(&*app.store, number, &service).await? == Claimed::Taken {
-                tracing::warn!(namespace = owner.0, service = owner.1, ?number, "another service holds its number");
-            }
+            reclaim(app, &service, number).await?;
         }
     }
     let oldest = app.now() - ORPHAN_AGE;
@@ -87,16 +93,66 @@ async fn repair(app: &App) -> Result<()> {
                 continue;
             }
             // A Service of this name may have come since: it would have taken the old claim for its own.
-            let key = xebec_store::cache::key(SERVICES, Some(namespace), name);
-            let service = app.store.get(&key).await?.map(|entry| serde_json::from_slice(&entry.value));
-            if service.is_some_and(|service| service.is_ok_and(|s| numbers(&s).contains(&number))) {
+            if holder(app, &claim, number).await?.is_some() {
                 continue;
             }
             tracing::info!(namespace, service = name, ?number, "a service that is gone gives back what it held");
+            if let Number::Ip(ip) = number {
+                let message =
+                    format!("IPAddress: {ip} for Service {namespace}/{name} appears to have leaked: cleaning up");
+                event::warn(app, &claim, "IPAddressNotAllocated", &message).await;
+            }
             let owner = serde_json::json!({"metadata": {"namespace": namespace, "name": name}});
             claim::give_back(&*app.store, number, &owner).await?;
         }
     }
+    Ok(())
+}
+
+/// The Service that a claim is for, if it still has the number.
+async fn holder(app: &App, claim: &Value, number: Number) -> Result<Option<Value>> {
+    let (namespace, name) = claim::owner(claim);
+    let key = xebec_store::cache::key(SERVICES, Some(namespace), name);
+    let service = app.store.get(&key).await?.and_then(|entry| serde_json::from_slice(&entry.value).ok());
+    Ok(service.filter(|service| numbers(service).contains(&number)))
+}
+
+/// Makes sure of the claim for a number that a Service has.
+async fn reclaim(app: &Arc<App>, service: &Value, number: Number) -> Result<()> {
+    let claimed = claim::take(&*app.store, number, service).await?;
+    let (namespace, name) = (object::namespace(service), object::name(service));
+    if claimed == Claimed::Taken {
+        tracing::warn!(namespace, service = name, ?number, "another service holds its number");
+    }
+    let fault = match (claimed, number) {
+        (Claimed::Before, _) if app.services.is_in_range(number) => return Ok(()),
+        (Claimed::Before, Number::Ip(ip)) => (
+            "ClusterIPOutOfRange",
+            format!(
+                "Cluster IP [{}]: {ip} is not within any configured Service CIDR; please recreate service",
+                IpFamily::of(ip).as_str()
+            ),
+        ),
+        (Claimed::Before, Number::Port(port)) => {
+            ("PortOutOfRange", format!("Port {port} is not within the port range; please recreate service"))
+        }
+        (Claimed::Now, Number::Ip(ip)) => (
+            "ClusterIPNotAllocated",
+            format!("Cluster IP [{}]: {ip} is not allocated; repairing", IpFamily::of(ip).as_str()),
+        ),
+        (Claimed::Now, Number::Port(port)) => ("PortNotAllocated", format!("Port {port} is not allocated; repairing")),
+        (Claimed::Taken, Number::Ip(ip)) => (
+            "ClusterIPAlreadyAllocated",
+            format!(
+                "Cluster IP [{}]: {ip} was assigned to multiple services; please recreate service",
+                IpFamily::of(ip).as_str()
+            ),
+        ),
+        (Claimed::Taken, Number::Port(port)) => {
+            ("PortAlreadyAllocated", format!("Port {port} was assigned to multiple services; please recreate service"))
+        }
+    };
+    event::warn(app, service, fault.0, &fault.1).await;
     Ok(())
 }
 

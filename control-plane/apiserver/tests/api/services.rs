@@ -2,6 +2,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Cluster, SERVICES};
 
+const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
+const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
 const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints/kubernetes";
 
 fn service(name: &str, spec: Value) -> Value {
@@ -45,6 +47,76 @@ async fn addresses_and_ports_are_handed_out_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_have_an_address_of_each_family_that_they_ask_for() {
+    let dual = |config: &mut xebec_apiserver::Config| {
+        config.service_cluster_ip_range = ["10.96.0.0/16", "fd00:96::/112"].map(|net| net.parse().unwrap()).to_vec();
+    };
+    let cluster = Cluster::with(dual).await;
+    let kubernetes = cluster.get(&format!("{SERVICES}/kubernetes")).await.expect(200);
+    assert_eq!(kubernetes["spec"]["clusterIPs"], json!(["10.96.0.1"]));
+    assert_eq!(kubernetes["spec"]["ipFamilyPolicy"], "SingleStack");
+    let path = format!("{SERVICES}/a");
+    let made = cluster.post(SERVICES, &service("a", json!({ "ipFamilyPolicy": "PreferDualStack" }))).await.expect(201);
+    let second = made["spec"]["clusterIPs"][1].as_str().unwrap().to_owned();
+    assert!(second.starts_with("fd00:96::"), "{second}");
+    let address = format!("{ADDRESSES}/{second}");
+    let claim = cluster.get(&address).await.expect(200);
+    assert_eq!(claim["spec"]["parentRef"]["name"], "a");
+    assert_eq!(claim["metadata"]["labels"]["ipaddress.kubernetes.io/ip-family"], "IPv6");
+
+    let dry =
+        cluster.put(&format!("{path}?dryRun=All"), &service("a", json!({ "ipFamilyPolicy": "SingleStack" }))).await;
+    assert_eq!(dry.expect(200)["spec"]["clusterIPs"].as_array().map(Vec::len), Some(1));
+    cluster.get(&address).await.expect(200);
+    let single = cluster.put(&path, &service("a", json!({ "ipFamilyPolicy": "SingleStack" }))).await.expect(200);
+    assert_eq!(single["spec"]["ipFamilies"], json!(["IPv4"]));
+    cluster.get(&address).await.expect(404);
+    let both = cluster.put(&path, &service("a", json!({ "ipFamilyPolicy": "RequireDualStack" }))).await.expect(200);
+    assert_eq!(both["spec"]["clusterIPs"][0], made["spec"]["clusterIPs"][0]);
+    assert_eq!(both["spec"]["ipFamilies"], json!(["IPv4", "IPv6"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn service_cidrs_are_what_addresses_are_taken_from() {
+    let narrow = |config: &mut xebec_apiserver::Config| {
+        config.service_cluster_ip_range = vec!["10.96.0.0/24".parse().unwrap()];
+    };
+    let cluster = Cluster::with(narrow).await;
+    let own = cluster.get(&format!("{RANGES}/kubernetes")).await.expect(200);
+    assert_eq!(own["spec"]["cidrs"], json!(["10.96.0.0/24"]));
+    let fixed = service("far", json!({ "clusterIP": "10.98.0.7" }));
+    cluster.post(SERVICES, &fixed).await.refused(422, "Invalid", "The range of valid IPs is 10.96.0.0/24");
+    let more = json!({ "metadata": { "name": "more" }, "spec": { "cidrs": ["10.98.0.0/24"] } });
+    cluster.post(RANGES, &more).await.expect(201);
+    // The server hears of it by its own watch.
+    let mut answer = cluster.post(SERVICES, &fixed).await;
+    for _ in 0..100 {
+        if answer.code != 422 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        answer = cluster.post(SERVICES, &fixed).await;
+    }
+    answer.expect(201);
+
+    // The record of an address in use comes back, with an event.
+    let address = format!("{ADDRESSES}/10.98.0.7");
+    let uid = cluster.get(&address).await.expect(200)["metadata"]["uid"].clone();
+    cluster.delete(&address, &Value::Null).await.expect(200);
+    for _ in 0..100 {
+        let again = cluster.get(&address).await;
+        let events = cluster.get("/api/v1/namespaces/default/events").await.expect(200);
+        let told = events["items"].as_array().unwrap().iter().any(|event| event["reason"] == "ClusterIPNotAllocated");
+        if again.code == 200 && told {
+            assert_ne!(again.expect(200)["metadata"]["uid"], uid);
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the address was not claimed again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn updates_keep_what_was_handed_out() {
     let cluster = Cluster::start().await;
     let made = cluster.post(SERVICES, &service("a", json!({}))).await.expect(201);
@@ -71,7 +143,8 @@ async fn a_restarted_server_knows_what_is_taken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_on_one_store_never_hand_out_a_number_twice() {
-    let few = |config: &mut xebec_apiserver::Config| config.service_cluster_ip_range = "10.96.0.0/26".parse().unwrap();
+    let few =
+        |config: &mut xebec_apiserver::Config| config.service_cluster_ip_range = vec!["10.96.0.0/26".parse().unwrap()];
     let first = Cluster::with(few).await;
     let second = first.beside(few).await;
     // 62 addresses, of which `kubernetes` has one: the last ones are found by both servers at the same moment.

@@ -1,7 +1,7 @@
 //! What a certificate request needs next.
 
 use super::request::Request;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const BOOTSTRAPPERS: &str = "system:bootstrappers";
 #[derive(Debug)]
 pub struct Nodes {
     pub addresses: HashMap<IpAddr, String>,
-    pub service_cidr: Ipv4Net,
+    pub service_cidrs: Vec<IpNet>,
 }
 
 #[derive(PartialEq, Debug)]
@@ -104,7 +104,7 @@ fn has_usages(csr: &CertificateSigningRequest, purpose: &str) -> bool {
 impl Nodes {
     /// A node may claim an address that is no other node's and no Service's.
     fn may_have(&self, node: &str, address: IpAddr) -> bool {
-        let is_service = matches!(address, IpAddr::V4(address) if self.service_cidr.contains(&address));
+        let is_service = self.service_cidrs.iter().any(|cidr| cidr.contains(&address));
         !is_service && self.addresses.get(&address).is_none_or(|owner| owner == node)
     }
 }

@@ -1,7 +1,8 @@
 //! The Endpoints that a Service should have.
 
-use crate::endpointslice::endpoint::{self, Family};
+use crate::endpointslice::endpoint;
 use std::sync::Arc;
+use xebec_machinery::net::IpFamily;
 use xebec_types::core::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service, ServiceSpec};
 use xebec_types::{ObjectMeta, annotation, label, object, pod};
 
@@ -56,7 +57,7 @@ fn empty(service: &Service) -> Endpoints {
 }
 
 /// One subset for each set of ports, addresses in order.
-fn subsets(service: &Service, spec: &ServiceSpec, pods: &[Arc<Pod>], family: Family) -> Vec<EndpointSubset> {
+fn subsets(service: &Service, spec: &ServiceSpec, pods: &[Arc<Pod>], family: IpFamily) -> Vec<EndpointSubset> {
     let mut subsets: Vec<EndpointSubset> = Vec::new();
     for pod in pods {
         let publish = endpoint::publishes_not_ready(spec);
@@ -87,7 +88,7 @@ fn subsets(service: &Service, spec: &ServiceSpec, pods: &[Arc<Pod>], family: Fam
     subsets
 }
 
-fn address(service: &Service, pod: &Pod, family: Family) -> Option<EndpointAddress> {
+fn address(service: &Service, pod: &Pod, family: IpFamily) -> Option<EndpointAddress> {
     Some(EndpointAddress {
         ip: endpoint::addresses(pod, family).into_iter().next()?,
         hostname: endpoint::hostname(service, pod),

@@ -1,34 +1,14 @@
 //! From a Service and a pod to an endpoint.
 
-use std::net::IpAddr;
+use xebec_machinery::net::IpFamily;
 use xebec_types::core::{ObjectReference, Pod, Service, ServicePort, ServiceSpec};
 use xebec_types::discovery::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone};
 use xebec_types::{IntOrString, object, pod};
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Family {
-    Ipv4,
-    Ipv6,
-}
-
-impl Family {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ipv4 => "IPv4",
-            Self::Ipv6 => "IPv6",
-        }
-    }
-
-    fn has(self, address: IpAddr) -> bool {
-        address.is_ipv4() == (self == Self::Ipv4)
-    }
-}
-
 /// The families in which a Service has endpoints.
-pub fn families(spec: &ServiceSpec) -> Vec<Family> {
-    let named = spec.ip_families.iter().flatten();
-    let families: Vec<_> = named.map(|family| if family == "IPv6" { Family::Ipv6 } else { Family::Ipv4 }).collect();
-    if families.is_empty() { vec![Family::Ipv4] } else { families }
+pub fn families(spec: &ServiceSpec) -> Vec<IpFamily> {
+    let families: Vec<_> = spec.ip_families.iter().flatten().filter_map(|name| IpFamily::named(name)).collect();
+    if families.is_empty() { vec![IpFamily::Ipv4] } else { families }
 }
 
 /// A Service whose endpoints are other people's business has no selector, or is a DNS alias.
@@ -45,14 +25,14 @@ pub fn publishes_not_ready(spec: &ServiceSpec) -> bool {
 }
 
 /// The pod's addresses of a family.
-pub fn addresses(pod: &Pod, family: Family) -> Vec<String> {
+pub fn addresses(pod: &Pod, family: IpFamily) -> Vec<String> {
     let Some(status) = &pod.status else { return Vec::new() };
     let many = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
     let mut all: Vec<&str> = many.collect();
     if all.is_empty() {
         all.extend(status.pod_ip.as_deref());
     }
-    let in_family = |ip: &&str| ip.parse().is_ok_and(|ip| family.has(ip));
+    let in_family = |ip: &&str| ip.parse().is_ok_and(|ip| IpFamily::of(ip) == family);
     all.into_iter().filter(in_family).map(String::from).collect()
 }
 
@@ -61,7 +41,7 @@ pub fn endpoint(
     service: &Service,
     spec: &ServiceSpec,
     pod: &Pod,
-    family: Family,
+    family: IpFamily,
     zone: Option<String>,
 ) -> Option<Endpoint> {
     let addresses = addresses(pod, family);

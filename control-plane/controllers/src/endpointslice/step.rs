@@ -1,9 +1,10 @@
 //! The fewest writes that make a Service's slices tell the truth.
 
 use crate::control;
-use crate::endpointslice::endpoint::{self, Family};
+use crate::endpointslice::endpoint;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use xebec_machinery::net::IpFamily;
 use xebec_types::core::{Pod, Service, ServiceSpec};
 use xebec_types::discovery::{Endpoint, EndpointPort, EndpointSlice};
 use xebec_types::{ObjectMeta, label, object};
@@ -53,7 +54,7 @@ fn desired(
     service: &Service,
     spec: &ServiceSpec,
     pods: &[Arc<Pod>],
-    family: Family,
+    family: IpFamily,
     zone: &impl Fn(&str) -> Option<String>,
 ) -> Vec<(Ports, Vec<Endpoint>)> {
     let mut groups: Vec<(Ports, Vec<Endpoint>)> = Vec::new();
@@ -75,7 +76,7 @@ fn desired(
 
 struct Reconcile<'a> {
     service: &'a Service,
-    family: Family,
+    family: IpFamily,
     labels: &'a BTreeMap<String, String>,
     plan: &'a mut Plan,
 }

@@ -12,7 +12,7 @@ use crate::errors::Errors;
 use crate::meta;
 use crate::names::{path_segment_name, subdomain};
 use crate::strategy::{Column, Scope, Strategy, named};
-use crate::value::{at, string, strings};
+use crate::value::{at, items, string, strings};
 
 const CIDRS_MAX: usize = 2;
 
@@ -125,7 +125,13 @@ impl Strategy for ServiceCidr {
 
     fn validate_object_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
         let path = Path::new("spec").child("cidrs");
-        errors.immutable(&path, at(new, "spec.cidrs"), at(old, "spec.cidrs"));
+        let (before, after) = (items(old, "spec.cidrs"), items(new, "spec.cidrs"));
+        // A cluster that becomes dual-stack adds a range of the other family.
+        if before.len() == 1 && after.len() == CIDRS_MAX && before.first() == after.first() {
+            self.validate_object(new, errors);
+        } else {
+            errors.immutable(&path, at(new, "spec.cidrs"), at(old, "spec.cidrs"));
+        }
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -2,6 +2,7 @@
 
 pub mod allocation;
 
+mod families;
 mod fields;
 mod print;
 mod validation;

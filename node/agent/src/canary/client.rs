@@ -12,15 +12,19 @@ use super::{Outcomes, mapped};
 
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Dials `frontend` by TCP and UDP, by an IPv4 socket and by an IPv6 one, from the calling process's cgroup. Returns
-/// each hook that this exercises, with what is wrong with it.
-pub fn dial(frontend: SocketAddrV4) -> Outcomes {
+/// Dials `frontend` by TCP and UDP, one of IPv4 by an IPv4 socket and by an IPv6 one, from the calling process's cgroup.
+/// Returns each hook that this exercises, with what is wrong with it.
+pub fn dial(frontend: SocketAddr) -> Outcomes {
+    let sockets = match frontend {
+        SocketAddr::V4(ipv4) => vec![("sock4", frontend, ""), ("sock6", mapped(ipv4), "")],
+        SocketAddr::V6(_) => vec![("sock6", frontend, " to IPv6")],
+    };
     let mut outcomes = Outcomes::new();
-    for (family, to) in [("sock4", SocketAddr::V4(frontend)), ("sock6", mapped(frontend))] {
+    for (family, to, whither) in sockets {
         let mut note = |hook: &str, fault: io::Result<()>| {
             // A machine without IPv6 needs no hooks for it.
             if !fault.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EAFNOSUPPORT)) {
-                outcomes.insert(format!("{family}_{hook}"), fault.err().map(|error| error.to_string()));
+                outcomes.insert(format!("{family}_{hook}{whither}"), fault.err().map(|error| error.to_string()));
             }
         };
         match TcpStream::connect_timeout(&to, PATIENCE) {
@@ -86,12 +90,14 @@ mod tests {
     #[test]
     fn a_frontend_without_hooks_is_reported_hook_by_hook() {
         // Nobody listens, and no hook leads elsewhere.
-        let free =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("an address").port();
-        let outcomes = dial(SocketAddrV4::new(Ipv4Addr::LOCALHOST, free));
+        let free = |ip: IpAddr| TcpListener::bind((ip, 0)).expect("a port").local_addr().expect("an address");
+        let outcomes = dial(free(Ipv4Addr::LOCALHOST.into()));
         assert!(outcomes["sock4_connect"].as_ref().is_some_and(|fault| fault.contains("refused")), "{outcomes:?}");
         assert!(outcomes["sock4_sendmsg"].is_some(), "{outcomes:?}");
         assert!(!outcomes.contains_key("sock4_getpeername"), "nothing was connected: {outcomes:?}");
+        let outcomes = dial(free(Ipv6Addr::LOCALHOST.into()));
+        let names: Vec<_> = outcomes.keys().collect();
+        assert_eq!(names, ["sock6_connect to IPv6", "sock6_sendmsg to IPv6"]);
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Attached {
 impl Endpoints for Attached {
     async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let pod = PodEndpoint {
-            ip: endpoint.ip.into(),
+            ip: endpoint.ips[0],
             host_ifindex: endpoint.host_ifindex,
             pod_mac: endpoint.pod_mac.0,
             host_mac: endpoint.host_mac.0,
@@ -110,8 +110,8 @@ impl Endpoints for Attached {
         Ok(self.netns.run(|| self.get().attach_pod(&pod))??)
     }
 
-    async fn detach(&self, ip: Ipv4Addr) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        self.netns.run(|| self.get().detach_pod(ip.into()))??;
+    async fn detach(&self, ip: IpAddr) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.netns.run(|| self.get().detach_pod(ip))??;
         Ok(())
     }
 }
@@ -142,7 +142,7 @@ impl Machine {
         for node in &all {
             node.network.node().ensure_remotes(&remotes).await.unwrap();
             for remote in remotes.iter().filter(|remote| remote.node_ip != node.ip()) {
-                node.datapath.get().put_remote(remote.pod_cidr.into(), remote.node_ip.into()).unwrap();
+                node.datapath.get().put_remote(remote.pod_cidr, remote.node_ip).unwrap();
             }
         }
         Self { nodes: all, outside, _switch: switch }
@@ -163,8 +163,7 @@ impl Node {
         let node = xebec_podnet::Node::prepare(&xebec_podnet::Config {
             netns: space.netns.clone(),
             state_dir: state.path().to_owned(),
-            node_ip,
-            pod_cidr,
+            networks: vec![xebec_podnet::Network { node_ip: node_ip.into(), pod_cidr: pod_cidr.into() }],
             routing,
         })
         .await
@@ -180,14 +179,14 @@ impl Node {
                 pod_cidr,
                 cluster_cidr: "10.244.0.0/16".parse().unwrap(),
                 service_cidr: "10.96.0.0/12".parse().unwrap(),
-                gateway: node.gateway,
+                gateway: Ipv4Addr::new(10, 244, number, 1),
             }),
             ipv6: None,
             routing: match &node.vxlan {
                 Some(link) => Routing::Vxlan { ifindex: link.index, vni: VNI },
                 None => Routing::Native,
             },
-            uplinks: vec![node.uplink.index],
+            uplinks: vec![node.uplinks[0].index],
             netns_cookie: space.netns.cookie().unwrap(),
             snat_ports: Config::SNAT_PORTS,
         };
@@ -226,7 +225,7 @@ impl Node {
             name: name.to_owned(),
             uid: name.to_owned(),
         };
-        let ip = self.network.add(&request).await.unwrap().endpoint.ip;
+        let ip = ipv4(self.network.add(&request).await.unwrap().endpoint.ips[0]);
         Pod { space, ip }
     }
 
@@ -248,7 +247,7 @@ impl Node {
     }
 
     fn remote(&self) -> Remote {
-        Remote { pod_cidr: self.network().pod_cidr, node_ip: self.ip() }
+        Remote { pod_cidr: self.network().pod_cidr.into(), node_ip: self.ip().into() }
     }
 
     pub fn report(&self) -> String {
@@ -279,6 +278,14 @@ fn open(netns: &Netns, config: &Config) -> Datapath {
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// These pods have one address.
+fn ipv4(ip: IpAddr) -> Ipv4Addr {
+    match ip {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(_) => panic!("{ip} is not an IPv4 address"),
+    }
 }
 
 async fn plug(ports: &Handle, switch: &Space, space: &Space, ip: Ipv4Addr, port: u8) {

@@ -48,7 +48,7 @@ async fn environment(container: Value, links: bool) -> Result<BTreeMap<String, S
     .unwrap();
     let facts = Facts {
         pod_ips: vec!["10.244.0.2".into()],
-        host_ip: "172.30.0.11".into(),
+        host_ips: vec!["172.30.0.11".into()],
         node_name: "n1".into(),
         allocatable_milli_cpu: 2000,
         allocatable_memory_bytes: 1 << 30,

@@ -114,6 +114,11 @@ fn amounts(config: &Config, milli_cpu: i64, memory: i64) -> Value {
     })
 }
 
+fn addresses(config: &Config) -> Vec<Value> {
+    let ips = config.node_ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
+    ips.chain([json!({"type": "Hostname", "address": config.node_name})]).collect()
+}
+
 /// Everything but the conditions' times: a change of it is worth a write.
 pub(crate) fn steady(kubelet: &Kubelet, facts: &Facts, port: u16) -> Value {
     let (config, machine) = (&kubelet.config, &kubelet.machine);
@@ -121,10 +126,7 @@ pub(crate) fn steady(kubelet: &Kubelet, facts: &Facts, port: u16) -> Value {
     let conditions: BTreeMap<&str, (bool, String)> =
         verdicts(facts).into_iter().map(|v| (v.kind, (v.status, v.message))).collect();
     json!({
-        "addresses": [
-            {"type": "InternalIP", "address": config.node_ip},
-            {"type": "Hostname", "address": config.node_name},
-        ],
+        "addresses": addresses(config),
         "capacity": amounts(config, machine.milli_cpu(config), machine.memory_bytes(config)),
         "allocatable": amounts(config, machine.allocatable_milli_cpu(config), machine.allocatable_memory_bytes(config)),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},

@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use xebec_types::core::{Container, GRPCAction, HTTPGetAction, Pod, Probe};
 
+use crate::authority::authority;
 use crate::pod;
 use crate::runtime::Runtime;
 
@@ -51,7 +52,7 @@ pub(crate) async fn run(runtime: &dyn Runtime, probe: &Probe, target: &Target, t
             let host = tcp.host.as_deref().filter(|h| !h.is_empty()).unwrap_or(&target.ip);
             return match TcpStream::connect((host, port)).await {
                 Ok(_) => Outcome::Success,
-                Err(error) => Outcome::Failure(format!("dial tcp {host}:{port}: {error}")),
+                Err(error) => Outcome::Failure(format!("dial tcp {}: {error}", authority(host, port))),
             };
         }
         if let Some(grpc) = &probe.grpc {
@@ -100,7 +101,7 @@ fn url(get: &HTTPGetAction, target: &Target) -> Option<String> {
     let host = get.host.as_deref().filter(|h| !h.is_empty()).unwrap_or(&target.ip);
     let path = get.path.as_deref().unwrap_or("/");
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    Some(format!("{}://{host}:{port}{path}", scheme(get)))
+    Some(format!("{}://{}{path}", scheme(get), authority(host, port)))
 }
 
 /// The status and the beginning of the body. Certificates are not verified, as upstream has it.
@@ -108,10 +109,11 @@ pub(crate) async fn http_get(get: &HTTPGetAction, target: &Target) -> Result<(u1
     let url = url(get, target).ok_or("couldn't find port")?;
     let failed = |error: &dyn std::fmt::Display| format!("Get \"{url}\": {error}");
     let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| failed(&error))?;
-    let (host, port) = (uri.host().unwrap_or_default().to_owned(), uri.port_u16().unwrap_or(80));
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let port = uri.port_u16().unwrap_or(80);
     let stream = TcpStream::connect((host.as_str(), port))
         .await
-        .map_err(|error| failed(&format!("dial tcp {host}:{port}: {error}")))?;
+        .map_err(|error| failed(&format!("dial tcp {}: {error}", authority(&host, port))))?;
     let request = request(get, &uri).map_err(|error| failed(&error))?;
     if scheme(get) == "https" {
         let stream = crate::tls::connect_unverified(stream, &host).await.map_err(|error| failed(&error))?;
@@ -161,12 +163,13 @@ where
 /// `grpc.health.v1.Health/Check`, by hand: one string field in, one enum field out.
 async fn grpc_check(grpc: &GRPCAction, target: &Target) -> Outcome {
     let (host, port) = (target.ip.as_str(), u16::try_from(grpc.port).unwrap_or_default());
-    let failed = |error: &dyn std::fmt::Display| Outcome::Failure(format!("service {host}:{port}: {error}"));
+    let failed =
+        |error: &dyn std::fmt::Display| Outcome::Failure(format!("service {}: {error}", authority(host, port)));
     let stream = match TcpStream::connect((host, port)).await {
         Ok(stream) => stream,
         Err(error) => return failed(&error),
     };
-    let request = Request::post(format!("http://{host}:{port}/grpc.health.v1.Health/Check"))
+    let request = Request::post(format!("http://{}/grpc.health.v1.Health/Check", authority(host, port)))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(Full::new(Bytes::from(health_check_request(grpc.service.as_deref().unwrap_or_default()))));

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::Config;
 use crate::observed::{Instance, Sandbox, State};
 
 fn instance(name: &str, state: State, exit_code: i32) -> Instance {
@@ -25,7 +26,7 @@ fn status_of(spec: Value, containers: Vec<Instance>, waiting: &[(&str, &str)], t
         .map(|(name, reason)| ((*name).into(), Waiting { reason: (*reason).into(), message: String::new() }))
         .collect();
     let now = Timestamp::from_second(100).unwrap();
-    let node_ip = "172.30.0.11".parse().unwrap();
+    let node_ips = ["172.30.0.11", "fd00::11"].map(|ip| ip.parse().unwrap());
     generate(&Inputs {
         pod: &pod,
         observed: &observed,
@@ -36,7 +37,8 @@ fn status_of(spec: Value, containers: Vec<Instance>, waiting: &[(&str, &str)], t
         resize: &Resize::default(),
         withdrawal: None,
         ended: None,
-        node_ip,
+        pod_ips: observed.ips(),
+        node_ips: &node_ips,
         start_time: now,
         now,
     })
@@ -126,4 +128,29 @@ fn a_crash_shows_as_last_state_with_its_count() {
     assert_eq!(status.qos_class.as_deref(), Some("BestEffort"));
     let unready = status.conditions.unwrap().into_iter().find(|c| c.type_ == "Ready").unwrap();
     assert_eq!(unready.message.as_deref(), Some("containers with unready status: [a]"));
+}
+
+#[test]
+fn pods_and_nodes_have_an_address_of_each_family() {
+    let addresses = |spec: Value| {
+        let status = serde_json::to_value(status_of(spec, vec![instance("c", State::Running, 0)], &[], false)).unwrap();
+        ["podIP", "podIPs", "hostIP", "hostIPs"].map(|field| status[field].clone())
+    };
+    let containers = json!([{"name": "c"}]);
+    let host = [json!("172.30.0.11"), json!([{"ip": "172.30.0.11"}, {"ip": "fd00::11"}])];
+    let own = [json!("10.244.1.5"), json!([{"ip": "10.244.1.5"}])];
+    assert_eq!(addresses(json!({"containers": containers})), [own.as_slice(), &host].concat()[..]);
+    let on_host = json!({"containers": containers, "hostNetwork": true});
+    assert_eq!(addresses(on_host), [host.as_slice(), &host].concat()[..]);
+}
+
+#[test]
+fn the_primary_family_is_the_nodes() {
+    let check = |node_ips: &[&str], want: [&str; 2]| {
+        let parse = |ips: &[&str]| -> Vec<IpAddr> { ips.iter().map(|ip| ip.parse().unwrap()).collect() };
+        let config = Config { node_ips: parse(node_ips), ..crate::testing::config("/".as_ref()) };
+        assert_eq!(config.primary_first(&parse(&["10.244.1.5", "fd00::5"])), parse(&want));
+    };
+    check(&["172.30.0.11", "fd00::11"], ["10.244.1.5", "fd00::5"]);
+    check(&["fd00::11", "172.30.0.11"], ["fd00::5", "10.244.1.5"]);
 }

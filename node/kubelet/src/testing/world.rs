@@ -109,7 +109,7 @@ impl World {
         let mut config = testing::config(&containerd.dir.join("kubelet"));
         config.container_runtime_endpoint = containerd.socket();
         config.cgroup_root = format!("{}/kubepods", containerd.cgroup);
-        config.node_ip = "127.0.0.1".parse().unwrap();
+        config.node_ips = vec!["127.0.0.1".parse().unwrap()];
         config.applied_slices = Some(tokio::sync::watch::channel(9).1);
         let (api, events) = (Arc::default(), Arc::default());
         let (kubelet, tasks) = kubelet(&containerd, &config, &api, &events);

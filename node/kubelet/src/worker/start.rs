@@ -122,7 +122,8 @@ impl Worker {
     ) -> Result<v1::ContainerConfig, String> {
         let kubelet = &self.kubelet;
         let facts = self.facts(observed);
-        let hosts = sandbox::hosts_file(pod, observed.ips(), &kubelet.config.cluster_domain);
+        let hosts =
+            sandbox::hosts_file(pod, &kubelet.config.primary_first(observed.ips()), &kubelet.config.cluster_domain);
         let path = kubelet.config.pod_dir(&self.reference.uid).join("etc-hosts");
         // Containers share the file: it is written in place, and only when it differs.
         if std::fs::read_to_string(&path).ok().as_deref() != Some(hosts.as_str()) {
@@ -166,7 +167,7 @@ impl Worker {
         observed: &Observed,
     ) -> Result<(), Retry> {
         let Some(handler) = lifecycle::post_start(container) else { return Ok(()) };
-        let ip = observed.ips().first().map_or_else(|| self.kubelet.config.node_ip.to_string(), ToString::to_string);
+        let ip = observed.ips().first().map_or_else(|| self.kubelet.config.node_ip().to_string(), ToString::to_string);
         let target = lifecycle::target(pod, container, id, ip);
         let started = Instant::now();
         match lifecycle::run(&*self.kubelet.runtime, handler, &target, POST_START_MAX).await {

@@ -1,10 +1,10 @@
 //! Two nodes of ours: podnet and the datapath, without a kubelet.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use xebec_datapath::{Config, Datapath, Network, PodEndpoint};
-use xebec_podnet::{EndpointInfo, Endpoints, Node, PodNetwork, PodRequest, Remote, Routing};
+use xebec_datapath::{Config, Datapath, PodEndpoint};
+use xebec_podnet::{EndpointInfo, Endpoints, Network, Node, PodNetwork, PodRequest, Remote, Routing};
 
 use crate::netns::{Scratch, Switch};
 use crate::run::{Cgroup, Directory};
@@ -55,8 +55,7 @@ impl NodeUnderTest {
         let node = Node::prepare(&xebec_podnet::Config {
             netns: scratch.netns.clone(),
             state_dir: state.path().to_path_buf(),
-            node_ip: NODES[index],
-            pod_cidr: pod_cidr(index),
+            networks: vec![Network { node_ip: NODES[index].into(), pod_cidr: pod_cidr(index).into() }],
             routing,
         })
         .await?;
@@ -65,26 +64,27 @@ impl NodeUnderTest {
             bpffs: bpffs.path().to_path_buf(),
             cgroup_pods: cgroup.path().to_owned(),
             cgroup_node: cgroup.path().to_owned(),
-            ipv4: Some(Network {
+            ipv4: Some(xebec_datapath::Network {
                 node_ip: NODES[index],
-                pod_cidr: node.pod_cidr,
+                pod_cidr: pod_cidr(index),
                 cluster_cidr: "10.244.0.0/16".parse()?,
                 service_cidr: "10.96.0.0/12".parse()?,
-                gateway: node.gateway,
+                gateway: Ipv4Addr::new(10, 244, index as u8 + 1, 1),
             }),
             ipv6: None,
             routing: match &node.vxlan {
                 Some(device) => xebec_datapath::Routing::Vxlan { ifindex: device.index, vni: 1 },
                 None => xebec_datapath::Routing::Native,
             },
-            uplinks: vec![node.uplink.index],
+            uplinks: node.uplinks.iter().map(|uplink| uplink.index).collect(),
             netns_cookie: 0,
             snat_ports: Config::SNAT_PORTS,
         };
         let datapath = Arc::new(scratch.netns.run(|| Datapath::open(config))??);
         let other = 1 - index;
-        datapath.put_remote(pod_cidr(other).into(), NODES[other].into())?;
-        node.ensure_remotes(&[Remote { pod_cidr: pod_cidr(other), node_ip: NODES[other] }]).await?;
+        let far = Remote { pod_cidr: pod_cidr(other).into(), node_ip: NODES[other].into() };
+        datapath.put_remote(far.pod_cidr, far.node_ip)?;
+        node.ensure_remotes(&[far]).await?;
         let endpoints = Arc::new(Attach(Arc::clone(&datapath), scratch.netns.clone()));
         let network = PodNetwork::open(node, state.path(), endpoints).await?;
         let mut made = Vec::new();
@@ -99,7 +99,7 @@ impl NodeUnderTest {
                 uid: format!("{index}-{number}"),
             };
             let attachment = network.add(&request).await?;
-            made.push(Pod { scratch: pod, ip: attachment.endpoint.ip });
+            made.push(Pod { scratch: pod, ip: ipv4(attachment.endpoint.ips[0])? });
         }
         Ok(Self {
             pods: made,
@@ -113,13 +113,21 @@ impl NodeUnderTest {
     }
 }
 
+/// These pods have one address.
+fn ipv4(ip: IpAddr) -> Result<Ipv4Addr, AnyError> {
+    match ip {
+        IpAddr::V4(ip) => Ok(ip),
+        IpAddr::V6(_) => Err(format!("{ip} is not an IPv4 address").into()),
+    }
+}
+
 struct Attach(Arc<Datapath>, xebec_netlink::Netns);
 
 #[async_trait::async_trait]
 impl Endpoints for Attach {
     async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), AnyError> {
         let pod = PodEndpoint {
-            ip: endpoint.ip.into(),
+            ip: endpoint.ips[0],
             host_ifindex: endpoint.host_ifindex,
             pod_mac: endpoint.pod_mac.0,
             host_mac: endpoint.host_mac.0,
@@ -128,8 +136,8 @@ impl Endpoints for Attach {
         Ok(self.1.run(|| self.0.attach_pod(&pod))??)
     }
 
-    async fn detach(&self, ip: Ipv4Addr) -> Result<(), AnyError> {
-        self.0.detach_pod(ip.into())?;
+    async fn detach(&self, ip: IpAddr) -> Result<(), AnyError> {
+        self.0.detach_pod(ip)?;
         Ok(())
     }
 }

@@ -56,9 +56,16 @@ async fn a_pod_is_added_checked_and_deleted() {
         ];
         let result = call_async(&env, &config).await.unwrap();
         assert_eq!(result["cniVersion"], "1.0.0");
-        assert_eq!(result["ips"], json!([{ "address": "10.244.1.2/32", "gateway": "10.244.1.1", "interface": 1 }]));
+        assert_eq!(
+            result["ips"],
+            json!([
+                { "address": "10.244.1.2/32", "gateway": "10.244.1.1", "interface": 1 },
+                { "address": "fd00:244:1::2/128", "gateway": "fd00:244:1::1", "interface": 1 },
+            ])
+        );
         assert_eq!(result["interfaces"][1]["sandbox"], json!(netns));
-        assert_eq!(result["routes"], json!([{ "dst": "0.0.0.0/0", "gw": "10.244.1.1" }]));
+        let routes = json!([{ "dst": "0.0.0.0/0", "gw": "10.244.1.1" }, { "dst": "::/0", "gw": "fd00:244:1::1" }]);
+        assert_eq!(result["routes"], routes);
         let record = &network.records()[0];
         assert_eq!((record.namespace.as_str(), record.name.as_str(), record.uid.as_str()), ("default", "web", "u-1"));
 
@@ -71,7 +78,8 @@ async fn a_pod_is_added_checked_and_deleted() {
         assert_eq!((failure.code, failure.msg.as_str()), (code::FAILED, "container c1 has no eth0"));
         env[0].1 = "ADD";
         let old = json!({ "cniVersion": "0.4.0", "name": "xebec", "type": "xebec", "socket": socket });
-        assert_eq!(call_async(&env, &old).await.unwrap()["ips"][0]["version"], "4");
+        let ips = call_async(&env, &old).await.unwrap()["ips"].clone();
+        assert_eq!((&ips[0]["version"], &ips[1]["version"]), (&json!("4"), &json!("6")));
         let gc = json!({ "cniVersion": "1.1.0", "socket": socket, "cni.dev/valid-attachments": [] });
         assert_eq!(call_async(&[("CNI_COMMAND", "GC")], &gc).await, Ok(Value::Null));
         assert_eq!(network.records(), []);

@@ -57,7 +57,7 @@ fn csr(ask: &Ask) -> CertificateSigningRequest {
 fn check(ask: &Ask, approved: bool) {
     let nodes = Nodes {
         addresses: [([10, 0, 0, 2].into(), "n2".to_string())].into(),
-        service_cidr: "10.96.0.0/16".parse().expect("network"),
+        service_cidrs: vec!["10.96.0.0/16".parse().expect("network")],
     };
     let action = step(&csr(ask), true, &nodes, Timestamp::UNIX_EPOCH);
     assert_eq!(matches!(action, Action::Approve { .. }), approved, "{action:?}");
@@ -88,7 +88,7 @@ fn a_serving_certificate_names_nobody_elses_address() {
 
 #[test]
 fn an_approved_request_is_signed_then_kept_an_hour() {
-    let nodes = Nodes { addresses: HashMap::new(), service_cidr: Ipv4Net::default() };
+    let nodes = Nodes { addresses: HashMap::new(), service_cidrs: Vec::new() };
     let mut csr = csr(&BOOTSTRAP);
     csr.metadata.creation_timestamp = Some(time::time(Timestamp::UNIX_EPOCH));
     csr.status = Some(CertificateSigningRequestStatus {

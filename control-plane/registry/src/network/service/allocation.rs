@@ -1,18 +1,20 @@
 //! Addresses and node ports of services, given in one step with their creation or update.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use xebec_machinery::field::{Error, Path};
+use xebec_machinery::net::IpFamily;
 
+use super::families;
 use super::fields::{is_headless, needs_cluster_ip, needs_health_check_port, needs_node_port, node_port};
-use crate::allocator::{Ipv4Range, NodePorts, Refused};
-use crate::value::{at, entries, integer, is_set, items, items_mut, set, string, strings};
+use crate::allocator::{ClusterIps, NodePorts, Refused};
+use crate::value::{integer, items, items_mut, set, strings};
 
 /// What is taken, by all services of the cluster.
 #[derive(Clone, Debug)]
 pub struct Allocators {
-    pub cluster_ips: Ipv4Range,
+    pub cluster_ips: ClusterIps,
     pub node_ports: NodePorts,
 }
 
@@ -27,7 +29,7 @@ pub struct Allocation {
 /// An address or a port of the cluster that one Service has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Number {
-    Ip(Ipv4Addr),
+    Ip(IpAddr),
     Port(i64),
 }
 
@@ -50,7 +52,7 @@ impl Allocation {
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 struct Held {
-    ips: Vec<Ipv4Addr>,
+    ips: Vec<IpAddr>,
     ports: Vec<i64>,
 }
 
@@ -60,7 +62,7 @@ impl Allocators {
         let held = Held::by(service);
         let mut problems = Vec::new();
         for ip in held.ips {
-            if let Err(refused) = self.cluster_ips.allocate(ip) {
+            if let Err(refused) = self.cluster_ips.mark(ip) {
                 problems.push(format!("clusterIP {ip}: {refused:?}"));
             }
         }
@@ -72,10 +74,10 @@ impl Allocators {
         problems
     }
 
-    /// Another server has it; a number outside of the ranges is nobody's.
+    /// Another server has it; a port outside of the range is nobody's.
     pub fn mark(&mut self, number: Number) {
         let _taken_already = match number {
-            Number::Ip(ip) => self.cluster_ips.allocate(ip),
+            Number::Ip(ip) => self.cluster_ips.mark(ip),
             Number::Port(port) => self.node_ports.allocate(port),
         };
     }
@@ -95,11 +97,11 @@ impl Allocators {
 
     /// Fills in addresses and ports of a validated service; on an error nothing is taken.
     pub fn allocate(&mut self, new: &mut Value, old: Option<&Value>, random: u64) -> Result<Allocation, Vec<Error>> {
-        families(new)?;
+        families::decide(new, old, &self.cluster_ips)?;
         let before = old.map(Held::by).unwrap_or_default();
         let mut taken = Held::default();
         let result = self
-            .cluster_ip(new, &before, &mut taken, random)
+            .cluster_ips(new, &before, &mut taken, random)
             .and_then(|()| self.ports(new, &before, &mut taken, random));
         if let Err(error) = result {
             self.free(&taken);
@@ -128,44 +130,50 @@ impl Allocators {
         held.ports.iter().for_each(|port| self.node_ports.release(*port));
     }
 
-    fn cluster_ip(&mut self, new: &mut Value, before: &Held, taken: &mut Held, random: u64) -> Result<(), Error> {
+    /// An address for each of the Service's families, which were decided before.
+    fn cluster_ips(&mut self, new: &mut Value, before: &Held, taken: &mut Held, random: u64) -> Result<(), Error> {
         if !needs_cluster_ip(new) || is_headless(new) {
             return Ok(());
         }
-        let path = Path::new("spec").child("clusterIPs");
-        let asked = string(new, "spec.clusterIP").to_owned();
-        if asked.is_empty() {
-            let ip = self
-                .cluster_ips
-                .allocate_next(random)
-                .map_err(|_| Error::internal(&path, "failed to allocate a serviceIP: range is full"))?;
-            taken.ips.push(ip);
-            set(new, "spec.clusterIP", ip.to_string());
-            set(new, "spec.clusterIPs", json!([ip.to_string()]));
-            return Ok(());
+        let mut ips: Vec<String> = strings(new, "spec.clusterIPs").map(str::to_owned).collect();
+        let families: Vec<IpFamily> = strings(new, "spec.ipFamilies").filter_map(IpFamily::named).collect();
+        for (index, family) in families.into_iter().enumerate() {
+            match ips.get(index) {
+                Some(ip) => self.asked(ip, &ips, before, taken)?,
+                None => ips.push(self.any(family, taken, random)?.to_string()),
+            }
         }
-        let invalid = |reason: String| {
-            Error::invalid(
-                &path,
-                at(new, "spec.clusterIPs").clone(),
-                format!("failed to allocate IP {asked}: {reason}"),
-            )
-        };
-        let net = self.cluster_ips.net();
-        let outside =
-            || invalid(format!("the provided IP ({asked}) is not in the valid range. The range of valid IPs is {net}"));
+        set(new, "spec.clusterIP", ips.first().cloned().unwrap_or_default());
+        set(new, "spec.clusterIPs", json!(ips));
+        Ok(())
+    }
+
+    fn any(&mut self, family: IpFamily, taken: &mut Held, random: u64) -> Result<IpAddr, Error> {
+        let full = |_| Error::internal(&path(), "failed to allocate a serviceIP: range is full");
+        let ip = self.cluster_ips.allocate_next(family, random).map_err(full)?;
+        taken.ips.push(ip);
+        Ok(ip)
+    }
+
+    /// `asked` is one of `all`.
+    fn asked(&mut self, asked: &str, all: &[String], before: &Held, taken: &mut Held) -> Result<(), Error> {
         // Validation reports what is not an address.
-        let Ok(ip) = asked.parse::<std::net::IpAddr>() else { return Ok(()) };
-        let std::net::IpAddr::V4(ip) = ip else { return Err(outside()) };
+        let Ok(ip) = asked.parse::<IpAddr>() else { return Ok(()) };
         if before.ips.contains(&ip) {
             return Ok(());
         }
-        match self.cluster_ips.allocate(ip) {
-            Ok(()) => taken.ips.push(ip),
-            Err(Refused::NotInRange) => return Err(outside()),
-            Err(_) => return Err(invalid("provided IP is already allocated".to_owned())),
-        }
-        Ok(())
+        let reason = match self.cluster_ips.allocate(ip) {
+            Ok(()) => {
+                taken.ips.push(ip);
+                return Ok(());
+            }
+            Err(Refused::NotInRange) => {
+                let ranges = self.cluster_ips.range_text(IpFamily::of(ip));
+                format!("the provided IP ({asked}) is not in the valid range. The range of valid IPs is {ranges}")
+            }
+            Err(_) => "provided IP is already allocated".to_owned(),
+        };
+        Err(Error::invalid(&path(), json!(all), format!("failed to allocate IP {asked}: {reason}")))
     }
 
     fn ports(&mut self, new: &mut Value, before: &Held, taken: &mut Held, random: u64) -> Result<(), Error> {
@@ -237,43 +245,8 @@ impl Held {
     }
 }
 
-/// `initIPFamilyFields` of a cluster whose services have IPv4 addresses only.
-fn families(service: &mut Value) -> Result<(), Vec<Error>> {
-    if !needs_cluster_ip(service) {
-        return Ok(());
-    }
-    let path = Path::new("spec");
-    if is_headless(service) && entries(service, "spec.selector").next().is_none() {
-        // Endpoints that somebody else manages may be of any family.
-        if items(service, "spec.ipFamilies").is_empty() {
-            let families = match string(service, "spec.ipFamilyPolicy") {
-                "SingleStack" => json!(["IPv4"]),
-                _ => json!(["IPv4", "IPv6"]),
-            };
-            set(service, "spec.ipFamilies", families);
-        }
-        if !is_set(service, "spec.ipFamilyPolicy") {
-            let policy = if items(service, "spec.ipFamilies").len() > 1 { "RequireDualStack" } else { "SingleStack" };
-            set(service, "spec.ipFamilyPolicy", policy);
-        }
-        return Ok(());
-    }
-    let mut errors = Vec::new();
-    if string(service, "spec.ipFamilyPolicy") == "RequireDualStack" || items(service, "spec.clusterIPs").len() > 1 {
-        let detail = "this cluster is not configured for dual-stack services";
-        errors.push(Error::invalid(&path.child("ipFamilyPolicy"), at(service, "spec.ipFamilyPolicy").clone(), detail));
-    }
-    for (index, family) in strings(service, "spec.ipFamilies").enumerate().filter(|(_, family)| *family != "IPv4") {
-        errors.push(Error::invalid(&path.child("ipFamilies").index(index), family, "not configured on this cluster"));
-    }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    if !is_set(service, "spec.ipFamilyPolicy") {
-        set(service, "spec.ipFamilyPolicy", "SingleStack");
-    }
-    set(service, "spec.ipFamilies", json!(["IPv4"]));
-    Ok(())
+fn path() -> Path {
+    Path::new("spec").child("clusterIPs")
 }
 
 #[cfg(test)]

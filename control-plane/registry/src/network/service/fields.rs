@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::value::{at, integer, is_set, items, items_mut, keep, remove, same, set, string};
+use crate::value::{at, integer, items, items_mut, keep, remove, same, set, string};
 
 pub fn needs_cluster_ip(service: &Value) -> bool {
     ["ClusterIP", "NodePort", "LoadBalancer"].contains(&string(service, "spec.type"))
@@ -41,11 +41,6 @@ pub fn patch_allocated(new: &mut Value, old: &Value) {
         }
         if items(new, "spec.clusterIPs").is_empty() && string(new, "spec.clusterIP") == string(old, "spec.clusterIP") {
             keep(new, old, "spec.clusterIPs");
-        }
-        for field in ["spec.ipFamilies", "spec.ipFamilyPolicy"] {
-            if !is_set(new, field) {
-                keep(new, old, field);
-            }
         }
     }
     if needs_node_port(old) && needs_node_port(new) {

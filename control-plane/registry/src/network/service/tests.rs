@@ -169,6 +169,60 @@ fn the_address_does_not_change_but_the_type_does() {
 }
 
 #[test]
+fn addresses_match_their_families() {
+    let list = |ips: &[&str]| json!({"clusterIP": ips[0], "clusterIPs": ips});
+    check(list(&["10.96.0.9", "fd00::9"]), &[]);
+    check(
+        list(&["10.96.0.9", "10.96.0.10"]),
+        &[
+            "spec.clusterIPs: Invalid value: [\"10.96.0.9\",\"10.96.0.10\"]: may specify no more than one IP for each IP family",
+        ],
+    );
+    check(
+        list(&["None", "fd00::9"]),
+        &["spec.clusterIPs: Invalid value: [\"None\",\"fd00::9\"]: 'None' must be the first and only value"],
+    );
+    check(
+        json!({"clusterIP": "fd00::9", "ipFamilies": ["IPv4"]}),
+        &["spec.clusterIPs[0]: Invalid value: \"fd00::9\": expected an IPv4 value as indicated by `ipFamilies[0]`"],
+    );
+    check(
+        json!({"ipFamilies": ["IPv4", "IPv5", "IPv4"], "ipFamilyPolicy": "Both"}),
+        &[
+            "spec.ipFamilies[1]: Unsupported value: \"IPv5\": supported values: \"IPv4\", \"IPv6\"",
+            "spec.ipFamilies[2]: Duplicate value: \"IPv4\"",
+            "spec.ipFamilyPolicy: Unsupported value: \"Both\": supported values: \"PreferDualStack\", \"RequireDualStack\", \"SingleStack\"",
+        ],
+    );
+}
+
+#[test]
+fn the_first_family_stays_and_the_second_goes_by_policy_only() {
+    let old = service(json!({
+        "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9", "fd00::9"],
+        "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack",
+    }));
+    let refused = |change: Value| update(&old, change).expect_err("refused");
+    assert_eq!(
+        refused(json!({"clusterIPs": ["10.96.0.9", "fd00::8"]})),
+        ["spec.clusterIPs[1]: Invalid value: [\"10.96.0.9\",\"fd00::8\"]: may not change once set"]
+    );
+    assert_eq!(
+        refused(json!({"clusterIPs": ["10.96.0.9"], "ipFamilies": ["IPv4"]})),
+        [
+            "spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be set to 'SingleStack' when releasing the secondary clusterIP",
+            "spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be set to 'SingleStack' when releasing the secondary ipFamily",
+        ]
+    );
+    assert_eq!(
+        refused(json!({"ipFamilies": ["IPv6"], "ipFamilyPolicy": "SingleStack"}))[0],
+        "spec.ipFamilies[0]: Invalid value: [\"IPv6\"]: may not change once set"
+    );
+    update(&old, json!({"clusterIPs": ["10.96.0.9"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}))
+        .expect("the policy says so");
+}
+
+#[test]
 fn rows_show_addresses_and_ports() {
     let check = |spec: Value, status: Value, expected: [&str; 4]| {
         let mut service = service(spec);

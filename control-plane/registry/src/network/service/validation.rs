@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use xebec_machinery::field::Path;
+use xebec_machinery::net::IpFamily;
 use xebec_machinery::validation;
 
 use super::fields::{externally_accessible, is_headless, needs_cluster_ip, needs_health_check_port, node_port};
@@ -15,6 +16,7 @@ use crate::pod::PROTOCOLS;
 use crate::value::{at, integer, is_set, items, string, strings};
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+const FAMILIES: &[&str] = &["IPv4", "IPv6"];
 const KUBELET_PORT: i64 = 10250;
 const AFFINITY_SECONDS_MAX: i64 = 86_400;
 const ONLY_LOAD_BALANCER: &str = "may only be used when `type` is 'LoadBalancer'";
@@ -42,18 +44,8 @@ pub fn validate(service: &Value, errors: &mut Errors) {
 pub fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
     if needs_cluster_ip(old) && needs_cluster_ip(new) {
-        let first = |service| items(service, "spec.clusterIPs").first().cloned();
-        let (before, after) = (first(old), first(new));
-        let path = path.child("clusterIPs").index(0);
-        match (before, after) {
-            (Some(_), None) => {
-                errors.invalid(&path, at(new, "spec.clusterIPs").clone(), "primary clusterIP can not be unset")
-            }
-            (Some(before), Some(after)) if before != after => {
-                errors.invalid(&path, at(new, "spec.clusterIPs").clone(), "may not change once set");
-            }
-            _ => {}
-        }
+        cluster_ips_update(new, old, &path, errors);
+        families_update(new, old, &path, errors);
     }
     let class = at(old, "spec.loadBalancerClass");
     let both = [old, new].iter().all(|service| string(service, "spec.type") == "LoadBalancer");
@@ -63,6 +55,53 @@ pub fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
             at(new, "spec.loadBalancerClass").clone(),
             "may not change once set",
         );
+    }
+}
+
+/// `validateUpgradeDowngradeClusterIPs`.
+fn cluster_ips_update(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
+    if is_headless(old) && is_headless(new) {
+        return;
+    }
+    let (value, list) = (at(new, "spec.clusterIPs"), path.child("clusterIPs"));
+    let (before, after) = (items(old, "spec.clusterIPs"), items(new, "spec.clusterIPs"));
+    if !before.is_empty() && after.is_empty() {
+        errors.invalid(&list.index(0), value.clone(), "primary clusterIP can not be unset");
+    }
+    let compared = if before.len() == after.len() { before.len() } else { 1 };
+    for index in (0..compared.min(before.len()).min(after.len())).filter(|index| before[*index] != after[*index]) {
+        errors.invalid(&list.index(index), value.clone(), "may not change once set");
+    }
+    if before.len() > after.len() && after.len() == 1 {
+        released(new, "clusterIP", path, errors);
+    }
+}
+
+/// `validateUpgradeDowngradeIPFamilies`, with its index of the first family in every path.
+fn families_update(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
+    // A headless Service may change its families.
+    if is_headless(old) || is_headless(new) {
+        return;
+    }
+    let (value, first) = (at(new, "spec.ipFamilies"), path.child("ipFamilies").index(0));
+    let (before, after) = (items(old, "spec.ipFamilies"), items(new, "spec.ipFamilies"));
+    if before.len() > after.len() && items(new, "spec.clusterIPs").is_empty() {
+        errors.invalid(&first, value.clone(), "primary ipFamily can not be unset");
+    }
+    let compared = if before.len() == after.len() { before.len() } else { 1 };
+    for _ in before.iter().zip(after).take(compared).filter(|(before, after)| before != after) {
+        errors.invalid(&first, value.clone(), "may not change once set");
+    }
+    if before.len() > after.len() && after.len() == 1 {
+        released(new, "ipFamily", path, errors);
+    }
+}
+
+fn released(new: &Value, what: &str, path: &Path, errors: &mut Errors) {
+    let policy = at(new, "spec.ipFamilyPolicy");
+    if policy != "SingleStack" {
+        let detail = format!("must be set to 'SingleStack' when releasing the secondary {what}");
+        errors.invalid(&path.child("ipFamilyPolicy"), policy.clone(), detail);
     }
 }
 
@@ -174,8 +213,7 @@ fn affinity(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// `ValidateServiceClusterIPsRelatedFields`.
-fn cluster_ips(service: &Value, path: &Path, errors: &mut Errors) {
-    const FAMILIES: &[&str] = &["IPv4", "IPv6"];
+pub fn cluster_ips(service: &Value, path: &Path, errors: &mut Errors) {
     let spec = at(service, "spec");
     if string(spec, "type") == "ExternalName" {
         for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
@@ -197,26 +235,50 @@ fn cluster_ips(service: &Value, path: &Path, errors: &mut Errors) {
         seen.push(family);
     }
     if let Some(policy) = at(spec, "ipFamilyPolicy").as_str() {
-        errors.one_of(&path.child("ipFamilyPolicy"), policy, &["SingleStack", "PreferDualStack", "RequireDualStack"]);
+        errors.one_of(&path.child("ipFamilyPolicy"), policy, &["PreferDualStack", "RequireDualStack", "SingleStack"]);
     }
-    let list_path = path.child("clusterIPs");
+    addresses(spec, path, errors);
+}
+
+fn addresses(spec: &Value, path: &Path, errors: &mut Errors) {
+    let path = path.child("clusterIPs");
     let (ip, list): (&str, Vec<&str>) = (string(spec, "clusterIP"), strings(spec, "clusterIPs").collect());
     match list.first() {
-        None if !ip.is_empty() => errors.required(&list_path, ""),
+        None if !ip.is_empty() => errors.required(&path, ""),
         Some(_) if ip.is_empty() => {
-            errors.invalid(&list_path, json!(list), "must be empty when `clusterIP` is not specified");
+            errors.invalid(&path, json!(list), "must be empty when `clusterIP` is not specified");
         }
-        Some(first) if *first != ip => errors.invalid(&list_path, json!(list), "first value must match `clusterIP`"),
+        Some(first) if *first != ip => errors.invalid(&path, json!(list), "first value must match `clusterIP`"),
         _ => {}
     }
+    let mut are_valid = true;
+    if list.first() == Some(&"None") && list.len() > 1 {
+        are_valid = false;
+        errors.invalid(&path, json!(list), "'None' must be the first and only value");
+    }
+    let is_none = |index: usize, ip: &str| index == 0 && ip == "None";
+    for (index, ip) in list.iter().enumerate().filter(|(index, ip)| !is_none(*index, ip)) {
+        let messages = validation::ip(ip);
+        are_valid &= messages.is_empty();
+        errors.invalid_each(&path.index(index), &json!(ip), messages);
+    }
     if list.len() > 2 {
-        errors.invalid(&list_path, json!(list), "may only hold up to 2 values");
+        errors.invalid(&path, json!(list), "may only hold up to 2 values");
     }
-    if ip == "None" && list.len() > 1 {
-        errors.invalid(&list_path, json!(list), "'None' must be the first and only value");
+    // What follows would only say the same of an invalid address in other words.
+    if !are_valid {
+        return;
     }
-    for (index, ip) in list.iter().enumerate().filter(|(_, ip)| **ip != "None" && !ip.is_empty()) {
-        errors.invalid_each(&list_path.index(index), &json!(ip), validation::ip(ip));
+    let families: Vec<&str> = list.iter().filter_map(|ip| Some(IpFamily::of(ip.parse().ok()?).as_str())).collect();
+    if families.len() > 1 && (families[1..].contains(&families[0]) || families.len() > 2) {
+        errors.invalid(&path, json!(list), "may specify no more than one IP for each IP family");
+    }
+    let expected = strings(spec, "ipFamilies");
+    for (index, ((ip, family), expected)) in list.iter().zip(&families).zip(expected).enumerate() {
+        if *family != expected && FAMILIES.contains(&expected) {
+            let detail = format!("expected an {expected} value as indicated by `ipFamilies[{index}]`");
+            errors.invalid(&path.index(index), json!(ip), detail);
+        }
     }
 }
 

@@ -236,6 +236,16 @@ fn a_range_has_one_part_of_each_family() {
         json!({"cidrs": ["10.0.0.1/24"]}),
         &["spec.cidrs[0]: Invalid value: \"10.0.0.1/24\": must be in canonical form (\"10.0.0.0/24\")"],
     );
+    let update = |cidrs: Value| {
+        let old = object(&ServiceCidr, json!({"cidrs": ["10.0.0.0/24"]}), &json!({}));
+        texts(ServiceCidr.validate_update(&object(&ServiceCidr, json!({"cidrs": cidrs}), &json!({})), &old))
+    };
+    assert_eq!(update(json!(["10.0.0.0/24", "2001:db8::/112"])), [] as [&str; 0]);
+    assert_eq!(
+        update(json!(["2001:db8::/112", "10.0.0.0/24"])),
+        ["spec.cidrs: Invalid value: [\"2001:db8::/112\",\"10.0.0.0/24\"]: field is immutable"]
+    );
+    assert_eq!(update(json!(["10.0.1.0/24"])), ["spec.cidrs: Invalid value: [\"10.0.1.0/24\"]: field is immutable"]);
 }
 
 #[test]

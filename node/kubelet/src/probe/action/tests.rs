@@ -7,7 +7,11 @@ use crate::runtime::Fake;
 
 /// Answers every connection with `answer`, after it has read something.
 async fn server(answer: &'static str) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    server_at("127.0.0.1:0", answer).await
+}
+
+async fn server_at(address: &str, answer: &'static str) -> u16 {
+    let listener = TcpListener::bind(address).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -21,20 +25,24 @@ async fn server(answer: &'static str) -> u16 {
     port
 }
 
-async fn attempt(probe: Value) -> Outcome {
+async fn attempt(probe: Value, ip: &str) -> Outcome {
     let container = json!({"name": "c", "ports": [{"name": "web", "containerPort": 1}]});
     let target = Target {
         pod: Arc::default(),
         container: Arc::new(serde_json::from_value(container).unwrap()),
         container_id: "c".into(),
-        ip: "127.0.0.1".into(),
+        ip: ip.into(),
     };
     let fake = Fake::new([10, 0, 0, 1].into());
     run(&*fake, &serde_json::from_value(probe).unwrap(), &target, Duration::from_millis(300)).await
 }
 
 async fn check(probe: Value, want: &str) {
-    let text = match attempt(probe.clone()).await {
+    check_at(probe, "127.0.0.1", want).await;
+}
+
+async fn check_at(probe: Value, ip: &str, want: &str) {
+    let text = match attempt(probe.clone(), ip).await {
         Outcome::Success => "success".to_owned(),
         Outcome::Failure(why) => format!("failure: {why}"),
         Outcome::Unknown(why) => format!("unknown: {why}"),
@@ -83,4 +91,15 @@ fn a_service_of_any_length_is_asked_for() {
     check_frame(128, &[0, 0, 0, 0, 131, 0x0a, 0x80, 0x01]);
     check_frame(300, &[0, 0, 0, 1, 47, 0x0a, 0xac, 0x02]);
     check_frame(1 << 14, &[0, 0, 0, 0x40, 4, 0x0a, 0x80, 0x80, 0x01]);
+}
+
+#[tokio::test]
+async fn pods_are_probed_at_ipv6_addresses() {
+    let ok = server_at("[::1]:0", "HTTP/1.1 204 No Content\r\n\r\n").await;
+    let closed = TcpListener::bind("[::1]:0").await.unwrap().local_addr().unwrap().port();
+    check_at(json!({"httpGet": {"port": ok}}), "::1", "success").await;
+    check_at(json!({"tcpSocket": {"port": ok}}), "::1", "success").await;
+    let refused = format!("failure: Get \"http://[::1]:{closed}/\": dial tcp [::1]:{closed}: ");
+    check_at(json!({"httpGet": {"port": closed}}), "::1", &refused).await;
+    check_at(json!({"grpc": {"port": closed}}), "::1", &format!("failure: service [::1]:{closed}: ")).await;
 }

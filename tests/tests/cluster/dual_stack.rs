@@ -1,0 +1,219 @@
+//! Pods and Services of both IP families.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use xebec_tests::{Cluster, Kubectl, Options};
+
+/// A server on each node, a client pod and a host-network pod on the first.
+const MANIFEST: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: echo}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: echo}}
+  template:
+    metadata: {labels: {app: echo}}
+    spec:
+      topologySpreadConstraints:
+      - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: echo}}}
+      containers:
+      - {name: tcp, image: 'xebec-demo:1', command: [demo, tcp-echo, '7000'],
+         readinessProbe: {tcpSocket: {port: 7000}, periodSeconds: 1}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec:
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: echo}
+  ports: [{name: tcp, port: 7000}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: six}
+spec:
+  ipFamilies: [IPv6]
+  selector: {app: echo}
+  ports: [{name: tcp, port: 7000}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: headless}
+spec:
+  clusterIP: None
+  ipFamilyPolicy: PreferDualStack
+  selector: {app: echo}
+  ports: [{name: tcp, port: 7000}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec:
+  nodeName: node-1
+  containers:
+  - name: c
+    image: xebec-demo:1
+    command: [sleep, '100000']
+    env: [{name: IPS, valueFrom: {fieldRef: {fieldPath: status.podIPs}}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: host}
+spec:
+  nodeName: node-1
+  hostNetwork: true
+  containers: [{name: c, image: 'xebec-demo:1', command: [sleep, '100000']}]
+";
+
+/// A server on each node and a client, in whatever families the cluster has.
+const SIX: &str = "
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: echo}
+spec:
+  selector: {matchLabels: {app: echo}}
+  template:
+    metadata: {labels: {app: echo}}
+    spec:
+      containers:
+      - {name: tcp, image: 'xebec-demo:1', command: [demo, tcp-echo, '7000'],
+         readinessProbe: {tcpSocket: {port: 7000}, periodSeconds: 1}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec:
+  ipFamilyPolicy: PreferDualStack
+  selector: {app: echo}
+  ports: [{name: tcp, port: 7000}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec:
+  nodeName: node-1
+  containers: [{name: c, image: 'xebec-demo:1', command: [sleep, '100000']}]
+";
+
+#[test]
+fn ipv6_alone() {
+    let cluster = Cluster::up(&Options { routing: "native", ip_families: "ipv6", ..Options::default() });
+    works(&cluster, "ipv6", "8 of 8");
+    let kubectl = cluster.kubectl();
+    kubectl.ok_with("apply -f -", SIX);
+    kubectl.ok("rollout status daemonset echo --timeout=60s");
+    kubectl.ok("wait --for=condition=Ready pod/client --timeout=60s");
+    let pods = kubectl.json("get pods -l app=echo")["items"].as_array().cloned().unwrap_or_default();
+    let pods: Vec<String> = pods.iter().flat_map(|pod| ips(&pod["status"]["podIPs"])).collect();
+    assert_eq!(families(&pods), ["IPv6", "IPv6"]);
+    let service = cluster_ips(&kubectl, "echo");
+    assert_eq!(families(&service), ["IPv6"]);
+    for address in pods.iter().chain(&service) {
+        exec(&kubectl, "client", &format!("demo tcp [{address}]:7000 hello"), "hello");
+    }
+    exec(&kubectl, "client", "demo tcp echo.default.svc.cluster.local:7000 hello", "hello");
+}
+
+/// Every hook that the node has an address for does what it should.
+fn works(cluster: &Cluster, families: &str, effective: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let output = cluster.xebec("status", &[]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let effective = format!("{effective} programs that were tried");
+        if output.status.success() && text.matches(&effective).count() == 2 {
+            assert!(
+                text.lines().next().is_some_and(|line| line.ends_with(&format!("IP families {families}"))),
+                "{text}"
+            );
+            return;
+        }
+        assert!(Instant::now() < deadline, "{text}{}", String::from_utf8_lossy(&output.stderr));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn both_families_over_native_routing() {
+    let cluster = Cluster::up(&Options { routing: "native", ip_families: "dual", ..Options::default() });
+    works(&cluster, "dual", "24 of 24");
+    let kubectl = cluster.kubectl();
+    kubectl.ok_with("apply -f -", MANIFEST);
+    kubectl.ok("rollout status deployment echo --timeout=60s");
+    kubectl.ok("wait --for=condition=Ready pod/client pod/host --timeout=60s");
+
+    let client = ips(&kubectl.json("get pod client")["status"]["podIPs"]);
+    assert_eq!(families(&client), ["IPv4", "IPv6"]);
+    let env = kubectl.ok("exec client -- env");
+    assert!(env.lines().any(|line| line == format!("IPS={}", client.join(","))), "{env}");
+    let node = &kubectl.json("get node node-1")["status"]["addresses"];
+    assert_eq!((&node[0]["address"], &node[1]["address"]), (&json!("172.30.0.11"), &json!("fd00:172:30::11")));
+    assert_eq!(ips(&kubectl.json("get pod host")["status"]["podIPs"]), ["172.30.0.11", "fd00:172:30::11"]);
+
+    let pods = kubectl.json("get pods -l app=echo")["items"].as_array().cloned().unwrap_or_default();
+    let pods: Vec<String> = pods.iter().flat_map(|pod| ips(&pod["status"]["podIPs"])).collect();
+    assert_eq!(pods.len(), 4);
+    let service = cluster_ips(&kubectl, "echo");
+    assert_eq!(families(&service), ["IPv4", "IPv6"]);
+    let six = cluster_ips(&kubectl, "six");
+    for from in ["client", "host"] {
+        for address in pods.iter().chain(&service).chain(&six) {
+            let peer = if address.contains(':') { format!("[{address}]:7000") } else { format!("{address}:7000") };
+            exec(&kubectl, from, &format!("demo tcp {peer} hello"), "hello");
+        }
+    }
+    names(&kubectl, &service, &six, &pods);
+    ranges(&kubectl);
+}
+
+/// A name has records of the families that its Service has.
+fn names(kubectl: &Kubectl, service: &[String], six: &[String], pods: &[String]) {
+    let zone = "default.svc.cluster.local";
+    exec(kubectl, "client", "demo resolve echo A", &service[0]);
+    exec(kubectl, "client", "demo resolve echo AAAA", &service[1]);
+    exec(kubectl, "client", "demo resolve six AAAA", &six[0]);
+    let none = kubectl.fails(&format!("exec client -- demo resolve six.{zone}. A"), None);
+    assert!(none.contains("has no A record"), "{none}");
+    for pod in pods {
+        exec(
+            kubectl,
+            "client",
+            &format!("demo resolve headless {}", if pod.contains(':') { "AAAA" } else { "A" }),
+            pod,
+        );
+    }
+}
+
+/// A ServiceCIDR that is in use stays until it is free.
+fn ranges(kubectl: &Kubectl) {
+    let more =
+        "{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: more}, spec: {cidrs: [10.98.0.0/24]}}";
+    kubectl.ok_with("apply -f -", more);
+    kubectl.ok("wait --for=condition=Ready servicecidr/more servicecidr/kubernetes --timeout=30s");
+    kubectl.until(10, "create service clusterip far --tcp=80 --clusterip=10.98.0.7", "created");
+    kubectl.until(10, "get ipaddress 10.98.0.7", "services/default/far");
+    kubectl.ok("delete servicecidr more --wait=false");
+    kubectl.until(10, "get servicecidr more -o jsonpath={.status.conditions[0].reason}", "Terminating");
+    kubectl.ok("delete service far");
+    kubectl.ok("wait --for=delete servicecidr/more --timeout=60s");
+}
+
+fn cluster_ips(kubectl: &Kubectl, service: &str) -> Vec<String> {
+    let list = &kubectl.json(&format!("get service {service}"))["spec"]["clusterIPs"];
+    list.as_array().into_iter().flatten().filter_map(|ip| ip.as_str().map(str::to_owned)).collect()
+}
+
+fn ips(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|item| item["ip"].as_str().map(str::to_owned)).collect()
+}
+
+fn families(ips: &[String]) -> Vec<&'static str> {
+    ips.iter().map(|ip| if ip.contains(':') { "IPv6" } else { "IPv4" }).collect()
+}
+
+#[track_caller]
+fn exec(kubectl: &Kubectl, pod: &str, command: &str, wanted: &str) {
+    kubectl.until(20, &format!("exec {pod} -- {command}"), wanted);
+}
