@@ -1,5 +1,7 @@
 //! `xebec agent`: the flags of a node.
 
+mod load_balancer;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 
@@ -13,6 +15,7 @@ use xebec_machinery::net;
 use crate::cluster::cgroup;
 use crate::cluster::spec::RoutingKind;
 use crate::signal;
+use load_balancer::LoadBalancerArgs;
 
 #[derive(Args)]
 pub struct Agent {
@@ -58,6 +61,8 @@ pub struct Agent {
     /// How pods on other nodes are reached
     #[arg(long, default_value = "vxlan")]
     routing: RoutingKind,
+    #[command(flatten)]
+    load_balancer: LoadBalancerArgs,
     /// Pods of all nodes; as given to the server
     #[arg(long, value_delimiter = ',', default_value = super::CLUSTER_CIDR)]
     cluster_cidr: Vec<IpNet>,
@@ -153,6 +158,7 @@ impl Agent {
                 RoutingKind::Vxlan => Routing::Vxlan,
                 RoutingKind::Native => Routing::Native,
             },
+            load_balancer: self.load_balancer.config(),
             cluster_cidrs: self.cluster_cidr,
             service_cidrs: self.service_cluster_ip_range,
             cluster_dns,

@@ -183,6 +183,10 @@ fn print_report(report: &Report) -> Result<(), output::Error> {
     for problem in report.problems() {
         line("  fault", &problem)?;
     }
+    for xdp in &report.xdp {
+        let reason = xdp.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        line("  xdp", &format!("{} {}{reason}", xdp.uplink, xdp.mode))?;
+    }
     for feature in report.features.iter().filter(|feature| !feature.present) {
         line("  kernel lacks", &format!("{}: {}", feature.name, feature.instead))?;
     }

@@ -30,6 +30,10 @@ pub mod label {
 
 /// Annotation keys.
 pub mod annotation {
+    /// On a Service: how nodes choose the backend of a new flow from outside, `random` or `maglev`.
+    pub const LOAD_BALANCING_ALGORITHM: &str = "xebec.io/load-balancing-algorithm";
+    /// On an EndpointSlice: the share of each of its endpoints in a Maglev table, 1 to 255.
+    pub const LOAD_BALANCING_WEIGHT: &str = "xebec.io/load-balancing-weight";
     pub const REVISION: &str = "deployment.kubernetes.io/revision";
     pub const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
     pub const DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";

@@ -72,7 +72,7 @@ pub struct FrontendValue {
 }
 const _: () = assert!(size_of::<FrontendValue>() == 16);
 
-/// Bits of [`FrontendValue::flags`].
+/// Bits of [`FrontendValue::flags`]; the upper four are the size of a Maglev table ([`crate::maglev::flags`]).
 pub mod frontend_flag {
     /// Only backends on this node (`internalTrafficPolicy: Local`, `externalTrafficPolicy: Local`).
     pub const LOCAL_ONLY: u16 = 1 << 0;
@@ -107,8 +107,8 @@ of_families! {
         pub port: Be16,
         /// [`backend_flag`].
         pub flags: u8,
-        /// Topology zone, 0 if unknown.
-        pub zone: u8,
+        /// Its share of a Maglev table, in comparison with others'; 0 is as 1.
+        pub weight: u8,
         pub id: BackendId,
     }
 }

@@ -14,6 +14,7 @@ mod family;
 pub mod latency;
 pub mod lb;
 pub mod limits;
+pub mod maglev;
 pub mod names;
 pub mod proto;
 pub mod route;
@@ -27,6 +28,7 @@ pub use lb::{
     Affinity, AffinityKey, Backend, BackendId, BackendKey, FrontendKey, FrontendValue, MemberKey, Origin, Origins,
     RangeKey, ServiceId,
 };
+pub use maglev::{MaglevBlock, MaglevKey};
 pub use route::{Endpoint, L2Key, L2Mac, LocalPod, PrefixKey};
 pub use stats::{Counter, DropReason, MapId, Traffic};
 

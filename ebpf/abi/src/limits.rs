@@ -16,6 +16,9 @@ pub const SERVICE_BACKENDS_MAX: u16 = 32_768;
 pub const MEMBERS_MAX: u32 = 262_144;
 /// Source ranges of load balancers, over all services.
 pub const RANGES_MAX: u32 = 65_536;
+/// Parts of Maglev tables of a family, of 256 entries each and half a KiB, counting both generations while a service is being
+/// replaced: a thousand service ports with tables of the default size.
+pub const MAGLEV_BLOCKS_MAX: u32 = 131_072;
 /// Clients with a remembered backend.
 pub const AFFINITIES_MAX: u32 = 32_768;
 /// Backends of services that nodes' clients connected to last, counted by backend.

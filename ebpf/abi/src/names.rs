@@ -7,6 +7,7 @@ pub const LB4_FRONTENDS: &str = "xb_lb4_fe";
 pub const LB4_BACKENDS: &str = "xb_lb4_be";
 pub const LB4_MEMBERS: &str = "xb_lb4_member";
 pub const LB4_RANGES: &str = "xb_lb4_range";
+pub const LB4_MAGLEV: &str = "xb_lb4_maglev";
 pub const LB4_AFFINITY: &str = "xb_lb4_affinity";
 pub const SOCK4_ORIGINS: &str = "xb_sock4_origin";
 pub const SOCK_STARTS: &str = "xb_sock_start";
@@ -22,6 +23,7 @@ pub const LB6_FRONTENDS: &str = "xb_lb6_fe";
 pub const LB6_BACKENDS: &str = "xb_lb6_be";
 pub const LB6_MEMBERS: &str = "xb_lb6_member";
 pub const LB6_RANGES: &str = "xb_lb6_range";
+pub const LB6_MAGLEV: &str = "xb_lb6_maglev";
 pub const LB6_AFFINITY: &str = "xb_lb6_affinity";
 pub const SOCK6_ORIGINS: &str = "xb_sock6_origin";
 pub const CT6: &str = "xb_ct6";
@@ -40,11 +42,12 @@ pub const LRU4: [&str; 4] = [LB4_AFFINITY, CT4, NAT4, FRAGMENTS4];
 pub const LRU6: [&str; 4] = [LB6_AFFINITY, CT6, NAT6, FRAGMENTS6];
 
 /// Every map that outlives an agent.
-pub const PINNED_MAPS: [&str; 31] = [
+pub const PINNED_MAPS: [&str; 33] = [
     LB4_FRONTENDS,
     LB4_BACKENDS,
     LB4_MEMBERS,
     LB4_RANGES,
+    LB4_MAGLEV,
     LB4_AFFINITY,
     SOCK4_ORIGINS,
     SOCK_STARTS,
@@ -60,6 +63,7 @@ pub const PINNED_MAPS: [&str; 31] = [
     LB6_BACKENDS,
     LB6_MEMBERS,
     LB6_RANGES,
+    LB6_MAGLEV,
     LB6_AFFINITY,
     SOCK6_ORIGINS,
     CT6,

@@ -126,6 +126,10 @@ index! {
         Rejected = 19 => "rejected",
         /// An ARP request or neighbour solicitation for an announced address was answered.
         ArpReply = 20 => "arp_reply",
+        /// A translated packet went to another node's pod from XDP, encapsulated.
+        XdpOverlay = 21 => "xdp_overlay",
+        /// A translated packet went by the host's routes from XDP.
+        XdpForward = 22 => "xdp_forward",
     }
 }
 

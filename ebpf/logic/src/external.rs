@@ -15,8 +15,8 @@ use crate::{
     conntrack::{Touch, first, key},
     deliver,
     header::{Ip, Kind, Transport},
-    lb::{Client, Selection, hash, select},
-    nat,
+    lb::{Client, Selection, select},
+    maglev, nat,
     snat::{self, Claim},
 };
 
@@ -55,7 +55,7 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
 
 /// False: the address is not a service's. Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn choose<A: Family, T: Tables<A>>(
+pub fn choose<A: Family, T: Tables<A>>(
     tables: &T,
     tuple: &Tuple<A>,
     touch: &Touch,
@@ -63,7 +63,7 @@ fn choose<A: Family, T: Tables<A>>(
 ) -> Result<bool, DropReason> {
     let frontend = FrontendKey { addr: tuple.dst, port: tuple.ports.dst, proto: touch.proto, scope: scope::EXTERNAL };
     // A hash, so that retransmissions choose the same backend.
-    let pick = hash(tuple, touch.proto, tables.hash_seed());
+    let pick = maglev::flow_hash(tuple, touch.proto);
     match select(tables, &frontend, Client::Addr(tuple.src), pick) {
         Selection::NotAService => Ok(false),
         Selection::NoBackend => Err(DropReason::NoBackend),
@@ -73,9 +73,6 @@ fn choose<A: Family, T: Tables<A>>(
             if limited && !tables.in_source_ranges(frontend.service, tuple.src) {
                 return Err(DropReason::SourceRange);
             }
-            if touch.proto == proto::TCP && !touch.opens() {
-                tables.count(Counter::FlowMiss, touch.bytes);
-            }
             *chosen =
                 Claim { dst: backend.addr, dst_port: backend.port, service: frontend.service, backend: backend.id };
             Ok(true)
@@ -83,19 +80,29 @@ fn choose<A: Family, T: Tables<A>>(
     }
 }
 
+/// What a new flow to the chosen backend becomes.
 #[inline(always)]
-fn open<A: Family, T: Tables<A>>(
+pub fn open<A: Family, T: Tables<A>>(
     tables: &T,
     tuple: &Tuple<A>,
     chosen: &Claim<A>,
     touch: &Touch,
 ) -> Result<Tuple<A>, DropReason> {
-    if chosen.dst != tables.node_ip() && tables.pod(chosen.dst).is_none() {
+    if touch.proto == proto::TCP && !touch.opens() {
+        tables.count(Counter::FlowMiss, touch.bytes);
+    }
+    if !is_here(tables, chosen.dst) {
         tables.count(Counter::ExternalRemote, touch.bytes);
         return snat::claim(tables, tuple, chosen, touch);
     }
     tables.count(Counter::ExternalLocal, touch.bytes);
     remember(tables, tuple, chosen, touch)
+}
+
+/// Is this a backend on this node, which sees its client?
+#[inline(always)]
+pub fn is_here<A: Family, T: Tables<A>>(tables: &T, addr: A) -> bool {
+    addr == tables.node_ip() || tables.pod(addr).is_some()
 }
 
 /// Both entries of a flow that keeps its client's address, the answer's first.
@@ -184,8 +191,9 @@ pub fn is_announced<A: Family, T: Tables<A>>(tables: &T, addr: A) -> bool {
     addr != tables.node_ip() && tables.frontend(&key).is_some()
 }
 
+/// Is this a packet of the overlay itself?
 #[inline(always)]
-fn is_overlay(proto: u8, port: Be16) -> bool {
+pub fn is_overlay(proto: u8, port: Be16) -> bool {
     proto == proto::UDP && port.get() == OVERLAY_PORT
 }
 

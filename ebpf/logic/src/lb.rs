@@ -6,7 +6,7 @@ use xebec_abi::{
     lb::frontend_flag,
 };
 
-use crate::{Family, Tables};
+use crate::{Family, Tables, maglev};
 
 /// Who asks, for session affinity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,14 +66,14 @@ fn backend<A: Family, T: Tables<A>>(
         return Ok(None);
     }
     if frontend.affinity_s == 0 {
-        return slot(tables, frontend, count, pick).map(Some);
+        return slot(tables, frontend, count, client, pick).map(Some);
     }
     let key = affinity_key(frontend, client);
     let now_ns = tables.now_ns();
     if let Some(backend) = remembered(tables, frontend, &key, now_ns) {
         return Ok(Some(backend));
     }
-    let backend = slot(tables, frontend, count, pick)?;
+    let backend = slot(tables, frontend, count, client, pick)?;
     remember(tables, &key, &backend, now_ns);
     Ok(Some(backend))
 }
@@ -83,13 +83,15 @@ fn slot<A: Family, T: Tables<A>>(
     tables: &T,
     frontend: &FrontendValue,
     count: u16,
+    client: Client<A>,
     pick: u32,
 ) -> Result<Backend<A>, Replaced> {
-    let key = BackendKey {
-        service: frontend.service,
-        generation: frontend.generation,
-        slot: scale(pick, u32::from(count)) as u16,
+    let slot = match client {
+        // A socket has no port yet when it connects.
+        Client::Netns(_) => scale(pick, u32::from(count)) as u16,
+        Client::Addr(_) => maglev::slot(tables, frontend, count, pick).ok_or(Replaced)?,
     };
+    let key = BackendKey { service: frontend.service, generation: frontend.generation, slot };
     tables.backend(&key).ok_or(Replaced)
 }
 

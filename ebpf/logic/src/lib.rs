@@ -22,6 +22,7 @@ pub mod icmp;
 pub mod l2;
 pub mod latency;
 pub mod lb;
+pub mod maglev;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 pub mod nat;
@@ -34,10 +35,11 @@ pub mod service;
 pub mod snat;
 pub mod sock;
 mod tables;
+pub mod xdp;
 
 pub use family::{Family, Header4, Header6};
 pub use packet::{Csum, Packet};
-pub use tables::{FlowMap, Host, Settings, Tables};
+pub use tables::{FlowMap, Host, Settings, Tables, Unwanted};
 
 use xebec_abi::Addr4;
 

@@ -8,10 +8,11 @@ use std::{
 
 use xebec_abi::{
     Addr4, Addr6, Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey,
-    FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MemberKey, Ports, PrefixKey, ServiceId, Tuple,
+    FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, Ports,
+    PrefixKey, ServiceId, Tuple,
 };
 
-use crate::{Csum, Family, FlowMap, Host, Packet, Settings, Tables, conntrack, csum};
+use crate::{Csum, Family, FlowMap, Host, Packet, Settings, Tables, Unwanted, conntrack, csum, xdp::Grow};
 
 /// A packet whose checksums are complete, as from a wire.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,12 +46,14 @@ impl Packet for Bytes {
 
     /// As `bpf_l4_csum_replace` with a difference does for a packet with a complete checksum (net/core/filter.c).
     fn add_csum(&mut self, offset: usize, diff: u32, _csum: Csum, optional: bool) -> Option<()> {
-        let field = self.load::<2>(offset)?;
-        if optional && field == [0, 0] {
-            return Some(());
-        }
-        let updated = csum::update(field, diff);
-        self.store(offset, if optional && updated == [0, 0] { [0xff, 0xff] } else { updated })
+        csum::apply(self, offset, diff, optional)
+    }
+}
+
+impl Grow for Bytes {
+    fn grow(&mut self, bytes: usize) -> Option<()> {
+        self.0.splice(..0, std::iter::repeat_n(0, bytes));
+        Some(())
     }
 }
 
@@ -113,6 +116,7 @@ pub struct Model<A: Family = Addr4> {
     pub node: Node<A>,
     pub frontends: HashMap<FrontendKey<A>, FrontendValue>,
     pub backends: HashMap<BackendKey, Backend<A>>,
+    pub maglev: HashMap<MaglevKey, MaglevBlock>,
     pub members: HashMap<MemberKey<A>, u32>,
     /// Networks, with their prefix lengths, by service.
     pub ranges: HashMap<ServiceId, Vec<(A, u8)>>,
@@ -139,6 +143,7 @@ where
             node: Default::default(),
             frontends: Default::default(),
             backends: Default::default(),
+            maglev: Default::default(),
             members: Default::default(),
             ranges: Default::default(),
             affinity: Default::default(),
@@ -243,6 +248,10 @@ impl<A: Family> Tables<A> for Model<A> {
         self.backends.get(key).copied()
     }
 
+    fn maglev(&self, key: &MaglevKey, entry: u8) -> Option<u16> {
+        self.maglev.get(key).map(|block| block.slots[usize::from(entry)])
+    }
+
     fn is_member(&self, key: &MemberKey<A>) -> bool {
         self.members.contains_key(key)
     }
@@ -262,6 +271,21 @@ impl<A: Family> Tables<A> for Model<A> {
     fn touch(&self, map: FlowMap, key: &FlowKey<A>, touch: &conntrack::Touch) -> Option<conntrack::Touched<A>> {
         let mut flows = self.flows(map).borrow_mut();
         flows.get_mut(key).map(|flow| conntrack::touch(flow, touch))
+    }
+
+    fn touch_if(
+        &self,
+        map: FlowMap,
+        key: &FlowKey<A>,
+        touch: &conntrack::Touch,
+        wanted: impl FnOnce(&Tuple<A>) -> bool,
+    ) -> Result<Option<conntrack::Touched<A>>, Unwanted> {
+        let mut flows = self.flows(map).borrow_mut();
+        match flows.get_mut(key) {
+            Some(flow) if wanted(&flow.to) => Ok(Some(conntrack::touch(flow, touch))),
+            Some(_) => Err(Unwanted),
+            None => Ok(None),
+        }
     }
 
     fn peek(&self, map: FlowMap, key: &FlowKey<A>) -> Option<Tuple<A>> {

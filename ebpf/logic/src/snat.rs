@@ -196,8 +196,9 @@ fn error_in<A: Family, P: Packet, T: Tables<A>>(
     Ok(true)
 }
 
+/// Is this a port that the node takes for flows of others?
 #[inline(always)]
-fn in_range<T: Host>(tables: &T, port: Be16) -> bool {
+pub fn in_range<T: Host>(tables: &T, port: Be16) -> bool {
     let port = port.get();
     port >= tables.snat_port_min() && port <= tables.snat_port_max()
 }

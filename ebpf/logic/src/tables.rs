@@ -1,6 +1,6 @@
 use xebec_abi::{
     Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey, FragmentKey, FrontendKey,
-    FrontendValue, L2Key, L2Mac, LocalPod, MemberKey, Ports, ServiceId, Tuple,
+    FrontendValue, L2Key, L2Mac, LocalPod, MaglevKey, MemberKey, Ports, ServiceId, Tuple,
 };
 
 use crate::{
@@ -16,6 +16,10 @@ pub enum FlowMap {
     /// `NAT4`, `NAT6`
     Nat,
 }
+
+/// A flow is known and its packets become something else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unwanted;
 
 /// What a node has once, whatever its families: settings, clock, randomness and counters.
 pub trait Host {
@@ -49,6 +53,8 @@ pub trait Settings<A> {
 pub trait Tables<A: Family>: Settings<A> + Host {
     fn frontend(&self, key: &FrontendKey<A>) -> Option<FrontendValue>;
     fn backend(&self, key: &BackendKey) -> Option<Backend<A>>;
+    /// The slot that an entry of a Maglev table names.
+    fn maglev(&self, key: &MaglevKey, entry: u8) -> Option<u16>;
     fn is_member(&self, key: &MemberKey<A>) -> bool;
     /// May this address be a client of a service with source ranges?
     fn in_source_ranges(&self, service: ServiceId, addr: A) -> bool;
@@ -57,6 +63,14 @@ pub trait Tables<A: Family>: Settings<A> + Host {
 
     /// Counts a packet on a flow, if there is one.
     fn touch(&self, map: FlowMap, key: &FlowKey<A>, touch: &Touch) -> Option<Touched<A>>;
+    /// Counts a packet on a flow, if there is one whose packets become what is wanted.
+    fn touch_if(
+        &self,
+        map: FlowMap,
+        key: &FlowKey<A>,
+        touch: &Touch,
+        wanted: impl FnOnce(&Tuple<A>) -> bool,
+    ) -> Result<Option<Touched<A>>, Unwanted>;
     /// What a flow's packets become, without counting one.
     fn peek(&self, map: FlowMap, key: &FlowKey<A>) -> Option<Tuple<A>>;
     /// Adds a flow. False if there is one already.

@@ -20,6 +20,8 @@ mod skb;
 mod sock_ops;
 #[cfg(target_arch = "bpf")]
 mod socket;
+#[cfg(target_arch = "bpf")]
+mod xdp;
 
 /// Helpers that the kernel gives to programs with a GPL-compatible licence only.
 #[cfg(target_arch = "bpf")]

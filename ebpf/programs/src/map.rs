@@ -7,13 +7,13 @@ use aya_ebpf::{
 };
 use xebec_abi::{
     Addr4, Addr6, Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey,
-    FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MapId, MemberKey, Origins, Ports, PrefixKey,
-    RangeKey, ServiceId, Traffic, Tuple,
+    FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MapId, MemberKey, Origins,
+    Ports, PrefixKey, RangeKey, ServiceId, Traffic, Tuple,
     latency::{Latency, LatencyKey4},
     limits,
     stats::{MAP_ERRORS_ENTRIES, TRAFFIC_ENTRIES},
 };
-use xebec_logic::{Family, FlowMap, Settings, Tables, conntrack};
+use xebec_logic::{Family, FlowMap, Settings, Tables, Unwanted, conntrack};
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const EEXIST: i32 = 17;
@@ -24,6 +24,7 @@ type Grown<K, V, const N: usize> = HashMap<K, V, N, NO_PREALLOC>;
 
 type Frontends<A> = Grown<FrontendKey<A>, FrontendValue, { limits::FRONTENDS_MAX as usize }>;
 type Backends<A> = Grown<BackendKey, Backend<A>, { limits::BACKENDS_MAX as usize }>;
+type Maglev = Grown<MaglevKey, MaglevBlock, { limits::MAGLEV_BLOCKS_MAX as usize }>;
 type Members<A> = Grown<MemberKey<A>, u32, { limits::MEMBERS_MAX as usize }>;
 type Ranges<A> = LpmTrie<RangeKey<A>, u32, { limits::RANGES_MAX as usize }>;
 type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity<A>, { limits::AFFINITIES_MAX as usize }>;
@@ -43,6 +44,8 @@ mod v4 {
     pub static FRONTENDS: Frontends<Addr4> = HashMap::new();
     #[btf_map(name = "xb_lb4_be")]
     pub static BACKENDS: Backends<Addr4> = HashMap::new();
+    #[btf_map(name = "xb_lb4_maglev")]
+    pub static MAGLEV: Maglev = HashMap::new();
     #[btf_map(name = "xb_lb4_member")]
     pub static MEMBERS: Members<Addr4> = HashMap::new();
     #[btf_map(name = "xb_lb4_range")]
@@ -75,6 +78,8 @@ mod v6 {
     pub static FRONTENDS: Frontends<Addr6> = HashMap::new();
     #[btf_map(name = "xb_lb6_be")]
     pub static BACKENDS: Backends<Addr6> = HashMap::new();
+    #[btf_map(name = "xb_lb6_maglev")]
+    pub static MAGLEV: Maglev = HashMap::new();
     #[btf_map(name = "xb_lb6_member")]
     pub static MEMBERS: Members<Addr6> = HashMap::new();
     #[btf_map(name = "xb_lb6_range")]
@@ -119,6 +124,7 @@ pub trait Stored: Family {
 
     fn frontends() -> &'static Frontends<Self>;
     fn backends() -> &'static Backends<Self>;
+    fn maglev() -> &'static Maglev;
     fn members() -> &'static Members<Self>;
     fn ranges() -> &'static Ranges<Self>;
     fn affinity() -> &'static Affinities<Self>;
@@ -158,6 +164,11 @@ impl Stored for Addr4 {
     #[inline(always)]
     fn backends() -> &'static Backends<Self> {
         &v4::BACKENDS
+    }
+
+    #[inline(always)]
+    fn maglev() -> &'static Maglev {
+        &v4::MAGLEV
     }
 
     #[inline(always)]
@@ -233,6 +244,11 @@ impl Stored for Addr6 {
     #[inline(always)]
     fn backends() -> &'static Backends<Self> {
         &v6::BACKENDS
+    }
+
+    #[inline(always)]
+    fn maglev() -> &'static Maglev {
+        &v6::MAGLEV
     }
 
     #[inline(always)]
@@ -373,6 +389,12 @@ where
     }
 
     #[inline(always)]
+    fn maglev(&self, key: &MaglevKey, entry: u8) -> Option<u16> {
+        // SAFETY: see above. A block is not replaced while its frontend leads to it.
+        unsafe { A::maglev().get(key) }.map(|block| block.slots[usize::from(entry)])
+    }
+
+    #[inline(always)]
     fn is_member(&self, key: &MemberKey<A>) -> bool {
         A::members().get_ptr(key).is_some()
     }
@@ -403,6 +425,20 @@ where
         let flow = self.flow(map, key)?;
         // SAFETY: the pointer is to a live entry. Two CPUs may count at once and lose a count.
         Some(conntrack::touch(unsafe { &mut *flow }, touch))
+    }
+
+    #[inline(always)]
+    fn touch_if(
+        &self,
+        map: FlowMap,
+        key: &FlowKey<A>,
+        touch: &conntrack::Touch,
+        wanted: impl FnOnce(&Tuple<A>) -> bool,
+    ) -> Result<Option<conntrack::Touched<A>>, Unwanted> {
+        let Some(flow) = self.flow(map, key) else { return Ok(None) };
+        // SAFETY: the pointer is to a live entry. Two CPUs may count at once and lose a count.
+        let flow = unsafe { &mut *flow };
+        if wanted(&flow.to) { Ok(Some(conntrack::touch(flow, touch))) } else { Err(Unwanted) }
     }
 
     #[inline(always)]

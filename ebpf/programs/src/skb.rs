@@ -40,7 +40,7 @@ impl<'a> Skb<'a> {
 /// An offset that the verifier sees is below 512. LLVM knows the bounds of offsets and would remove a
 /// plain mask, but the verifier forgets them when they go through the stack.
 #[inline(always)]
-fn bounded(mut offset: usize) -> usize {
+pub fn bounded(mut offset: usize) -> usize {
     // Those of Ethernet and IPv4 headers are constants.
     if offset >= IPV4_END {
         // SAFETY: one register is masked.

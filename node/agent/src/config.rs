@@ -1,10 +1,12 @@
 //! What an agent is told.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use xebec_client::bootstrap::Token;
+use xebec_datapath::{TableSize, XdpMode};
 use xebec_kubelet::eviction::Thresholds;
 
 #[derive(Clone, Debug)]
@@ -31,6 +33,7 @@ pub struct Config {
     /// The node's cgroup below every hierarchy's root, such as `/xebec/node-1`.
     pub cgroup_root: String,
     pub routing: Routing,
+    pub load_balancer: LoadBalancer,
     /// Of each family that pods have.
     pub cluster_cidrs: Vec<IpNet>,
     /// Of each family that Services have.
@@ -44,6 +47,17 @@ pub struct Config {
     pub eviction_hard: Thresholds,
     pub image_gc_high_threshold: u64,
     pub image_gc_low_threshold: u64,
+}
+
+/// How services are answered from outside.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct LoadBalancer {
+    /// Entries of a Maglev table; the same on every node.
+    pub maglev_table_size: TableSize,
+    /// How uplinks run `xdp_netdev`, if they do.
+    pub xdp: Option<XdpMode>,
+    /// The same of single uplinks, by name.
+    pub xdp_of: BTreeMap<String, XdpMode>,
 }
 
 /// How pods on other nodes are reached.

@@ -26,6 +26,7 @@ pub mod status;
 mod udp;
 mod withdraw;
 
-pub use config::{Config, Routing};
+pub use config::{Config, LoadBalancer, Routing};
 pub use run::{Error, run};
+pub use xebec_datapath::{InvalidXdpMode, TableSize, XdpMode};
 pub use xebec_kubelet::eviction::Thresholds;

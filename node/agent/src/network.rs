@@ -1,5 +1,6 @@
 //! The pod network of the node: devices, then the datapath on them, then the CNI plugin in front.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -7,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use xebec_datapath::Datapath;
+use xebec_datapath::{Datapath, XdpMode};
 use xebec_netlink::{Handle, Netns};
 use xebec_podnet::{Network as NodeNetwork, Node, PodNetwork, VXLAN_PORT, cni};
 
@@ -72,6 +73,15 @@ async fn datapath_config(
             uplinks.push(index);
         }
     }
+    let mut xdp: BTreeMap<u32, XdpMode> =
+        config.load_balancer.xdp.iter().flat_map(|mode| uplinks.iter().map(|uplink| (*uplink, *mode))).collect();
+    for (name, mode) in &config.load_balancer.xdp_of {
+        let index = handle.link(name).await?.index;
+        if !uplinks.contains(&index) {
+            return Err(format!("--xdp names {name}, which is not an uplink: add --uplink {name}").into());
+        }
+        xdp.insert(index, *mode);
+    }
     Ok(xebec_datapath::Config {
         node_name: config.node_name.clone(),
         bpffs: config.bpffs.clone(),
@@ -86,6 +96,7 @@ async fn datapath_config(
         uplinks,
         netns_cookie: netns.cookie().unwrap_or_default(),
         snat_ports: xebec_datapath::Config::SNAT_PORTS,
+        load_balancer: xebec_datapath::LoadBalancer { maglev_table_size: config.load_balancer.maglev_table_size, xdp },
     })
 }
 

@@ -5,35 +5,39 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use xebec_abi::lb::{frontend_flag, scope};
-use xebec_datapath::Datapath;
+use xebec_datapath::{Datapath, TableSize};
 use xebec_services::{
-    Backend, Change, Frontend, FrontendKey, FrontendKind, HealthCheck, Programmed, Protocol, Scope, ServicePort, Sink,
-    SinkError, TrafficPolicy,
+    Algorithm, Backend, Change, Frontend, FrontendKey, FrontendKind, HealthCheck, Programmed, Protocol, Scope,
+    ServicePort, Sink, SinkError, TrafficPolicy,
 };
 
 use crate::health::HealthServers;
 
 pub struct DatapathSink {
     datapath: Arc<Datapath>,
+    /// Of Maglev tables.
+    table_size: TableSize,
     health: Mutex<HealthServers>,
 }
 
 impl DatapathSink {
     /// `addresses` are where health checks are answered.
     pub fn new(datapath: Arc<Datapath>, addresses: Vec<IpAddr>) -> Self {
-        Self { datapath, health: Mutex::new(HealthServers::new(addresses)) }
+        let table_size = datapath.config().load_balancer.maglev_table_size;
+        Self { datapath, table_size, health: Mutex::new(HealthServers::new(addresses)) }
     }
 }
 
 #[async_trait::async_trait]
 impl Sink for DatapathSink {
     async fn programmed(&self) -> Result<Vec<Programmed>, SinkError> {
-        Ok(self.datapath.frontends()?.iter().filter_map(programmed).collect())
+        Ok(self.datapath.frontends()?.iter().filter_map(|kernel| programmed(kernel, self.table_size)).collect())
     }
 
     async fn apply(&self, changes: &[Change]) -> Vec<(usize, SinkError)> {
         // One call for all of them is a few system calls; only when it fails is it told which one it was.
-        let puts: Option<Vec<_>> = changes.iter().map(|change| put(change).map(service)).collect();
+        let puts: Option<Vec<_>> =
+            changes.iter().map(|change| put(change).map(|port| service(port, self.table_size))).collect();
         if let Some(services) = puts
             && self.datapath.put_services(&services).is_ok()
         {
@@ -42,7 +46,7 @@ impl Sink for DatapathSink {
         let one = |change: &Change| -> Result<(), SinkError> {
             match change {
                 Change::Put(port) => {
-                    self.datapath.put_service(&service(port))?;
+                    self.datapath.put_service(&service(port, self.table_size))?;
                 }
                 Change::Remove(key) => {
                     self.datapath.remove_frontend(&frontend_key(key))?;
@@ -65,7 +69,7 @@ fn put(change: &Change) -> Option<&ServicePort> {
     }
 }
 
-fn service(port: &ServicePort) -> xebec_datapath::Service {
+fn service(port: &ServicePort, table_size: TableSize) -> xebec_datapath::Service {
     let policy = match port.id.policy {
         TrafficPolicy::Cluster => 0,
         TrafficPolicy::Local => frontend_flag::LOCAL_ONLY,
@@ -74,11 +78,15 @@ fn service(port: &ServicePort) -> xebec_datapath::Service {
     let kernel = |frontend| kernel_frontend(frontend, policy, limited);
     let frontends = port.frontends.iter().map(kernel).collect();
     let backends = port.backends.iter().map(|backend| {
-        let Backend { addr, port, local, terminating } = *backend;
-        xebec_datapath::Backend { addr, port, local, terminating }
+        let Backend { addr, port, local, terminating, weight } = *backend;
+        xebec_datapath::Backend { addr, port, local, terminating, weight }
     });
     let (backends, source_ranges) = (backends.collect(), port.source_ranges.clone());
-    xebec_datapath::Service { frontends, backends, affinity: port.affinity, source_ranges }
+    let algorithm = match port.algorithm {
+        Algorithm::Random => xebec_datapath::Algorithm::Random,
+        Algorithm::Maglev => xebec_datapath::Algorithm::Maglev(table_size),
+    };
+    xebec_datapath::Service { frontends, backends, affinity: port.affinity, source_ranges, algorithm }
 }
 
 /// `limited` is what load balancers' frontends have besides, if the service has source ranges.
@@ -103,7 +111,7 @@ fn frontend_key(key: &FrontendKey) -> xebec_datapath::FrontendKey {
 }
 
 /// `None` for a protocol that no Service has.
-fn programmed(kernel: &xebec_datapath::Programmed) -> Option<Programmed> {
+fn programmed(kernel: &xebec_datapath::Programmed, table_size: TableSize) -> Option<Programmed> {
     let key = &kernel.frontend.key;
     let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.number() == key.proto)?;
     let flags = kernel.frontend.flags;
@@ -120,13 +128,18 @@ fn programmed(kernel: &xebec_datapath::Programmed) -> Option<Programmed> {
         port: backend.port,
         local: backend.local,
         terminating: backend.terminating,
+        weight: backend.weight,
     };
     let mut backends: Vec<_> = kernel.backends.iter().map(backend).collect();
     backends.sort_unstable();
     let scope = if key.scope == scope::EXTERNAL { Scope::External } else { Scope::Internal };
     let key = FrontendKey { addr: key.addr, port: key.port, protocol, scope };
     let source_ranges = kernel.source_ranges.clone();
-    Some(Programmed { frontend: Frontend { key, kind }, policy, backends, affinity: kernel.affinity, source_ranges })
+    // A table of another size is to be written again.
+    let is_maglev = kernel.algorithm == xebec_datapath::Algorithm::Maglev(table_size);
+    let algorithm = if is_maglev { Algorithm::Maglev } else { Algorithm::Random };
+    let (frontend, affinity) = (Frontend { key, kind }, kernel.affinity);
+    Some(Programmed { frontend, policy, backends, affinity, source_ranges, algorithm })
 }
 
 #[cfg(test)]
@@ -140,14 +153,17 @@ mod tests {
     /// What is written reads back as what was wanted: otherwise every restart would write everything again.
     #[track_caller]
     fn check(kind: FrontendKind, scope: Scope, policy: TrafficPolicy, affinity: Option<Duration>, ranges: &[&str]) {
-        check_at("10.96.0.10", ["10.244.0.1", "10.244.0.2"], (kind, scope, policy, affinity, ranges));
-        check_at("fd96::10", ["fd10::1", "fd10::2"], (kind, scope, policy, affinity, &[]));
+        for algorithm in [Algorithm::Random, Algorithm::Maglev] {
+            let case = (kind, scope, policy, affinity, algorithm);
+            check_at("10.96.0.10", ["10.244.0.1", "10.244.0.2"], ranges, case);
+            check_at("fd96::10", ["fd10::1", "fd10::2"], &[], case);
+        }
     }
 
-    type Case<'a> = (FrontendKind, Scope, TrafficPolicy, Option<Duration>, &'a [&'a str]);
+    type Case = (FrontendKind, Scope, TrafficPolicy, Option<Duration>, Algorithm);
 
     #[track_caller]
-    fn check_at(vip: &str, pods: [&str; 2], (kind, scope, policy, affinity, ranges): Case<'_>) {
+    fn check_at(vip: &str, pods: [&str; 2], ranges: &[&str], (kind, scope, policy, affinity, algorithm): Case) {
         let addr: IpAddr = vip.parse().expect("an address");
         let key = FrontendKey { addr, port: 53, protocol: Protocol::Udp, scope };
         let backend = |n: usize, local| Backend {
@@ -155,6 +171,7 @@ mod tests {
             port: 53,
             local,
             terminating: false,
+            weight: u8::from(local),
         };
         let port = ServicePort {
             id: PortId {
@@ -167,8 +184,10 @@ mod tests {
             backends: vec![backend(0, false), backend(1, true)],
             affinity,
             source_ranges: ranges.iter().map(|range| range.parse().expect("a range")).collect(),
+            algorithm,
         };
-        let kernel = service(&port);
+        let size = TableSize::default();
+        let kernel = service(&port, size);
         let mut backends = kernel.backends.clone();
         backends.sort_by_key(|backend| !backend.local);
         let read = xebec_datapath::Programmed {
@@ -176,9 +195,10 @@ mod tests {
             service: xebec_datapath::ServiceId(1),
             affinity: kernel.affinity,
             source_ranges: kernel.source_ranges.clone(),
+            algorithm: kernel.algorithm,
             backends,
         };
-        assert_eq!(programmed(&read), port.programmed().next().map(|(_, programmed)| programmed));
+        assert_eq!(programmed(&read, size), port.programmed().next().map(|(_, programmed)| programmed));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use xebec_client::chain;
-use xebec_datapath::Datapath;
+use xebec_datapath::{Datapath, XdpDevice};
 use xebec_kubelet::NodeVerdict;
 use xebec_machinery::net::IpFamily;
 use xebec_podnet::{Node, Routing};
@@ -27,6 +27,8 @@ const FILE: &str = "status.json";
 const PERIOD: Duration = Duration::from_secs(30);
 /// Reasons for a fault that the condition names.
 const FAULTS_MAX: usize = 5;
+/// The mode of an uplink whose driver does not balance.
+const XDP_OFF: &str = "off";
 
 /// A node's own report.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -43,6 +45,9 @@ pub struct Report {
     /// Of pods.
     pub mtu: u32,
     pub uplinks: Vec<String>,
+    /// Of each uplink.
+    #[serde(default)]
+    pub xdp: Vec<XdpReport>,
     /// What the datapath would use if the kernel had it.
     pub features: Vec<FeatureReport>,
     /// Each program that was tried, with what is wrong with it.
@@ -53,6 +58,31 @@ pub struct Report {
     pub pods: u64,
     /// What could not be repaired, by part.
     pub faults: BTreeMap<String, String>,
+}
+
+/// Whether an uplink's driver balances services dialled from outside. Where it does not, `from_netdev` does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct XdpReport {
+    pub uplink: String,
+    /// `native`, `generic` or `off`.
+    pub mode: String,
+    /// Why it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl XdpReport {
+    /// `device` is what became of `--xdp` for this uplink, if it was given.
+    fn new(uplink: String, device: Option<&XdpDevice>) -> Self {
+        let (mode, reason) = match device {
+            None => (XDP_OFF, Some("not asked for (--xdp)".to_owned())),
+            Some(XdpDevice { wanted, fault: None, .. }) => (wanted.label(), None),
+            Some(XdpDevice { wanted, fault: Some(fault), .. }) => {
+                (XDP_OFF, Some(format!("{wanted} was asked for: {fault}")))
+            }
+        };
+        Self { uplink, mode: mode.to_owned(), reason }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -166,6 +196,7 @@ impl Sources {
             ip_families: self.node.networks.iter().map(|network| family(network.node_ip)).collect(),
             mtu: self.node.pod_mtu,
             uplinks: config.uplinks.iter().map(|ifindex| self.uplink(*ifindex)).collect(),
+            xdp: self.xdp(),
             features: self.datapath.features().into_iter().map(feature).collect(),
             effective: self.outcomes.borrow_and_update().clone(),
             maps: maps.into_iter().map(map).collect(),
@@ -175,6 +206,15 @@ impl Sources {
             pods: self.datapath.pods().iter().map(|pod| pod.host_ifindex).collect::<BTreeSet<_>>().len() as u64,
             faults,
         }
+    }
+
+    fn xdp(&self) -> Vec<XdpReport> {
+        let devices = self.datapath.xdp();
+        let report = |ifindex: &u32| {
+            let device = devices.iter().find(|device| device.ifindex == *ifindex);
+            XdpReport::new(device.map_or_else(|| self.uplink(*ifindex), |device| device.name.clone()), device)
+        };
+        self.datapath.config().uplinks.iter().map(report).collect()
     }
 
     fn uplink(&self, ifindex: u32) -> String {
@@ -189,6 +229,8 @@ fn family(ip: IpAddr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use xebec_datapath::XdpMode;
+
     use super::*;
 
     #[track_caller]
@@ -197,6 +239,24 @@ mod tests {
         assert_eq!((verdict.status, verdict.message.as_str()), (status, message));
         let json = serde_json::to_vec(report).expect("JSON");
         assert_eq!(serde_json::from_slice::<Report>(&json).expect("a report"), *report);
+    }
+
+    #[test]
+    fn the_driver_balances_or_there_is_a_reason() {
+        let report = |device: Option<(XdpMode, Option<&str>)>| {
+            let device = device.map(|(wanted, fault)| {
+                let fault = fault.map(str::to_owned);
+                XdpDevice { ifindex: 2, name: "eth0".to_owned(), wanted, fault }
+            });
+            let XdpReport { mode, reason, .. } = XdpReport::new("eth0".to_owned(), device.as_ref());
+            (mode, reason.unwrap_or_default())
+        };
+        let off = |reason: &str| ("off".to_owned(), reason.to_owned());
+        assert_eq!(report(None), off("not asked for (--xdp)"));
+        assert_eq!(report(Some((XdpMode::Native, None))), ("native".to_owned(), String::new()));
+        assert_eq!(report(Some((XdpMode::Generic, None))), ("generic".to_owned(), String::new()));
+        let fault = Some("the device is gone");
+        assert_eq!(report(Some((XdpMode::Native, fault))), off("native was asked for: the device is gone"));
     }
 
     #[test]

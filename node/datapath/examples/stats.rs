@@ -5,7 +5,8 @@ use aya::programs::Program;
 use xebec_datapath::testing;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let ebpf = testing::load(&testing::config())?;
+    let ebpf = testing::load_with_xdp(&testing::config())?;
+    let has_xdp = testing::has_xdp()?;
     let mut counts: Vec<(String, Option<u32>)> = Vec::new();
     for (name, program) in ebpf.programs() {
         let info = match program {
@@ -13,6 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Program::CgroupSockAddr(program) => program.info()?,
             Program::CgroupSock(program) => program.info()?,
             Program::SockOps(program) => program.info()?,
+            Program::Xdp(_) if !has_xdp => continue,
+            Program::Xdp(program) => program.info()?,
             other => return Err(format!("{name}: unexpected type {other:?}").into()),
         };
         let count = info.verified_instruction_count();

@@ -19,7 +19,13 @@ impl Datapath {
         let canary: SocketAddr = if backend.is_ipv4() { CANARY.into() } else { CANARY6.into() };
         let service = |proto| Service {
             frontends: vec![Frontend { key: FrontendKey::cluster_ip(canary.ip(), canary.port(), proto), flags: 0 }],
-            backends: vec![Backend { addr: backend.ip(), port: backend.port(), local: true, terminating: false }],
+            backends: vec![Backend {
+                addr: backend.ip(),
+                port: backend.port(),
+                local: true,
+                terminating: false,
+                weight: 0,
+            }],
             ..Service::default()
         };
         self.put_services(&[service(TCP), service(UDP)])?;

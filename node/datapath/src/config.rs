@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -6,6 +7,8 @@ use std::{
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use xebec_abi::VERSION;
+
+use crate::{TableSize, XdpMode};
 
 /// What the datapath of a node needs to know.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +31,16 @@ pub struct Config {
     pub netns_cookie: u64,
     /// Source ports for masquerading; must not overlap `ip_local_port_range`.
     pub snat_ports: RangeInclusive<u16>,
+    pub load_balancer: LoadBalancer,
+}
+
+/// How services are answered from outside.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct LoadBalancer {
+    /// Entries of a Maglev table; the same on every node.
+    pub maglev_table_size: TableSize,
+    /// Uplinks (by index) that run `xdp_netdev`, and how.
+    pub xdp: BTreeMap<u32, XdpMode>,
 }
 
 /// What a node has of one IP family.

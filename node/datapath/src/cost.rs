@@ -1,5 +1,7 @@
 //! What the programs cost per packet (`BPF_PROG_TEST_RUN`, without device and stack), for benchmarks.
 
+mod xdp;
+
 use std::{io, time::Duration};
 
 use aya::{
@@ -16,6 +18,8 @@ use crate::{
     error::{Error, Result},
     object, testing,
 };
+
+pub use xdp::early;
 
 /// The loopback device, which test runs come from.
 const IFINDEX: u32 = 1;

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     Datapath, Result, Routing,
     hook::{Hook, interface},
-    lock,
+    link, lock, xdp,
 };
 
 /// Something that was not as this process had left it.
@@ -66,6 +66,7 @@ impl Datapath {
             found.extend(self.repair_device(&[Hook::FromNetdev, Hook::ToNetdev], *ifindex)?);
         }
         found.extend(self.repair_cgroups()?);
+        found.extend(xdp::repair(&mut lock(&self.xdp), self.programs().xdp(), &self.directory.join(link::DIRECTORY)));
         found.extend(lock(&self.services).repair()?);
         Ok(found)
     }

@@ -9,6 +9,7 @@ use xebec_abi::{Addr4, Addr6, Address, names};
 pub trait Family: Address + aya::Pod {
     const FRONTENDS: &'static str;
     const BACKENDS: &'static str;
+    const MAGLEV: &'static str;
     const MEMBERS: &'static str;
     const RANGES: &'static str;
     const CONNTRACK: &'static str;
@@ -38,6 +39,7 @@ pub trait Family: Address + aya::Pod {
 impl Family for Addr4 {
     const FRONTENDS: &'static str = names::LB4_FRONTENDS;
     const BACKENDS: &'static str = names::LB4_BACKENDS;
+    const MAGLEV: &'static str = names::LB4_MAGLEV;
     const MEMBERS: &'static str = names::LB4_MEMBERS;
     const RANGES: &'static str = names::LB4_RANGES;
     const CONNTRACK: &'static str = names::CT4;
@@ -70,6 +72,7 @@ impl Family for Addr4 {
 impl Family for Addr6 {
     const FRONTENDS: &'static str = names::LB6_FRONTENDS;
     const BACKENDS: &'static str = names::LB6_BACKENDS;
+    const MAGLEV: &'static str = names::LB6_MAGLEV;
     const MEMBERS: &'static str = names::LB6_MEMBERS;
     const RANGES: &'static str = names::LB6_RANGES;
     const CONNTRACK: &'static str = names::CT6;

@@ -14,8 +14,10 @@ use crate::{
     Config, Datapath, Routing,
     error::{Error, Result},
     link::{self, Target},
+    lock,
     object::Programs,
     sys::AttachType,
+    xdp,
 };
 
 /// One program and its attachment.
@@ -123,6 +125,8 @@ impl Datapath {
                 self.attach_cgroup(hook, name, path)?;
             }
         }
+        // Last: it passes what it leaves alone on to the others.
+        *lock(&self.xdp) = xdp::attach_all(self.programs().xdp(), &self.config, &self.directory.join(link::DIRECTORY))?;
         Ok(())
     }
 

@@ -27,6 +27,7 @@ mod garbage;
 mod hook;
 pub mod latency;
 mod link;
+mod maglev;
 mod metrics;
 mod ndp;
 mod object;
@@ -39,19 +40,22 @@ mod sys;
 mod table;
 #[doc(hidden)]
 pub mod testing;
+mod xdp;
 
 pub use canary::{CANARY, CANARY6};
-pub use config::{Config, Network, Network4, Network6, Routing};
+pub use config::{Config, LoadBalancer, Network, Network4, Network6, Routing};
 pub use drift::{Drift, DriftKind};
 pub use error::{Error, Result};
 pub use feature::Feature;
 pub use garbage::Collected;
 pub use hook::Hook;
 pub use link::programs;
+pub use maglev::{Algorithm, InvalidTableSize, TableSize};
 pub use metrics::MapUsage;
 pub use pod::PodEndpoint;
 pub use service::{Backend, Frontend, FrontendKey, Programmed, Service};
 pub use stats::{Drops, MapErrors};
+pub use xdp::{InvalidXdpMode, XdpDevice, XdpMode};
 pub use xebec_abi::{Counter, DropReason, ServiceId, Traffic};
 
 use std::{
@@ -82,6 +86,7 @@ pub struct Datapath {
     latencies: Table<LatencyKey4, Latency>,
     /// Held while programs are compared or replaced: a reload is no drift.
     attaching: Mutex<()>,
+    xdp: Mutex<Vec<XdpDevice>>,
 }
 
 impl Datapath {
@@ -119,12 +124,18 @@ impl Datapath {
             directory,
             programs: RwLock::new(programs),
             attaching: Mutex::default(),
+            xdp: Mutex::default(),
         };
         datapath.attach_hooks()?;
         if let Err(error) = reserved::reserve(&[Config::NODE_PORTS, datapath.config.snat_ports.clone()]) {
             tracing::warn!(%error, "NodePorts are not reserved: the node's own connections may take one");
         }
         Ok(datapath)
+    }
+
+    /// The devices that are to run `xdp_netdev`.
+    pub fn xdp(&self) -> Vec<XdpDevice> {
+        lock(&self.xdp).clone()
     }
 
     pub fn config(&self) -> &Config {

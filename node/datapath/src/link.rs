@@ -70,31 +70,49 @@ pub fn programs(bpffs: &Path, node: &str) -> Result<BTreeMap<String, u32>> {
     Ok(programs)
 }
 
+/// A program and how it attaches.
+#[derive(Clone, Copy, Debug)]
+pub struct Attachment {
+    pub program: &'static str,
+    pub kind: sys::AttachType,
+    /// Of `BPF_LINK_CREATE`.
+    pub flags: u32,
+}
+
+impl Attachment {
+    pub fn of(hook: Hook) -> Self {
+        Self { program: hook.program(), kind: hook.attach_type(), flags: 0 }
+    }
+}
+
 /// Puts `program` on `target`: through the pinned link if it is still attached there, else by a
 /// new link that is pinned. The link outlives us. False if the program was there already.
-pub fn attach(hook: Hook, program: BorrowedFd<'_>, target: &Target<'_>, pin: &Path) -> Result<bool> {
+pub fn attach(how: Attachment, program: BorrowedFd<'_>, target: &Target<'_>, pin: &Path) -> Result<bool> {
     let failed =
-        |operation| move |source| Error::Link { operation, program: hook.program(), target: target.label(), source };
+        |operation| move |source| Error::Link { operation, program: how.program, target: target.label(), source };
     match replace(program, target, pin).map_err(failed("replace"))? {
         Found::Same => return Ok(false),
         Found::Other => return Ok(true),
         Found::Nothing => {}
     }
-    let link = create(hook, program, target).map_err(failed("attach"))?;
+    let link = create(how, program, target).map_err(failed("attach"))?;
     sys::pin(link.as_fd(), pin).map_err(|source| Error::Pin { operation: "pin", path: pin.to_owned(), source })?;
     Ok(true)
 }
 
-/// A link that has just lost its pin detaches a moment later (`bpf_link_put_deferred`), and TCX refuses a program that is
-/// still there.
-fn create(hook: Hook, program: BorrowedFd<'_>, target: &Target<'_>) -> io::Result<OwnedFd> {
+/// A link that has just lost its pin detaches a moment later (`bpf_link_put_deferred`). Until then TCX refuses the program
+/// that is still there (EEXIST), and XDP any program, of the same mode (EBUSY) or another (EEXIST).
+fn create(how: Attachment, program: BorrowedFd<'_>, target: &Target<'_>) -> io::Result<OwnedFd> {
+    let create = || sys::link_create(program, target.raw(), how.kind, how.flags);
     for _ in 0..DETACHES_WITHIN.as_millis() {
-        match sys::link_create(program, target.raw(), hook.attach_type()) {
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => thread::sleep(Duration::from_millis(1)),
+        match create() {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::EBUSY)) => {
+                thread::sleep(Duration::from_millis(1));
+            }
             outcome => return outcome,
         }
     }
-    sys::link_create(program, target.raw(), hook.attach_type())
+    create()
 }
 
 /// What a pin led to.

@@ -24,6 +24,7 @@ impl Datapath {
             Self::render_map_errors,
             Self::render_maps,
             Self::render_latencies,
+            Self::render_xdp,
         ] {
             if let Err(error) = part(self, &mut text) {
                 tracing::warn!(%error, "metrics of the datapath are not whole");
@@ -87,6 +88,21 @@ impl Datapath {
         for (frontend, total) in &services {
             let (ip, port) = (frontend.ip().to_string(), frontend.port().to_string());
             line(text, name, &[("cluster_ip", &ip), ("port", &port)], total.retransmits);
+        }
+        Ok(())
+    }
+
+    fn render_xdp(&self, text: &mut String) -> Result<()> {
+        let name = "xebec_datapath_xdp_attached";
+        head(
+            text,
+            name,
+            "Devices that are to run xdp_netdev; 0 where tc alone balances, as the device cannot.",
+            "gauge",
+        );
+        for device in self.xdp() {
+            let labels = [("device", device.name.as_str()), ("mode", device.wanted.label())];
+            line(text, name, &labels, u64::from(device.fault.is_none()));
         }
         Ok(())
     }

@@ -23,9 +23,10 @@ use crate::{
     Config, Drift, DriftKind, Network4, Network6, Routing, clsact,
     error::{Error, Result},
     hook::{Hook, interface},
-    link::{self, Target},
+    link::{self, Attachment, Target},
     lock,
     sys::{self, AttachType},
+    xdp,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xebec-datapath.o"));
@@ -51,13 +52,15 @@ pub struct Programs {
     set_retval: bool,
     /// What attaches clsact filters; `None` with TCX, whose links need only descriptors.
     clsact: Option<Mutex<Ebpf>>,
+    xdp: xdp::Programs,
 }
 
 impl Programs {
     /// Loads the programs and tests them.
     pub fn load(config: &Config, directory: &Path, tc: TcAttach) -> Result<Self> {
-        let (ebpf, set_retval) = load_adapted(config, Some(directory))?;
+        let (mut ebpf, set_retval) = load_adapted(config, Some(directory))?;
         self_test(&ebpf)?;
+        let xdp = xdp::load(&mut ebpf, config);
         let mut fds = HashMap::new();
         for hook in Hook::SOCKET.into_iter().chain(Hook::DEVICE) {
             match descriptor(&ebpf, hook) {
@@ -68,7 +71,11 @@ impl Programs {
         }
         let tcx = tc == TcAttach::Probe && fds.get(&Hook::FromPod).is_some_and(|fd| has_tcx(fd.as_fd()));
         let maps = PINNED_MAPS.iter().map(|name| Ok((*name, open_map(directory, name)?))).collect::<Result<_>>()?;
-        Ok(Self { fds, maps, set_retval, clsact: (!tcx).then(|| Mutex::new(ebpf)) })
+        Ok(Self { fds, maps, set_retval, clsact: (!tcx).then(|| Mutex::new(ebpf)), xdp })
+    }
+
+    pub fn xdp(&self) -> &xdp::Programs {
+        &self.xdp
     }
 
     /// How these attach.
@@ -86,7 +93,7 @@ impl Programs {
             None if !hook.is_required() => return Ok(false),
             fd => fd.ok_or(Error::NoProgram { program: hook.program() })?,
         };
-        link::attach(hook, fd.as_fd(), target, pin)
+        link::attach(Attachment::of(hook), fd.as_fd(), target, pin)
     }
 
     pub fn has_tcx(&self) -> bool {
@@ -128,7 +135,7 @@ fn open_map(directory: &Path, name: &'static str) -> Result<OwnedFd> {
 
 /// A kernel with TCX looks for the device and does not find it; one without does not know the attach type.
 pub fn has_tcx(from_pod: BorrowedFd<'_>) -> bool {
-    let attempt = sys::link_create(from_pod, i32::MAX.cast_unsigned(), AttachType::TcxIngress);
+    let attempt = sys::link_create(from_pod, i32::MAX.cast_unsigned(), AttachType::TcxIngress, 0);
     attempt.is_err_and(|error| error.raw_os_error() == Some(libc::ENODEV))
 }
 

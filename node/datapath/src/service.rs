@@ -23,6 +23,7 @@ use crate::{
     Datapath, Drift, canary,
     error::{Error, Result},
     lock,
+    maglev::Algorithm,
 };
 
 /// What clients dial.
@@ -58,6 +59,8 @@ pub struct Backend {
     pub local: bool,
     /// Serves while it terminates.
     pub terminating: bool,
+    /// Its share of a Maglev table, in comparison with others'; 0 is as 1.
+    pub weight: u8,
 }
 
 /// One port of a Service, in one IP family.
@@ -70,6 +73,8 @@ pub struct Service {
     pub affinity: Option<Duration>,
     /// Clients outside the cluster for frontends with `frontend_flag::SOURCE_RANGES`.
     pub source_ranges: Vec<IpNet>,
+    /// How clients outside the cluster get a backend.
+    pub algorithm: Algorithm,
 }
 
 /// A frontend as the kernel has it.
@@ -80,6 +85,7 @@ pub struct Programmed {
     pub affinity: Option<Duration>,
     /// Of its service.
     pub source_ranges: Vec<IpNet>,
+    pub algorithm: Algorithm,
     pub backends: Vec<Backend>,
 }
 

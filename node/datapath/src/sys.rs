@@ -44,6 +44,7 @@ pub enum AttachType {
     Udp6Recvmsg = 20,
     Inet4Getpeername = 29,
     Inet6Getpeername = 30,
+    Xdp = 37,
     TcxIngress = 46,
     TcxEgress = 47,
 }
@@ -135,7 +136,7 @@ pub struct LinkInfo {
 }
 
 impl LinkInfo {
-    /// Of a TCX link; 0 once its device is gone.
+    /// Of a TCX or XDP link; 0 once its device is gone.
     pub fn ifindex(&self) -> u32 {
         self.target[0]
     }
@@ -292,10 +293,10 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     owned(bpf(OBJ_GET, &mut attr))
 }
 
-/// `target` is an interface index for TCX and a cgroup's descriptor otherwise.
-pub fn link_create(program: BorrowedFd<'_>, target: u32, attach_type: AttachType) -> io::Result<OwnedFd> {
-    let mut attr =
-        LinkCreateAttr { prog_fd: raw(program), target, attach_type: attach_type as u32, ..Default::default() };
+/// `target` is an interface index for TCX and XDP, and a cgroup's descriptor otherwise.
+pub fn link_create(program: BorrowedFd<'_>, target: u32, attach_type: AttachType, flags: u32) -> io::Result<OwnedFd> {
+    let attach_type = attach_type as u32;
+    let mut attr = LinkCreateAttr { prog_fd: raw(program), target, attach_type, flags, ..Default::default() };
     owned(bpf(LINK_CREATE, &mut attr))
 }
 

@@ -134,6 +134,11 @@ impl<K: Pod, V: Pod> Table<K, V> {
         Ok(wrong.into_keys().chain(extra).collect())
     }
 
+    /// How many entries fit.
+    pub fn limit(&self) -> u64 {
+        u64::from(self.limit)
+    }
+
     /// How many entries there are, and how many fit.
     pub fn fill(&self) -> Result<(u64, u64)> {
         Ok((self.entries()?.len() as u64, u64::from(self.limit)))

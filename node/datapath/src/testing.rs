@@ -5,10 +5,14 @@ use std::{
     os::fd::AsFd,
 };
 
-use aya::{Ebpf, programs::SchedClassifier};
+use aya::{
+    Ebpf,
+    programs::{ProgramType, SchedClassifier},
+    sys::{BpfHelper, is_helper_supported},
+};
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use crate::{Config, Hook, Network, Result, Routing, object};
+use crate::{Config, Error, Hook, LoadBalancer, Network, Result, Routing, XdpMode, object, xdp};
 
 /// Loads every program with maps of its own, pinned nowhere and attached to nothing.
 pub fn load(config: &Config) -> Result<Ebpf> {
@@ -16,10 +20,27 @@ pub fn load(config: &Config) -> Result<Ebpf> {
 }
 
 /// What the datapath chooses by, and whether the running kernel has it.
-pub fn features(config: &Config) -> Result<[(&'static str, bool); 2]> {
+pub fn features(config: &Config) -> Result<[(&'static str, bool); 3]> {
     let (ebpf, set_retval) = object::load_adapted(config, None)?;
     let from_pod = object::descriptor(&ebpf, Hook::FromPod)?;
-    Ok([("tcx", object::has_tcx(from_pod.as_fd())), ("bpf_set_retval", set_retval)])
+    Ok([("tcx", object::has_tcx(from_pod.as_fd())), ("bpf_set_retval", set_retval), ("xdp", has_xdp()?)])
+}
+
+/// Does the kernel have what the programs of XDP need?
+pub fn has_xdp() -> Result<bool> {
+    let supported = is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_get_buff_len);
+    supported.map_err(|source| Error::Program { program: "xdp_netdev", source: Box::new(source) })
+}
+
+/// [`load`], and the programs of XDP if the kernel has it.
+pub fn load_with_xdp(config: &Config) -> Result<Ebpf> {
+    let mut ebpf = load(config)?;
+    if has_xdp()? {
+        for mode in XdpMode::ALL {
+            xdp::load_program(&mut ebpf, mode)?;
+        }
+    }
+    Ok(ebpf)
 }
 
 pub fn classifier<'a>(ebpf: &'a Ebpf, program: &'static str) -> Result<&'a SchedClassifier> {
@@ -59,5 +80,6 @@ pub fn config() -> Config {
         uplinks: Vec::new(),
         netns_cookie: 1,
         snat_ports: Config::SNAT_PORTS,
+        load_balancer: LoadBalancer::default(),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Result;
-use xebec_datapath::{Backend, Config, Datapath, Frontend, FrontendKey, Network, Routing, Service};
+use xebec_datapath::{Backend, Config, Datapath, Frontend, FrontendKey, LoadBalancer, Network, Routing, Service};
 
 use crate::netns::{Scratch, connect};
 use crate::packet_filter::{SERVICE_PORT, address};
@@ -89,6 +89,7 @@ impl Ebpf {
             uplinks: vec![uplink],
             netns_cookie: 0,
             snat_ports: Config::SNAT_PORTS,
+            load_balancer: LoadBalancer::default(),
         };
         let datapath = client.netns.run(|| Datapath::open(config))??;
         Ok(Self { datapath: datapath.into(), _bpffs: bpffs, cgroup })
@@ -102,6 +103,7 @@ pub fn service(n: u32, backends: &[(Ipv4Addr, u16)]) -> Service {
         port: *port,
         local: false,
         terminating: false,
+        weight: 0,
     };
     Service {
         frontends: vec![Frontend { key: FrontendKey::cluster_ip(address(n).into(), SERVICE_PORT, TCP), flags: 0 }],

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use xebec_types::core::{ServicePort as PortSpec, ServiceSpec};
 use xebec_types::discovery::{Endpoint, EndpointSlice};
 
+use crate::algorithm::weight;
 use crate::{Backend, Node, Protocol, TrafficPolicy};
 
 /// What a hint says to this node.
@@ -46,8 +47,9 @@ pub fn candidates(
     let mut found: BTreeMap<(IpAddr, u16), Candidate> = BTreeMap::new();
     for slice in slices {
         let Some(number) = slice_port(slice, port, protocol) else { continue };
+        let weight = weight(&slice.metadata);
         for endpoint in slice.endpoints.iter().flatten() {
-            let Some(candidate) = candidate(endpoint, number, node, publish_not_ready) else { continue };
+            let Some(candidate) = candidate(endpoint, number, weight, node, publish_not_ready) else { continue };
             let eligible = policy == TrafficPolicy::Cluster || candidate.backend.local;
             if candidate.backend.addr.is_ipv6() != ipv6 || !eligible {
                 continue;
@@ -110,7 +112,7 @@ fn topology(candidates: &[Candidate]) -> Topology {
 }
 
 /// Conditions that are absent mean ready, serving as ready, and not terminating (discovery/v1 EndpointConditions).
-fn candidate(endpoint: &Endpoint, port: u16, node: &Node, publish_not_ready: bool) -> Option<Candidate> {
+fn candidate(endpoint: &Endpoint, port: u16, weight: u8, node: &Node, publish_not_ready: bool) -> Option<Candidate> {
     // Consumers use the first address only; the others are undefined (discovery/v1 Endpoint).
     let addr = endpoint.addresses.first()?.parse().ok()?;
     let conditions = endpoint.conditions.as_ref();
@@ -122,7 +124,7 @@ fn candidate(endpoint: &Endpoint, port: u16, node: &Node, publish_not_ready: boo
     let zones = hints.and_then(|h| h.for_zones.as_ref()).into_iter().flatten().map(|zone| zone.name.as_str());
     let nodes = hints.and_then(|h| h.for_nodes.as_ref()).into_iter().flatten().map(|node| node.name.as_str());
     Some(Candidate {
-        backend: Backend { addr, port, local, terminating },
+        backend: Backend { addr, port, local, terminating, weight },
         ready: ready || publish_not_ready,
         serving,
         zone: hint(zones, node.zone.as_deref()),

@@ -19,7 +19,8 @@ use xebec_types::{label, object};
 
 use crate::candidates::{candidates, select};
 use crate::{
-    Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope, ServiceKey, ServicePort, TrafficPolicy,
+    Algorithm, Backend, Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope, ServiceKey, ServicePort,
+    TrafficPolicy,
 };
 
 /// Of `sessionAffinityConfig.clientIP.timeoutSeconds`, as the API documents it.
@@ -47,12 +48,15 @@ pub fn compile(service: &Service, slices: &[&EndpointSlice], node: &Node) -> Vec
                 let found = candidates(spec, port, protocol, slices, node, addr.is_ipv6(), policy);
                 let balanced = frontends.iter().any(|frontend| frontend.kind == FrontendKind::LoadBalancer);
                 let source_ranges = if balanced { source_ranges(service, spec, addr.is_ipv6()) } else { Vec::new() };
+                let outside = frontends.iter().any(|frontend| frontend.key.scope == Scope::External);
+                let algorithm = if outside { Algorithm::of(&service.metadata) } else { Algorithm::Random };
                 ports.push(ServicePort {
                     id: PortId { service: key.clone(), port: port_name(port), protocol, policy },
                     frontends,
-                    backends: select(&found, policy),
+                    backends: weighed(select(&found, policy), algorithm),
                     affinity: affinity(spec),
                     source_ranges,
+                    algorithm,
                 });
             }
         }
@@ -170,6 +174,14 @@ fn source_ranges(service: &Service, spec: &ServiceSpec, ipv6: bool) -> Vec<IpNet
     ranges.sort_unstable();
     ranges.dedup();
     ranges
+}
+
+/// Weights are of Maglev tables alone.
+fn weighed(mut backends: Vec<Backend>, algorithm: Algorithm) -> Vec<Backend> {
+    if algorithm != Algorithm::Maglev {
+        backends.iter_mut().for_each(|backend| backend.weight = 0);
+    }
+    backends
 }
 
 fn cluster_ips(spec: &ServiceSpec) -> Vec<IpAddr> {

@@ -6,7 +6,8 @@ use xebec_types::core::{ContainerPort, Pod};
 use xebec_types::object;
 
 use crate::{
-    Backend, Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope, ServiceKey, ServicePort, TrafficPolicy,
+    Algorithm, Backend, Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope, ServiceKey, ServicePort,
+    TrafficPolicy,
 };
 
 /// Starts the name that stands for a pod among those of Services, none of which has a slash.
@@ -53,8 +54,13 @@ fn service_port(key: &ServiceKey, port: &ContainerPort, pod_ip: IpAddr, node: &N
     add(&node.addresses, &[Scope::Internal, Scope::External]);
     add(&node.inside_addresses, &[Scope::Internal]);
     frontends.sort_unstable();
-    let backend =
-        Backend { addr: pod_ip, port: u16::try_from(port.container_port).ok()?, local: true, terminating: false };
+    let backend = Backend {
+        addr: pod_ip,
+        port: u16::try_from(port.container_port).ok()?,
+        local: true,
+        terminating: false,
+        weight: 0,
+    };
     (!frontends.is_empty()).then(|| ServicePort {
         id: PortId {
             service: key.clone(),
@@ -66,5 +72,6 @@ fn service_port(key: &ServiceKey, port: &ContainerPort, pod_ip: IpAddr, node: &N
         backends: vec![backend],
         affinity: None,
         source_ranges: Vec::new(),
+        algorithm: Algorithm::Random,
     })
 }

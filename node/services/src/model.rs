@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::Algorithm;
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Protocol {
     Tcp,
@@ -88,6 +90,8 @@ pub struct Backend {
     pub local: bool,
     /// It serves while it terminates: used only where nothing else is left.
     pub terminating: bool,
+    /// Its share of a Maglev table, in comparison with others'; 0 is as 1.
+    pub weight: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -141,6 +145,8 @@ pub struct ServicePort {
     pub affinity: Option<Duration>,
     /// Who may dial frontends of the kind [`FrontendKind::LoadBalancer`] from outside; sorted, empty is everybody.
     pub source_ranges: Vec<IpNet>,
+    /// How clients outside get a backend.
+    pub algorithm: Algorithm,
 }
 
 /// A frontend as the datapath has it.
@@ -152,6 +158,8 @@ pub struct Programmed {
     pub affinity: Option<Duration>,
     /// Of its service port, whatever the frontend's kind.
     pub source_ranges: Vec<IpNet>,
+    /// Of its service port too.
+    pub algorithm: Algorithm,
 }
 
 /// One step from what is programmed to what should be. Steps of one batch touch different frontends, so that their
@@ -173,6 +181,7 @@ impl ServicePort {
                 backends: self.backends.clone(),
                 affinity: self.affinity,
                 source_ranges: self.source_ranges.clone(),
+                algorithm: self.algorithm,
             };
             (frontend.key, programmed)
         })

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod algorithm;
 mod announce;
 mod api;
 mod controller;

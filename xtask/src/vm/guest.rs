@@ -59,9 +59,12 @@ pub fn files(steps: &[Step]) -> Result<Vec<Entry>> {
     for (program, name) in datapath_programs()? {
         files.extend(initramfs::program(&program, &format!("xb/{name}"))?);
     }
-    if steps.contains(&Step::Topology) {
-        let tc = sh::on_path("tc").context("tc is not on PATH: cargo xtask setup")?;
-        files.extend(initramfs::program(&tc, "usr/sbin/tc")?);
+    if steps.contains(&Step::Differential) || steps.contains(&Step::Topology) {
+        // busybox's `ip` can neither replace neighbours nor show what runs on a device.
+        for program in ["ip", "tc"] {
+            let path = sh::on_path(program).with_context(|| format!("{program} is not on PATH: cargo xtask setup"))?;
+            files.extend(initramfs::program(&path, &format!("usr/sbin/{program}"))?);
+        }
     }
     if steps.contains(&Step::Cluster) {
         let xebec = given("XEBEC", up::release)?;

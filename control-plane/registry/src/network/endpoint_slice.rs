@@ -57,6 +57,10 @@ impl Strategy for EndpointSlice {
         errors.immutable(&Path::new("addressType"), at(new, "addressType"), at(old, "addressType"));
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        super::service::weight_warnings(new)
+    }
+
     fn columns(&self) -> &'static [Column] {
         const {
             &[

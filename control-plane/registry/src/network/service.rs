@@ -4,6 +4,7 @@ pub mod allocation;
 
 mod families;
 mod fields;
+mod load_balancing;
 mod print;
 mod validation;
 
@@ -15,6 +16,7 @@ use crate::strategy::{Column, Context, Strategy};
 use crate::value::{at, default, default_string, is_set, items_mut, keep, remove, set, string};
 
 pub use fields::{is_headless, needs_cluster_ip, needs_node_port};
+pub use load_balancing::weight_warnings;
 pub use validation::{non_special_ip, validate_status as validate_load_balancer};
 
 const AFFINITY_SECONDS: i64 = 10_800;
@@ -88,6 +90,10 @@ impl Strategy for Service {
 
     fn validate_status(&self, new: &Value, _old: &Value, errors: &mut Errors) {
         validation::validate_status(new, errors);
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        load_balancing::algorithm_warnings(new)
     }
 
     fn allow_create_on_update(&self) -> bool {

@@ -1,10 +1,12 @@
 //! The decisions of IPv6, which share their source with IPv4's, on packets whose every checksum is computed anew.
 
+use std::{array, collections::BTreeSet};
+
 use xebec_abi::{
     Addr6, Backend6, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint6, FrontendKey6, FrontendValue, L2Key6,
-    L2Mac, LocalPod, Ports, PrefixKey6, ServiceId, Tuple6,
+    L2Mac, LocalPod, MaglevBlock, MaglevKey, Ports, PrefixKey6, ServiceId, Tuple6,
     lb::{frontend_flag, scope},
-    proto,
+    maglev, proto,
 };
 
 use crate::{
@@ -279,6 +281,28 @@ fn a_client_outside_reaches_backends_here_and_elsewhere() {
     assert_eq!(verified(&answer), dialled.reversed());
     serve(&mut model, &[remote()], frontend_flag::LOCAL_ONLY);
     arrives(&model, &tcp(tuple(outside(), 4002, dialled.dst, 30_080), SYN), Err(DropReason::NoLocalBackend));
+}
+
+#[test]
+fn a_maglev_table_leads_to_the_same_backend_at_every_node() {
+    let served = |node_ip: Addr6, slots: [u16; maglev::BLOCK_ENTRIES]| {
+        let mut model = node();
+        (model.node.node_ip, model.node.hash_seed) = (node_ip, u32::from(node_ip[15]));
+        serve(&mut model, &[here(), other()], maglev::flags(maglev::SIZES[0]).expect("a size"));
+        model.maglev.insert(MaglevKey { service: ServiceId(1), generation: 3, block: 0 }, MaglevBlock { slots });
+        let backend = |port| {
+            let mut packet = tcp(tuple(outside(), port, node_ip, 30_080), SYN);
+            netdev::from_netdev(&mut packet, &model).expect("a backend");
+            verified(&packet).dst
+        };
+        (4_000..4_100).map(backend).collect::<Vec<_>>()
+    };
+    let slots = array::from_fn(|index| index as u16 & 1);
+    let chosen = served(at("2001:db8::11"), slots);
+    assert_eq!(chosen, served(at("2001:db8::99"), slots));
+    assert_eq!(BTreeSet::from_iter(chosen), BTreeSet::from([here(), other()]));
+    let second = [1; maglev::BLOCK_ENTRIES];
+    assert_eq!(BTreeSet::from_iter(served(at("2001:db8::11"), second)), BTreeSet::from([other()]));
 }
 
 #[test]

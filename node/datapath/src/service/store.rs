@@ -8,8 +8,11 @@ use std::{
 };
 
 use xebec_abi::{
-    Backend as Value, BackendId, BackendKey, Be16, FrontendKey as Key, FrontendValue, MemberKey, ServiceId,
-    lb::backend_flag, limits::SERVICE_BACKENDS_MAX,
+    Backend as Value, BackendId, BackendKey, Be16, FrontendKey as Key, FrontendValue, MaglevBlock, MaglevKey,
+    MemberKey, ServiceId,
+    lb::{backend_flag, frontend_flag},
+    limits::SERVICE_BACKENDS_MAX,
+    maglev,
 };
 
 use super::{
@@ -23,6 +26,7 @@ use crate::{
     clock::boot_ns,
     error::{Error, Result},
     family::Family,
+    maglev::{Algorithm, block_values, table},
     table::Table,
 };
 
@@ -34,6 +38,7 @@ const GRACE_NS: u64 = 500_000_000;
 pub struct Store<A: Family> {
     pub(super) frontends: Table<Key<A>, FrontendValue>,
     pub(super) backends: Table<BackendKey, Value<A>>,
+    pub(super) maglev: Table<MaglevKey, MaglevBlock>,
     members: Table<MemberKey<A>, u32>,
     pub(super) ranges: Ranges<A>,
     programmed: HashMap<Key<A>, FrontendValue>,
@@ -51,20 +56,23 @@ struct Reference {
     generation: u16,
 }
 
-/// Backends that only readers of a replaced frontend value can still look up.
+/// What only readers of a replaced frontend value can still look up.
 #[derive(Debug)]
 struct Retired {
     since_ns: u64,
-    keys: Vec<BackendKey>,
+    backends: Vec<BackendKey>,
+    blocks: Vec<MaglevKey>,
 }
 
 /// The writes of one call, in the order in which they are safe.
 struct Writes<A: Family> {
     members: Vec<MemberKey<A>>,
     backends: (Vec<BackendKey>, Vec<Value<A>>),
+    maglev: (Vec<MaglevKey>, Vec<MaglevBlock>),
     frontends: (Vec<Key<A>>, Vec<FrontendValue>),
     stale_members: Vec<MemberKey<A>>,
-    retired: Vec<BackendKey>,
+    /// Values of frontends that no frontend has any more.
+    retired: Vec<FrontendValue>,
     ranges: Vec<(ServiceId, Vec<(A, u8)>)>,
     /// Services that this call has replaced: frontends that leave one do not take its id with them.
     planned: HashSet<ServiceId>,
@@ -75,6 +83,7 @@ impl<A: Family> Store<A> {
         let mut services = Self {
             frontends: Table::open(directory, A::FRONTENDS)?,
             backends: Table::open(directory, A::BACKENDS)?,
+            maglev: Table::open(directory, A::MAGLEV)?,
             members: Table::open(directory, A::MEMBERS)?,
             ranges: Ranges::open(directory)?,
             programmed: HashMap::new(),
@@ -87,7 +96,8 @@ impl<A: Family> Store<A> {
         Ok(services)
     }
 
-    /// Takes over what is in the maps, and deletes the backends that a crash or a failure between two writes left.
+    /// Takes over what is in the maps, and deletes the backends and tables that a crash or a failure between two writes
+    /// left.
     fn adopt(&mut self, ids: &mut Ids) -> Result<()> {
         self.programmed.clear();
         for (id, _) in self.references.drain() {
@@ -105,11 +115,17 @@ impl<A: Family> Store<A> {
         let current: HashSet<(ServiceId, u16)> =
             self.programmed.values().map(|value| (value.service, value.generation)).collect();
         let retired: HashSet<BackendKey> =
-            self.retired.iter().flat_map(|retired| retired.keys.iter().copied()).collect();
+            self.retired.iter().flat_map(|retired| retired.backends.iter().copied()).collect();
         let orphan = |key: &BackendKey| !current.contains(&(key.service, key.generation)) && !retired.contains(key);
         let backends = self.backends.entries()?;
         let orphans: Vec<_> = backends.into_iter().map(|(key, _)| key).filter(orphan).collect();
-        self.backends.remove_all(&orphans)
+        self.backends.remove_all(&orphans)?;
+        let retired: HashSet<MaglevKey> =
+            self.retired.iter().flat_map(|retired| retired.blocks.iter().copied()).collect();
+        let orphan = |key: &MaglevKey| !current.contains(&(key.service, key.generation)) && !retired.contains(key);
+        let blocks = self.maglev.entries()?;
+        let orphans: Vec<_> = blocks.into_iter().map(|(key, _)| key).filter(orphan).collect();
+        self.maglev.remove_all(&orphans)
     }
 
     pub fn put_all(&mut self, services: &[&Service], ids: &mut Ids) -> Result<Vec<ServiceId>> {
@@ -141,6 +157,7 @@ impl<A: Family> Store<A> {
             services.iter().map(|service| self.plan(service, &mut writes, ids)).collect::<Result<Vec<_>>>()?;
         self.members.put_all(&writes.members, &vec![0; writes.members.len()])?;
         self.backends.put_all(&writes.backends.0, &writes.backends.1)?;
+        self.maglev.put_all(&writes.maglev.0, &writes.maglev.1)?;
         for (id, ranges) in &writes.ranges {
             self.ranges.put(*id, ranges)?;
         }
@@ -151,7 +168,7 @@ impl<A: Family> Store<A> {
         self.frontends.put_all(&writes.frontends.0, &writes.frontends.1)?;
         for (key, value) in writes.frontends.0.into_iter().zip(writes.frontends.1) {
             if let Some(orphan) = self.reference(key, value, ids) {
-                writes.retired.extend(slots(&orphan));
+                writes.retired.push(orphan);
                 self.ranges.put(orphan.service, &[])?;
             }
         }
@@ -159,9 +176,7 @@ impl<A: Family> Store<A> {
             self.closed.add(&self.frontends, &key)?;
         }
         self.members.remove_all(&writes.stale_members)?;
-        if !writes.retired.is_empty() {
-            self.retired.push(Retired { since_ns: boot_ns(), keys: writes.retired });
-        }
+        self.retire(&writes.retired);
         Ok(written)
     }
 
@@ -195,13 +210,18 @@ impl<A: Family> Store<A> {
         let affinity_s =
             service.affinity.map_or(0, |lifetime| u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX).max(1));
         self.plan_members(id, old, affinity_s, &backends, writes)?;
+        // The table is of all backends.
+        let leads_to_all = |flags: u16| flags & frontend_flag::LOCAL_ONLY == 0 || local == count;
+        let is_used = keys.iter().any(|(_, flags)| leads_to_all(*flags));
+        let table = if is_used { plan_table(id, generation, service.algorithm, &backends, writes) } else { 0 };
         for (key, flags) in &keys {
-            let value = FrontendValue { service: id, generation, backends: count, local, flags: *flags, affinity_s };
+            let flags = flags | if leads_to_all(*flags) { table } else { 0 };
+            let value = FrontendValue { service: id, generation, backends: count, local, flags, affinity_s };
             writes.frontends.0.push(*key);
             writes.frontends.1.push(value);
         }
         if let Some(old) = old {
-            writes.retired.extend(slots(&old));
+            writes.retired.push(old);
             self.changed.insert(id);
         }
         Ok(id)
@@ -245,15 +265,14 @@ impl<A: Family> Store<A> {
         if self.release(&value, ids) {
             self.changed.insert(value.service);
             self.ranges.put(value.service, &[])?;
-            let keys: Vec<_> = slots(&value).collect();
             if value.affinity_s != 0 {
                 let mut members = Vec::new();
-                for key in &keys {
-                    members.extend(self.backends.get(key)?.map(|b| member(value.service, &b)));
+                for key in slots(&value) {
+                    members.extend(self.backends.get(&key)?.map(|b| member(value.service, &b)));
                 }
                 self.members.remove_all(&members)?;
             }
-            self.retired.push(Retired { since_ns: boot_ns(), keys });
+            self.retire(&[value]);
         }
         Ok(true)
     }
@@ -266,14 +285,25 @@ impl<A: Family> Store<A> {
         Ok(closed.chain(ranges).map(|entry| Drift::new(DriftKind::MapEntry, entry)).collect())
     }
 
-    /// Deletes the backends whose grace period is over.
+    /// What these values of frontends lead to is deleted when no reader can have them any more.
+    fn retire(&mut self, values: &[FrontendValue]) {
+        if !values.is_empty() {
+            let backends = values.iter().flat_map(slots).collect();
+            let blocks = values.iter().flat_map(blocks).collect();
+            self.retired.push(Retired { since_ns: boot_ns(), backends, blocks });
+        }
+    }
+
+    /// Deletes what was retired and whose grace period is over.
     pub fn delete_retired(&mut self, now_ns: u64) -> Result<()> {
         let over = |retired: &Retired| now_ns.saturating_sub(retired.since_ns) >= GRACE_NS;
         let (over, waiting) = mem::take(&mut self.retired).into_iter().partition(over);
         self.retired = waiting;
         let over: Vec<Retired> = over;
-        let keys: Vec<_> = over.into_iter().flat_map(|retired| retired.keys).collect();
-        self.backends.remove_all(&keys)
+        let backends: Vec<_> = over.iter().flat_map(|retired| retired.backends.iter().copied()).collect();
+        self.backends.remove_all(&backends)?;
+        let blocks: Vec<_> = over.iter().flat_map(|retired| retired.blocks.iter().copied()).collect();
+        self.maglev.remove_all(&blocks)
     }
 
     /// The backends, now, of services that changed since the last call.
@@ -293,9 +323,22 @@ impl<A: Family> Store<A> {
     }
 
     /// Each map's name, entries and limit.
-    pub fn fill(&self) -> Result<[(&'static str, (u64, u64)); 3]> {
-        let (frontends, backends) = (self.frontends.fill()?, self.backends.fill()?);
-        Ok([(A::FRONTENDS, frontends), (A::BACKENDS, backends), (A::MEMBERS, self.members.fill()?)])
+    pub fn fill(&self) -> Result<[(&'static str, (u64, u64)); 4]> {
+        Ok([
+            (A::FRONTENDS, self.frontends.fill()?),
+            (A::BACKENDS, self.backends.fill()?),
+            (A::MEMBERS, self.members.fill()?),
+            (A::MAGLEV, self.maglev_fill()),
+        ])
+    }
+
+    /// Counted by what leads to the blocks: reading them all would take long.
+    fn maglev_fill(&self) -> (u64, u64) {
+        let current: HashMap<_, _> = self.programmed.values().map(|value| (value.service, value.flags)).collect();
+        let current: u64 =
+            current.values().map(|flags| maglev::size(*flags).map_or(0, maglev::blocks)).map(u64::from).sum();
+        let retired: u64 = self.retired.iter().map(|retired| retired.blocks.len() as u64).sum();
+        (current + retired, self.maglev.limit())
     }
 
     /// Notes a frontend. Returns the value it had, if that was its service's last.
@@ -327,6 +370,7 @@ impl<A: Family> Writes<A> {
         Self {
             members: Vec::new(),
             backends: Default::default(),
+            maglev: Default::default(),
             frontends: Default::default(),
             stale_members: Vec::new(),
             retired: Vec::new(),
@@ -334,6 +378,19 @@ impl<A: Family> Writes<A> {
             planned: HashSet::new(),
         }
     }
+}
+
+/// What frontends' flags say of the table that is to be written.
+fn plan_table<A: Family>(
+    id: ServiceId,
+    generation: u16,
+    algorithm: Algorithm,
+    backends: &[Backend],
+    writes: &mut Writes<A>,
+) -> u16 {
+    let Algorithm::Maglev(size) = algorithm else { return 0 };
+    writes.maglev.extend(block_values(id, generation, &table(backends, size)));
+    maglev::flags(size.get()).unwrap_or(0)
 }
 
 fn key_of<A: Family>(key: &FrontendKey) -> Result<Key<A>> {
@@ -348,7 +405,7 @@ fn value_of<A: Family>(backend: &Backend) -> Result<Value<A>> {
         addr: A::of(backend.addr).ok_or(Error::MixedFamilies { addr: backend.addr })?,
         port: Be16::new(backend.port),
         flags: local | terminating,
-        zone: 0,
+        weight: backend.weight,
         id: backend_id(backend),
     })
 }
@@ -367,6 +424,13 @@ fn backend_id(backend: &Backend) -> BackendId {
 
 fn member<A: Family>(service: ServiceId, backend: &Value<A>) -> MemberKey<A> {
     MemberKey { service, addr: backend.addr, port: backend.port, pad: [0; 2] }
+}
+
+/// The blocks of the value's Maglev table, if it has one.
+fn blocks(value: &FrontendValue) -> impl Iterator<Item = MaglevKey> + use<> {
+    let FrontendValue { service, generation, flags, .. } = *value;
+    let count = maglev::size(flags).map_or(0, maglev::blocks);
+    (0..count).map(move |block| MaglevKey { service, generation, block })
 }
 
 pub fn slots(value: &FrontendValue) -> impl Iterator<Item = BackendKey> + use<> {

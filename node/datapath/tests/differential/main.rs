@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod packet;
+mod xdp;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,16 +22,19 @@ use packet::Generator;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use xebec_abi::{
     Affinity4, Backend4, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FrontendKey4,
-    FrontendValue, L2Key4, L2Mac, LocalPod, MemberKey4, PrefixKey4, RangeKey4, ServiceId, Traffic,
+    FrontendValue, L2Key4, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey4, PrefixKey4, RangeKey4, ServiceId,
+    Traffic,
     lb::{frontend_flag, scope},
-    names, proto,
+    maglev, names, proto,
 };
 use xebec_datapath::{Config, Routing, testing};
 use xebec_logic::{Action, Verdict, l2, model::Bytes, model::Model, netdev, overlay, pod};
 
 /// The loopback device's index, which test runs come from.
 const IFINDEX: u32 = 1;
-const PROGRAMS: [&str; 6] = ["from_pod", "to_pod", "from_netdev", "to_netdev", "from_overlay", "to_overlay"];
+/// The last one only where the kernel has it.
+const PROGRAMS: [&str; 7] =
+    ["from_pod", "to_pod", "from_netdev", "to_netdev", "from_overlay", "to_overlay", "xdp_netdev"];
 
 #[test]
 fn kernel_and_model_agree_with_an_overlay() {
@@ -52,10 +56,12 @@ fn run(routing: Routing) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut worlds = Worlds::new(routing, &mut random);
     let generator = Generator::new();
+    let has_xdp = testing::has_xdp().unwrap();
+    let programs = if has_xdp { &PROGRAMS[..] } else { &PROGRAMS[..PROGRAMS.len() - 1] };
     let mut actions = BTreeMap::new();
     let mut flows = Vec::new();
     for number in 0..packets {
-        let program = PROGRAMS[random.random_range(0..PROGRAMS.len())];
+        let program = programs[random.random_range(0..programs.len())];
         let packet = match flows.choose(&mut random) {
             Some(flow) if random.random_bool(0.4) => generator.about(&mut random, flow),
             _ => generator.packet(&mut random),
@@ -86,6 +92,8 @@ fn run(routing: Routing) {
         println!("{counter:?} {counted}");
         assert!(counted != 0 || packets < PACKETS, "the packets exercise {counter:?}");
     }
+    let early = if routing == Routing::Native { Counter::XdpForward } else { Counter::XdpOverlay };
+    assert_eq!(worlds.model.counted(early) != 0, has_xdp, "the packets exercise {early:?}");
 }
 
 /// The kernel and the model, with the same tables.
@@ -93,12 +101,18 @@ struct Worlds {
     ebpf: Ebpf,
     model: Model,
     drops: HashMap<DropReason, u64>,
+    uplink: xdp::Uplink,
 }
 
 impl Worlds {
     fn new(routing: Routing, random: &mut StdRng) -> Self {
         let config = Config { routing, ..testing::config() };
-        let mut worlds = Self { ebpf: testing::load(&config).unwrap(), model: Model::default(), drops: HashMap::new() };
+        let mut worlds = Self {
+            ebpf: testing::load_with_xdp(&config).unwrap(),
+            model: Model::default(),
+            drops: HashMap::new(),
+            uplink: xdp::Uplink::new(),
+        };
         worlds.model.node.overlay = routing != Routing::Native;
         worlds.model.node.hash_seed = testing::hash_seed(&config);
         for last in 2..8 {
@@ -126,6 +140,7 @@ impl Worlds {
         fill(&mut worlds.ebpf, names::PODS4, &worlds.model.pods);
         fill(&mut worlds.ebpf, names::LB4_FRONTENDS, &worlds.model.frontends);
         fill(&mut worlds.ebpf, names::LB4_BACKENDS, &worlds.model.backends);
+        fill(&mut worlds.ebpf, names::LB4_MAGLEV, &worlds.model.maglev);
         fill(&mut worlds.ebpf, names::LB4_MEMBERS, &worlds.model.members);
         worlds
     }
@@ -167,6 +182,8 @@ impl Worlds {
                 },
                 affinity_s: if random.random_ratio(1, 3) { 3_600 } else { 0 },
             };
+            let flags = frontend.flags | table(&mut self.model, &frontend, random);
+            let frontend = FrontendValue { flags, ..frontend };
             let protocol = if id % 2 == 0 { proto::TCP } else { proto::UDP };
             let port = Be16::new(if id > 4 { 53 } else { 80 });
             let vip = [10, 96, 0, (id + 1) as u8 / 2];
@@ -193,7 +210,7 @@ impl Worlds {
                     _ => [172, 30, 0, 11],
                 };
                 let port = Be16::new(8_080);
-                let backend = Backend4 { addr, port, flags: 0, zone: 0, id: BackendId(u32::from(slot)) };
+                let backend = Backend4 { addr, port, flags: 0, weight: 0, id: BackendId(u32::from(slot)) };
                 let key = BackendKey { service, generation: frontend.generation, slot };
                 self.model.backends.insert(key, backend);
                 if frontend.affinity_s != 0 {
@@ -216,6 +233,9 @@ impl Worlds {
     /// Runs one packet through both.
     #[track_caller]
     fn step(&mut self, program: &'static str, packet: &[u8], context: &str) -> i32 {
+        if program == "xdp_netdev" {
+            return self.step_early(packet, context);
+        }
         let classifier = testing::classifier(&self.ebpf, program).unwrap();
         // A refusal may be longer than what it answers.
         let mut out = vec![0; packet.len().max(70)];
@@ -247,6 +267,18 @@ impl Worlds {
         out.truncate(bytes.0.len());
         assert_eq!(out, bytes.0, "{context}: {decision:?} {packet:02x?}");
         action
+    }
+
+    #[track_caller]
+    fn step_early(&mut self, packet: &[u8], context: &str) -> i32 {
+        let (action, mut out) = self.uplink.run(&self.ebpf, packet, context);
+        let (expected, dropped) = xdp::model(packet, &self.model);
+        if let Some(reason) = dropped {
+            *self.drops.entry(reason).or_default() += 1;
+        }
+        out.truncate(expected.1.len());
+        assert_eq!((action, out), expected, "{context}: {packet:02x?}");
+        action.cast_signed()
     }
 
     /// The flows that packets have opened so far, in an order that the seed decides.
@@ -291,6 +323,20 @@ impl Worlds {
         let array: PerCpuArray<_, Traffic> = map.try_into().unwrap();
         array.get(&index, 0).unwrap().iter().map(|traffic| traffic.packets).sum()
     }
+}
+
+/// Some services have a Maglev table, which leads to their backends in no order; says how large.
+fn table(model: &mut Model, frontend: &FrontendValue, random: &mut StdRng) -> u16 {
+    let size = maglev::SIZES[random.random_range(0..3)];
+    if frontend.backends == 0 || frontend.flags & frontend_flag::LOCAL_ONLY != 0 || random.random() {
+        return 0;
+    }
+    for block in 0..maglev::blocks(size) {
+        let key = MaglevKey { service: frontend.service, generation: frontend.generation, block };
+        let slots = std::array::from_fn(|_| random.random_range(0..frontend.backends));
+        model.maglev.insert(key, MaglevBlock { slots });
+    }
+    maglev::flags(size).unwrap()
 }
 
 /// What the program returns to the kernel.

@@ -38,7 +38,7 @@ impl Generator {
 
     pub fn packet(&self, random: &mut StdRng) -> Vec<u8> {
         let mut packet = ethernet(match random.random_range(0..40) {
-            0 => 0x0806,
+            0 | 3 => 0x0806,
             1 => 0x86dd,
             2 => random.random(),
             _ => 0x0800,

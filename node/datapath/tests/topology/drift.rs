@@ -20,7 +20,7 @@ const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 70);
 
 /// What `repair` finds, by kind; a second look finds nothing.
 #[track_caller]
-fn check(node: &Node, expected: &[(DriftKind, &str)]) {
+pub fn check(node: &Node, expected: &[(DriftKind, &str)]) {
     let repair = || node.space.netns.run(|| node.datapath().repair()).unwrap().unwrap();
     let found = repair();
     let short: Vec<_> = found.iter().map(|drift| (drift.kind, drift.object.split(' ').next().unwrap())).collect();
@@ -28,14 +28,14 @@ fn check(node: &Node, expected: &[(DriftKind, &str)]) {
     assert_eq!(repair(), [], "after {expected:?}");
 }
 
-fn links(node: &Node) -> std::path::PathBuf {
+pub fn links(node: &Node) -> std::path::PathBuf {
     let directory = node.config.bpffs.join("xebec").join(&node.config.node_name);
     let version = fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
     version.join("links")
 }
 
 /// Removes the pins of a program's links: nobody else holds them, so they detach.
-fn detach(links: &Path, program: &str) {
+pub fn detach(links: &Path, program: &str) {
     for entry in fs::read_dir(links).unwrap() {
         let path = entry.unwrap().path();
         if path.to_string_lossy().ends_with(&format!("-{program}")) {

@@ -20,7 +20,7 @@ use crate::{
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-const NODE_PORT: u16 = 30_080;
+pub const NODE_PORT: u16 = 30_080;
 const INGRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
 /// What a Service of type LoadBalancer is to a node: its own port, and the load balancer's address. `flags` are for
@@ -29,11 +29,16 @@ fn put(node: &Node, backends: &[(Ipv4Addr, u16)], flags: u16) {
     put_with(node, backends, flags, |_| ());
 }
 
-fn put_with(node: &Node, backends: &[(Ipv4Addr, u16)], flags: u16, change: impl Fn(&mut Service)) {
+pub fn put_with(node: &Node, backends: &[(Ipv4Addr, u16)], flags: u16, change: impl Fn(&mut Service)) {
     let datapath = node.datapath();
     let local = |ip: Ipv4Addr| ip == node.ip() || node.network().pod_cidr.contains(&ip);
-    let backend =
-        |&(addr, port): &(Ipv4Addr, u16)| Backend { addr: addr.into(), port, local: local(addr), terminating: false };
+    let backend = |&(addr, port): &(Ipv4Addr, u16)| Backend {
+        addr: addr.into(),
+        port,
+        local: local(addr),
+        terminating: false,
+        weight: 0,
+    };
     for proto in [TCP, UDP] {
         let at = |addr: Ipv4Addr, port, scope, flags| {
             let key = FrontendKey { addr: addr.into(), port, proto, scope };
@@ -280,8 +285,13 @@ async fn frontends_move_between_services() {
     let machine = Machine::new(1, true).await;
     let datapath = machine.nodes[0].datapath();
     let at = |scope| Frontend { key: FrontendKey { addr: INGRESS.into(), port: 80, proto: TCP, scope }, flags: 0 };
-    let backend =
-        |last| Backend { addr: Ipv4Addr::new(10, 244, 1, last).into(), port: 80, local: true, terminating: false };
+    let backend = |last| Backend {
+        addr: Ipv4Addr::new(10, 244, 1, last).into(),
+        port: 80,
+        local: true,
+        terminating: false,
+        weight: 0,
+    };
     let service = |scopes: &[u8], last| Service {
         frontends: scopes.iter().map(|scope| at(*scope)).collect(),
         backends: vec![backend(last)],

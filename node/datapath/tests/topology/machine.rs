@@ -15,7 +15,7 @@ use ipnet::{IpNet, Ipv4Net};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 use xebec_datapath::{
-    Backend, Config, Datapath, Frontend, FrontendKey, Network, Network4, PodEndpoint, Routing, Service,
+    Backend, Config, Datapath, Frontend, FrontendKey, LoadBalancer, Network, Network4, PodEndpoint, Routing, Service,
 };
 use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
 use xebec_podnet::{EndpointInfo, Endpoints, PodNetwork, PodRequest, Remote, VXLAN_PORT};
@@ -124,7 +124,7 @@ pub struct Pod {
 pub struct Machine {
     pub nodes: Vec<Node>,
     pub outside: Space,
-    _switch: Space,
+    pub switch: Space,
 }
 
 impl Machine {
@@ -145,7 +145,7 @@ impl Machine {
                 node.datapath.get().put_remote(remote.pod_cidr, remote.node_ip).unwrap();
             }
         }
-        Self { nodes: all, outside, _switch: switch }
+        Self { nodes: all, outside, switch }
     }
 }
 
@@ -189,6 +189,7 @@ impl Node {
             uplinks: vec![node.uplinks[0].index],
             netns_cookie: space.netns.cookie().unwrap(),
             snat_ports: Config::SNAT_PORTS,
+            load_balancer: LoadBalancer::default(),
         };
         let datapath = open(&space.netns, &config);
         let attached = Arc::new(Attached { netns: space.netns.clone(), datapath: Some(Arc::new(datapath)).into() });
@@ -262,6 +263,7 @@ pub fn service(vip: Ipv4Addr, port: u16, proto: u8, backends: &[(Ipv4Addr, u16)]
         port: *port,
         local: false,
         terminating: false,
+        weight: 0,
     };
     Service {
         frontends: vec![Frontend { key: FrontendKey::cluster_ip(vip.into(), port, proto), flags: 0 }],

@@ -271,7 +271,7 @@ async fn socket_hooks_translate_ipv6() {
     let [vip, server]: [Ipv6Addr; 2] = ["fd96::50", "fd10::1"].map(|addr| addr.parse().unwrap());
     netns.run(|| own(server)).unwrap();
     serve(netns, server, 8080, "server");
-    let backend = |addr: IpAddr| Backend { addr, port: 8080, local: true, terminating: false };
+    let backend = |addr: IpAddr| Backend { addr, port: 8080, local: true, terminating: false, weight: 0 };
     let put = |backends: &[Backend], flags| {
         for proto in [TCP, UDP] {
             let frontend = Frontend { key: FrontendKey::cluster_ip(vip.into(), 80, proto), flags };

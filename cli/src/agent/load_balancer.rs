@@ -1,0 +1,68 @@
+//! The flags about services dialled from outside.
+
+use std::str::FromStr;
+
+use clap::Args;
+use xebec_agent::{InvalidXdpMode, LoadBalancer, TableSize, XdpMode};
+
+#[derive(Args)]
+pub struct LoadBalancerArgs {
+    /// Entries of the table of a Service with the annotation xebec.io/load-balancing-algorithm: maglev, one of 251, 509,
+    /// 1021, 2039, 4093, 8191, 16381, 32749, 65521; the same on every node
+    #[arg(long, default_value_t = TableSize::default(), value_name = "ENTRIES")]
+    maglev_table_size: TableSize,
+    /// Balance in the driver of the uplinks, where it can: native, or generic for tests; only of one uplink with
+    /// INTERFACE=MODE, which may be given several times
+    #[arg(long, value_name = "[INTERFACE=]MODE", value_delimiter = ',')]
+    xdp: Vec<Xdp>,
+}
+
+impl LoadBalancerArgs {
+    pub fn config(self) -> LoadBalancer {
+        let mut config = LoadBalancer { maglev_table_size: self.maglev_table_size, ..LoadBalancer::default() };
+        for Xdp { interface, mode } in self.xdp {
+            match interface {
+                Some(interface) => drop(config.xdp_of.insert(interface, mode)),
+                None => config.xdp = Some(mode),
+            }
+        }
+        config
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Xdp {
+    interface: Option<String>,
+    mode: XdpMode,
+}
+
+impl FromStr for Xdp {
+    type Err = InvalidXdpMode;
+
+    fn from_str(text: &str) -> Result<Self, InvalidXdpMode> {
+        Ok(match text.split_once('=') {
+            Some((interface, mode)) => Self { interface: Some(interface.to_owned()), mode: mode.parse()? },
+            None => Self { interface: None, mode: text.parse()? },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<(Option<&str>, XdpMode)>) {
+        let expected = expected.map(|(interface, mode)| Xdp { interface: interface.map(str::to_owned), mode });
+        assert_eq!(text.parse::<Xdp>().ok(), expected, "{text:?}");
+    }
+
+    #[test]
+    fn a_mode_is_of_all_uplinks_or_of_one() {
+        check("native", Some((None, XdpMode::Native)));
+        check("eth1=generic", Some((Some("eth1"), XdpMode::Generic)));
+        check("eth1=", None);
+        check("eth1", None);
+        check("Native", None);
+    }
+}

@@ -1,0 +1,207 @@
+//! Services dialled from outside, with `xdp_netdev` on the uplink. A kernel without XDP serves them too.
+
+use std::{net::Ipv4Addr, process::Command, time::Duration};
+
+use aya::{Ebpf, programs::Program};
+use xebec_datapath::{Counter, Datapath, DriftKind, XdpMode, testing};
+
+use crate::{
+    drift,
+    external::{NODE_PORT, put_with},
+    machine::{Machine, Node, OUTSIDE, Space},
+    offload,
+    tool::{addr, serve, tcp, udp},
+};
+
+/// The other end of the uplink has the program of a node without services: a veth device receives what XDP sends only
+/// if it has a program too (`veth_xdp_flush`, drivers/net/veth.c).
+struct Peer(#[allow(dead_code)] Ebpf);
+
+impl Peer {
+    fn new(switch: &Space) -> Self {
+        let mut ebpf = testing::load_with_xdp(&testing::config()).unwrap();
+        if !has_xdp() {
+            return Self(ebpf);
+        }
+        let Some(Program::Xdp(program)) = ebpf.program_mut("xdp_netdev") else { panic!("no program") };
+        switch.netns.run(|| program.attach("p1", aya::programs::XdpMode::Driver)).unwrap().unwrap();
+        Self(ebpf)
+    }
+}
+
+fn has_xdp() -> bool {
+    testing::has_xdp().unwrap()
+}
+
+/// A machine whose first node has the program on its uplink, and whose wires are as wires are: veth's shortcuts hand
+/// on checksums that nobody has computed.
+async fn machine(overlay: bool, mode: XdpMode) -> (Machine, Peer) {
+    let mut machine = Machine::new(2, overlay).await;
+    machine.outside.netns.run(|| offload::compute_checksums("eth0")).unwrap();
+    let peer = Peer::new(&machine.switch);
+    let node = &mut machine.nodes[0];
+    node.stop_agent();
+    node.config.load_balancer.xdp = [(node.config.uplinks[0], mode)].into();
+    node.start_agent();
+    (machine, peer)
+}
+
+fn put(node: &Node, backends: &[(Ipv4Addr, u16)]) {
+    put_with(node, backends, 0, |_| ());
+}
+
+fn counted(node: &Node, counter: Counter) -> u64 {
+    let counters = node.datapath().counters().unwrap();
+    counters.iter().find(|(known, _)| *known == counter).map_or(0, |(_, traffic)| traffic.packets)
+}
+
+/// What `ip` says of the uplink.
+fn link(node: &Node) -> String {
+    let show = || Command::new("ip").args(["-details", "link", "show", "dev", "eth0"]).output().unwrap();
+    String::from_utf8_lossy(&node.space.netns.run(show).unwrap().stdout).into_owned()
+}
+
+async fn balances(overlay: bool, mode: XdpMode) {
+    let (machine, _peer) = machine(overlay, mode).await;
+    let (node, other) = (&machine.nodes[0], &machine.nodes[1]);
+    let (here, there) = (node.pod("here").await, other.pod("there").await);
+    there.space.netns.run(|| offload::compute_checksums("eth0")).unwrap();
+    serve(&here.space.netns, here.ip, 8080, "here");
+    serve(&there.space.netns, there.ip, 8080, "there");
+    let to = addr(node.ip(), NODE_PORT);
+    let outside = &machine.outside.netns;
+    let early = if overlay { Counter::XdpOverlay } else { Counter::XdpForward };
+    put(node, &[(there.ip, 8080)]);
+    for _ in 0..3 {
+        let said = outside.run(|| tcp(to)).unwrap();
+        assert_eq!(said, format!("there sees {} peer {to}", node.ip()), "{}", node.report());
+        let said = outside.run(|| udp(to, 1)).unwrap();
+        assert_eq!(said, format!("there sees {} from {to}", node.ip()), "{}", node.report());
+    }
+    // The first packet of all may wait for a neighbour's address; a connection has four or more each way.
+    assert_eq!(counted(node, early) >= 12, has_xdp(), "{}", node.report());
+    // Fragments are the slower path's, in the same flow.
+    let said = outside.run(|| udp(to, 4_000)).unwrap();
+    assert_eq!(said, format!("there sees {} from {to}", node.ip()), "{}", node.report());
+    // A backend here is too, and sees its client.
+    put(node, &[(here.ip, 8080)]);
+    let said = outside.run(|| tcp(to)).unwrap();
+    assert_eq!(said, format!("here sees {} peer {to}", OUTSIDE), "{}", node.report());
+}
+
+#[tokio::test]
+async fn a_driver_balances_through_the_overlay() {
+    balances(true, XdpMode::Native).await;
+}
+
+#[tokio::test]
+async fn a_driver_balances_by_routes() {
+    balances(false, XdpMode::Native).await;
+}
+
+#[tokio::test]
+async fn generic_xdp_balances_too() {
+    balances(true, XdpMode::Generic).await;
+}
+
+#[tokio::test]
+async fn the_program_comes_and_goes_with_the_configuration() {
+    let (mut machine, _peer) = machine(true, XdpMode::Native).await;
+    let node = &mut machine.nodes[0];
+    let uplink = node.config.uplinks[0];
+    let device = node.datapath().xdp().remove(0);
+    assert_eq!((device.ifindex, device.name.as_str(), device.wanted), (uplink, "eth0", XdpMode::Native));
+    if !has_xdp() {
+        assert!(device.fault.is_some_and(|fault| fault.starts_with("the kernel refused the program: ")));
+        return;
+    }
+    assert_eq!(device.fault, None);
+    assert!(link(node).contains("prog/xdp"), "{}", link(node));
+    let metric = "xebec_datapath_xdp_attached{device=\"eth0\",mode=\"native\"} 1\n";
+    assert!(node.datapath().metrics().contains(metric));
+    // It stays while no agent runs, and is replaced by the next.
+    node.stop_agent();
+    let before = link(node);
+    assert!(before.contains("prog/xdp"), "{before}");
+    node.start_agent();
+    assert!(link(node).contains("prog/xdp") && link(node) != before, "another program: {}", link(node));
+    // Another mode, none.
+    node.stop_agent();
+    node.config.load_balancer.xdp = [(uplink, XdpMode::Generic)].into();
+    node.start_agent();
+    assert!(link(node).contains("xdpgeneric"), "{}", link(node));
+    node.stop_agent();
+    node.config.load_balancer.xdp.clear();
+    node.start_agent();
+    assert!(!link(node).contains("xdp"), "{}", link(node));
+    // It goes with everything else.
+    node.stop_agent();
+    node.config.load_balancer.xdp = [(uplink, XdpMode::Native)].into();
+    node.start_agent();
+    node.stop_agent();
+    let remove = || Datapath::remove(&node.config.bpffs, &node.config.node_name);
+    node.space.netns.run(remove).unwrap().unwrap();
+    assert!(!link(node).contains("xdp"), "{}", link(node));
+}
+
+#[tokio::test]
+async fn the_program_comes_back() {
+    let (machine, peer) = machine(true, XdpMode::Native).await;
+    if !has_xdp() {
+        return;
+    }
+    let node = &machine.nodes[0];
+    let fault = || node.datapath().xdp().remove(0).fault;
+    let links = drift::links(node);
+    drift::check(node, &[]);
+    drift::detach(&links, "xdp_netdev");
+    drift::check(node, &[(DriftKind::Program, "xdp_netdev")]);
+    assert!(link(node).contains("prog/xdp"), "{}", link(node));
+    // Others put a program of theirs in its place: it stays, and `from_netdev` goes on alone.
+    drift::detach(&links, "xdp_netdev");
+    let theirs = || {
+        let mut ebpf = testing::load_with_xdp(&testing::config()).unwrap();
+        let Some(Program::Xdp(program)) = ebpf.program_mut("xdp_netdev") else { panic!("no program") };
+        // The link detaches a moment after its pin is gone.
+        std::thread::sleep(Duration::from_millis(100));
+        program.attach("eth0", aya::programs::XdpMode::Driver).unwrap();
+        ebpf
+    };
+    let theirs = node.space.netns.run(theirs).unwrap();
+    drift::check(node, &[]);
+    assert!(fault().is_some_and(|fault| fault.contains("busy")), "{:?}", fault());
+    // What has refused is asked again when the programs are loaded again.
+    drop(theirs);
+    drift::check(node, &[]);
+    assert!(fault().is_some());
+    node.space.netns.run(|| node.datapath().reload()).unwrap().unwrap();
+    assert_eq!(fault(), None);
+    drift::check(node, &[]);
+    drop(peer);
+}
+
+#[tokio::test]
+async fn a_device_that_cannot_take_the_program_is_balanced_without() {
+    let mut machine = Machine::new(1, true).await;
+    let node = &mut machine.nodes[0];
+    let pod = node.pod("pod").await;
+    serve(&pod.space.netns, pod.ip, 8080, "pod");
+    // A bridge has no XDP of its own.
+    let bridge = || {
+        let add = Command::new("ip").args(["link", "add", "xbr", "type", "bridge"]).status().unwrap();
+        assert!(add.success());
+        nix::net::if_::if_nametoindex("xbr").unwrap()
+    };
+    let index = node.space.netns.run(bridge).unwrap();
+    node.stop_agent();
+    node.config.load_balancer.xdp = [(index, XdpMode::Native)].into();
+    node.start_agent();
+    let device = node.datapath().xdp().remove(0);
+    assert_eq!((device.name.as_str(), device.wanted), ("xbr", XdpMode::Native));
+    let fault = device.fault.unwrap();
+    assert!(fault.contains("Operation not supported") || !has_xdp(), "{fault}");
+    assert!(node.datapath().metrics().contains("xebec_datapath_xdp_attached{device=\"xbr\",mode=\"native\"} 0\n"));
+    put(node, &[(pod.ip, 8080)]);
+    let said = machine.outside.netns.run(|| tcp(addr(machine.nodes[0].ip(), NODE_PORT))).unwrap();
+    assert!(said.starts_with("pod sees "), "{said}");
+}
