@@ -54,6 +54,8 @@ impl Direction {
     /// `NAT`, the answer: outside to node becomes outside to pod; backend to client, or to the node,
     /// becomes service to client.
     pub const IN: Self = Self(4);
+    /// `NAT`, for the moment in which one CPU takes a port over: the key is that of the answer.
+    pub const TAKEOVER: Self = Self(5);
 }
 
 of_families! {
@@ -95,8 +97,10 @@ impl FlowState {
     pub const OPENING: Self = Self(0);
     /// Seen in the other direction too, or (TCP) a segment without SYN.
     pub const OPEN: Self = Self(1);
-    /// TCP FIN or RST seen.
+    /// TCP FIN seen.
     pub const CLOSING: Self = Self(2);
+    /// TCP RST seen, and nothing after it.
+    pub const RESET: Self = Self(3);
 }
 
 of_families! {

@@ -1,6 +1,10 @@
 //! Flows: what a packet does to the entry it belongs to.
 
-use xebec_abi::{BackendId, Direction, Flow, FlowKey, FlowState, ServiceId, Tuple, proto};
+use xebec_abi::{
+    BackendId, Direction, Flow, FlowKey, FlowState, ServiceId, Tuple,
+    limits::{LINGER_NS, RESET_NS},
+    proto,
+};
 
 use crate::{
     Family, Host, Packet,
@@ -63,7 +67,7 @@ pub fn touch<A: Family>(flow: &mut Flow<A>, touch: &Touch) -> Touched<A> {
 }
 
 /// TCP: SYN opens (again, when a port is reused), any other segment shows an open connection, FIN
-/// and RST close. Others are open from their second packet on.
+/// closes, and so does RST unless something follows it. Others are open from their second packet on.
 #[inline(always)]
 pub fn next(state: FlowState, touch: &Touch) -> FlowState {
     if touch.quoted {
@@ -72,15 +76,57 @@ pub fn next(state: FlowState, touch: &Touch) -> FlowState {
     if touch.proto != proto::TCP {
         return FlowState::OPEN;
     }
-    if touch.tcp_flags & (TCP_FIN | TCP_RST) != 0 {
+    if touch.tcp_flags & TCP_RST != 0 {
+        FlowState::RESET
+    } else if touch.tcp_flags & TCP_FIN != 0 {
         FlowState::CLOSING
     } else if touch.opens() {
         FlowState::OPENING
-    } else if state == FlowState::CLOSING {
+    } else if state == FlowState::CLOSING && touch.tcp_flags & TCP_SYN == 0 {
         state
     } else {
         FlowState::OPEN
     }
+}
+
+/// What one of a connection's two entries says of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Half {
+    pub state: FlowState,
+    pub seen_ns: u64,
+    pub service: ServiceId,
+}
+
+impl Half {
+    #[inline(always)]
+    pub fn of<A: Family>(flow: &Flow<A>) -> Self {
+        Self { state: flow.state, seen_ns: flow.seen_ns, service: flow.service }
+    }
+
+    #[inline(always)]
+    fn is_closed(self) -> bool {
+        self.state == FlowState::CLOSING || self.state == FlowState::RESET
+    }
+}
+
+/// Is a connection over for so long that another one may have its port? As when Linux reopens or evicts one that is in
+/// TIME_WAIT (`nf_conntrack_tcp_packet`, `nf_nat_used_tuple_harder`), except that nobody knows the sequence numbers here:
+/// a server that is in TIME_WAIT itself and sees an older one sends its client back to try again (RFC 6191 has the rule).
+#[inline(always)]
+pub fn is_over(request: Half, answer: Half, now_ns: u64) -> bool {
+    let refused = request.state == FlowState::OPENING && answer.is_closed();
+    // The end in the cluster: of a service, what answers; else what asks.
+    let inside = if request.service == ServiceId(0) { request.state } else { answer.state };
+    let either = request.state == FlowState::RESET || answer.state == FlowState::RESET;
+    let linger = if refused || (request.is_closed() && answer.is_closed()) || inside == FlowState::RESET {
+        LINGER_NS
+    } else if either {
+        RESET_NS
+    } else {
+        return false;
+    };
+    let silent = |half: Half| now_ns.saturating_sub(half.seen_ns) > linger;
+    silent(request) && silent(answer)
 }
 
 /// A flow at its first packet.

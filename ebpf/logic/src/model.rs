@@ -292,6 +292,14 @@ impl<A: Family> Tables<A> for Model<A> {
         self.flows(map).borrow().get(key).map(|flow| flow.to)
     }
 
+    fn look<R>(&self, map: FlowMap, key: &FlowKey<A>, look: impl FnOnce(&Flow<A>) -> R) -> Option<R> {
+        self.flows(map).borrow().get(key).map(look)
+    }
+
+    fn remove_flow(&self, map: FlowMap, key: &FlowKey<A>) {
+        self.flows(map).borrow_mut().remove(key);
+    }
+
     fn add_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason> {
         let mut flows = self.flows(map).borrow_mut();
         if flows.contains_key(key) {

@@ -1,11 +1,14 @@
 //! Masquerade: what a pod sends outside the cluster leaves from the node's address, and so does what a client outside
 //! sends to a backend on another node.
 
-use xebec_abi::{BackendId, Be16, Counter, Direction, DropReason, Ports, ServiceId, Tuple, limits::SNAT_TRIES_MAX};
+use xebec_abi::{
+    BackendId, Be16, Counter, Direction, DropReason, Flow, FlowKey, Ports, ServiceId, Tuple,
+    limits::{SNAT_TRIES_FREE, SNAT_TRIES_MAX},
+};
 
 use crate::{
     Family, FlowMap, Host, Packet, Tables,
-    conntrack::{Touch, Touched, first, key},
+    conntrack::{Half, Touch, Touched, first, is_over, key},
     header::{Ip, Kind, Transport},
     icmp,
     lb::{hash, scale},
@@ -69,8 +72,8 @@ pub struct Claim<A> {
     pub backend: BackendId,
 }
 
-/// Finds a free port. The entry for answers is the claim: it is added only if it is not there. Not
-/// inlined, for the sake of the caller's stack.
+/// Finds a free port, or one whose connection is over. The entry for answers is the claim: it is added only if it is not
+/// there. Not inlined, for the sake of the caller's stack.
 #[inline(never)]
 pub fn claim<A: Family, T: Tables<A>>(
     tables: &T,
@@ -84,13 +87,16 @@ pub fn claim<A: Family, T: Tables<A>>(
     let mut uniform = hash(&tuple, proto, tables.hash_seed());
     // One key and one flow after the other in the same place on the stack.
     let mut flow = first(tuple.reversed(), claim.service, claim.backend, touch);
-    for _ in 0..SNAT_TRIES_MAX {
+    for attempt in 0..SNAT_TRIES_MAX {
         let port = Be16::new(min.wrapping_add(scale(uniform, span) as u16));
         let dst = if proto == A::ICMP { port } else { claim.dst_port };
         let to = Tuple { src: tables.node_ip(), dst: claim.dst, ports: Ports { src: port, dst } };
         let mut key = key(to.reversed(), proto, Direction::IN);
         // It is there already when a connection is opened again from the same port.
-        if tables.add_flow(FlowMap::Nat, &key, &flow)? || tables.peek(FlowMap::Nat, &key) == Some(flow.to) {
+        if tables.add_flow(FlowMap::Nat, &key, &flow)?
+            || tables.peek(FlowMap::Nat, &key) == Some(flow.to)
+            || (attempt >= SNAT_TRIES_FREE && touch.opens() && take_over(tables, &key, &flow)?)
+        {
             key.tuple = tuple;
             key.direction = Direction::OUT;
             flow.to = to;
@@ -103,10 +109,41 @@ pub fn claim<A: Family, T: Tables<A>>(
     Err(DropReason::NoSnatPort)
 }
 
+/// Gives the port of a connection that is over to another flow: its request's entry goes, its answer's becomes `flow`.
+#[inline(never)]
+fn take_over<A: Family, T: Tables<A>>(tables: &T, answer: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason> {
+    let mut key = *answer;
+    if !finished(tables, answer, flow.seen_ns, &mut key) {
+        return Ok(false);
+    }
+    // One CPU at a time, and each looks again: what it saw may be what another one has just replaced.
+    key = FlowKey { direction: Direction::TAKEOVER, ..*answer };
+    if !tables.add_flow(FlowMap::Nat, &key, flow)? {
+        return Ok(false);
+    }
+    let mut taken = Ok(false);
+    if finished(tables, answer, flow.seen_ns, &mut key) {
+        tables.remove_flow(FlowMap::Nat, &key);
+        taken = tables.put_flow(FlowMap::Nat, answer, flow).map(|()| true);
+    }
+    key = FlowKey { direction: Direction::TAKEOVER, ..*answer };
+    tables.remove_flow(FlowMap::Nat, &key);
+    taken
+}
+
+/// Is the connection with this entry for answers over? Then `request` becomes the key of its other entry.
+#[inline(never)]
+fn finished<A: Family, T: Tables<A>>(tables: &T, answer: &FlowKey<A>, now_ns: u64, request: &mut FlowKey<A>) -> bool {
+    let Some((to, half)) = tables.look(FlowMap::Nat, answer, |flow| (flow.to, Half::of(flow))) else { return false };
+    *request = key(to.reversed(), answer.proto, Direction::OUT);
+    let over = |flow: &Flow<A>| flow.to == answer.tuple.reversed() && is_over(Half::of(flow), half, now_ns);
+    tables.look(FlowMap::Nat, request, over).unwrap_or(false)
+}
+
 /// An LRU map may have evicted the entry for answers alone.
 #[inline(always)]
 pub fn repair_sometimes<A: Family, T: Tables<A>>(tables: &T, tuple: &Tuple<A>, flow: &Touched<A>, touch: &Touch) {
-    if flow.packets & (REPAIR_PACKETS - 1) == 0 {
+    if flow.packets & (REPAIR_PACKETS - 1) == 0 || touch.opens() {
         repair(tables, tuple, &flow.to, touch);
     }
 }

@@ -73,6 +73,10 @@ pub trait Tables<A: Family>: Settings<A> + Host {
     ) -> Result<Option<Touched<A>>, Unwanted>;
     /// What a flow's packets become, without counting one.
     fn peek(&self, map: FlowMap, key: &FlowKey<A>) -> Option<Tuple<A>>;
+    /// Looks at a flow, without counting a packet.
+    fn look<R>(&self, map: FlowMap, key: &FlowKey<A>, look: impl FnOnce(&Flow<A>) -> R) -> Option<R>;
+    /// Removes a flow, if it is there.
+    fn remove_flow(&self, map: FlowMap, key: &FlowKey<A>);
     /// Adds a flow. False if there is one already.
     fn add_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason>;
     /// Adds a flow or writes over the one there is, in place.

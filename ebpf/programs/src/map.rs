@@ -449,6 +449,22 @@ where
     }
 
     #[inline(always)]
+    fn look<R>(&self, map: FlowMap, key: &FlowKey<A>, look: impl FnOnce(&Flow<A>) -> R) -> Option<R> {
+        let flow = self.flow(map, key)?;
+        // SAFETY: the pointer is to a live entry; another CPU may be writing to it.
+        Some(look(unsafe { &*flow }))
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, map: FlowMap, key: &FlowKey<A>) {
+        // An entry that is not there is the only failure, and no failure here.
+        let _ = match map {
+            FlowMap::Conntrack => A::conntrack().remove(key),
+            FlowMap::Nat => A::nat().remove(key),
+        };
+    }
+
+    #[inline(always)]
     fn add_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason> {
         match self.insert(map, key, flow) {
             Ok(()) => Ok(true),

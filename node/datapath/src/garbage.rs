@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use xebec_abi::{Addr4, Addr6, Address, Direction, Flow, FlowKey, FlowState, proto};
+use xebec_abi::{Addr4, Addr6, Address, Direction, Flow, FlowKey, FlowState, limits::RESET_NS, proto};
 
 use crate::{Datapath, Result, clock::boot_ns, family::Family, lock, service::Changed, table::Table};
 
@@ -142,6 +142,7 @@ fn delete_stale<A: Family>(table: &Table<FlowKey<A>, Flow<A>>, changed: &Changed
 fn lifetime(proto: u8, state: FlowState) -> Duration {
     Duration::from_secs(match (proto, state) {
         (proto::TCP, FlowState::CLOSING) => 60,
+        (proto::TCP, FlowState::RESET) => RESET_NS / 1_000_000_000,
         (proto::TCP, FlowState::OPEN) => 12 * 3600,
         (proto::TCP, _) => 120,
         (proto::UDP, FlowState::OPEN) => 180,
@@ -152,12 +153,15 @@ fn lifetime(proto: u8, state: FlowState) -> Duration {
 /// The keys of idle flows. Both entries of a flow go together, and only when both are idle: a stream of answers keeps
 /// its request's entry, without which the next request would open another flow.
 fn idle<A: Address>(flows: &HashMap<FlowKey<A>, Flow<A>>, now_ns: u64) -> Vec<FlowKey<A>> {
-    let idle = |key: &FlowKey<A>, flow: &Flow<A>| {
-        now_ns.saturating_sub(flow.seen_ns) > lifetime(key.proto, flow.state).as_nanos() as u64
-    };
+    let idle = |flow: &Flow<A>, lifetime: Duration| now_ns.saturating_sub(flow.seen_ns) > lifetime.as_nanos() as u64;
     let both = |(key, flow): &(&FlowKey<A>, &Flow<A>)| {
-        let partner = key.partner(flow).and_then(|partner| flows.get_key_value(&partner));
-        idle(key, flow) && partner.is_none_or(|(key, flow)| idle(key, flow))
+        let own = lifetime(key.proto, flow.state);
+        let Some(partner) = key.partner(flow).and_then(|partner| flows.get(&partner)) else { return idle(flow, own) };
+        let other = lifetime(key.proto, partner.state);
+        // A reset is the end of both.
+        let reset = [flow, partner].iter().any(|flow| flow.state == FlowState::RESET);
+        let most = if reset { lifetime(key.proto, FlowState::RESET) } else { Duration::MAX };
+        idle(flow, own.min(most)) && idle(partner, other.min(most))
     };
     flows.iter().filter(both).map(|(key, _)| *key).collect()
 }

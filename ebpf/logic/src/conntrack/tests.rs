@@ -12,16 +12,49 @@ fn check(proto: u8, state: FlowState, tcp_flags: u8, expected: FlowState) {
 #[test]
 fn tcp_states_follow_the_flags() {
     let (opening, open, closing) = (FlowState::OPENING, FlowState::OPEN, FlowState::CLOSING);
-    for state in [opening, open, closing] {
+    let reset = FlowState::RESET;
+    for state in [opening, open, closing, reset] {
         check(proto::TCP, state, TCP_SYN, opening);
-        check(proto::TCP, state, TCP_RST, closing);
-        check(proto::TCP, state, TCP_RST | TCP_ACK, closing);
+        check(proto::TCP, state, TCP_SYN | TCP_ACK, open);
+        check(proto::TCP, state, TCP_RST, reset);
+        check(proto::TCP, state, TCP_RST | TCP_ACK, reset);
         check(proto::TCP, state, TCP_FIN | TCP_ACK, closing);
     }
-    check(proto::TCP, opening, TCP_SYN | TCP_ACK, open);
     check(proto::TCP, opening, TCP_ACK, open);
+    check(proto::TCP, reset, TCP_ACK, open);
     check(proto::TCP, open, TCP_ACK, open);
     check(proto::TCP, closing, TCP_ACK, closing);
+}
+
+/// `silence` of both directions, in nanoseconds.
+#[track_caller]
+fn over(service: u32, request: FlowState, answer: FlowState, silence: [u64; 2]) -> bool {
+    let now = 1_000 * LINGER_NS;
+    let half = |state, silence| Half { state, seen_ns: now - silence, service: ServiceId(service) };
+    is_over(half(request, silence[0]), half(answer, silence[1]), now)
+}
+
+#[test]
+fn a_connection_is_over_when_both_ends_closed_it_or_one_aborted_it() {
+    let (opening, open, closing, reset) = (FlowState::OPENING, FlowState::OPEN, FlowState::CLOSING, FlowState::RESET);
+    let soon = LINGER_NS + 1;
+    for service in [0, 1] {
+        for (request, answer) in [(closing, closing), (closing, reset), (reset, closing), (opening, reset)] {
+            assert!(over(service, request, answer, [soon, soon]), "{request:?} {answer:?}");
+            assert!(!over(service, request, answer, [soon, 5]), "{request:?} {answer:?}: heard just now");
+            assert!(!over(service, request, answer, [5, soon]), "{request:?} {answer:?}: heard just now");
+        }
+        for (request, answer) in [(open, open), (closing, open), (open, closing), (opening, open), (opening, opening)] {
+            assert!(!over(service, request, answer, [RESET_NS + 1, RESET_NS + 1]), "{request:?} {answer:?}");
+        }
+    }
+    // A pod's own reset is the end; one from outside may be forged.
+    assert!(over(0, reset, open, [soon, soon]));
+    assert!(over(1, open, reset, [soon, soon]));
+    for (service, request, answer) in [(0, open, reset), (1, reset, open)] {
+        assert!(!over(service, request, answer, [RESET_NS, RESET_NS]));
+        assert!(over(service, request, answer, [RESET_NS + 1, RESET_NS + 1]));
+    }
 }
 
 #[test]

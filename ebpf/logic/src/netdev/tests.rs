@@ -83,6 +83,105 @@ fn flows_to_one_destination_never_share_a_port() {
     leaves(&model, &udp(tuple(POD, 4000, [192, 0, 2, 8], 80), true), Ok(Verdict::PASS));
 }
 
+const FIN: u8 = header::TCP_FIN | header::TCP_ACK;
+const RST: u8 = header::TCP_RST;
+const SECOND: u64 = 1_000_000_000;
+
+/// A connection from a pod's port to a server outside; the port that the node has for it.
+fn connect(model: &Model, sport: u16) -> Result<u16, DropReason> {
+    let mut packet = tcp(tuple(POD, sport, OUTSIDE, 80), SYN);
+    to_netdev(&mut packet, model)?;
+    Ok(verified(&packet).ports.src.get())
+}
+
+fn answer(model: &Model, port: u16, flags: u8) -> Bytes {
+    arrives(model, &tcp(tuple(OUTSIDE, 80, NODE, port), flags), Ok(Verdict::pod(IFINDEX)))
+}
+
+/// Four ports that are taken by connections, of the pod's ports 4000 to 4003.
+fn full() -> (Model, Vec<u16>) {
+    let mut model = node();
+    model.node.snat_ports = (61_000, 61_003);
+    let mut ports = Vec::new();
+    for sport in 4_000.. {
+        ports.extend(connect(&model, sport));
+        if ports.len() == 4 {
+            break;
+        }
+    }
+    for port in &ports {
+        answer(&model, *port, SYN | header::TCP_ACK);
+    }
+    (model, ports)
+}
+
+/// The pod's port whose connection the node has this port for.
+fn owner(model: &Model, port: u16) -> u16 {
+    verified(&answer(model, port, header::TCP_ACK)).ports.dst.get()
+}
+
+#[test]
+fn a_connection_that_is_over_gives_its_port() {
+    let (model, ports) = full();
+    assert_eq!(connect(&model, 5_000), Err(DropReason::NoSnatPort));
+    let old = owner(&model, ports[1]);
+    leaves(&model, &tcp(tuple(POD, old, OUTSIDE, 80), FIN), Ok(Verdict::PASS));
+    model.now_ns.set(model.now_ns.get() + 2 * SECOND);
+    assert_eq!(connect(&model, 5_000), Err(DropReason::NoSnatPort), "half closed");
+    answer(&model, ports[1], FIN);
+    leaves(&model, &tcp(tuple(POD, old, OUTSIDE, 80), header::TCP_ACK), Ok(Verdict::PASS));
+    assert_eq!(connect(&model, 5_000), Err(DropReason::NoSnatPort), "just closed");
+    model.now_ns.set(model.now_ns.get() + 2 * SECOND);
+    let entries = model.nat.borrow().len();
+    assert_eq!(connect(&model, 5_000), Ok(ports[1]));
+    assert_eq!(model.nat.borrow().len(), entries, "both entries are another's, and nothing else is left");
+    assert_eq!(owner(&model, ports[1]), 5_000);
+    assert_eq!(connect(&model, 5_001), Err(DropReason::NoSnatPort), "it is given once");
+    // What comes late from the old connection gets in nobody's way.
+    let mut late = tcp(tuple(POD, old, OUTSIDE, 80), header::TCP_ACK);
+    assert_eq!(to_netdev(&mut late, &model), Err(DropReason::NoSnatPort));
+    // The same pod's port again: its own entries, open again.
+    answer(&model, ports[1], FIN);
+    leaves(&model, &tcp(tuple(POD, 5_000, OUTSIDE, 80), FIN), Ok(Verdict::PASS));
+    assert_eq!(connect(&model, 5_000), Ok(ports[1]));
+    answer(&model, ports[1], SYN | header::TCP_ACK);
+    model.now_ns.set(model.now_ns.get() + 2 * SECOND);
+    assert_eq!(connect(&model, 5_001), Err(DropReason::NoSnatPort), "open again");
+}
+
+#[test]
+fn an_aborted_connection_gives_its_port() {
+    let (model, ports) = full();
+    leaves(&model, &tcp(tuple(POD, owner(&model, ports[2]), OUTSIDE, 80), RST), Ok(Verdict::PASS));
+    model.now_ns.set(model.now_ns.get() + 2 * SECOND);
+    assert_eq!(connect(&model, 5_000), Ok(ports[2]));
+    // By the server: it may be forged, unless it refuses the connection.
+    answer(&model, ports[2], RST | header::TCP_ACK);
+    let open = owner(&model, ports[0]);
+    leaves(&model, &tcp(tuple(POD, open, OUTSIDE, 80), header::TCP_ACK), Ok(Verdict::PASS));
+    answer(&model, ports[0], RST);
+    model.now_ns.set(model.now_ns.get() + 2 * SECOND);
+    assert_eq!(connect(&model, 5_001), Ok(ports[2]));
+    assert_eq!(connect(&model, 5_002), Err(DropReason::NoSnatPort));
+    model.now_ns.set(model.now_ns.get() + 301 * SECOND);
+    assert_eq!(connect(&model, 5_002), Ok(ports[0]));
+}
+
+#[test]
+fn only_connections_are_taken_over_and_only_by_connections() {
+    let (model, ports) = full();
+    leaves(&model, &tcp(tuple(POD, owner(&model, ports[0]), OUTSIDE, 80), RST), Ok(Verdict::PASS));
+    model.now_ns.set(model.now_ns.get() + 2 * SECOND);
+    let mut stray = tcp(tuple(POD, 5_000, OUTSIDE, 80), header::TCP_ACK);
+    assert_eq!(to_netdev(&mut stray, &model), Err(DropReason::NoSnatPort));
+    for sport in 6_000..6_100 {
+        let _ = to_netdev(&mut udp(tuple(POD, sport, OUTSIDE, 80), true), &model);
+    }
+    model.now_ns.set(model.now_ns.get() + 400 * SECOND);
+    let mut packet = udp(tuple(POD, 7_000, OUTSIDE, 80), true);
+    assert_eq!(to_netdev(&mut packet, &model), Err(DropReason::NoSnatPort));
+}
+
 #[test]
 fn errors_are_translated_both_ways() {
     let model = node();

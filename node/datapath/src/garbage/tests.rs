@@ -34,6 +34,9 @@ fn both_entries_go_when_both_are_idle() {
     check(proto::TCP, (open, 0), (open, 0), 0);
     check(proto::TCP, (closing, 900), (closing, 900), 2);
     check(proto::TCP, (opening, 800), (opening, 800), 2);
+    check(proto::TCP, (FlowState::RESET, 600), (open, 600), 2);
+    check(proto::TCP, (open, 600), (FlowState::RESET, 600), 2);
+    check(proto::TCP, (open, 800), (FlowState::RESET, 600), 0);
     check(proto::ICMP, (opening, 900), (open, 800), 2);
 }
 

@@ -11,6 +11,9 @@ use std::{
     collections::{BTreeMap, HashMap},
     env,
     hash::Hash,
+    ops::Range,
+    thread,
+    time::{Duration, Instant},
 };
 
 use aya::{
@@ -21,9 +24,9 @@ use aya::{
 use packet::Generator;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use xebec_abi::{
-    Affinity4, Backend4, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint4, Flow4, FlowKey4, FrontendKey4,
-    FrontendValue, L2Key4, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey4, PrefixKey4, RangeKey4, ServiceId,
-    Traffic,
+    Affinity4, Backend4, BackendId, BackendKey, Be16, Counter, Direction, DropReason, Endpoint4, Flow4, FlowKey4,
+    FrontendKey4, FrontendValue, L2Key4, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey4, Ports, PrefixKey4,
+    RangeKey4, ServiceId, Traffic, Tuple4,
     lb::{frontend_flag, scope},
     maglev, names, proto,
 };
@@ -96,6 +99,36 @@ fn run(routing: Routing) {
     assert_eq!(worlds.model.counted(early) != 0, has_xdp, "the packets exercise {early:?}");
 }
 
+/// Connections that are over give their ports to others, in both worlds after the same time.
+#[test]
+fn kernel_and_model_take_ports_over_alike() {
+    const SYN: u8 = 0x02;
+    const FIN: u8 = 0x11;
+    const RST: u8 = 0x04;
+    let config = Config { routing: Routing::Native, snat_ports: 61_000..=61_003, ..testing::config() };
+    let mut worlds = Worlds::with(&config, &mut StdRng::seed_from_u64(1));
+    let start = Instant::now();
+    let (pod, outside) = ([10, 244, 1, 2], [192, 0, 2, 7]);
+    let tuple = |sport| Tuple4 { src: pod, dst: outside, ports: Ports { src: Be16::new(sport), dst: Be16::new(80) } };
+    // How many connections of these ports of a pod are opened.
+    let open = |worlds: &mut Worlds, sports: Range<u16>| {
+        worlds.model.now_ns.set(start.elapsed().as_nanos() as u64);
+        let mut opens = |sport| worlds.step("to_netdev", &packet::segment(&tuple(sport), SYN), "opening") == NEXT;
+        sports.filter(|sport| opens(*sport)).count()
+    };
+    assert_eq!(open(&mut worlds, 4_000..4_020), 4);
+    for (number, flow) in worlds.flows().into_iter().enumerate() {
+        let flags = if number % 2 == 0 { FIN } else { RST };
+        let program = if flow.direction == Direction::OUT { "to_netdev" } else { "from_netdev" };
+        worlds.step(program, &packet::segment(&flow.tuple, flags), "closing");
+    }
+    assert_eq!(open(&mut worlds, 5_000..5_020), 0, "just closed");
+    worlds.compare("before");
+    thread::sleep(Duration::from_millis(1_500));
+    assert!(open(&mut worlds, 6_000..6_020) >= 2, "closed");
+    worlds.compare("after");
+}
+
 /// The kernel and the model, with the same tables.
 struct Worlds {
     ebpf: Ebpf,
@@ -106,15 +139,19 @@ struct Worlds {
 
 impl Worlds {
     fn new(routing: Routing, random: &mut StdRng) -> Self {
-        let config = Config { routing, ..testing::config() };
+        Self::with(&Config { routing, ..testing::config() }, random)
+    }
+
+    fn with(config: &Config, random: &mut StdRng) -> Self {
         let mut worlds = Self {
-            ebpf: testing::load_with_xdp(&config).unwrap(),
+            ebpf: testing::load_with_xdp(config).unwrap(),
             model: Model::default(),
             drops: HashMap::new(),
             uplink: xdp::Uplink::new(),
         };
-        worlds.model.node.overlay = routing != Routing::Native;
-        worlds.model.node.hash_seed = testing::hash_seed(&config);
+        worlds.model.node.overlay = config.routing != Routing::Native;
+        worlds.model.node.hash_seed = testing::hash_seed(config);
+        worlds.model.node.snat_ports = (*config.snat_ports.start(), *config.snat_ports.end());
         for last in 2..8 {
             let pod = LocalPod {
                 // Some pods are behind the device that packets come from, so that they may send.
@@ -339,9 +376,11 @@ fn table(model: &mut Model, frontend: &FrontendValue, random: &mut StdRng) -> u1
     maglev::flags(size).unwrap()
 }
 
+/// `TCX_NEXT`
+const NEXT: i32 = -1;
+
 /// What the program returns to the kernel.
 fn action(decision: &Result<Verdict, DropReason>, model: &Model) -> i32 {
-    const NEXT: i32 = -1;
     const SHOT: i32 = 2;
     const REDIRECT: i32 = 7;
     match decision {

@@ -13,6 +13,16 @@ pub struct Generator {
     ports: Vec<u16>,
 }
 
+/// A TCP segment without data.
+pub fn segment(tuple: &Tuple4, flags: u8) -> Vec<u8> {
+    let mut packet = ethernet(0x0800);
+    packet.extend([0x45, 0, 0, 40, 0, 0, 0, 0, 64, TCP, 0, 0]);
+    packet.extend([tuple.src, tuple.dst].concat());
+    packet.extend([tuple.ports.src.bytes(), tuple.ports.dst.bytes()].concat());
+    packet.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    packet
+}
+
 impl Generator {
     pub fn new() -> Self {
         let mut addresses = vec![

@@ -1,6 +1,14 @@
 //! What leaves the cluster leaves from the node's address.
 
-use std::{net::UdpSocket, process::Command, time::Duration};
+use std::{
+    io::Read,
+    net::{TcpListener, TcpStream, UdpSocket},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use xebec_abi::DropReason;
 
 use crate::{
     machine::{Machine, OUTSIDE},
@@ -25,6 +33,37 @@ async fn pods_reach_the_outside_from_the_nodes_address() {
     let to = addr(machine.nodes[1].ip(), 6443);
     let said = netns.run(|| tcp(to)).unwrap();
     assert_eq!(said, format!("other sees {} peer {to}", node.ip()));
+}
+
+/// More connections to one address and port than the node has ports, far faster than their entries expire.
+#[tokio::test]
+async fn closed_connections_give_their_ports() {
+    const CONNECTIONS: u32 = 7_000;
+    const A_SECOND: u32 = 2_000;
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let pod = node.pod("pod").await;
+    let listener = machine.outside.netns.run(|| TcpListener::bind((OUTSIDE, 81)).unwrap()).unwrap();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    let (to, start) = (addr(OUTSIDE, 81), Instant::now());
+    let connect = |number: u32| {
+        thread::sleep((Duration::from_secs(1) * number / A_SECOND).saturating_sub(start.elapsed()));
+        let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))?;
+        stream.read(&mut [0]).map(drop)
+    };
+    let mut slow = 0;
+    let mut fails = |number: u32| {
+        let before = Instant::now();
+        let failed = connect(number).is_err();
+        slow += u32::from(before.elapsed() > Duration::from_millis(900));
+        failed
+    };
+    let failed = pod.space.netns.run(|| (0..CONNECTIONS).filter(|number| fails(*number)).count()).unwrap();
+    let drops = node.datapath().drops().unwrap();
+    let refused: u64 =
+        drops.iter().filter(|(reason, _)| *reason == DropReason::NoSnatPort).map(|(_, traffic)| traffic.packets).sum();
+    println!("{failed} of {CONNECTIONS} failed, {slow} slow, {refused} without a port, in {:?}", start.elapsed());
+    assert_eq!((failed, refused), (0, 0), "{}", node.report());
 }
 
 #[tokio::test]
