@@ -1,5 +1,6 @@
 //! What people type, with every kubectl at hand.
 
+use serde_json::Value;
 use xebec_tests::{Cluster, Kubectl, Options};
 
 #[test]
@@ -92,7 +93,11 @@ fn workloads(kubectl: &Kubectl, namespace: &str) {
     k("rollout status deployment web --timeout=60s");
     kubectl.until(20, &format!("-n {namespace} get endpointslices"), "web-");
     kubectl.until(20, &format!("-n {namespace} get endpoints web"), ":8080");
-    let pod = k("get pods -l app=web -o jsonpath={.items[0].metadata.name}");
+    let pods = kubectl.json(&format!("-n {namespace} get pods -l app=web"));
+    // Those of the revision before may be on their way out.
+    let stays = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
+    let pod = pods["items"].as_array().and_then(|pods| pods.iter().find(stays)).expect("a pod of web");
+    let pod = pod["metadata"]["name"].as_str().expect("a name");
     assert!(k(&format!("describe pod {pod}")).contains("Started"));
     assert!(k(&format!("logs {pod}")).contains("listening on 8080"));
     assert_eq!(k(&format!("exec {pod} -- echo hello")), "hello\n");
