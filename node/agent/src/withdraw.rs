@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use xebec_client::node::NodeClient;
 use xebec_client::{Informers, chain};
 use xebec_kubelet::{PodRef, Withdraw, Withdrawal};
@@ -18,6 +18,9 @@ use xebec_services::SliceVersion;
 use xebec_types::core::Node;
 use xebec_types::discovery::{Endpoint, EndpointSlice};
 
+/// From the moment when no node sends new connections until the pod is told to stop: a connection that was made just before
+/// may have its first request on the way, and a program that ends at SIGTERM would end without reading it.
+const SETTLE: Duration = Duration::from_millis(100);
 /// So many names are told of nodes that did not answer.
 const NAMES_MAX: usize = 5;
 
@@ -97,6 +100,7 @@ impl Withdraw for WithdrawFromServices {
         };
         let missing = self.missing(version, deadline).await;
         if missing.is_empty() {
+            sleep_until(deadline.min(Instant::now() + SETTLE)).await;
             return Withdrawal::Acknowledged;
         }
         let names = missing[..missing.len().min(NAMES_MAX)].join(", ");
