@@ -81,14 +81,17 @@ pub fn run(report: &mut Report, options: &Options) -> Result<Comparison> {
 /// A client and a server, and what is between them.
 struct Way {
     name: &'static str,
+    services: u32,
     ebpf: Option<Ebpf>,
     pair: Pair,
 }
 
 impl Way {
     fn targets(&self, chosen: &[u32]) -> Vec<SocketAddrV4> {
-        let direct = self.name == DIRECT;
-        chosen.iter().map(|n| if direct { self.pair.direct() } else { service_address(*n) }).collect()
+        if self.name == DIRECT {
+            return self.pair.direct(chosen);
+        }
+        chosen.iter().map(|n| service_address(n % self.services)).collect()
     }
 
     /// Runs `measure` as a process whose sockets this way translates.
@@ -107,7 +110,7 @@ impl Comparison {
         smoke: bool,
         random: &mut StdRng,
     ) -> Result<()> {
-        let mut ways = vec![Way { name: DIRECT, ebpf: None, pair: Pair::new()? }];
+        let mut ways = vec![Way { name: DIRECT, services: count, ebpf: None, pair: Pair::new()? }];
         for peer in peers {
             match self.load_peer(*peer, count, smoke) {
                 Ok(way) => ways.push(way),
@@ -122,7 +125,8 @@ impl Comparison {
         let mut times = vec![Vec::new(); ways.len()];
         let mut rates: Vec<Vec<Rates>> = vec![Vec::new(); ways.len()];
         for _ in 0..rounds {
-            let chosen: Vec<u32> = (0..samples).map(|_| random.random_range(0..count)).collect();
+            // More numbers than services: they choose servers too.
+            let chosen: Vec<u32> = (0..samples).map(|_| random.random()).collect();
             for (way, times) in ways.iter().zip(&mut times) {
                 let targets = way.targets(&chosen);
                 times.extend(way.inside(|| connects(&way.pair.client.netns, &targets))?);
@@ -155,7 +159,7 @@ impl Comparison {
         }
         self.add("cold_load", count, peer.name(), millis(cold));
         self.add("change", count, peer.name(), millis(percentile(&mut changes, 0.5)));
-        Ok(Way { name: peer.name(), ebpf: None, pair })
+        Ok(Way { name: peer.name(), services: count, ebpf: None, pair })
     }
 
     fn load_ebpf(&mut self, count: u32, smoke: bool) -> Result<Way> {
@@ -170,7 +174,7 @@ impl Comparison {
         }
         self.add("cold_load", count, EBPF, millis(cold));
         self.add("change", count, EBPF, millis(percentile(&mut changes, 0.5)));
-        Ok(Way { name: EBPF, ebpf: Some(ebpf), pair })
+        Ok(Way { name: EBPF, services: count, ebpf: Some(ebpf), pair })
     }
 
     fn add(&mut self, metric: &'static str, services: u32, way: &'static str, value: f64) {

@@ -26,9 +26,9 @@ pub fn run(report: &mut Report, smoke: bool) -> Result<()> {
         let (mut direct, mut through) = (Vec::new(), Vec::new());
         // In turn, so that what else the machine does falls on both.
         for _ in 0..rounds {
-            direct.extend(connects(&pair.client.netns, &vec![pair.direct(); samples])?);
-            let targets: Vec<SocketAddrV4> =
-                (0..samples).map(|_| service_address(random.random_range(0..size))).collect();
+            let numbers: Vec<u32> = (0..samples).map(|_| random.random()).collect();
+            direct.extend(connects(&pair.client.netns, &pair.direct(&numbers))?);
+            let targets: Vec<SocketAddrV4> = numbers.iter().map(|number| service_address(number % size)).collect();
             through.extend(connects(&pair.client.netns, &targets)?);
         }
         let p50 = |times: &mut Vec<Duration>| micros(percentile(times, 0.5));

@@ -44,9 +44,11 @@ impl Pair {
         Ok(Self { server, client, _far: far })
     }
 
-    /// The server itself.
-    pub fn direct(&self) -> SocketAddrV4 {
-        self.server.addresses()[0]
+    /// The servers themselves, one for each of `numbers`: the same two as behind a service, or a client would find the one
+    /// server awake and those of the service asleep.
+    pub fn direct(&self, numbers: &[u32]) -> Vec<SocketAddrV4> {
+        let servers = self.server.addresses();
+        numbers.iter().map(|number| servers[*number as usize % servers.len()]).collect()
     }
 }
 
