@@ -24,12 +24,16 @@ pub fn run(report: &mut Report, smoke: bool) -> Result<()> {
         ebpf.datapath.put_services(&all)?;
         let _inside = ebpf.cgroup.enter()?;
         let (mut direct, mut through) = (Vec::new(), Vec::new());
-        // In turn, so that what else the machine does falls on both.
         for _ in 0..rounds {
             let numbers: Vec<u32> = (0..samples).map(|_| random.random()).collect();
-            direct.extend(connects(&pair.client.netns, &pair.direct(&numbers))?);
-            let targets: Vec<SocketAddrV4> = numbers.iter().map(|number| service_address(number % size)).collect();
-            through.extend(connects(&pair.client.netns, &targets)?);
+            let services = numbers.iter().map(|number| service_address(number % size));
+            // One after the other, so that what else the machine does falls on both.
+            let both: Vec<SocketAddrV4> =
+                pair.direct(&numbers).into_iter().zip(services).flat_map(<[_; 2]>::from).collect();
+            for times in connects(&pair.client.netns, &both)?.chunks_exact(2) {
+                direct.push(times[0]);
+                through.push(times[1]);
+            }
         }
         let p50 = |times: &mut Vec<Duration>| micros(percentile(times, 0.5));
         let (direct, through) = (p50(&mut direct), p50(&mut through));
