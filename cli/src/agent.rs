@@ -10,7 +10,7 @@ use clap::Args;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use xebec_agent::{Config, Routing, Thresholds};
-use xebec_machinery::net;
+use xebec_machinery::net::{self, IpFamily};
 
 use crate::cluster::cgroup;
 use crate::cluster::spec::RoutingKind;
@@ -190,7 +190,7 @@ fn own_addresses(servers: &[String], cluster: &[IpNet]) -> Result<Vec<IpAddr>> {
         let towards = resolved.iter().find(|server| server.is_ipv4() == is_ipv4).copied();
         let towards = towards.unwrap_or_else(|| outside(is_ipv4));
         source(towards).with_context(|| {
-            let family = if is_ipv4 { "IPv4" } else { "IPv6" };
+            let family = IpFamily::of_net(*cidr).as_str();
             format!("--node-ip is needed: the node's {family} address towards {towards} cannot be told")
         })
     };
