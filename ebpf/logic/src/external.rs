@@ -46,7 +46,8 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
             if !choose(tables, &tuple, &touch, &mut chosen)? {
                 return Ok(false);
             }
-            open(tables, &tuple, &chosen, &touch)?
+            open(tables, &tuple, &mut chosen, &touch)?;
+            chosen.to
         }
     };
     nat::translate(packet, ip, transport, &to)?;
@@ -73,25 +74,26 @@ pub fn choose<A: Family, T: Tables<A>>(
             if limited && !tables.in_source_ranges(frontend.service, tuple.src) {
                 return Err(DropReason::SourceRange);
             }
-            *chosen =
-                Claim { dst: backend.addr, dst_port: backend.port, service: frontend.service, backend: backend.id };
+            let mut to = Tuple { dst: backend.addr, ..*tuple };
+            to.ports.dst = backend.port;
+            *chosen = Claim { to, service: frontend.service, backend: backend.id };
             Ok(true)
         }
     }
 }
 
-/// What a new flow to the chosen backend becomes.
+/// Makes both entries of a new flow to the chosen backend, from the node's address if the backend is elsewhere.
 #[inline(always)]
 pub fn open<A: Family, T: Tables<A>>(
     tables: &T,
     tuple: &Tuple<A>,
-    chosen: &Claim<A>,
+    chosen: &mut Claim<A>,
     touch: &Touch,
-) -> Result<Tuple<A>, DropReason> {
+) -> Result<(), DropReason> {
     if touch.proto == proto::TCP && !touch.opens() {
         tables.count(Counter::FlowMiss, touch.bytes);
     }
-    if !is_here(tables, chosen.dst) {
+    if !is_here(tables, chosen.to.dst) {
         tables.count(Counter::ExternalRemote, touch.bytes);
         return snat::claim(tables, tuple, chosen, touch);
     }
@@ -112,18 +114,16 @@ fn remember<A: Family, T: Tables<A>>(
     tuple: &Tuple<A>,
     chosen: &Claim<A>,
     touch: &Touch,
-) -> Result<Tuple<A>, DropReason> {
-    let mut to = Tuple { dst: chosen.dst, ..*tuple };
-    to.ports.dst = chosen.dst_port;
-    let mut key = key(to.reversed(), touch.proto, Direction::IN);
+) -> Result<(), DropReason> {
+    let mut key = key(chosen.to.reversed(), touch.proto, Direction::IN);
     let mut flow = first(tuple.reversed(), chosen.service, chosen.backend, touch);
     for _ in 0..2 {
         tables.put_flow(FlowMap::Nat, &key, &flow)?;
         key.tuple = *tuple;
         key.direction = Direction::OUT;
-        flow.to = to;
+        flow.to = chosen.to;
     }
-    Ok(to)
+    Ok(())
 }
 
 /// The way of a packet that was translated: to a pod here, to the node itself, to another node, or outside.

@@ -52,10 +52,10 @@ pub fn masquerade<A: Family, P: Packet, T: Tables<A>>(
             match tables.touch(FlowMap::Nat, &answer, &touch) {
                 Some(flow) => flow.to,
                 None => {
-                    let claim = Claim { dst: tuple.dst, dst_port: tuple.ports.dst, ..Claim::default() };
-                    let to = self::claim(tables, &tuple, &claim, &touch)?;
+                    let mut claim = Claim { to: tuple, ..Claim::default() };
+                    self::claim(tables, &tuple, &mut claim, &touch)?;
                     tables.count(Counter::Masquerade, touch.bytes);
-                    to
+                    claim.to
                 }
             }
         }
@@ -63,45 +63,43 @@ pub fn masquerade<A: Family, P: Packet, T: Tables<A>>(
     nat::translate(packet, ip, transport, &to)
 }
 
-/// Where a flow goes that leaves from the node's address.
+/// What a new flow becomes.
 #[derive(Clone, Copy, Default)]
-pub struct Claim<A> {
-    pub dst: A,
-    pub dst_port: Be16,
+pub struct Claim<A: Family> {
+    pub to: Tuple<A>,
     pub service: ServiceId,
     pub backend: BackendId,
 }
 
-/// Finds a free port, or one whose connection is over. The entry for answers is the claim: it is added only if it is not
-/// there. Not inlined, for the sake of the caller's stack.
+/// Finds a free port of the node, or one whose connection is over, and makes node and port the source of `claim.to`. The
+/// entry for answers is the claim: it is added only if it is not there. Not inlined, for the sake of the caller's stack.
 #[inline(never)]
 pub fn claim<A: Family, T: Tables<A>>(
     tables: &T,
     tuple: &Tuple<A>,
-    claim: &Claim<A>,
+    claim: &mut Claim<A>,
     touch: &Touch,
-) -> Result<Tuple<A>, DropReason> {
-    let (tuple, proto) = (*tuple, touch.proto);
+) -> Result<(), DropReason> {
+    let proto = touch.proto;
     let min = tables.snat_port_min();
     let span = u32::from(tables.snat_port_max().wrapping_sub(min)) + 1;
-    let mut uniform = hash(&tuple, proto, tables.hash_seed());
+    let mut uniform = hash(tuple, proto, tables.hash_seed());
     // One key and one flow after the other in the same place on the stack.
     let mut flow = first(tuple.reversed(), claim.service, claim.backend, touch);
     for attempt in 0..SNAT_TRIES_MAX {
         let port = Be16::new(min.wrapping_add(scale(uniform, span) as u16));
-        let dst = if proto == A::ICMP { port } else { claim.dst_port };
-        let to = Tuple { src: tables.node_ip(), dst: claim.dst, ports: Ports { src: port, dst } };
-        let mut key = key(to.reversed(), proto, Direction::IN);
+        let dst = if proto == A::ICMP { port } else { claim.to.ports.dst };
+        claim.to = Tuple { src: tables.node_ip(), dst: claim.to.dst, ports: Ports { src: port, dst } };
+        let mut key = key(claim.to.reversed(), proto, Direction::IN);
         // It is there already when a connection is opened again from the same port.
         if tables.add_flow(FlowMap::Nat, &key, &flow)?
             || tables.peek(FlowMap::Nat, &key) == Some(flow.to)
             || (attempt >= SNAT_TRIES_FREE && touch.opens() && take_over(tables, &key, &flow)?)
         {
-            key.tuple = tuple;
+            key.tuple = *tuple;
             key.direction = Direction::OUT;
-            flow.to = to;
-            tables.put_flow(FlowMap::Nat, &key, &flow)?;
-            return Ok(to);
+            flow.to = claim.to;
+            return tables.put_flow(FlowMap::Nat, &key, &flow);
         }
         tables.count(Counter::SnatRetry, 0);
         uniform = uniform.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);

@@ -99,10 +99,11 @@ pub fn decide<P: Packet, T: Tables<Addr4>>(
 #[inline(always)]
 fn open<T: Tables<Addr4>>(tables: &T, tuple: &Tuple4, touch: &Touch) -> Option<Tuple4> {
     let mut chosen = Claim::default();
-    if !external::choose(tables, tuple, touch, &mut chosen).ok()? || is_here(tables, chosen.dst) {
+    if !external::choose(tables, tuple, touch, &mut chosen).ok()? || is_here(tables, chosen.to.dst) {
         return None;
     }
-    external::open(tables, tuple, &chosen, touch).ok()
+    external::open(tables, tuple, &mut chosen, touch).ok()?;
+    Some(chosen.to)
 }
 
 #[inline(always)]

@@ -390,8 +390,13 @@ where
 
     #[inline(always)]
     fn maglev(&self, key: &MaglevKey, entry: u8) -> Option<u16> {
+        let mut entry = usize::from(entry);
+        // LLVM cuts the entry out of a swapped word, of which older verifiers know nothing, and would remove a plain
+        // mask.
+        // SAFETY: one register is masked.
+        unsafe { core::arch::asm!("{0} &= 255", inout(reg) entry, options(pure, nomem)) };
         // SAFETY: see above. A block is not replaced while its frontend leads to it.
-        unsafe { A::maglev().get(key) }.map(|block| block.slots[usize::from(entry)])
+        unsafe { A::maglev().get(key) }.map(|block| block.slots[entry & 255])
     }
 
     #[inline(always)]
