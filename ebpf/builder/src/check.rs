@@ -4,6 +4,8 @@ use std::fmt;
 
 use object::{Object, ObjectSection, ObjectSymbol};
 
+use crate::stack::{self, Chain};
+
 /// `BPF_OBJ_NAME_LEN` is 16 with its NUL (include/uapi/linux/bpf.h).
 const NAME_MAX_BYTES: usize = 15;
 
@@ -16,6 +18,7 @@ pub enum Problem {
     /// Kernels before 6.16 refuse `__bpf_trap`.
     Trap,
     MapName(String),
+    Stack(Chain),
     NoPrograms,
 }
 
@@ -27,6 +30,13 @@ impl fmt::Display for Problem {
             Self::Trap => f.write_str("it refers to `__bpf_trap`; link with --llvm-args=-bpf-disable-trap-unreachable"),
             Self::MapName(name) => {
                 write!(f, "map name `{name}` is longer than {NAME_MAX_BYTES} bytes")
+            }
+            Self::Stack(Chain { names, bytes }) => {
+                let (most, names) = (stack::MAX_BYTES, names.join(" > "));
+                write!(
+                    f,
+                    "verifiers that round frames up to 32 bytes allow {most} bytes of stack, not {bytes}: {names}"
+                )
             }
             Self::NoPrograms => f.write_str("it holds no program"),
         }
@@ -52,6 +62,8 @@ pub fn object(bytes: &[u8]) -> Vec<Problem> {
             problems.push(Problem::MapName(name.to_owned()));
         }
     }
+    let deep = stack::deepest(&file).into_iter().filter(|chain| chain.bytes > stack::MAX_BYTES);
+    problems.extend(deep.map(Problem::Stack));
     if programs(bytes).is_empty() {
         problems.push(Problem::NoPrograms);
     }

@@ -6,6 +6,7 @@
 
 mod build;
 pub mod check;
+mod stack;
 mod toolchain;
 
 pub use build::{Build, OBJECT_NAME, inputs};
