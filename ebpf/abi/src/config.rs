@@ -30,6 +30,7 @@ pub mod global {
     pub const SNAT_PORT_MIN: &str = "SNAT_PORT_MIN";
     pub const SNAT_PORT_MAX: &str = "SNAT_PORT_MAX";
     pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";
+    pub const HAS_COARSE_CLOCK: &str = "HAS_COARSE_CLOCK";
     pub const HASH_SEED: &str = "HASH_SEED";
     /// Low and high word of the cookie of the node's network namespace.
     pub const NODE_NETNS: [&str; 2] = ["NODE_NETNS_LOW", "NODE_NETNS_HIGH"];

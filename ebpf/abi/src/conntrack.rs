@@ -112,7 +112,7 @@ of_families! {
         pub state: FlowState,
         pub service: ServiceId,
         pub backend: BackendId,
-        /// Boot-time clock.
+        /// The monotonic clock, as of its last tick.
         pub seen_ns: u64,
         pub packets: u64,
         pub bytes: u64,

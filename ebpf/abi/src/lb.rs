@@ -169,7 +169,7 @@ const _: () = assert!(size_of::<AffinityKey<Addr4>>() == 16 && size_of::<Affinit
 of_families! {
     /// The backend a client is bound to.
     pub struct Affinity<A> {
-        /// Boot-time clock of the last use.
+        /// The monotonic clock at the last use.
         pub used_ns: u64,
         pub addr: A,
         pub port: Be16,

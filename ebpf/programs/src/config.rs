@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     Global,
-    helpers::{bpf_get_prandom_u32, bpf_ktime_get_boot_ns},
+    helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
 };
 use xebec_abi::{Addr4, Addr6, Counter};
 use xebec_logic::{Host, Settings};
@@ -34,6 +34,7 @@ globals!(
     SNAT_PORT_MIN,
     SNAT_PORT_MAX,
     HAS_SET_RETVAL,
+    HAS_COARSE_CLOCK,
     HASH_SEED,
     NODE_NETNS_LOW,
     NODE_NETNS_HIGH,
@@ -97,8 +98,9 @@ impl Host for Maps {
 
     #[inline(always)]
     fn now_ns(&self) -> u64 {
-        // SAFETY: the helper reads a clock.
-        unsafe { bpf_ktime_get_boot_ns() }
+        // The coarse clock is the same one as of its last tick, without asking the hardware.
+        // SAFETY: the helpers read clocks.
+        unsafe { if HAS_COARSE_CLOCK.load() != 0 { bpf_ktime_get_coarse_ns() } else { bpf_ktime_get_ns() } }
     }
 
     #[inline(always)]

@@ -6,10 +6,14 @@ use aya_ebpf::{
         BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup,
         xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
     },
-    helpers::{bpf_fib_lookup as fib_lookup, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
-    macros::xdp,
+    btf_maps::PerCpuArray,
+    helpers::{
+        bpf_fib_lookup as fib_lookup, bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+    },
+    macros::{btf_map, xdp},
     programs::XdpContext,
 };
+use xebec_abi::Addr4;
 use xebec_logic::{
     Csum, Packet, csum,
     xdp::{self, Grow, Hop, Macs},
@@ -54,10 +58,56 @@ fn send(ctx: &XdpContext) -> Option<u32> {
 
 /// The addresses of a frame to the next hop, if the hop is behind the device that the packet came by and has room for
 /// it, and its address is known: `from_netdev` resolves it, fragments the packet, or uses another device.
-/// Not inlined, for the sake of the caller's stack.
-#[inline(never)]
+#[inline(always)]
 fn next_hop(ctx: &XdpContext, hop: &Hop) -> Option<Macs> {
     let ifindex = ctx.ingress_ifindex() as u32;
+    // SAFETY: the helper has no arguments.
+    let now = unsafe { bpf_jiffies64() };
+    // Mixes addresses that differ in their last bytes.
+    let index = (u32::from_be_bytes(hop.dst) ^ u32::from_be_bytes(hop.src).rotate_left(3)) % NEXT_HOPS;
+    let known = NEXT_HOPS_KNOWN.get_ptr_mut(index)?;
+    // SAFETY: the slot is this CPU's, and the program is not preempted by itself.
+    let known = unsafe { &mut *known };
+    if !known.is_for(hop, ifindex) || now.wrapping_sub(known.asked) > NEXT_HOP_JIFFIES {
+        let macs = ask(ctx, hop, ifindex)?;
+        *known = NextHop { asked: now, ifindex, src: hop.src, dst: hop.dst, bytes: hop.bytes, proto: hop.proto, macs };
+    }
+    Some(known.macs)
+}
+
+/// Next hops that a CPU remembers, each where its addresses say.
+const NEXT_HOPS: u32 = 1_024;
+/// How long: changes of routes, rules and neighbours are followed within a second where a jiffy is a hundredth of one
+/// (`CONFIG_HZ`), sooner elsewhere.
+const NEXT_HOP_JIFFIES: u64 = 100;
+
+/// What the host's FIB said.
+#[repr(C)]
+struct NextHop {
+    asked: u64,
+    ifindex: u32,
+    src: Addr4,
+    dst: Addr4,
+    /// A packet of so many bytes fits.
+    bytes: u16,
+    proto: u8,
+    macs: Macs,
+}
+
+impl NextHop {
+    #[inline(always)]
+    fn is_for(&self, hop: &Hop, ifindex: u32) -> bool {
+        let same_way = self.ifindex == ifindex && self.dst == hop.dst && self.src == hop.src && self.proto == hop.proto;
+        same_way && hop.bytes <= self.bytes
+    }
+}
+
+#[btf_map(name = "xb_next_hop")]
+static NEXT_HOPS_KNOWN: PerCpuArray<NextHop, { NEXT_HOPS as usize }> = PerCpuArray::new();
+
+/// Not inlined, for the sake of the caller's stack.
+#[inline(never)]
+fn ask(ctx: &XdpContext, hop: &Hop, ifindex: u32) -> Option<Macs> {
     // SAFETY: zeroes are a value of this C structure.
     let mut fib: bpf_fib_lookup = unsafe { core::mem::zeroed() };
     fib.family = AF_INET;

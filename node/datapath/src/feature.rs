@@ -18,8 +18,13 @@ impl Datapath {
             Feature { name: "tcx", present: self.programs().has_tcx(), instead: "clsact filters" },
             Feature {
                 name: "bpf_set_retval",
-                present: self.programs().has_set_retval(),
+                present: self.programs().helpers().set_retval,
                 instead: "a connection to a service without backends fails with EPERM, not ECONNREFUSED",
+            },
+            Feature {
+                name: "bpf_ktime_get_coarse_ns",
+                present: self.programs().helpers().coarse_clock,
+                instead: "the precise clock, which takes longer to read for each packet of a flow",
             },
             Feature {
                 name: "netns_cookie",

@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use xebec_abi::{Addr4, Addr6, Address, Direction, Flow, FlowKey, FlowState, limits::RESET_NS, proto};
 
-use crate::{Datapath, Result, clock::boot_ns, family::Family, lock, service::Changed, table::Table};
+use crate::{Datapath, Result, clock::monotonic_ns, family::Family, lock, service::Changed, table::Table};
 
 /// Between two collections of idle flows.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -53,7 +53,7 @@ impl Datapath {
     /// Deletes idle flows, and what [`Datapath::collect_stale`] deletes.
     pub fn collect_garbage(&self) -> Result<Collected> {
         let stale = self.collect_stale()?;
-        let now = boot_ns();
+        let now = monotonic_ns();
         let (flows4, flows6) = (&self.garbage.ipv4, &self.garbage.ipv6);
         Ok(Collected {
             conntrack: collect(&flows4.conntrack, now)? + collect(&flows6.conntrack, now)?,
@@ -67,7 +67,7 @@ impl Datapath {
     pub fn collect_stale(&self) -> Result<Collected> {
         let changed = {
             let mut services = lock(&self.services);
-            services.delete_retired(boot_ns())?;
+            services.delete_retired(monotonic_ns())?;
             let latencies = self.latencies.entries()?.into_iter().map(|(key, _)| key);
             let gone: Vec<_> = latencies.filter(|key| !services.knows(key.service)).collect();
             self.latencies.remove_all(&gone)?;

@@ -11,7 +11,8 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{Program, SchedClassifier, TestRun, TestRunOptions},
+    programs::{Program, ProgramType, SchedClassifier, TestRun, TestRunOptions},
+    sys::{BpfHelper, is_helper_supported},
 };
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use xebec_abi::{
@@ -49,7 +50,7 @@ pub struct Programs {
     fds: HashMap<Hook, OwnedFd>,
     /// Every pinned map.
     maps: Vec<(&'static str, OwnedFd)>,
-    set_retval: bool,
+    helpers: Helpers,
     /// What attaches clsact filters; `None` with TCX, whose links need only descriptors.
     clsact: Option<Mutex<Ebpf>>,
     xdp: xdp::Programs,
@@ -58,7 +59,7 @@ pub struct Programs {
 impl Programs {
     /// Loads the programs and tests them.
     pub fn load(config: &Config, directory: &Path, tc: TcAttach) -> Result<Self> {
-        let (mut ebpf, set_retval) = load_adapted(config, Some(directory))?;
+        let (mut ebpf, helpers) = load_adapted(config, Some(directory))?;
         self_test(&ebpf)?;
         let xdp = xdp::load(&mut ebpf, config);
         let mut fds = HashMap::new();
@@ -71,7 +72,7 @@ impl Programs {
         }
         let tcx = tc == TcAttach::Probe && fds.get(&Hook::FromPod).is_some_and(|fd| has_tcx(fd.as_fd()));
         let maps = PINNED_MAPS.iter().map(|name| Ok((*name, open_map(directory, name)?))).collect::<Result<_>>()?;
-        Ok(Self { fds, maps, set_retval, clsact: (!tcx).then(|| Mutex::new(ebpf)), xdp })
+        Ok(Self { fds, maps, helpers, clsact: (!tcx).then(|| Mutex::new(ebpf)), xdp })
     }
 
     pub fn xdp(&self) -> &xdp::Programs {
@@ -100,8 +101,8 @@ impl Programs {
         self.clsact.is_none()
     }
 
-    pub fn has_set_retval(&self) -> bool {
-        self.set_retval
+    pub fn helpers(&self) -> Helpers {
+        self.helpers
     }
 
     /// Pins the maps again whose files are gone.
@@ -158,14 +159,26 @@ fn self_test(ebpf: &Ebpf) -> Result<()> {
     Ok(())
 }
 
-/// Loads what this kernel can run, and says whether the programs may call `bpf_set_retval`: it is 5.18's (b44123b4a3dc);
-/// before it a refused connection is EPERM.
-pub fn load_adapted(config: &Config, directory: Option<&Path>) -> Result<(Ebpf, bool)> {
-    match load(config, directory, true) {
+/// What the programs may call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Helpers {
+    /// `bpf_set_retval` is 5.18's (b44123b4a3dc); before it a refused connection is EPERM.
+    pub set_retval: bool,
+    /// `bpf_ktime_get_coarse_ns` is 5.11's (d05512618056).
+    pub coarse_clock: bool,
+}
+
+/// Loads what this kernel can run.
+pub fn load_adapted(config: &Config, directory: Option<&Path>) -> Result<(Ebpf, Helpers)> {
+    let clock = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
+    // A kernel that cannot be asked has the other clock too.
+    let helpers = Helpers { set_retval: true, coarse_clock: clock.unwrap_or(false) };
+    match load(config, directory, helpers) {
         Err(Error::Program { program, .. }) if program.starts_with("sock") => {
-            Ok((load(config, directory, false)?, false))
+            let helpers = Helpers { set_retval: false, ..helpers };
+            Ok((load(config, directory, helpers)?, helpers))
         }
-        loaded => Ok((loaded?, true)),
+        loaded => Ok((loaded?, helpers)),
     }
 }
 
@@ -194,11 +207,11 @@ fn forget_other_sizes(config: &Config, directory: &Path) -> Result<()> {
 }
 
 /// Creates or opens the maps and loads every program. Without a directory nothing is pinned.
-pub fn load(config: &Config, directory: Option<&Path>, set_retval: bool) -> Result<Ebpf> {
+pub fn load(config: &Config, directory: Option<&Path>, helpers: Helpers) -> Result<Ebpf> {
     if OBJECT.is_empty() {
         return Err(Error::NotBuilt);
     }
-    let globals = globals(config, set_retval);
+    let globals = globals(config, helpers);
     let mut loader = EbpfLoader::new();
     loader.allow_unsupported_maps();
     for (name, value) in &globals {
@@ -258,7 +271,7 @@ pub fn descriptor(ebpf: &Ebpf, hook: Hook) -> Result<OwnedFd> {
 /// A global's name and its value: words as they lie in memory.
 type GlobalValue = (&'static str, Vec<u32>);
 
-fn globals(config: &Config, set_retval: bool) -> Vec<GlobalValue> {
+fn globals(config: &Config, helpers: Helpers) -> Vec<GlobalValue> {
     let (overlay, vni) = match config.routing {
         Routing::Vxlan { ifindex, vni } => (ifindex, vni),
         Routing::Native => (0, 0),
@@ -268,7 +281,8 @@ fn globals(config: &Config, set_retval: bool) -> Vec<GlobalValue> {
         (global::OVERLAY_VNI, vec![vni]),
         (global::SNAT_PORT_MIN, vec![u32::from(*config.snat_ports.start())]),
         (global::SNAT_PORT_MAX, vec![u32::from(*config.snat_ports.end())]),
-        (global::HAS_SET_RETVAL, vec![u32::from(set_retval)]),
+        (global::HAS_SET_RETVAL, vec![u32::from(helpers.set_retval)]),
+        (global::HAS_COARSE_CLOCK, vec![u32::from(helpers.coarse_clock)]),
         (global::HASH_SEED, vec![hash_seed(config)]),
         (global::NODE_NETNS[0], vec![config.netns_cookie as u32]),
         (global::NODE_NETNS[1], vec![(config.netns_cookie >> 32) as u32]),

@@ -20,10 +20,15 @@ pub fn load(config: &Config) -> Result<Ebpf> {
 }
 
 /// What the datapath chooses by, and whether the running kernel has it.
-pub fn features(config: &Config) -> Result<[(&'static str, bool); 3]> {
-    let (ebpf, set_retval) = object::load_adapted(config, None)?;
+pub fn features(config: &Config) -> Result<[(&'static str, bool); 4]> {
+    let (ebpf, helpers) = object::load_adapted(config, None)?;
     let from_pod = object::descriptor(&ebpf, Hook::FromPod)?;
-    Ok([("tcx", object::has_tcx(from_pod.as_fd())), ("bpf_set_retval", set_retval), ("xdp", has_xdp()?)])
+    Ok([
+        ("tcx", object::has_tcx(from_pod.as_fd())),
+        ("bpf_set_retval", helpers.set_retval),
+        ("bpf_ktime_get_coarse_ns", helpers.coarse_clock),
+        ("xdp", has_xdp()?),
+    ])
 }
 
 /// Does the kernel have what the programs of XDP need?

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Drift, DriftKind,
-    clock::boot_ns,
+    clock::monotonic_ns,
     error::{Error, Result},
     family::Family,
     maglev::{Algorithm, block_values, table},
@@ -129,7 +129,7 @@ impl<A: Family> Store<A> {
     }
 
     pub fn put_all(&mut self, services: &[&Service], ids: &mut Ids) -> Result<Vec<ServiceId>> {
-        self.delete_retired(boot_ns())?;
+        self.delete_retired(monotonic_ns())?;
         let mut written = Vec::with_capacity(services.len());
         let mut rest = services;
         while !rest.is_empty() {
@@ -255,7 +255,7 @@ impl<A: Family> Store<A> {
     }
 
     pub fn remove(&mut self, key: &FrontendKey, ids: &mut Ids) -> Result<bool> {
-        self.delete_retired(boot_ns())?;
+        self.delete_retired(monotonic_ns())?;
         let key = &key_of(key)?;
         // One that somebody else wrote may be there nevertheless.
         let Some(value) = self.programmed.get(key).copied() else { return self.frontends.remove(key) };
@@ -290,7 +290,7 @@ impl<A: Family> Store<A> {
         if !values.is_empty() {
             let backends = values.iter().flat_map(slots).collect();
             let blocks = values.iter().flat_map(blocks).collect();
-            self.retired.push(Retired { since_ns: boot_ns(), backends, blocks });
+            self.retired.push(Retired { since_ns: monotonic_ns(), backends, blocks });
         }
     }
 
