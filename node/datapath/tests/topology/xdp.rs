@@ -104,6 +104,32 @@ async fn generic_xdp_balances_too() {
     balances(true, XdpMode::Generic).await;
 }
 
+fn ip(space: &Space, args: &str) {
+    let run = || Command::new("ip").args(args.split(' ')).status().unwrap();
+    assert!(space.netns.run(run).unwrap().success(), "ip {args}");
+}
+
+#[tokio::test]
+async fn a_next_hop_that_moves_is_followed() {
+    let (machine, _peer) = machine(false, XdpMode::Native).await;
+    let (node, other) = (&machine.nodes[0], &machine.nodes[1]);
+    let there = other.pod("there").await;
+    there.space.netns.run(|| offload::compute_checksums("eth0")).unwrap();
+    serve(&there.space.netns, there.ip, 8080, "there");
+    put(node, &[(there.ip, 8080)]);
+    let exchange = || machine.outside.netns.run(|| tcp(addr(node.ip(), NODE_PORT))).unwrap();
+    let said = exchange();
+    assert!(said.starts_with("there sees "), "{said}");
+    // The client has another network card.
+    ip(&machine.outside, "link set eth0 address 02:00:00:00:00:77");
+    ip(&node.space, &format!("neigh replace {OUTSIDE} lladdr 02:00:00:00:00:77 dev eth0"));
+    let before = counted(node, Counter::XdpForward);
+    // The first answers may go to the old one: they are sent again.
+    let said = exchange();
+    assert!(said.starts_with("there sees "), "{said}: {}", node.report());
+    assert_eq!(counted(node, Counter::XdpForward) > before, has_xdp(), "{}", node.report());
+}
+
 #[tokio::test]
 async fn the_program_comes_and_goes_with_the_configuration() {
     let (mut machine, _peer) = machine(true, XdpMode::Native).await;
