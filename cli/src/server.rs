@@ -82,7 +82,7 @@ pub struct Server {
     /// Addresses for Services of type LoadBalancer, such as 192.0.2.0/24 or 192.0.2.10-192.0.2.20. Nodes answer ARP for
     /// them on their own network
     #[arg(long, value_delimiter = ',', value_name = "CIDR|FIRST-LAST")]
-    load_balancer_pool: Vec<xebec_controllers::service_lb::AddressPool>,
+    load_balancer_pool: Vec<xebec_controllers::service_lb::AddressRange>,
     /// Write a kubeconfig with a client certificate of system:masters here
     #[arg(long)]
     write_kubeconfig: Option<PathBuf>,

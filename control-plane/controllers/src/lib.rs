@@ -99,7 +99,7 @@ pub struct Config {
     /// Terminated pods kept before the oldest are deleted; 0 keeps all.
     pub terminated_pod_gc_threshold: usize,
     /// Where Services of type LoadBalancer get their addresses; without any they wait for another implementation.
-    pub load_balancer_pools: Vec<service_lb::AddressPool>,
+    pub load_balancer_pools: Vec<service_lb::AddressRange>,
     /// As kube-controller-manager's `--controllers`: `*`, `name`, `-name`.
     pub controllers: Vec<String>,
 }

@@ -1,50 +1,140 @@
-//! Addresses that load balancers may have.
+//! What gives load balancers their addresses: the server's flags, and LoadBalancerIPPools.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::str::FromStr;
+use std::sync::Arc;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+use xebec_types::core::Service;
+use xebec_types::{Condition, object, time};
 
-/// A range of addresses, both ends in it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct AddressPool {
-    first: Ipv4Addr,
-    last: Ipv4Addr,
+use super::kind::{Block, LoadBalancerIPPool, PoolStatus};
+use super::range::AddressRange;
+
+/// Keeps a LoadBalancerIPPool until no Service has an address of it.
+pub const FINALIZER: &str = "xebec.io/load-balancer-addresses";
+
+/// Ranges with the rules of who gets addresses of them.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Pool {
+    /// `None`: the server's flags.
+    pub object: Option<Arc<LoadBalancerIPPool>>,
+    pub ranges: Vec<AddressRange>,
+    pub fault: Option<Fault>,
 }
 
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no pool of addresses: write 192.0.2.0/24 or 192.0.2.10-192.0.2.20")]
-pub struct InvalidPool(String);
+/// Why a pool gives no address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// For programs, in the condition.
+    pub reason: &'static str,
+    pub message: String,
+}
 
-impl AddressPool {
-    pub fn contains(&self, addr: Ipv4Addr) -> bool {
-        self.first <= addr && addr <= self.last
-    }
-
-    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
-        (self.first.to_bits()..=self.last.to_bits()).map(Ipv4Addr::from_bits)
+impl Fault {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
     }
 }
 
-impl FromStr for AddressPool {
-    type Err = InvalidPool;
+impl Pool {
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        self.ranges.iter().any(|range| range.contains(address))
+    }
 
-    /// A network gives its hosts' addresses, without its own and its broadcast address.
-    fn from_str(text: &str) -> Result<Self, InvalidPool> {
-        let invalid = || InvalidPool(text.to_owned());
-        if let Some((first, last)) = text.split_once('-') {
-            let pool = Self {
-                first: first.trim().parse().map_err(|_| invalid())?,
-                last: last.trim().parse().map_err(|_| invalid())?,
-            };
-            return if pool.first <= pool.last { Ok(pool) } else { Err(invalid()) };
+    /// May this Service have an address of the pool?
+    pub fn serves(&self, service: &Service) -> bool {
+        let Some(pool) = &self.object else { return true };
+        let (meta, spec) = (&service.metadata, &pool.spec);
+        let labels = meta.labels.as_ref();
+        let namespaces = &spec.service_namespaces;
+        !object::is_being_deleted(&pool.metadata)
+            && (namespaces.is_empty() || namespaces.iter().any(|name| name == object::namespace(meta)))
+            && spec.service_selector.as_ref().is_none_or(|selector| object::selects(selector, labels))
+    }
+
+    /// Addresses that it may give.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let ranges = if self.fault.is_none() { self.ranges.as_slice() } else { &[] };
+        ranges.iter().flat_map(AddressRange::addresses)
+    }
+
+    /// What the object's status should say when these addresses are taken.
+    pub fn status(&self, taken: &BTreeSet<Ipv4Addr>) -> PoolStatus {
+        let total = self.ranges.iter().map(AddressRange::total).sum();
+        let used = taken.iter().filter(|address| self.contains(**address)).count() as i64;
+        let available = if self.fault.is_none() { total - used } else { 0 };
+        let (status, reason, message) = match &self.fault {
+            None => ("True", "Available", ""),
+            Some(Fault { reason, message }) => ("False", *reason, message.as_str()),
+        };
+        let known = self.object.iter().flat_map(|pool| &pool.status.conditions);
+        let since = known.filter(|known| known.type_ == "Ready" && known.status == status);
+        let since = since.map(|known| known.last_transition_time.clone()).next();
+        let ready = Condition {
+            type_: "Ready".to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: since.unwrap_or_else(|| time::time(time::now())),
+            observed_generation: self.object.as_ref().and_then(|pool| pool.metadata.generation),
+        };
+        PoolStatus { total, used, available, conditions: vec![ready] }
+    }
+}
+
+/// The pools in the order in which they give addresses: the flags', then the objects', the oldest first. Of two that
+/// overlap the later one gives none; nor does one with addresses of the cluster's own `networks`.
+pub fn pools(flags: &[AddressRange], objects: &[Arc<LoadBalancerIPPool>], networks: &[IpNet]) -> Vec<Pool> {
+    let mut pools = Vec::new();
+    if !flags.is_empty() {
+        pools.push(Pool { object: None, ranges: flags.to_vec(), fault: None });
+    }
+    let mut objects: Vec<_> = objects.iter().collect();
+    objects.sort_by_key(|pool| (pool.metadata.creation_timestamp.as_ref().map(|time| time.0), &pool.metadata.name));
+    for pool in objects {
+        let (ranges, mut fault) = match pool.spec.blocks.iter().map(range).collect::<Result<Vec<_>, _>>() {
+            Ok(ranges) => (ranges, None),
+            Err(message) => (Vec::new(), Some(Fault::new("Invalid", message))),
+        };
+        fault = fault.or_else(|| conflict(&ranges, &pools, networks));
+        if pool.spec.disabled {
+            fault = Some(Fault::new("Disabled", "spec.disabled is set"));
         }
-        let network: Ipv4Net = text.trim().parse().map_err(|_| invalid())?;
-        let (mut first, mut last) = (network.network(), network.broadcast());
-        if network.prefix_len() < 31 {
-            first = Ipv4Addr::from_bits(first.to_bits() + 1);
-            last = Ipv4Addr::from_bits(last.to_bits() - 1);
+        if object::is_being_deleted(&pool.metadata) {
+            fault = Some(Fault::new("Deleted", "Services give their addresses back"));
         }
-        Ok(Self { first, last })
+        pools.push(Pool { object: Some(Arc::clone(pool)), ranges, fault });
+    }
+    pools
+}
+
+fn conflict(ranges: &[AddressRange], earlier: &[Pool], networks: &[IpNet]) -> Option<Fault> {
+    for range in ranges {
+        if let Some(network) = networks.iter().find(|network| range.overlaps_network(**network)) {
+            return Some(Fault::new("Conflict", format!("{range} overlaps {network}, the cluster's own")));
+        }
+        for pool in earlier {
+            let name =
+                pool.object.as_ref().map_or("the server's --load-balancer-pool", |pool| object::name(&pool.metadata));
+            if let Some(other) = pool.ranges.iter().find(|other| other.overlaps(range)) {
+                return Some(Fault::new("Conflict", format!("{range} overlaps {other} of {name}")));
+            }
+        }
+    }
+    None
+}
+
+fn range(block: &Block) -> Result<AddressRange, String> {
+    match (&block.cidr, &block.start) {
+        (Some(cidr), None) => cidr.parse().map_err(|error: super::InvalidRange| error.to_string()),
+        (None, Some(start)) => {
+            let stop = block.stop.as_ref().unwrap_or(start);
+            format!("{start}-{stop}").parse().map_err(|error: super::InvalidRange| error.to_string())
+        }
+        _ => Err("a block has either cidr or start".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ mod client;
 mod custom;
 mod denials;
 mod harness;
+mod loadbalancer;
 mod node;
 mod policy;
 mod token;

@@ -124,6 +124,10 @@ pub const ROLES: &[(&str, &[Rule])] = &[
             rule(READ, "-", "services"),
             rule("patch update", "-", "services/status"),
             rule("list watch", "-", "nodes"),
+            // Ours alone: upstream's cloud providers have pools of their own.
+            rule("create patch", "apiextensions.k8s.io", "customresourcedefinitions"),
+            rule("get list watch patch", "xebec.io", "loadbalancerippools"),
+            rule("patch", "xebec.io", "loadbalancerippools/status"),
             EVENTS,
         ],
     ),

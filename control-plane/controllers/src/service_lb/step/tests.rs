@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::service_lb::range::AddressRange;
 
 /// `name`, what its spec has besides its type, and the address in its status.
 fn service(name: &str, spec: Value, address: Option<&str>) -> Arc<Service> {
@@ -17,8 +18,13 @@ fn service(name: &str, spec: Value, address: Option<&str>) -> Arc<Service> {
 /// `name address` for every write, `name: reason` for every refusal.
 #[track_caller]
 fn check(pools: &[&str], services: &[Arc<Service>], expected: &[&str]) {
-    let pools: Vec<AddressPool> = pools.iter().map(|pool| pool.parse().expect("a pool")).collect();
-    let plan = step(services, &pools);
+    let flags: Vec<AddressRange> = pools.iter().map(|range| range.parse().expect("a range")).collect();
+    check_pools(&super::super::pool::pools(&flags, &[], &[]), services, expected);
+}
+
+#[track_caller]
+fn check_pools(pools: &[Pool], services: &[Arc<Service>], expected: &[&str]) {
+    let plan = step(services, pools);
     let name = |service: &Service| service.metadata.name.clone().unwrap_or_default();
     let address = |write: &Write| write.address.map_or_else(|| "none".to_owned(), |address| address.to_string());
     let mut seen: Vec<String> = plan.writes.iter().map(|w| format!("{} {}", name(&w.service), address(w))).collect();
@@ -43,7 +49,8 @@ fn what_is_given_stays_and_is_given_once() {
     check(&["192.0.2.0/30"], &[twice, held.clone()], &["b 192.0.2.2"]);
     // Of a pool that is gone.
     check(&["198.51.100.0/30"], std::slice::from_ref(&held), &["a 198.51.100.1"]);
-    check(&[], &[held], &["a none", "a: every address of the pools is taken"]);
+    // Without any pool it is another implementation's.
+    check(&[], &[held], &[]);
 }
 
 #[test]
@@ -52,7 +59,11 @@ fn an_address_can_be_asked_for() {
     let pools = ["192.0.2.0/29"];
     check(&pools, &[asks("a", "192.0.2.5", None)], &["a 192.0.2.5"]);
     check(&pools, &[asks("a", "192.0.2.5", Some("192.0.2.1"))], &["a 192.0.2.5"]);
-    check(&pools, &[asks("a", "203.0.113.1", None)], &["a: loadBalancerIP 203.0.113.1 is in no pool"]);
+    check(
+        &pools,
+        &[asks("a", "203.0.113.1", None)],
+        &["a: loadBalancerIP 203.0.113.1 is in no pool that gives addresses to this Service"],
+    );
     check(&pools, &[asks("a", "fd00::1", None)], &["a: loadBalancerIP fd00::1 is not an IPv4 address"]);
     let held = service("held", json!({}), Some("192.0.2.5"));
     check(&pools, &[asks("a", "192.0.2.5", None), held], &["a: loadBalancerIP 192.0.2.5 belongs to another Service"]);
@@ -72,7 +83,7 @@ fn other_services_are_let_alone() {
 
 #[test]
 fn pools_are_ranges_or_networks() {
-    let count = |text: &str| text.parse::<AddressPool>().map(|pool| pool.addresses().count());
+    let count = |text: &str| text.parse::<AddressRange>().map(|pool| pool.addresses().count());
     assert_eq!(count("192.0.2.0/24"), Ok(254));
     assert_eq!(count("192.0.2.7/32"), Ok(1));
     assert_eq!(count("192.0.2.10-192.0.2.20"), Ok(11));
