@@ -1,10 +1,12 @@
 //! `x-kubernetes-validations`: CEL rules over a value and what it replaces.
 //!
-//! The language and its Kubernetes libraries are `kube-cel`'s. What is ours: which values a rule sees ([`value`]), whether it fits its schema ([`check`]), and
-//! that no rule runs for long ([`budget`]).
+//! The language and its Kubernetes libraries are `kube-cel`'s. What is ours: which values a rule sees ([`value`]), whether it fits its schema ([`check`]), what it
+//! can cost there ([`cost`]), and that no rule costs more when it runs ([`meter`], [`budget`]).
 
 mod budget;
 mod check;
+mod cost;
+mod meter;
 mod program;
 mod value;
 
@@ -16,6 +18,10 @@ use xebec_machinery::field::{Error, Path};
 use xebec_registry::value::{boolean, string};
 
 pub use budget::Budget;
+pub use check::Scope;
+pub use cost::size;
+pub use value::escape;
+
 use program::Program;
 
 use crate::correlate;
@@ -29,12 +35,15 @@ const MESSAGE_BYTES_MAX: usize = 5 << 10;
 pub struct Rule {
     pub text: String,
     message: String,
-    message_expression: String,
+    pub message_expression: String,
     reason: String,
     field_path: String,
-    optional_old_self: bool,
+    pub optional_old_self: bool,
     compiled: OnceLock<Result<(Program, Option<Program>), String>>,
 }
+
+/// The most that an expression can cost, or what is wrong with it.
+pub type Judgement = Result<u64, String>;
 
 /// What a rule is asked about.
 struct Subject<'a> {
@@ -57,12 +66,12 @@ impl Rule {
         }
     }
 
-    /// Why the rule cannot run over values of `schema`: the problem of the rule, and that of its message expression.
-    pub fn problems(&self, schema: &Schema) -> (Option<String>, Option<String>) {
-        let rule = check::rule(&self.text, schema, self.optional_old_self).err();
+    /// What the rule and its message expression can cost at most over the values of a schema, or why they cannot run; none without a message expression.
+    pub fn judge(&self, scope: Scope<'_>) -> (Judgement, Option<Judgement>) {
+        let rule = check::rule(&self.text, scope);
         let message = match self.message_expression.as_str() {
             "" => None,
-            text => check::message(text, schema, self.optional_old_self).err(),
+            text => Some(check::message(text, scope)),
         };
         (rule, message)
     }
@@ -131,7 +140,9 @@ impl Rule {
             format!(
                 "'{why}': call arguments did not match a supported operator, function or macro signature for rule: {rule}"
             )
-        } else if why.starts_with(budget::EXCEEDED) {
+        } else if why == budget::SPENT {
+            why.to_owned()
+        } else if why == budget::EXCEEDED {
             format!("'{why}': no further validation rules will be run due to call cost exceeds limit for rule: {rule}")
         } else {
             format!("{why} evaluating rule: {rule}")
@@ -196,7 +207,7 @@ fn walk(subject: &Subject<'_>, budget: &Budget, errors: &mut Vec<Error>) {
         return;
     }
     for rule in &schema.rules {
-        if budget.is_spent() {
+        if budget.end().is_some() {
             return;
         }
         rule.check(subject, budget, errors);

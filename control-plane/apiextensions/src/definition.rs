@@ -1,6 +1,7 @@
 //! How CustomResourceDefinitions behave (`apiextensions-apiserver/pkg/registry/customresourcedefinition/strategy.go`).
 
 pub mod conditions;
+mod cost;
 mod schema;
 mod spec;
 mod structural;

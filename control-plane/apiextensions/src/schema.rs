@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 use xebec_registry::value::{at, boolean, entries, integer, items, string, strings};
 
-use crate::cel::Rule;
+use crate::cel::{Rule, escape, size};
 use crate::intern;
 
 /// The `type` of a schema; none where the schema leaves it open.
@@ -86,6 +86,8 @@ pub struct Schema {
     pub has_rules: bool,
     /// Whether this or something below is an embedded resource, a set or a map list.
     pub has_identities: bool,
+    /// The least bytes that a value takes in JSON.
+    pub bytes_min: u64,
 }
 
 /// What a value must satisfy besides its type.
@@ -169,6 +171,7 @@ impl Schema {
         self.has_rules = !self.rules.is_empty() || self.children().any(|s| s.has_rules);
         let identity = self.embedded || self.list_type != ListType::Atomic;
         self.has_identities = identity || self.children().any(|s| s.has_identities);
+        self.bytes_min = size::bytes_min(self);
     }
 
     /// The schemas of members, of items and of other members.
@@ -186,6 +189,15 @@ impl Schema {
             Additional::Schema(schema) => Some(schema),
             _ => None,
         })
+    }
+
+    /// The field that rules spell so.
+    pub fn field(&self, spelled: &str) -> Option<&Self> {
+        // Few names are spelled otherwise than they are written.
+        match self.properties.get(spelled) {
+            Some(field) if escape(spelled).as_deref() == Some(spelled) => Some(field),
+            _ => self.properties.iter().find(|(name, _)| escape(name).as_deref() == Some(spelled)).map(|(_, s)| s),
+        }
     }
 
     /// Whether the members of an object are keys, not fields.

@@ -4,12 +4,19 @@
 //! What a type cannot be told of is `dyn`, which everything takes. So a rule that upstream accepts is accepted here; of
 //! those that it refuses, the ones with functions beyond the standard ones may be refused only when they run.
 
-use std::fmt;
+mod function;
+mod ty;
 
-use kube_cel::cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use std::collections::HashMap;
 
-use super::{program, value};
-use crate::schema::{Additional, Schema, Type};
+use kube_cel::cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
+
+use super::cost::estimate;
+use super::cost::size::Node;
+use super::program;
+use crate::schema::Schema;
+
+pub use ty::Ty;
 
 /// Libraries and types, which look like variables.
 const GLOBALS: [&str; 20] = [
@@ -17,140 +24,88 @@ const GLOBALS: [&str; 20] = [
     "google", "int", "uint", "double", "string", "bool", "bytes", "type",
 ];
 
-/// What is wrong with a rule over values of `schema`.
-pub fn rule(text: &str, schema: &Schema, optional_old_self: bool) -> Result<(), String> {
-    match infer(text, schema, optional_old_self) {
-        Ok(Ty::Bool | Ty::Dyn) => Ok(()),
+/// The types of the parts of an expression, by their places in memory.
+pub type Types<'a> = HashMap<usize, Ty<'a>>;
+
+/// Tells the parts of an expression apart; good as long as the expression stays where it is.
+pub fn key(expression: &IdedExpr) -> usize {
+    std::ptr::from_ref(expression).addr()
+}
+
+/// What a rule is about.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    pub schema: &'a Schema,
+    /// Whether `schema` is that of a whole resource, which has `metadata` whatever the schema says.
+    pub is_root: bool,
+    pub optional_old_self: bool,
+}
+
+/// The most that a rule can cost.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn rule(text: &str, scope: Scope<'_>) -> Result<u64, String> {
+    match infer(text, scope) {
+        Ok((Ty::Bool | Ty::Dyn, cost)) => Ok(cost),
         Ok(_) => Err("cel expression must evaluate to a bool".to_owned()),
         Err(why) => Err(format!("compilation failed: {why}")),
     }
 }
 
-/// What is wrong with the expression that makes a rule's message.
-pub fn message(text: &str, schema: &Schema, optional_old_self: bool) -> Result<(), String> {
-    match infer(text, schema, optional_old_self) {
-        Ok(Ty::String | Ty::Dyn) => Ok(()),
+/// The most that the expression that makes a rule's message can cost.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn message(text: &str, scope: Scope<'_>) -> Result<u64, String> {
+    match infer(text, scope) {
+        Ok((Ty::String | Ty::Dyn, cost)) => Ok(cost),
         Ok(_) => Err("messageExpression must evaluate to a string".to_owned()),
         Err(why) => Err(format!("messageExpression compilation failed: {why}")),
     }
 }
 
-fn infer<'a>(text: &str, schema: &'a Schema, optional_old_self: bool) -> Result<Ty<'a>, String> {
+/// The type of an expression, and its cost at most.
+fn infer<'a>(text: &str, scope: Scope<'a>) -> Result<(Ty<'a>, u64), String> {
     let expression = program::parse(text)?;
-    let old = if optional_old_self { Ty::Dyn } else { Ty::of(schema) };
-    Checker { scope: vec![("self".to_owned(), Ty::of(schema)), ("oldSelf".to_owned(), old)] }.infer(&expression)
-}
-
-/// A static type, named as cel-go names it.
-#[derive(Clone, Debug)]
-enum Ty<'a> {
-    Dyn,
-    Null,
-    Bool,
-    Int,
-    Uint,
-    Double,
-    String,
-    Bytes,
-    Duration,
-    Timestamp,
-    List(Box<Ty<'a>>),
-    /// Of values; keys are strings.
-    Map(Box<Ty<'a>>),
-    Object(&'a Schema),
-}
-
-impl fmt::Display for Ty<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
-            Self::Dyn => "dyn",
-            Self::Null => "null",
-            Self::Bool => "bool",
-            Self::Int => "int",
-            Self::Uint => "uint",
-            Self::Double => "double",
-            Self::String => "string",
-            Self::Bytes => "bytes",
-            Self::Duration => "google.protobuf.Duration",
-            Self::Timestamp => "google.protobuf.Timestamp",
-            Self::List(item) => return write!(f, "list({item})"),
-            Self::Map(value) => return write!(f, "map(string, {value})"),
-            Self::Object(_) => "object",
-        };
-        f.write_str(name)
-    }
-}
-
-impl<'a> Ty<'a> {
-    /// The type of the values of a schema (`apiserver/schema/cel/model.SchemaDeclType`).
-    fn of(schema: &'a Schema) -> Self {
-        if schema.int_or_string {
-            return Self::Dyn;
-        }
-        match schema.ty {
-            None => Self::Dyn,
-            Some(Type::Boolean) => Self::Bool,
-            Some(Type::Integer) => Self::Int,
-            Some(Type::Number) => Self::Double,
-            Some(Type::Array) => Self::List(Box::new(schema.items.as_deref().map_or(Self::Dyn, Self::of))),
-            Some(Type::String) => match schema.checks.format.as_str() {
-                "date" | "date-time" => Self::Timestamp,
-                "duration" => Self::Duration,
-                "byte" => Self::Bytes,
-                _ => Self::String,
-            },
-            Some(Type::Object) => match &schema.additional {
-                Additional::Schema(values) => Self::Map(Box::new(Self::of(values))),
-                Additional::Any => Self::Dyn,
-                Additional::None if schema.preserve_unknown && schema.properties.is_empty() => Self::Dyn,
-                Additional::None => Self::Object(schema),
-            },
-        }
-    }
-
-    fn is_dyn(&self) -> bool {
-        matches!(self, Self::Dyn)
-    }
-
-    fn is_number(&self) -> bool {
-        matches!(self, Self::Int | Self::Uint | Self::Double)
-    }
-
-    /// Whether one can stand for the other. `null` is left to the run: fields may be nullable.
-    fn agrees(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Dyn | Self::Null, _) | (_, Self::Dyn | Self::Null) => true,
-            (Self::List(a), Self::List(b)) | (Self::Map(a), Self::Map(b)) => a.agrees(b),
-            // A literal of a map may be compared with an object.
-            (Self::Object(_) | Self::Map(_), Self::Object(_) | Self::Map(_)) => true,
-            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
-        }
-    }
-
-    fn is_any_of(&self, types: &[Self]) -> bool {
-        self.is_dyn() || types.iter().any(|ty| std::mem::discriminant(ty) == std::mem::discriminant(self))
-    }
+    let own = Ty::of(scope.schema);
+    let old = if scope.optional_old_self { Ty::Optional(Box::new(own.clone())) } else { own.clone() };
+    let variables = vec![("self".to_owned(), own), ("oldSelf".to_owned(), old)];
+    let root = scope.is_root.then_some(scope.schema);
+    let mut checker = Checker { root, scope: variables, types: Types::new() };
+    let ty = checker.infer(&expression)?;
+    let cost = estimate::estimate(&expression, Node::of(scope.schema, scope.is_root), &checker.types);
+    Ok((ty, cost))
 }
 
 struct Checker<'a> {
+    /// The schema of the resource, where it can be met.
+    root: Option<&'a Schema>,
     /// Variables, inner ones last.
     scope: Vec<(String, Ty<'a>)>,
+    types: Types<'a>,
 }
 
 impl<'a> Checker<'a> {
     fn infer(&mut self, expression: &IdedExpr) -> Result<Ty<'a>, String> {
+        let ty = self.of(expression)?;
+        self.types.insert(key(expression), ty.clone());
+        Ok(ty)
+    }
+
+    fn of(&mut self, expression: &IdedExpr) -> Result<Ty<'a>, String> {
         match &expression.expr {
             Expr::Unspecified => Err("expression is incomplete".into()),
             Expr::Struct(_) => Err("message literals are not supported".into()),
             Expr::Literal(literal) => Ok(of_literal(literal)),
-            Expr::Ident(name) => match self.scope.iter().rev().find(|(known, _)| known == name) {
-                Some((_, ty)) => Ok(ty.clone()),
+            Expr::Ident(name) => match self.variable(name) {
+                Some(ty) => Ok(ty.clone()),
                 None if GLOBALS.contains(&name.as_str()) => Ok(Ty::Dyn),
                 None => Err(format!("undeclared reference to '{name}' (in container '')")),
             },
             Expr::List(list) => {
                 let items = list.elements.iter().map(|item| self.infer(item)).collect::<Result<Vec<_>, _>>()?;
-                Ok(Ty::List(Box::new(common(items))))
+                Ok(Ty::List(Box::new(Ty::common(items))))
             }
             Expr::Map(map) => {
                 let mut values = Vec::new();
@@ -160,17 +115,19 @@ impl<'a> Checker<'a> {
                         values.push(self.infer(&entry.value)?);
                     }
                 }
-                Ok(Ty::Map(Box::new(common(values))))
+                Ok(Ty::Map(Box::new(Ty::common(values))))
             }
             Expr::Select(select) => {
-                let field = self.select(&select.operand, &select.field)?;
+                let operand = self.infer(&select.operand)?;
+                let field = self.select(operand, &select.field)?;
                 Ok(if select.test { Ty::Bool } else { field })
             }
             Expr::Call(call) => {
-                let operands = call.target.as_deref().into_iter().chain(&call.args);
+                let (name, target) = program::namespaced(call, |name| self.variable(name).is_some());
+                let operands = target.into_iter().chain(&call.args);
                 let types = operands.map(|operand| self.infer(operand)).collect::<Result<Vec<_>, _>>()?;
-                let is_method = call.target.is_some();
-                result(&call.func_name, &types, is_method).ok_or_else(|| {
+                let is_method = target.is_some();
+                function::result(&name, &types, is_method).ok_or_else(|| {
                     let args: Vec<String> = types.iter().map(ToString::to_string).collect();
                     let signature = match (is_method, args.split_first()) {
                         (true, Some((target, args))) => format!("{target}.({})", args.join(", ")),
@@ -183,17 +140,27 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn select(&mut self, operand: &IdedExpr, field: &str) -> Result<Ty<'a>, String> {
-        match self.infer(operand)? {
-            Ty::Object(owner) => match member(owner, field) {
-                Some(schema) => Ok(Ty::of(schema)),
-                // Every object has these, whether its schema says so or not.
-                None if ["apiVersion", "kind", "metadata"].contains(&field) => Ok(Ty::Dyn),
-                None if owner.preserve_unknown || owner.embedded => Ok(Ty::Dyn),
-                None => Err(format!("undefined field '{field}'")),
-            },
+    fn variable(&self, name: &str) -> Option<&Ty<'a>> {
+        self.scope.iter().rev().find(|(known, _)| known == name).map(|(_, ty)| ty)
+    }
+
+    fn select(&self, operand: Ty<'a>, field: &str) -> Result<Ty<'a>, String> {
+        match operand {
+            Ty::Object(owner) => {
+                let is_resource = owner.embedded || self.root.is_some_and(|root| std::ptr::eq(root, owner));
+                match (field, owner.field(field)) {
+                    ("apiVersion" | "kind", _) if is_resource => Ok(Ty::String),
+                    ("metadata", _) if is_resource => Ok(Ty::Metadata),
+                    (_, Some(schema)) => Ok(Ty::of(schema)),
+                    (_, None) if owner.preserve_unknown || owner.embedded => Ok(Ty::Dyn),
+                    (_, None) => Err(format!("undefined field '{field}'")),
+                }
+            }
+            Ty::Metadata if ["name", "generateName"].contains(&field) => Ok(Ty::String),
+            Ty::Metadata => Err(format!("undefined field '{field}'")),
             Ty::Map(values) => Ok(*values),
-            Ty::Dyn => Ok(Ty::Dyn),
+            Ty::Dyn | Ty::Free => Ok(Ty::Dyn),
+            Ty::Optional(inner) => Ok(Ty::Optional(Box::new(self.select(*inner, field)?))),
             other => Err(format!("type '{other}' does not support field selection")),
         }
     }
@@ -202,7 +169,7 @@ impl<'a> Checker<'a> {
         let (key, item) = match self.infer(&c.iter_range)? {
             Ty::List(item) => (Ty::Int, *item),
             Ty::Map(value) => (Ty::String, *value),
-            Ty::Dyn => (Ty::Dyn, Ty::Dyn),
+            Ty::Dyn | Ty::Free => (Ty::Dyn, Ty::Dyn),
             other => {
                 return Err(format!(
                     "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
@@ -212,101 +179,20 @@ impl<'a> Checker<'a> {
         let of_map = matches!(key, Ty::String);
         let accumulated = self.infer(&c.accu_init)?;
         let depth = self.scope.len();
+        self.scope.push((c.accu_var.clone(), accumulated));
         match &c.iter_var2 {
             Some(second) => self.scope.extend([(c.iter_var.clone(), key), (second.clone(), item)]),
             None => self.scope.push((c.iter_var.clone(), if of_map { key } else { item })),
         }
-        self.scope.push((c.accu_var.clone(), accumulated));
         self.infer(&c.loop_cond)?;
-        self.infer(&c.loop_step)?;
+        let step = self.infer(&c.loop_step)?;
+        self.scope.truncate(depth);
+        // A list that starts empty is of what the steps add.
+        self.scope.push((c.accu_var.clone(), step));
         let result = self.infer(&c.result);
         self.scope.truncate(depth);
         result
     }
-}
-
-/// What a function makes of these types; None if it has no such overload. A method's target comes first.
-fn result<'a>(name: &str, types: &[Ty<'a>], is_method: bool) -> Option<Ty<'a>> {
-    let all = |allowed: &[Ty<'a>]| types.iter().all(|ty| ty.is_any_of(allowed));
-    match (name, types) {
-        (
-            operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT | operators::NOT_STRICTLY_FALSE,
-            _,
-        ) => all(&[Ty::Bool]).then_some(Ty::Bool),
-        (operators::EQUALS | operators::NOT_EQUALS, [a, b]) => a.agrees(b).then_some(Ty::Bool),
-        (operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS, [a, b]) => {
-            let ordered = [Ty::Bool, Ty::String, Ty::Bytes, Ty::Duration, Ty::Timestamp];
-            let numbers = all(&[Ty::Int, Ty::Uint, Ty::Double]);
-            (numbers || (all(&ordered) && a.agrees(b))).then_some(Ty::Bool)
-        }
-        (operators::ADD, [a, b]) => add(a, b),
-        (operators::SUBSTRACT, [a, b]) => subtract(a, b),
-        (operators::MULTIPLY | operators::DIVIDE, [a, b]) => arithmetic(a, b),
-        (operators::MODULO, [a, b]) => arithmetic(a, b).filter(|ty| !matches!(ty, Ty::Double)),
-        (operators::NEGATE, [a]) => a.is_any_of(&[Ty::Int, Ty::Double]).then(|| a.clone()),
-        (operators::CONDITIONAL, [condition, a, b]) => {
-            let fits = condition.is_any_of(&[Ty::Bool]) && a.agrees(b);
-            fits.then(|| common(vec![a.clone(), b.clone()]))
-        }
-        (operators::INDEX, [Ty::List(item), index]) => {
-            index.is_any_of(&[Ty::Int, Ty::Uint, Ty::Double]).then(|| (**item).clone())
-        }
-        (operators::INDEX, [Ty::Map(value), _]) => Some((**value).clone()),
-        (operators::INDEX, [Ty::Dyn | Ty::Object(_), _]) => Some(Ty::Dyn),
-        (operators::INDEX, _) => None,
-        (operators::IN, [item, Ty::List(items)]) => item.agrees(items).then_some(Ty::Bool),
-        (operators::IN, [_, Ty::Map(_) | Ty::Dyn]) => Some(Ty::Bool),
-        (operators::IN, _) => None,
-        ("size", [a]) => {
-            let sized = matches!(a, Ty::String | Ty::Bytes | Ty::List(_) | Ty::Map(_) | Ty::Dyn);
-            sized.then_some(Ty::Int)
-        }
-        ("startsWith" | "endsWith" | "contains" | "matches", [_, _]) if is_method => {
-            all(&[Ty::String]).then_some(Ty::Bool)
-        }
-        ("duration", [_]) => Some(Ty::Duration),
-        ("timestamp", [_]) => Some(Ty::Timestamp),
-        ("string", [_]) => Some(Ty::String),
-        ("int", [_]) => Some(Ty::Int),
-        ("double", [_]) => Some(Ty::Double),
-        _ => Some(Ty::Dyn),
-    }
-}
-
-fn arithmetic<'a>(a: &Ty<'a>, b: &Ty<'a>) -> Option<Ty<'a>> {
-    let numbers = [a, b].iter().all(|ty| ty.is_dyn() || ty.is_number());
-    (numbers && a.agrees(b)).then(|| common(vec![a.clone(), b.clone()]))
-}
-
-fn add<'a>(a: &Ty<'a>, b: &Ty<'a>) -> Option<Ty<'a>> {
-    match (a, b) {
-        (Ty::Dyn, _) | (_, Ty::Dyn) => Some(Ty::Dyn),
-        (Ty::String, Ty::String) => Some(Ty::String),
-        (Ty::Bytes, Ty::Bytes) => Some(Ty::Bytes),
-        (Ty::Duration, Ty::Duration) => Some(Ty::Duration),
-        (Ty::Timestamp, Ty::Duration) | (Ty::Duration, Ty::Timestamp) => Some(Ty::Timestamp),
-        (Ty::List(x), Ty::List(y)) => Some(if x.agrees(y) { common(vec![a.clone(), b.clone()]) } else { return None }),
-        _ => arithmetic(a, b),
-    }
-}
-
-fn subtract<'a>(a: &Ty<'a>, b: &Ty<'a>) -> Option<Ty<'a>> {
-    match (a, b) {
-        (Ty::Timestamp, Ty::Timestamp) | (Ty::Duration, Ty::Duration) => Some(Ty::Duration),
-        (Ty::Timestamp, Ty::Duration) => Some(Ty::Timestamp),
-        (Ty::Dyn, _) | (_, Ty::Dyn) => Some(Ty::Dyn),
-        _ => arithmetic(a, b),
-    }
-}
-
-/// The type that all have, if they are of one.
-fn common(types: Vec<Ty<'_>>) -> Ty<'_> {
-    let mut types = types.into_iter();
-    let Some(first) = types.next() else { return Ty::Dyn };
-    let same = |a: &Ty<'_>, b: &Ty<'_>| {
-        !matches!(a, Ty::Null) && !b.is_dyn() && !matches!(b, Ty::Null) && a.agrees(b) && a.to_string() == b.to_string()
-    };
-    if types.all(|other| same(&first, &other)) { first } else { Ty::Dyn }
 }
 
 fn of_literal(literal: &LiteralValue) -> Ty<'static> {
@@ -319,8 +205,4 @@ fn of_literal(literal: &LiteralValue) -> Ty<'static> {
         LiteralValue::String(_) => Ty::String,
         LiteralValue::UInt(_) => Ty::Uint,
     }
-}
-
-fn member<'a>(schema: &'a Schema, spelled: &str) -> Option<&'a Schema> {
-    schema.properties.iter().find(|(name, _)| value::escape(name).as_deref() == Some(spelled)).map(|(_, schema)| schema)
 }

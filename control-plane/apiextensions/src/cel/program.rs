@@ -1,16 +1,18 @@
-//! A parsed rule, whose loops are counted.
+//! A parsed rule that counts what it costs.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 
-use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, operators};
+use kube_cel::cel::common::ast::{CallExpr, Expr, IdedExpr};
 use kube_cel::cel::parser::Parser;
 use kube_cel::cel::{Context, Value};
 
-use super::budget::{Budget, EXCEEDED, SHORT, TICK};
+use super::budget::Budget;
+use super::meter;
 
-/// Functions whose cost grows with the square of a list.
-const QUADRATIC: [&str; 6] =
-    ["sets.contains", "sets.equivalent", "sets.intersects", "distinct", "indexOf", "lastIndexOf"];
+/// What functions are named after.
+const LIBRARIES: [&str; 10] =
+    ["base64", "cel", "format", "ip", "jsonpatch", "lists", "math", "optional", "sets", "strings"];
 /// Longer rules are refused.
 const RULE_BYTES_MAX: usize = 64 << 10;
 
@@ -24,16 +26,17 @@ impl Program {
     pub fn compile(text: &str) -> Result<Self, String> {
         let mut expression = parse(text)?;
         let uses_old_self = expression.references().has_variable("oldSelf");
-        count_loops(&mut expression);
+        meter::meter(&mut expression);
         Ok(Self { expression, uses_old_self })
     }
 
     pub fn run(&self, context: &Context<'_>, budget: &Budget) -> Result<Value, String> {
+        budget.begin();
         let run = AssertUnwindSafe(|| Value::resolve(&self.expression, context));
         let outcome =
             std::panic::catch_unwind(run).unwrap_or_else(|_| Err(kube_cel::cel::ExecutionError::NoSuchOverload));
-        if budget.is_spent() {
-            return Err(EXCEEDED.to_owned());
+        if let Some(why) = budget.end() {
+            return Err(why.to_owned());
         }
         outcome.map_err(|error| worded(&error))
     }
@@ -70,58 +73,15 @@ pub fn parse(text: &str) -> Result<IdedExpr, String> {
     }
 }
 
-/// Every expression right below one.
-fn children(expression: &mut IdedExpr) -> Vec<&mut IdedExpr> {
-    match &mut expression.expr {
-        Expr::Call(call) => call.target.as_deref_mut().into_iter().chain(&mut call.args).collect(),
-        Expr::Comprehension(c) => {
-            let c = &mut **c;
-            vec![&mut c.iter_range, &mut c.accu_init, &mut c.loop_cond, &mut c.loop_step, &mut c.result]
+/// A call by its full name, and the target that it has as a method. A function of a library looks like a method of a variable,
+/// unless there is a variable of that name.
+pub fn namespaced(call: &CallExpr, is_variable: impl Fn(&str) -> bool) -> (Cow<'_, str>, Option<&IdedExpr>) {
+    match call.target.as_deref() {
+        Some(IdedExpr { expr: Expr::Ident(library), .. })
+            if LIBRARIES.contains(&library.as_str()) && !is_variable(library) =>
+        {
+            (format!("{library}.{}", call.func_name).into(), None)
         }
-        Expr::List(list) => list.elements.iter_mut().collect(),
-        Expr::Map(map) => map.entries.iter_mut().flat_map(|entry| entry_parts(&mut entry.expr)).collect(),
-        Expr::Struct(s) => s.entries.iter_mut().flat_map(|entry| entry_parts(&mut entry.expr)).collect(),
-        Expr::Select(select) => vec![&mut select.operand],
-        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
-    }
-}
-
-fn entry_parts(entry: &mut EntryExpr) -> Vec<&mut IdedExpr> {
-    match entry {
-        EntryExpr::MapEntry(entry) => vec![&mut entry.key, &mut entry.value],
-        EntryExpr::StructField(field) => vec![&mut field.value],
-    }
-}
-
-fn call(name: &str, args: Vec<IdedExpr>) -> IdedExpr {
-    IdedExpr { id: 0, expr: Expr::Call(CallExpr { func_name: name.to_owned(), target: None, args }) }
-}
-
-/// Puts a tick into the condition of every loop, and a limit before what is quadratic.
-fn count_loops(expression: &mut IdedExpr) {
-    children(expression).into_iter().for_each(count_loops);
-    match &mut expression.expr {
-        Expr::Comprehension(comprehension) => {
-            let condition = std::mem::take(&mut comprehension.loop_cond);
-            let never = IdedExpr {
-                id: 0,
-                expr: Expr::Literal(kube_cel::cel::common::ast::LiteralValue::Boolean(false.into())),
-            };
-            comprehension.loop_cond = call(operators::CONDITIONAL, vec![call(TICK, Vec::new()), condition, never]);
-        }
-        Expr::Call(called) => {
-            let is_set =
-                matches!(called.target.as_deref(), Some(IdedExpr { expr: Expr::Ident(name), .. }) if name == "sets");
-            let name = if is_set { format!("sets.{}", called.func_name) } else { called.func_name.clone() };
-            if !QUADRATIC.contains(&name.as_str()) {
-                return;
-            }
-            let short = |expression: &mut IdedExpr| *expression = call(SHORT, vec![std::mem::take(expression)]);
-            if !is_set && let Some(target) = called.target.as_deref_mut() {
-                short(target);
-            }
-            called.args.iter_mut().for_each(short);
-        }
-        _ => {}
+        target => (call.func_name.as_str().into(), target),
     }
 }

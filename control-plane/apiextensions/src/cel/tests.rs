@@ -98,7 +98,7 @@ fn what_did_not_change_is_not_asked_again() {
 fn rules_name_what_there_is() {
     let schema = Schema::compile(&schema());
     let check = |rule: &str, expected: &str| {
-        let found = check::rule(rule, &schema, false).err().unwrap_or_default();
+        let found = check::rule(rule, scope(&schema)).err().unwrap_or_default();
         assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{rule}: {found:?}");
     };
     check("self.min > 0", "");
@@ -110,11 +110,15 @@ fn rules_name_what_there_is() {
     check("Foo{a: 1} == 1", "not supported");
 }
 
+fn scope(schema: &Schema) -> Scope<'_> {
+    Scope { schema, is_root: true, optional_old_self: false }
+}
+
 #[track_caller]
 fn check_types(rule: &str, expected: &str) {
     let mut raw = schema();
     raw["properties"]["obj"] = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
-    let found = check::rule(rule, &Schema::compile(&raw), false).err().unwrap_or_default();
+    let found = check::rule(rule, scope(&Schema::compile(&raw))).err().unwrap_or_default();
     assert_eq!(found, expected, "{rule}");
 }
 
@@ -165,9 +169,9 @@ fn rules_that_cannot_fit_are_refused_when_they_are_written() {
     );
     check_types("self.min + 1", "cel expression must evaluate to a bool");
     let schema = Schema::compile(&schema());
-    assert_eq!(check::message("'a' + self.name", &schema, false), Ok(()));
+    assert!(check::message("'a' + self.name", scope(&schema)).is_ok());
     let expected = Err("messageExpression must evaluate to a string".to_owned());
-    assert_eq!(check::message("self.min", &schema, false), expected);
+    assert_eq!(check::message("self.min", scope(&schema)), expected);
 }
 
 #[test]
@@ -179,11 +183,15 @@ fn rules_that_would_run_for_ever_end() {
         raw["x-kubernetes-validations"] = json!([{ "rule": rule, "message": "m" }, { "rule": "true" }]);
         Schema::compile(&raw)
     };
-    let budget = Budget::of(100_000, std::time::Duration::from_secs(60));
+    let budget = Budget::new();
     let found = check(&json!({ "list": list }), None, &schema, &budget);
     let expected = "<nil>: Invalid value: \"object\": 'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit for rule: m";
     assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
-    // Time ends what steps do not measure.
-    let budget = Budget::of(i64::MAX, std::time::Duration::ZERO);
+    let budget = Budget::of(1_000, std::time::Duration::from_secs(60));
+    let found = check(&json!({ "list": list }), None, &schema, &budget);
+    let expected = "<nil>: Invalid value: \"object\": validation failed due to running out of cost budget, no further validation rules will be run";
+    assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+    // Time ends what units do not measure.
+    let budget = Budget::of(u64::MAX, std::time::Duration::ZERO);
     assert_eq!(check(&json!({ "list": list }), None, &schema, &budget).len(), 1);
 }

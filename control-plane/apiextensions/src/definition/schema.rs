@@ -7,26 +7,32 @@ use xebec_machinery::field::{Error, Path};
 use xebec_registry::errors::Errors;
 use xebec_registry::value::{at, boolean, entries, is_set, items, string, strings};
 
+use super::cost::{self, Costs, Count};
 use super::structural;
-use crate::schema::Schema;
+use crate::cel::Scope;
+use crate::schema::{Additional, ListType, Schema, Type};
 use crate::{prune, validate};
 
 /// Deeper schemas are not compiled.
 const DEPTH_MAX: usize = 120;
 
-pub fn check(raw: &Value, path: &Path, errors: &mut Errors) {
+/// `before` is the schema that the version had, whose rules are not judged by what they cost again.
+pub fn check(raw: &Value, before: Option<&Value>, path: &Path, errors: &mut Errors) {
     if is_deeper(raw, DEPTH_MAX) {
         return errors.invalid_whole(path, format!("must not be nested deeper than {DEPTH_MAX} levels"));
     }
-    let before = errors.0.len();
+    let found = errors.0.len();
     if boolean(raw, "nullable") {
         errors.forbidden(&path.child("nullable"), "nullable cannot be true at the root");
     }
     walk(raw, path, errors);
     structural::check(raw, path, errors);
-    if errors.0.len() == before {
+    if errors.0.len() == found {
         let compiled = Schema::compile(raw);
-        behaviour(&compiled, raw, path, errors);
+        let costs = costs(&compiled, path, errors);
+        // Judging is work: what was accepted is asked only when it matters.
+        costs.check(path, errors, || before.map(|before| cost::of(before, path)));
+        behaviour(&compiled, path, errors);
     }
 }
 
@@ -196,30 +202,86 @@ fn rules(raw: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// What only a compiled schema tells: whether rules and defaults fit their schemas.
-fn behaviour(schema: &Schema, raw: &Value, path: &Path, errors: &mut Errors) {
+/// What the rules of a schema cost; those that do not fit their schemas are refused.
+pub fn costs(schema: &Schema, path: &Path, errors: &mut Errors) -> Costs {
+    let mut costs = Costs::default();
+    rules_below(
+        &Place { schema, count: Count::AtMost(1), is_root: true, uncorrelated: None },
+        path,
+        &mut costs,
+        errors,
+    );
+    costs
+}
+
+/// Where a schema is in the schema of the resource.
+struct Place<'a> {
+    schema: &'a Schema,
+    count: Count,
+    is_root: bool,
+    /// The list whose items cannot be told to be those of before.
+    uncorrelated: Option<&'a Path>,
+}
+
+fn rules_below(place: &Place<'_>, path: &Path, costs: &mut Costs, errors: &mut Errors) {
+    let Place { schema, count, is_root, .. } = *place;
+    if !schema.has_rules {
+        return;
+    }
     for (index, rule) in schema.rules.iter().enumerate() {
-        let rule_path = path.child("x-kubernetes-validations").index(index);
-        let (problem, message) = rule.problems(schema);
-        if let Some(why) = problem {
-            errors.invalid(&rule_path.child("rule"), rule.text.as_str(), why);
+        let path = path.child("x-kubernetes-validations").index(index);
+        let scope = Scope { schema, is_root, optional_old_self: rule.optional_old_self };
+        let (judged, message) = rule.judge(scope);
+        match judged {
+            Ok(cost) => costs.rule(&path, &rule.text, cost, schema, count),
+            Err(why) => errors.invalid(&path.child("rule"), rule.text.as_str(), why),
         }
-        if let Some(why) = message {
-            let expression = at(&items(raw, "x-kubernetes-validations")[index], "messageExpression").clone();
-            errors.invalid(&rule_path.child("messageExpression"), expression, why);
+        match message {
+            None => {}
+            Some(Ok(cost)) => costs.message(&path, &rule.message_expression, cost),
+            Some(Err(why)) => {
+                errors.invalid(&path.child("messageExpression"), rule.message_expression.as_str(), why);
+            }
+        }
+        match place.uncorrelated {
+            Some(list) if rule.is_transition() => {
+                let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {list}");
+                errors.invalid(&path.child("rule"), rule.text.as_str(), why);
+            }
+            _ if rule.optional_old_self && !rule.is_transition() => {
+                let why = "may not be set if oldSelf is not used in rule";
+                errors.invalid(&path.child("optionalOldSelf"), true, why);
+            }
+            _ => {}
         }
     }
+    let below = |schema: &'_ Schema| Count::below(count, schema);
+    let uncorrelated = match schema.ty {
+        Some(Type::Array) if schema.list_type != ListType::Map => place.uncorrelated.or(Some(path)),
+        _ => place.uncorrelated,
+    };
+    for (child, path) in compiled_children(schema, path) {
+        let place = Place { schema: child, count: below(schema), is_root: false, uncorrelated };
+        rules_below(&place, &path, costs, errors);
+    }
+}
+
+fn compiled_children<'a>(schema: &'a Schema, path: &Path) -> Vec<(&'a Schema, Path)> {
+    let fields = schema.properties.iter().map(|(name, child)| (child, path.child("properties").key(name)));
+    let additional = match &schema.additional {
+        Additional::Schema(child) => Some((&**child, path.child("additionalProperties"))),
+        _ => None,
+    };
+    fields.chain(additional).chain(schema.items.as_deref().map(|child| (child, path.child("items")))).collect()
+}
+
+/// Whether defaults fit their schemas.
+fn behaviour(schema: &Schema, path: &Path, errors: &mut Errors) {
     if let Some(default) = &schema.default {
         check_default(default, schema, &path.child("default"), errors);
     }
-    for (name, child) in &schema.properties {
-        behaviour(child, at(at(raw, "properties"), name), &path.child("properties").key(name), errors);
-    }
-    if let crate::schema::Additional::Schema(child) = &schema.additional {
-        behaviour(child, at(raw, "additionalProperties"), &path.child("additionalProperties"), errors);
-    }
-    if let Some(child) = &schema.items {
-        behaviour(child, at(raw, "items"), &path.child("items"), errors);
+    for (child, path) in compiled_children(schema, path) {
+        behaviour(child, &path, errors);
     }
 }
 

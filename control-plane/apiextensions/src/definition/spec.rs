@@ -119,8 +119,11 @@ fn check_version(version: &Value, before: Option<&Value>, path: &Path, errors: &
     let schema_path = path.child("schema").child("openAPIV3Schema");
     if !raw.is_object() {
         errors.required(&schema_path, "schemas are required");
-    } else if before.map(|before| at(before, "schema.openAPIV3Schema")) != Some(raw) {
-        schema::check(raw, &schema_path, errors);
+    } else {
+        let before = before.map(|before| at(before, "schema.openAPIV3Schema"));
+        if before != Some(raw) {
+            schema::check(raw, before, &schema_path, errors);
+        }
     }
     check_subresources(at(version, "subresources"), &path.child("subresources"), errors);
     for (index, column) in items(version, "additionalPrinterColumns").iter().enumerate() {

@@ -235,3 +235,143 @@ fn settled_definitions_settle_once() {
     );
     assert!(!conditions::is_served(&second));
 }
+
+/// Rules of the sort that popular operators write, with the limits that they set.
+#[test]
+fn rules_of_common_definitions_are_affordable() {
+    let name = json!({ "type": "string", "minLength": 1, "maxLength": 253 });
+    let sections = json!({
+        "type": "array", "maxItems": 64, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+        "items": { "type": "object", "required": ["name", "port", "protocol"], "properties": {
+            "name": name, "hostname": name, "port": { "type": "integer" },
+            "protocol": { "type": "string", "maxLength": 255 },
+        } },
+        "x-kubernetes-validations": [
+            { "message": "hostname must not be specified for protocols TCP and UDP",
+              "rule": "self.all(l, l.protocol in ['TCP', 'UDP'] ? (!has(l.hostname) || l.hostname == '') : true)" },
+            { "message": "names must be unique", "rule": "self.all(a, self.exists_one(b, a.name == b.name))" },
+            { "message": "port, protocol and hostname must be unique",
+              "rule": "self.all(a, self.exists_one(b, a.port == b.port && a.protocol == b.protocol && (has(a.hostname) && has(b.hostname) ? a.hostname == b.hostname : !has(a.hostname) && !has(b.hostname))))" },
+        ],
+    });
+    let requirements = json!({
+        "type": "array", "maxItems": 100,
+        "items": { "type": "object", "required": ["key", "operator"], "properties": {
+            "key": { "type": "string", "maxLength": 316, "x-kubernetes-validations": [
+                { "message": "label is restricted", "rule": "self in ['beta.example.com/os', 'example.com/zone'] || !self.find('^([^/]+)').endsWith('example.com')" },
+            ] },
+            "operator": { "type": "string", "enum": ["Exists", "Gt", "In"] },
+            "values": { "type": "array", "maxItems": 50, "items": { "type": "string" } },
+        } },
+        "x-kubernetes-validations": [
+            { "message": "'In' must have a value", "rule": "self.all(x, x.operator == 'In' ? x.values.size() != 0 : true)" },
+            { "message": "'Gt' must have one integer", "rule": "self.all(x, (x.operator == 'Gt') ? (x.values.size() == 1 && int(x.values[0]) >= 0) : true)" },
+        ],
+    });
+    let rules = json!([
+        { "rule": "self.paused == oldSelf.paused || self.replicas == oldSelf.replicas" },
+        { "rule": "!has(oldSelf.name) || has(self.name)", "message": "name cannot be removed" },
+        { "rule": "self.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "messageExpression": "'bad name ' + self.name" },
+        { "rule": "quantity(self.size).compareTo(quantity('1Gi')) >= 0 && (type(self.port) == string || self.port > 0)" },
+    ]);
+    let schema = json!({ "type": "object", "properties": { "metadata": { "type": "object" }, "spec": {
+        "type": "object", "x-kubernetes-validations": rules,
+        "properties": {
+            "paused": { "type": "boolean" }, "replicas": { "type": "integer" }, "name": name,
+            "size": { "type": "string" }, "port": { "x-kubernetes-int-or-string": true },
+            "sections": sections, "requirements": requirements,
+        },
+    } }, "x-kubernetes-validations": [{ "rule": "self.metadata.name == 'cluster'" }] });
+    check_schema(schema, &[]);
+}
+
+const TRY: &str = "(try simplifying the rule(s), or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
+
+#[test]
+fn rules_that_can_cost_too_much_are_refused() {
+    let list = |limit: Option<u64>, item: Value| json!({ "type": "array", "maxItems": limit, "items": item });
+    let text = |limit: Option<u64>, rule: &str| json!({ "type": "string", "maxLength": limit, "x-kubernetes-validations": [{ "rule": rule }] });
+    let rule = "properties[spec].items.x-kubernetes-validations[0].rule: Forbidden: ";
+    // 314,574 for one, of which a request has room for 1,048,576.
+    let dear = spec(list(None, text(None, "self.contains('home')")));
+    let cost = format!("{rule}estimated rule cost exceeds budget by factor of more than 100x {TRY}");
+    let share = format!(
+        "{rule}contributed to estimated rule & messageExpression cost total exceeding cost limit for entire OpenAPIv3 schema"
+    );
+    let total = format!(
+        "spec.versions[0].schema.openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule & messageExpression cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x {TRY}"
+    );
+    check_schema(dear, &[&cost, &share, &total]);
+    // 314,574 for each of 40 and of 32.
+    let cost = |factor: &str| format!("{rule}estimated rule cost exceeds budget by factor of {factor} {TRY}");
+    check_schema(spec(list(Some(48), text(None, "self.contains('home')"))), &[&cost("1.5x")]);
+    check_schema(spec(list(Some(32), text(None, "self.contains('home')"))), &[&cost("1.006637x")]);
+    check_schema(spec(list(Some(31), text(None, "self.contains('home')"))), &[]);
+    check_schema(spec(list(None, text(Some(10), "self == 'home'"))), &[]);
+    // A loop in a loop over what has no limit.
+    let square = json!({ "type": "array", "items": { "type": "integer" }, "x-kubernetes-validations": [
+        { "rule": "self.all(a, self.all(b, a <= b))" } ] });
+    let mut made = definition(&Value::Null);
+    made["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = spec(square.clone());
+    assert_eq!(Definition.validate(&made).len(), 3);
+    let message = json!({ "type": "string", "maxLength": 10, "x-kubernetes-validations": [
+        { "rule": "true", "messageExpression": "[1,2,3,4,5,6,7,8,9,10].map(a, self.replace('', self)).map(b, b.replace('', self)).map(c, c.replace('', self)).map(d, d.replace('', self)).join(',')" } ] });
+    let message_cost = format!(
+        "properties[spec].x-kubernetes-validations[0].messageExpression: Forbidden: estimated messageExpression cost exceeds budget by factor of more than 100x {TRY}"
+    );
+    let found = {
+        made["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = spec(message);
+        Definition.validate(&made)
+    };
+    assert_eq!(found[0].to_string().replace("spec.versions[0].schema.openAPIV3Schema.", ""), message_cost);
+}
+
+#[test]
+fn what_was_accepted_may_go_on_costing_as_much() {
+    let with = |rule: &str, limit: Option<u64>, description: &str| {
+        let mut made = definition(&Value::Null);
+        made["metadata"]["resourceVersion"] = json!("1");
+        made["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({ "type": "object", "properties": {
+            "spec": { "type": "array", "description": description, "items": { "type": "integer" }, "maxItems": limit,
+                "x-kubernetes-validations": [{ "rule": rule }] } } });
+        made
+    };
+    let square = "self.all(a, self.all(b, a <= b))";
+    let old = with(square, None, "");
+    let check = |new: &Value, expected: usize| {
+        let errors = Definition.validate_update(new, &old);
+        assert_eq!(errors.len(), expected, "{errors:?}");
+    };
+    check(&with(square, None, "said otherwise"), 0);
+    check(&with(square, Some(1_000_000), ""), 0);
+    // Not the rule that was accepted, and not the cost.
+    check(&with("self.all(a, self.all(b, a + 1 <= b))", None, ""), 3);
+    check(&with("self.all(a, self.all(b, a < b))", None, ""), 1);
+    check(&with(square, Some(u64::from(u32::MAX)), ""), 3);
+}
+
+#[test]
+fn old_values_are_asked_for_where_there_can_be_some() {
+    let items = |kind: &str, rule: &str| {
+        spec(json!({ "type": "array", "maxItems": 10, "x-kubernetes-list-type": kind,
+            "x-kubernetes-list-map-keys": if kind == "map" { json!(["k"]) } else { Value::Null },
+            "items": { "type": "object", "required": ["k"], "properties": { "k": { "type": "string", "maxLength": 9 } },
+                "x-kubernetes-validations": [{ "rule": rule }] } }))
+    };
+    check_schema(items("map", "self.k == oldSelf.k"), &[]);
+    check_schema(items("atomic", "self.k == 'a'"), &[]);
+    check_schema(
+        items("atomic", "self.k == oldSelf.k"),
+        &[
+            "properties[spec].items.x-kubernetes-validations[0].rule: Invalid value: \"self.k == oldSelf.k\": oldSelf cannot be used on the uncorrelatable portion of the schema within properties[spec]",
+        ],
+    );
+    let optional =
+        json!({ "type": "string", "x-kubernetes-validations": [{ "rule": "self == ''", "optionalOldSelf": true }] });
+    check_schema(
+        spec(optional),
+        &[
+            "properties[spec].x-kubernetes-validations[0].optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule",
+        ],
+    );
+}

@@ -1,0 +1,141 @@
+//! What operators and functions make of types.
+
+use kube_cel::cel::common::ast::operators;
+
+use super::Ty;
+
+/// What a function makes of these types; None if it has no such overload. A method's target comes first.
+pub fn result<'a>(name: &str, types: &[Ty<'a>], is_method: bool) -> Option<Ty<'a>> {
+    let all = |allowed: &[Ty<'a>]| types.iter().all(|ty| ty.is_any_of(allowed));
+    match (name, types) {
+        (
+            operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT | operators::NOT_STRICTLY_FALSE,
+            _,
+        ) => all(&[Ty::Bool]).then_some(Ty::Bool),
+        (operators::EQUALS | operators::NOT_EQUALS, [a, b]) => a.agrees(b).then_some(Ty::Bool),
+        (operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS, [a, b]) => {
+            let ordered = [Ty::Bool, Ty::String, Ty::Bytes, Ty::Duration, Ty::Timestamp];
+            let numbers = all(&[Ty::Int, Ty::Uint, Ty::Double]);
+            (numbers || (all(&ordered) && a.agrees(b))).then_some(Ty::Bool)
+        }
+        (operators::ADD, [a, b]) => add(a, b),
+        (operators::SUBSTRACT, [a, b]) => subtract(a, b),
+        (operators::MULTIPLY | operators::DIVIDE, [a, b]) => arithmetic(a, b),
+        (operators::MODULO, [a, b]) => arithmetic(a, b).filter(|ty| !matches!(ty, Ty::Double)),
+        (operators::NEGATE, [a]) => a.is_any_of(&[Ty::Int, Ty::Double]).then(|| a.clone()),
+        (operators::CONDITIONAL, [condition, a, b]) => {
+            let fits = condition.is_any_of(&[Ty::Bool]) && a.agrees(b);
+            fits.then(|| Ty::common(vec![a.clone(), b.clone()]))
+        }
+        (operators::INDEX, [Ty::List(item), index]) => {
+            index.is_any_of(&[Ty::Int, Ty::Uint, Ty::Double]).then(|| (**item).clone())
+        }
+        (operators::INDEX, [Ty::Map(value), _]) => Some((**value).clone()),
+        (operators::INDEX, [Ty::Dyn | Ty::Free | Ty::Object(_) | Ty::Optional(_), _]) => Some(Ty::Dyn),
+        (operators::INDEX, _) => None,
+        (operators::IN, [item, Ty::List(items)]) => item.agrees(items).then_some(Ty::Bool),
+        (operators::IN, [_, Ty::Map(_) | Ty::Dyn | Ty::Free]) => Some(Ty::Bool),
+        (operators::IN, _) => None,
+        ("size", [a]) => {
+            let sized = matches!(a, Ty::String | Ty::Bytes | Ty::List(_) | Ty::Map(_) | Ty::Dyn | Ty::Free);
+            sized.then_some(Ty::Int)
+        }
+        ("startsWith" | "endsWith" | "contains" | "matches", [_, _]) if is_method => {
+            all(&[Ty::String]).then_some(Ty::Bool)
+        }
+        ("orValue", [Ty::Optional(value), other]) => value.agrees(other).then(|| (**value).clone()),
+        ("value", [Ty::Optional(value)]) => Some((**value).clone()),
+        ("hasValue", [Ty::Optional(_)]) => Some(Ty::Bool),
+        _ => Some(library(name, types, is_method)),
+    }
+}
+
+/// The types that functions of libraries make, as far as something depends on them.
+fn library<'a>(name: &str, types: &[Ty<'a>], is_method: bool) -> Ty<'a> {
+    match (name, is_method, types) {
+        ("duration", false, _) => Ty::Duration,
+        ("timestamp", false, _) => Ty::Timestamp,
+        ("string", false, _) => Ty::String,
+        ("bytes", false, _) => Ty::Bytes,
+        ("int", false, _) => Ty::Int,
+        ("uint", false, _) => Ty::Uint,
+        ("double", false, _) => Ty::Double,
+        ("bool", false, _) => Ty::Bool,
+        ("dyn", false, _) => Ty::Dyn,
+        ("optional.of", _, [value]) => Ty::Optional(Box::new(value.clone())),
+        ("quantity", false, _) => Ty::Opaque("kubernetes.Quantity"),
+        ("semver", false, _) => Ty::Opaque("kubernetes.Semver"),
+        ("url", false, _) => Ty::Opaque("net.url"),
+        ("ip", ..) => Ty::Opaque("net.IP"),
+        ("cidr", false, _) | ("masked", true, _) => Ty::Opaque("net.CIDR"),
+        ("add" | "sub", true, [Ty::Opaque(name), ..]) => Ty::Opaque(name),
+        ("sum" | "min" | "max", true, [Ty::List(item)]) => (**item).clone(),
+        (
+            "isSorted"
+            | "isQuantity"
+            | "isInteger"
+            | "isGreaterThan"
+            | "isLessThan"
+            | "isIP"
+            | "isCIDR"
+            | "isURL"
+            | "isSemver"
+            | "isUnspecified"
+            | "isLoopback"
+            | "isLinkLocalMulticast"
+            | "isLinkLocalUnicast"
+            | "isGlobalUnicast"
+            | "containsIP"
+            | "containsCIDR"
+            | "ip.isCanonical"
+            | "sets.contains"
+            | "sets.intersects"
+            | "sets.equivalent",
+            ..,
+        ) => Ty::Bool,
+        (
+            "indexOf" | "lastIndexOf" | "compareTo" | "sign" | "asInteger" | "family" | "prefixLength" | "major"
+            | "minor" | "patch" | "getFullYear" | "getMonth" | "getDate" | "getDayOfMonth" | "getDayOfWeek"
+            | "getDayOfYear" | "getHours" | "getMinutes" | "getSeconds" | "getMilliseconds",
+            true,
+            _,
+        ) => Ty::Int,
+        ("asApproximateFloat", true, _) => Ty::Double,
+        (
+            "charAt" | "find" | "format" | "getEscapedPath" | "getHost" | "getHostname" | "getPort" | "getScheme"
+            | "join" | "lowerAscii" | "replace" | "substring" | "trim" | "upperAscii",
+            true,
+            _,
+        )
+        | ("strings.quote", ..) => Ty::String,
+        ("findAll" | "split", true, _) => Ty::List(Box::new(Ty::String)),
+        ("getQuery", true, _) => Ty::Map(Box::new(Ty::List(Box::new(Ty::String)))),
+        _ => Ty::Dyn,
+    }
+}
+
+fn arithmetic<'a>(a: &Ty<'a>, b: &Ty<'a>) -> Option<Ty<'a>> {
+    let numbers = [a, b].iter().all(|ty| ty.is_dyn() || ty.is_number());
+    (numbers && a.agrees(b)).then(|| Ty::common(vec![a.clone(), b.clone()]))
+}
+
+fn add<'a>(a: &Ty<'a>, b: &Ty<'a>) -> Option<Ty<'a>> {
+    match (a, b) {
+        (Ty::Dyn | Ty::Free, _) | (_, Ty::Dyn | Ty::Free) => Some(Ty::Dyn),
+        (Ty::String, Ty::String) => Some(Ty::String),
+        (Ty::Bytes, Ty::Bytes) => Some(Ty::Bytes),
+        (Ty::Duration, Ty::Duration) => Some(Ty::Duration),
+        (Ty::Timestamp, Ty::Duration) | (Ty::Duration, Ty::Timestamp) => Some(Ty::Timestamp),
+        (Ty::List(x), Ty::List(y)) => x.agrees(y).then(|| Ty::common(vec![a.clone(), b.clone()])),
+        _ => arithmetic(a, b),
+    }
+}
+
+fn subtract<'a>(a: &Ty<'a>, b: &Ty<'a>) -> Option<Ty<'a>> {
+    match (a, b) {
+        (Ty::Timestamp, Ty::Timestamp) | (Ty::Duration, Ty::Duration) => Some(Ty::Duration),
+        (Ty::Timestamp, Ty::Duration) => Some(Ty::Timestamp),
+        (Ty::Dyn | Ty::Free, _) | (_, Ty::Dyn | Ty::Free) => Some(Ty::Dyn),
+        _ => arithmetic(a, b),
+    }
+}
