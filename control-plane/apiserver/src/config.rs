@@ -63,6 +63,35 @@ pub struct Config {
     pub shared_store: bool,
     /// Ends the server.
     pub shutdown_grace: Duration,
+    pub connections: Limits,
+}
+
+/// What a client may do to a connection that is not asking for anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of all clients together; fewer if the process may not open as many files.
+    pub count: usize,
+    /// By when TLS must be agreed on.
+    pub handshake: Duration,
+    /// By when the head of a request must have come over HTTP/1.1, also the next one.
+    pub header: Duration,
+    /// Without a request, after which a connection ends.
+    pub idle: Duration,
+    /// By when an answer must have been read.
+    pub answer: Duration,
+}
+
+impl Default for Limits {
+    /// `ReadHeaderTimeout` and `IdleTimeout` as kube-apiserver sets them (`apiserver/pkg/server/secure_serving.go`).
+    fn default() -> Self {
+        Self {
+            count: 20_000,
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(32),
+            idle: Duration::from_secs(90),
+            answer: Duration::from_secs(60),
+        }
+    }
 }
 
 impl Config {
@@ -92,6 +121,7 @@ impl Config {
             event_ttl: Duration::from_secs(3600),
             shared_store: false,
             shutdown_grace: Duration::from_secs(5),
+            connections: Limits::default(),
         }
     }
 

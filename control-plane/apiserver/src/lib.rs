@@ -30,7 +30,7 @@ pub mod user;
 mod wire;
 
 pub use body::Body;
-pub use config::{AuthorizationMode, Config};
+pub use config::{AuthorizationMode, Config, Limits};
 pub use pki::Pki;
 pub use server::{LocalService, SecretTokens, Server, StartError};
 pub use user::UserInfo;

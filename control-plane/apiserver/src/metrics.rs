@@ -1,6 +1,8 @@
 //! `/metrics` in the Prometheus text format, under upstream's names
 //! (kubernetes.io, "Kubernetes Metrics Reference").
 
+mod connections;
+
 use std::time::Duration;
 
 use xebec_machinery::GroupVersionResource;
@@ -27,6 +29,7 @@ pub struct Metrics {
     resource_objects: IntGaugeVec,
     watch_events: IntCounterVec,
     store_requests: HistogramVec,
+    pub connections: Connections,
 }
 
 /// What a request was about, for labels; all short-lived strings.
@@ -87,7 +90,6 @@ impl Metrics {
         // Dashboards divide by these before anything happened.
         ["readOnly", "mutating"].iter().for_each(|kind| inflight.with_label_values(&[kind]).set(0));
         Ok(Self {
-            registry,
             requests,
             durations,
             inflight,
@@ -96,6 +98,8 @@ impl Metrics {
             resource_objects,
             watch_events,
             store_requests,
+            connections: Connections::register(&registry)?,
+            registry,
         })
     }
 
@@ -176,6 +180,8 @@ fn parts(key: &str) -> (&str, &str) {
     let (group, resource) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     (if group == "core" { "" } else { group }, resource)
 }
+
+pub use connections::Connections;
 
 /// Decrements its gauge when it is dropped.
 pub struct InFlight(prometheus::IntGauge);

@@ -39,6 +39,10 @@ pub enum Origin {
     Local(Arc<UserInfo>),
 }
 
+/// Marks an answer that goes on for as long as its client likes.
+#[derive(Clone, Copy)]
+pub struct LongRunning;
+
 /// Answers a request, whatever happens on the way.
 pub fn handle(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> BoxFuture<'static, Response<Body>> {
     Box::pin(answer(app, origin, request))
@@ -72,6 +76,9 @@ async fn answer(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> Re
         elapsed = ?start.elapsed(),
         "request"
     );
+    if is_long_running(&info) {
+        response.extensions_mut().insert(LongRunning);
+    }
     if let Some(id) = audit_id {
         response.headers_mut().insert("audit-id", id);
     }

@@ -1,8 +1,10 @@
 //! The server's life: load the cache, listen, run what must run after start, stop.
 
+mod activity;
 mod connection;
 mod event_ttl;
 pub(crate) mod hooks;
+mod listener;
 mod local;
 mod peers;
 
@@ -101,12 +103,13 @@ impl Server {
             tasks.spawn(async move { app.authz.follow(&app.cache, feed, app.stop.clone()).await });
         }
         let mut addresses = Vec::new();
+        let seats = Arc::new(tokio::sync::Semaphore::new(listener::seats(app.config.connections.count)));
         for listener in listeners {
             listener.set_nonblocking(true).map_err(StartError::Listen)?;
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?;
             addresses.push(listener.local_addr().map_err(StartError::Listen)?);
-            let accept = connection::accept(app.clone(), listener, tls.clone(), client_certs.clone(), tasks.clone());
-            tasks.spawn(accept);
+            let (tls, clients, seats) = (tls.clone(), client_certs.clone(), seats.clone());
+            tasks.spawn(listener::accept(app.clone(), listener, tls, clients, seats, tasks.clone()));
         }
         tasks.spawn(crate::crd::run(app.clone()));
         tasks.spawn(hooks::run(app.clone()));

@@ -9,6 +9,8 @@ mod admission;
 mod certificates;
 #[path = "api/crd.rs"]
 mod crd;
+#[path = "api/crowds.rs"]
+mod crowds;
 #[path = "api/deletion.rs"]
 mod deletion;
 #[path = "api/discovery.rs"]

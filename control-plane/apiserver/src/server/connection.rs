@@ -10,23 +10,23 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use time::OffsetDateTime;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::task::TaskTracker;
+use tokio_rustls::server::TlsStream;
 
+use super::activity::{Activity, Overdue};
 use crate::app::App;
 use crate::authn::{ClientCerts, PeerCert};
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::pipeline::{self, Origin};
 
-/// A client that does not finish its handshake or its request head is let go.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
-const CONNECTIONS_MAX: usize = 20_000;
 /// As Go's http2 server.
 const STREAMS_MAX: u32 = 250;
 const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Streams that a client opened and took back while nobody looked; more of them end the connection (CVE-2023-44487).
+const RESETS_MAX: usize = 100;
+/// What one stream holds for a client that does not read.
+const UNSENT_BYTES_MAX: usize = 64 << 10;
 const KEEPALIVE_SECONDS: u32 = 30;
 const SILENCE_MS_MAX: u32 = 120_000;
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -48,75 +48,123 @@ pub fn tls(config: &Config, clients: Arc<ClientCerts>) -> Result<TlsAcceptor, ru
     Ok(TlsAcceptor::from(Arc::new(tls)))
 }
 
-pub async fn accept(
-    app: Arc<App>,
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    clients: Arc<ClientCerts>,
-    tasks: TaskTracker,
-) {
-    let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! {
-            () = app.stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let tcp = match accepted {
-            Ok((tcp, _)) => tcp,
-            Err(error) => {
-                // Out of file descriptors, most likely: others must close first.
-                tracing::warn!(%error, "accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let Ok(seat) = seats.clone().try_acquire_owned() else { continue };
-        let (app, tls, clients) = (app.clone(), tls.clone(), clients.clone());
-        tasks.spawn(async move {
-            let _seat = seat;
-            if let Err(error) = serve(app, tcp, tls, clients).await {
-                tracing::debug!(error, "connection ended");
-            }
-        });
-    }
+pub async fn serve(app: Arc<App>, tcp: TcpStream, tls: TlsAcceptor, clients: Arc<ClientCerts>) -> Result<(), End> {
+    let limits = app.config.connections;
+    tcp.set_nodelay(true).map_err(End::other)?;
+    let_go_of_the_silent(&tcp).map_err(End::other)?;
+    let handshake = tokio::time::timeout(limits.handshake, tls.accept(tcp)).await;
+    let stream = handshake.map_err(|_| End::HandshakeTimeout)?.map_err(|error| End::Handshake(error.to_string()))?;
+    let peer = stream.get_ref().1.peer_certificates().and_then(|chain| clients.peer(chain));
+    // What speaks HTTP is large; those that never get here do not pay for it.
+    Box::pin(speak(app, stream, peer)).await
 }
 
-async fn serve(app: Arc<App>, tcp: TcpStream, tls: TlsAcceptor, clients: Arc<ClientCerts>) -> Result<(), String> {
-    tcp.set_nodelay(true).map_err(|e| e.to_string())?;
-    let_go_of_the_silent(&tcp).map_err(|e| e.to_string())?;
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(tcp)).await;
-    let stream = handshake.map_err(|_| "TLS handshake timed out".to_owned())?.map_err(|e| e.to_string())?;
-    let peer = stream.get_ref().1.peer_certificates().and_then(|chain| clients.peer(chain));
+async fn speak(app: Arc<App>, stream: TlsStream<TcpStream>, peer: Option<PeerCert>) -> Result<(), End> {
+    let limits = app.config.connections;
     let expiry = peer.as_ref().and_then(PeerCert::expiry);
     let origin = Origin::Remote(peer.map(Arc::new));
     let stop = app.stop.clone();
+    let activity = Arc::new(Activity::new(limits));
+    let seen = activity.clone();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (app, origin) = (app.clone(), origin.clone());
+        let (app, origin, running) = (app.clone(), origin.clone(), seen.begin());
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        async move { Ok::<_, Infallible>(pipeline::handle(app, origin, request).await) }
+        async move { Ok::<_, Infallible>(running.answered(pipeline::handle(app, origin, request).await)) }
     });
+    let builder = builder(&stream, &limits);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    // From here on its requests are refused. A client that has renewed its certificate shows it when it connects
+    // again, which one that keeps its connection busy would never do by itself.
+    let parting = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = passed(expiry) => {}
+        }
+    };
+    tokio::pin!(parting);
+    let mut is_parting = false;
+    loop {
+        tokio::select! {
+            outcome = connection.as_mut() => return outcome.map_err(|error| End::of(&*error)),
+            () = parting.as_mut(), if !is_parting => {
+                is_parting = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            overdue = activity.overdue() => match overdue {
+                Overdue::Unread => return Err(End::Unread),
+                Overdue::Idle => {
+                    connection.as_mut().graceful_shutdown();
+                    _ = tokio::time::timeout(limits.handshake, connection.as_mut()).await;
+                    return Err(End::Idle);
+                }
+            }
+        }
+    }
+}
+
+/// What was agreed on is spoken: a client that says nothing is not waited for to find out.
+fn builder(stream: &TlsStream<TcpStream>, limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES_MAX * 8);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(HEADER_BYTES_MAX * 8);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX as u32)
+        .max_send_buf_size(UNSENT_BYTES_MAX)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        outcome = connection.as_mut() => return outcome.map_err(|e| e.to_string()),
-        () = stop.cancelled() => {}
-        // From here on its requests are refused. A client that has renewed its certificate shows it when it connects
-        // again, which one that keeps its connection busy would never do by itself.
-        () = passed(expiry) => {}
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => builder.http2_only(),
+        _ => builder.http1_only(),
     }
-    connection.as_mut().graceful_shutdown();
-    connection.await.map_err(|e| e.to_string())
+}
+
+/// Why a connection ended otherwise than in order.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    #[error("TLS handshake timed out")]
+    HandshakeTimeout,
+    #[error("TLS handshake: {0}")]
+    Handshake(String),
+    #[error("nothing was asked for long")]
+    Idle,
+    #[error("an answer was not read in time")]
+    Unread,
+    #[error("a request head, or a sign of life, did not come in time")]
+    Timeout,
+    #[error("{0}")]
+    Other(String),
+}
+
+impl End {
+    fn other(error: impl std::fmt::Display) -> Self {
+        Self::Other(error.to_string())
+    }
+
+    fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        match error.downcast_ref::<hyper::Error>() {
+            Some(error) if error.is_timeout() => Self::Timeout,
+            _ => Self::Other(xebec_store::chain(error)),
+        }
+    }
+
+    /// For metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::Handshake(_) => "handshake_error",
+            Self::Idle => "idle",
+            Self::Unread => "unread",
+            Self::Timeout => "timeout",
+            Self::Other(_) => "error",
+        }
+    }
 }
 
 /// Returns when the time has come, if there is one. By the wall clock, which may be set.

@@ -105,7 +105,16 @@ impl Cluster {
         self.tls(name.map(|name| (name, groups))).await
     }
 
+    /// A connection on which an administrator speaks HTTP/2, frame by frame.
+    pub async fn raw_http2(&self) -> TlsStream<TcpStream> {
+        self.tls_over(Some(("admin", &["system:masters"])), &[b"h2"]).await
+    }
+
     async fn tls(&self, user: Option<(&str, &[&str])>) -> TlsStream<TcpStream> {
+        self.tls_over(user, &[]).await
+    }
+
+    async fn tls_over(&self, user: Option<(&str, &[&str])>, protocols: &[&[u8]]) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         roots.add(self.pki.ca_der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -113,13 +122,14 @@ impl Cluster {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
-        let config = match user {
+        let mut config = match user {
             None => builder.with_no_client_auth(),
             Some((name, groups)) => {
                 let key = self.pki.issue_client(name, groups).unwrap().certified_key(name).unwrap();
                 builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::new(key))))
             }
         };
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let tcp = TcpStream::connect(self.server.addresses()[0]).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
@@ -159,6 +169,14 @@ impl Cluster {
 
     pub async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], "").await
+    }
+
+    /// What `/metrics` says under a name and its labels.
+    pub async fn metric(&self, series: &str) -> i64 {
+        // Not over a connection: those may be what is short.
+        let text = self.as_local(UserInfo::loopback(), "GET", "/metrics", &Value::Null).await.text;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse::<f64>().ok());
+        value.unwrap_or(0.0) as i64
     }
 
     pub async fn post(&self, path: &str, object: &Value) -> Answer {

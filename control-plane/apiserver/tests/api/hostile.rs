@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::harness::{CONFIG_MAPS, Cluster, config_map, request};
 
 /// What a refusal may take on a machine that does other things.
-const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(10);
 
 /// The body is refused with `code` and these words in bounded time, and nothing is stored.
 async fn check(cluster: &Cluster, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>, code: u16, words: &str) {
@@ -183,7 +183,7 @@ async fn garbage_instead_of_requests_is_answered_or_let_go() {
     let _: Value = cluster.get("/version").await.expect(200);
 }
 
-fn resident_kb() -> usize {
+pub fn resident_kb() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").trim().parse().unwrap()
