@@ -3,6 +3,7 @@
 mod bench;
 mod bpf;
 mod codegen;
+mod fuzz;
 mod images;
 mod setup;
 mod sh;
@@ -40,6 +41,8 @@ enum Command {
     /// Build, check and measure the eBPF programs
     #[command(subcommand)]
     Bpf(bpf::Bpf),
+    /// Give every decoder bytes that nobody meant, for a while
+    Fuzz(fuzz::Fuzz),
     /// Run the datapath's tests and a node on older kernels, in virtual machines
     Vm(vm::Vm),
     /// Check crate edges and file sizes
@@ -56,6 +59,7 @@ fn main() -> Result<()> {
         Command::Codegen { check } => codegen::run(check),
         Command::Bench(bench) => bench.run(),
         Command::Bpf(bpf) => bpf.run(),
+        Command::Fuzz(fuzz) => fuzz.run(),
         Command::Vm(vm) => vm.run(),
         Command::Tidy => tidy::run(),
         Command::Images => images::demo().map(|path| println!("{}", path.display())),

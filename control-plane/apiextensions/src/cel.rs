@@ -6,6 +6,7 @@
 mod budget;
 mod check;
 mod cost;
+mod depth;
 mod meter;
 mod program;
 mod value;

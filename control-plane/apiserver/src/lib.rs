@@ -31,6 +31,7 @@ mod wire;
 
 pub use body::Body;
 pub use config::{AuthorizationMode, Config, Limits};
+pub use options::Continue;
 pub use pki::Pki;
 pub use server::{LocalService, SecretTokens, Server, StartError};
 pub use user::UserInfo;

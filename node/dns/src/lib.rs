@@ -15,7 +15,7 @@ mod metrics;
 mod resolv;
 mod server;
 mod snapshot;
-mod wire;
+pub mod wire;
 mod zone;
 
 use std::net::{IpAddr, SocketAddr};

@@ -13,7 +13,7 @@ use kube_cel::cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, L
 
 use super::cost::estimate;
 use super::cost::size::Node;
-use super::program;
+use super::{depth, program};
 use crate::schema::Schema;
 
 pub use ty::Ty;
@@ -68,13 +68,20 @@ pub fn message(text: &str, scope: Scope<'_>) -> Result<u64, String> {
 /// The type of an expression, and its cost at most.
 fn infer<'a>(text: &str, scope: Scope<'a>) -> Result<(Ty<'a>, u64), String> {
     let expression = program::parse(text)?;
+    if depth::of(&expression) > depth::SHALLOW {
+        return depth::with_room(|| judged(&expression, scope));
+    }
+    judged(&expression, scope)
+}
+
+fn judged<'a>(expression: &IdedExpr, scope: Scope<'a>) -> Result<(Ty<'a>, u64), String> {
     let own = Ty::of(scope.schema);
     let old = if scope.optional_old_self { Ty::Optional(Box::new(own.clone())) } else { own.clone() };
     let variables = vec![("self".to_owned(), own), ("oldSelf".to_owned(), old)];
     let root = scope.is_root.then_some(scope.schema);
     let mut checker = Checker { root, scope: variables, types: Types::new() };
-    let ty = checker.infer(&expression)?;
-    let cost = estimate::estimate(&expression, Node::of(scope.schema, scope.is_root), &checker.types);
+    let ty = checker.infer(expression)?;
+    let cost = estimate::estimate(expression, Node::of(scope.schema, scope.is_root), &checker.types);
     Ok((ty, cost))
 }
 

@@ -8,7 +8,7 @@ use kube_cel::cel::parser::Parser;
 use kube_cel::cel::{Context, Value};
 
 use super::budget::Budget;
-use super::meter;
+use super::{depth, meter};
 
 /// What functions are named after.
 const LIBRARIES: [&str; 10] =
@@ -19,6 +19,7 @@ const RULE_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Program {
     expression: IdedExpr,
+    is_deep: bool,
     pub uses_old_self: bool,
 }
 
@@ -26,15 +27,18 @@ impl Program {
     pub fn compile(text: &str) -> Result<Self, String> {
         let mut expression = parse(text)?;
         let uses_old_self = expression.references().has_variable("oldSelf");
+        let is_deep = depth::of(&expression) > depth::SHALLOW;
         meter::meter(&mut expression);
-        Ok(Self { expression, uses_old_self })
+        Ok(Self { expression, is_deep, uses_old_self })
     }
 
     pub fn run(&self, context: &Context<'_>, budget: &Budget) -> Result<Value, String> {
         budget.begin();
-        let run = AssertUnwindSafe(|| Value::resolve(&self.expression, context));
-        let outcome =
-            std::panic::catch_unwind(run).unwrap_or_else(|_| Err(kube_cel::cel::ExecutionError::NoSuchOverload));
+        let run = || {
+            let run = AssertUnwindSafe(|| Value::resolve(&self.expression, context));
+            std::panic::catch_unwind(run).unwrap_or_else(|_| Err(kube_cel::cel::ExecutionError::NoSuchOverload))
+        };
+        let outcome = if self.is_deep { depth::with_room(run) } else { run() };
         if let Some(why) = budget.end() {
             return Err(why.to_owned());
         }
@@ -61,16 +65,24 @@ fn worded(error: &kube_cel::cel::ExecutionError) -> String {
     }
 }
 
-/// The expression, its macros expanded.
+/// The expression, its macros expanded; neither deeper than it can be walked.
 pub fn parse(text: &str) -> Result<IdedExpr, String> {
     if text.len() > RULE_BYTES_MAX {
         return Err(format!("expression is longer than {RULE_BYTES_MAX} bytes"));
     }
-    let parse = AssertUnwindSafe(|| Parser::new().enable_optional_syntax(true).parse(text));
-    match std::panic::catch_unwind(parse) {
-        Ok(parsed) => parsed.map_err(|error| error.to_string()),
-        Err(_) => Err("expression cannot be parsed".to_owned()),
+    let too_deep = || format!("expression recursion limit exceeded: {}", depth::MAX);
+    if depth::of_text(text) > depth::MAX {
+        return Err(too_deep());
     }
+    // A chain of operators is as deep as it is long: the parser needs room to tell so.
+    depth::with_room(|| {
+        let parse = AssertUnwindSafe(|| Parser::new().enable_optional_syntax(true).parse(text));
+        match std::panic::catch_unwind(parse) {
+            Ok(Ok(expression)) if depth::of(&expression) > depth::MAX => Err(too_deep()),
+            Ok(parsed) => parsed.map_err(|error| error.to_string()),
+            Err(_) => Err("expression cannot be parsed".to_owned()),
+        }
+    })
 }
 
 /// A call by its full name, and the target that it has as a method. A function of a library looks like a method of a variable,

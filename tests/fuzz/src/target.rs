@@ -1,0 +1,60 @@
+//! The targets.
+
+mod cel;
+mod certificate;
+mod document;
+mod packet;
+mod patch;
+mod text;
+
+/// One decoder.
+pub struct Target {
+    pub name: &'static str,
+    /// How much slower than most it is: the short run is shorter by so much.
+    pub weight: usize,
+    /// Inputs that are good, or nearly.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Panics if the decoder is at fault.
+    pub run: fn(&[u8]),
+}
+
+const fn target(name: &'static str, weight: usize, seeds: fn() -> Vec<Vec<u8>>, run: fn(&[u8])) -> Target {
+    Target { name, weight, seeds, run }
+}
+
+pub const TARGETS: &[Target] = &[
+    target("json", 1, document::json_seeds, document::json),
+    target("yaml", 1, document::yaml_seeds, document::yaml),
+    target("protobuf", 1, document::protobuf_seeds, document::protobuf),
+    target("json-patch", 1, patch::json_seeds, patch::json),
+    target("merge-patch", 1, patch::pair_seeds, patch::merge),
+    target("strategic-patch", 1, patch::pair_seeds, patch::strategic),
+    target("apply", 2, patch::pair_seeds, patch::apply),
+    target("fields", 1, patch::fields_seeds, patch::fields),
+    target("selector", 1, text::selector_seeds, text::selector),
+    target("quantity", 1, text::quantity_seeds, text::quantity),
+    target("duration", 1, text::duration_seeds, text::duration),
+    target("cel", 10, cel::rule_seeds, cel::rule),
+    target("definition", 10, cel::definition_seeds, cel::definition),
+    target("continue-token", 1, text::continue_seeds, text::continue_token),
+    target("request", 1, text::request_seeds, text::request),
+    target("certificate", 2, certificate::seeds, certificate::certificate),
+    target("join-token", 1, certificate::token_seeds, certificate::token),
+    target("packet", 1, packet::seeds, packet::packet),
+    target("dns", 1, packet::dns_seeds, packet::dns),
+];
+
+/// Two parts of an input.
+fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let at = bytes.iter().position(|byte| *byte == 0x1e).unwrap_or(bytes.len());
+    (&bytes[..at], bytes.get(at + 1..).unwrap_or_default())
+}
+
+/// What [`halves`] takes apart (record separator, which no text has).
+fn joined(first: &str, second: &str) -> Vec<u8> {
+    [first.as_bytes(), b"\x1e", second.as_bytes()].concat()
+}
+
+fn bytes(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}

@@ -1,0 +1,95 @@
+//! Packets as the datapath's programs see them, and questions to the DNS server.
+
+use xebec_abi::{Addr4, Addr6};
+use xebec_logic::model::{Bytes, Model, Node};
+use xebec_logic::{Family, header, icmp, l2, netdev, overlay, pod, reject, xdp};
+
+pub fn seeds() -> Vec<Vec<u8>> {
+    let ethernet = |kind: [u8; 2]| [&[2, 0, 0, 0, 1, 3, 2, 0, 0, 0, 1, 2][..], &kind].concat();
+    let ipv4 = |proto: u8, payload: &[u8]| {
+        let length = (20 + payload.len() as u16).to_be_bytes();
+        let head = [0x45, 0, length[0], length[1], 0, 1, 0x40, 0, 64, proto, 0, 0, 10, 244, 1, 2, 10, 96, 0, 10];
+        [&ethernet([8, 0]), &head[..], payload].concat()
+    };
+    let tcp = [0x0f, 0xa0, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0];
+    let udp = [0x0f, 0xa0, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4];
+    let quoted = ipv4(6, &tcp)[14..].to_vec();
+    let unreachable = [&[3, 4, 0, 0, 0, 0, 5, 0xdc][..], &quoted].concat();
+    let arp = [
+        &ethernet([8, 6])[..],
+        &[0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 1, 2, 10, 244, 1, 2, 0, 0, 0, 0, 0, 0, 10, 244, 1, 1],
+    ]
+    .concat();
+    let mut ipv6 = [&ethernet([0x86, 0xdd])[..], &[0x60, 0, 0, 0, 0, 20, 6, 64]].concat();
+    ipv6.extend([&[0xfd; 16][..], &[0xfc; 16], &tcp].concat());
+    let mut solicitation = [&ethernet([0x86, 0xdd])[..], &[0x60, 0, 0, 0, 0, 32, 58, 255]].concat();
+    solicitation.extend(
+        [&[0xfd; 16][..], &[0xfc; 16], &[135, 0, 0, 0, 0, 0, 0, 0], &[0xfc; 16], &[1, 1, 2, 0, 0, 0, 1, 2]].concat(),
+    );
+    vec![
+        ipv4(6, &tcp),
+        ipv4(17, &udp),
+        ipv4(1, &unreachable),
+        ipv4(1, &[8, 0, 0, 0, 0, 1, 0, 1]),
+        arp,
+        ipv6,
+        solicitation,
+    ]
+}
+
+/// Every program answers, and a packet that is delivered has not become another's.
+pub fn packet(bytes: &[u8]) {
+    judge::<Addr4>(bytes, Node::<Addr4>::default());
+    judge::<Addr6>(bytes, Node::<Addr6>::default());
+    let model = Model::<Addr4>::default();
+    let packet = || Bytes(bytes.to_vec());
+    _ = l2::arp(&mut packet(), &model, 2);
+    _ = l2::neighbour(&mut packet(), &Model::<Addr6>::default(), 2);
+    let mut balanced = packet();
+    if let Some((mut ip, mut transport)) = xdp::parse(&mut balanced, &model)
+        && let Some(hop) = xdp::decide(&balanced, &model, &ip, &transport)
+    {
+        _ = xdp::rewrite(&mut balanced, &model, &mut ip, &mut transport, &hop, [2; 12]);
+    }
+}
+
+fn judge<A: Family>(bytes: &[u8], node: Node<A>)
+where
+    Node<A>: Default,
+{
+    let model = Model::<A> { node, flows_max: Some(4), ..Model::default() };
+    let packet = || Bytes(bytes.to_vec());
+    // Twice, so that the second meets what the first left.
+    for _ in 0..2 {
+        _ = pod::from_pod(&mut packet(), &model, 2).is_ok();
+        _ = pod::to_pod(&mut packet(), &model).is_ok();
+        _ = netdev::from_netdev(&mut packet(), &model).is_ok();
+        _ = netdev::to_netdev(&mut packet(), &model).is_ok();
+        _ = overlay::from_overlay(&mut packet(), &model, None).is_ok();
+        _ = overlay::to_overlay(&mut packet(), &model).is_ok();
+    }
+    let mut rejected = packet();
+    let Ok(header::Frame::Ip(ip)) = header::frame::<A, _>(&mut rejected) else { return };
+    _ = icmp::quoted(&mut rejected, &ip);
+    if let Ok(transport) = header::transport(&mut rejected, &model, &ip) {
+        _ = reject::reply(&mut rejected, &model, &ip, &transport, xebec_abi::DropReason::NoBackend).is_ok();
+    }
+}
+
+pub fn dns_seeds() -> Vec<Vec<u8>> {
+    let name = b"\x03web\x07default\x03svc\x07cluster\x05local\0";
+    let question = |kind: u8| [&[0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], name, &[0, kind, 0, 1]].concat();
+    let edns = {
+        let mut message = question(28);
+        message[11] = 1;
+        message.extend([0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0]);
+        message
+    };
+    // A name that points at itself.
+    let pointed = [&[0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &[0xc0, 12, 0, 1, 0, 1]].concat();
+    vec![question(1), question(33), edns, pointed]
+}
+
+pub fn dns(bytes: &[u8]) {
+    _ = xebec_dns::wire::parse(bytes);
+}

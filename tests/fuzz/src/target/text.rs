@@ -1,0 +1,93 @@
+//! Small languages.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
+use xebec_apiserver::Continue;
+use xebec_apiserver::request_info::RequestInfo;
+use xebec_machinery::selector::{FieldSelector, LabelSelector};
+use xebec_machinery::{Quantity, cron, duration};
+
+use super::{bytes, halves, joined};
+
+pub fn selector_seeds() -> Vec<Vec<u8>> {
+    bytes(&[
+        "a=b,c!=d,e==f",
+        "x in (a,b,),y notin (),!z,w",
+        "example.com/name=value,n>5,m<6",
+        "metadata.name=x,spec.nodeName!=y\\,z,status.phase=a\\=b\\\\",
+    ])
+}
+
+pub fn selector(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(selector) = LabelSelector::parse(&text) {
+        _ = selector.matches(|name| (name.len() % 2 == 0).then_some("5"));
+    }
+    if let Ok(selector) = FieldSelector::parse(&text) {
+        _ = selector.matches(|name| (name.len() % 2 == 0).then_some("x"));
+    }
+}
+
+pub fn quantity_seeds() -> Vec<Vec<u8>> {
+    bytes(&["100m", "1.5Gi", "-0.000000001", "12e6", "1E", "+3k", "9223372036854775807", "1e-9", "0.5n"])
+}
+
+/// What is read can be written and read again, and is the same.
+pub fn quantity(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(quantity) = text.parse::<Quantity>() else { return };
+    _ = (quantity.value(), quantity.as_milli(), quantity.is_zero());
+    let written = quantity.to_string();
+    let again = written.parse::<Quantity>();
+    assert!(again.as_ref().is_ok_and(|again| again.to_string() == written), "{text} {written} {again:?}");
+}
+
+pub fn duration_seeds() -> Vec<Vec<u8>> {
+    bytes(&["1h2m3s4ms5us6ns", "-1.5h", "0", "9223372036854775807ns", "*/5 1-3 * jan,feb mon", "@every 1h", "@daily"])
+}
+
+/// Durations, schedules and times.
+pub fn duration(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    _ = duration::parse(&text).is_ok();
+    _ = cron::Schedule::parse(&text, None).is_ok();
+    _ = xebec_machinery::time::parse(&text);
+}
+
+pub fn continue_seeds() -> Vec<Vec<u8>> {
+    let token = |revision: Option<u64>, start: &str| {
+        let revision = revision.map_or_else(|| serde_json::json!(-1), |revision| serde_json::json!(revision));
+        serde_json::json!({ "v": "meta.k8s.io/v1", "rv": revision, "start": start }).to_string().into_bytes()
+    };
+    let tokens = [token(Some(7), "default/x\0"), token(None, "")];
+    tokens.into_iter().chain(bytes(&["eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6Nywic3RhcnQiOiJhIn0"])).collect()
+}
+
+/// What is read can be written and read again, and is the same. Half of the inputs are what a token holds.
+pub fn continue_token(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let inner = URL_SAFE_NO_PAD.encode(bytes);
+    for token in [&*text, &*inner] {
+        if let Ok(read) = Continue::decode(token) {
+            assert_eq!(Continue::decode(&read.encode()).ok().as_ref(), Some(&read), "{token}");
+        }
+    }
+}
+
+pub fn request_seeds() -> Vec<Vec<u8>> {
+    vec![
+        joined("/api/v1/namespaces/default/pods/p/log", "container=c&follow=true&fieldSelector=metadata.name%3Dx"),
+        joined("/apis/apps/v1/watch/deployments", "labelSelector=a%20in%20(b)&limit=5&continue=x"),
+        joined("/apis/example.com/v1/namespaces/n/things/t/status", "dryRun=All"),
+    ]
+}
+
+pub fn request(bytes: &[u8]) {
+    let (path, query) = halves(bytes);
+    let (path, query) = (String::from_utf8_lossy(path), String::from_utf8_lossy(query));
+    for method in [Method::GET, Method::POST, Method::DELETE] {
+        let info = RequestInfo::new(&method, &path, &query);
+        _ = (info.group_version(), info.resource_and_subresource(), info.verb.is_read_only());
+    }
+}
