@@ -25,7 +25,7 @@ fn the_table_is_whole() {
 #[test]
 fn every_served_kind_has_a_definition() {
     let schema = schema();
-    assert_eq!(schema.resources().len(), 56);
+    assert_eq!(schema.resources().len(), 60);
     for resource in schema.resources() {
         let definition = schema.definition(resource.def);
         assert_eq!(definition.gvk, Some((resource.group, resource.version, resource.kind)));

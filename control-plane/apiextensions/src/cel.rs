@@ -1,7 +1,7 @@
 //! `x-kubernetes-validations`: CEL rules over a value and what it replaces.
 //!
 //! The language and its Kubernetes libraries are `kube-cel`'s. What is ours: which values a rule sees ([`value`]), whether it fits its schema ([`check`]), what it
-//! can cost there ([`cost`]), and that no rule costs more when it runs ([`meter`], [`budget`]).
+//! can cost there ([`cost`]), and that no rule costs more when it runs ([`meter`], [`budget`]). Selectors of devices are made of the same parts (`xebec-dra`).
 
 mod budget;
 mod check;
@@ -19,11 +19,11 @@ use xebec_machinery::field::{Error, Path};
 use xebec_registry::value::{boolean, string};
 
 pub use budget::Budget;
-pub use check::Scope;
+pub use check::{Scope, infer};
 pub use cost::size;
+pub use kube_cel::cel as language;
+pub use program::{Program, children, parse};
 pub use value::escape;
-
-use program::Program;
 
 use crate::correlate;
 use crate::schema::{Schema, Type};

@@ -4,7 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod cel;
+pub mod cel;
 mod columns;
 mod correlate;
 mod decode;

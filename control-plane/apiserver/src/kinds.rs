@@ -62,7 +62,7 @@ impl Resource {
         };
         let strategy = match row.group_resource() {
             gr if crate::crd::is_definition(&gr) => &xebec_apiextensions::Definition,
-            gr => xebec_registry::strategy(&gr),
+            gr => xebec_dra::strategy(&gr).unwrap_or_else(|| xebec_registry::strategy(&gr)),
         };
         let storage = format!("{group}/{}", row.plural);
         Self::of(*row, stored_row(row), storage, Behaviour::BuiltIn(strategy), CancellationToken::new())

@@ -13,6 +13,8 @@ mod crd;
 mod crowds;
 #[path = "api/deletion.rs"]
 mod deletion;
+#[path = "api/devices.rs"]
+mod devices;
 #[path = "api/discovery.rs"]
 mod discovery;
 #[path = "api/harness.rs"]

@@ -14,19 +14,20 @@ use crate::{DefId, Definition, Field, Type, schema};
 
 /// Optional fields whose zero is not the same as nothing. Sorted.
 #[rustfmt::skip]
-pub(super) const POINTERS: [&str; 76] = [
-    "activeDeadlineSeconds", "allocateLoadBalancerNodePorts", "allowPrivilegeEscalation", "allowVolumeExpansion", "appProtocol",
-    "attachRequired", "automountServiceAccountToken", "averageUtilization", "backoffLimit", "backoffLimitPerIndex", "blockOwnerDeletion",
-    "completions", "controller", "defaultMode", "deletionGracePeriodSeconds", "enableServiceLinks", "expirationSeconds",
-    "failedJobsHistoryLimit", "fsGroup", "gracePeriodSeconds", "hostProcess", "hostUsers", "hostnameOverride",
-    "ignoreStoreReadErrorWithClusterBreakingPotential", "immutable", "ingressClassName", "leaseDurationSeconds", "leaseTransitions",
-    "loadBalancerClass", "manualSelector", "maxFailedIndexes", "maxSkew", "maxSurge", "maxUnavailable", "minAvailable", "minDomains",
-    "minReplicas", "mode", "optional", "orphanDependents", "parallelism", "partition", "podInfoOnMount", "port", "priority", "privileged",
-    "progressDeadlineSeconds", "readOnlyRootFilesystem", "ready", "replicas", "requiresRepublish", "revisionHistoryLimit", "runAsGroup",
-    "runAsNonRoot", "runAsUser", "runtimeClassName", "seLinuxMount", "serving", "setHostnameAsFQDN", "shareProcessNamespace",
-    "stabilizationWindowSeconds", "started", "startingDeadlineSeconds", "storageCapacity", "storageClassName", "successThreshold",
-    "successfulJobsHistoryLimit", "suspend", "targetCPUUtilizationPercentage", "terminating", "terminationGracePeriodSeconds",
-    "timeoutSeconds", "tolerationSeconds", "ttlSecondsAfterFinished", "userSpecifiedTTL", "volumeAttributesClassName",
+pub(super) const POINTERS: [&str; 82] = [
+    "activeDeadlineSeconds", "adminAccess", "allNodes", "allocateLoadBalancerNodePorts", "allowPrivilegeEscalation",
+    "allowVolumeExpansion", "appProtocol", "attachRequired", "automountServiceAccountToken", "averageUtilization", "backoffLimit",
+    "backoffLimitPerIndex", "blockOwnerDeletion", "bool", "completions", "controller", "defaultMode", "deletionGracePeriodSeconds",
+    "enableServiceLinks", "expirationSeconds", "failedJobsHistoryLimit", "fsGroup", "gracePeriodSeconds", "hostProcess", "hostUsers",
+    "hostnameOverride", "ignoreStoreReadErrorWithClusterBreakingPotential", "immutable", "ingressClassName", "int",
+    "leaseDurationSeconds", "leaseTransitions", "loadBalancerClass", "manualSelector", "maxFailedIndexes", "maxSkew", "maxSurge",
+    "maxUnavailable", "minAvailable", "minDomains", "minReplicas", "mode", "optional", "orphanDependents", "parallelism", "partition",
+    "perDeviceNodeSelection", "podInfoOnMount", "port", "priority", "privileged", "progressDeadlineSeconds", "readOnlyRootFilesystem",
+    "ready", "replicas", "requiresRepublish", "revisionHistoryLimit", "runAsGroup", "runAsNonRoot", "runAsUser", "runtimeClassName",
+    "seLinuxMount", "serving", "setHostnameAsFQDN", "shareProcessNamespace", "stabilizationWindowSeconds", "started",
+    "startingDeadlineSeconds", "storageCapacity", "storageClassName", "string", "successThreshold", "successfulJobsHistoryLimit",
+    "suspend", "targetCPUUtilizationPercentage", "terminating", "terminationGracePeriodSeconds", "timeoutSeconds", "tolerationSeconds",
+    "ttlSecondsAfterFinished", "userSpecifiedTTL", "volumeAttributesClassName",
 ];
 
 pub(super) fn object(def: DefId, bytes: &[u8], depth: usize) -> Result<Value, Error> {

@@ -37,6 +37,7 @@ const AUTHN: &str = "authentication.k8s.io";
 const AUTHZ: &str = "authorization.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
 const METRICS: &str = "metrics.k8s.io";
+const RESOURCE: &str = "resource.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
 pub const ROWS: &[Row] = &[
@@ -152,6 +153,10 @@ pub const ROWS: &[Row] = &[
     Row((RBAC, "v1", "ClusterRole", "clusterroles", &[], &[]), CLUSTER, ALL, &[]),
     Row((RBAC, "v1", "RoleBinding", "rolebindings", &[], &[]), NAMESPACED, ALL, &[]),
     Row((RBAC, "v1", "Role", "roles", &[], &[]), NAMESPACED, ALL, &[]),
+    Row((RESOURCE, "v1", "DeviceClass", "deviceclasses", &[], &[]), CLUSTER, ALL, &[]),
+    Row((RESOURCE, "v1", "ResourceClaim", "resourceclaims", &[], &[]), NAMESPACED, ALL, &[STATUS]),
+    Row((RESOURCE, "v1", "ResourceClaimTemplate", "resourceclaimtemplates", &[], &[]), NAMESPACED, ALL, &[]),
+    Row((RESOURCE, "v1", "ResourceSlice", "resourceslices", &[], &[]), CLUSTER, ALL, &[]),
     Row(("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", &["pc"], &[]), CLUSTER, ALL, &[]),
     Row((STORAGE, "v1", "CSIDriver", "csidrivers", &[], &[]), CLUSTER, ALL, &[]),
     Row((STORAGE, "v1", "CSINode", "csinodes", &[], &[]), CLUSTER, ALL, &[]),

@@ -33,7 +33,9 @@ impl Random {
         let mut map = Map::new();
         for field in &schema().definition(def).fields {
             let key = |keys: &[&str]| keys.contains(&field.name);
-            let skip = field.proto == [0; 3] || depth > 5 || key(&["apiVersion", "kind", "managedFields"]);
+            // What may be anything has no form in protobuf.
+            let any = matches!(field.ty, Type::Any | Type::Map(Type::Any));
+            let skip = any || field.proto == [0; 3] || depth > 5 || key(&["apiVersion", "kind", "managedFields"]);
             if !skip && (self.chance(25) || key(&["name"])) {
                 // A list may be atomic to apply and merge by a key in a strategic patch: then items need the key as well.
                 let list_type = match (field.list_type, &field.patch_merge_key) {

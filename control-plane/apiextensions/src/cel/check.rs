@@ -10,6 +10,7 @@ mod ty;
 use std::collections::HashMap;
 
 use kube_cel::cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
+use serde_json::Value;
 
 use super::cost::estimate;
 use super::cost::size::Node;
@@ -46,7 +47,7 @@ pub struct Scope<'a> {
 /// # Errors
 /// What is wrong with it.
 pub fn rule(text: &str, scope: Scope<'_>) -> Result<u64, String> {
-    match infer(text, scope) {
+    match over_self(text, scope) {
         Ok((Ty::Bool | Ty::Dyn, cost)) => Ok(cost),
         Ok(_) => Err("cel expression must evaluate to a bool".to_owned()),
         Err(why) => Err(format!("compilation failed: {why}")),
@@ -58,15 +59,25 @@ pub fn rule(text: &str, scope: Scope<'_>) -> Result<u64, String> {
 /// # Errors
 /// What is wrong with it.
 pub fn message(text: &str, scope: Scope<'_>) -> Result<u64, String> {
-    match infer(text, scope) {
+    match over_self(text, scope) {
         Ok((Ty::String | Ty::Dyn, cost)) => Ok(cost),
         Ok(_) => Err("messageExpression must evaluate to a string".to_owned()),
         Err(why) => Err(format!("messageExpression compilation failed: {why}")),
     }
 }
 
+/// The type, as cel-go names it, of an expression over one variable, whose values fit an OpenAPI schema.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn infer(expression: &IdedExpr, variable: &str, schema: &Value) -> Result<String, String> {
+    let schema = Schema::compile(schema);
+    let scope = vec![(variable.to_owned(), Ty::of(&schema))];
+    Checker { root: None, scope, types: Types::new() }.infer(expression).map(|ty| ty.to_string())
+}
+
 /// The type of an expression, and its cost at most.
-fn infer<'a>(text: &str, scope: Scope<'a>) -> Result<(Ty<'a>, u64), String> {
+fn over_self<'a>(text: &str, scope: Scope<'a>) -> Result<(Ty<'a>, u64), String> {
     let expression = program::parse(text)?;
     if depth::of(&expression) > depth::SHALLOW {
         return depth::with_room(|| judged(&expression, scope));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 
-use kube_cel::cel::common::ast::{CallExpr, Expr, IdedExpr};
+use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr};
 use kube_cel::cel::parser::Parser;
 use kube_cel::cel::{Context, Value};
 
@@ -25,11 +25,15 @@ pub struct Program {
 
 impl Program {
     pub fn compile(text: &str) -> Result<Self, String> {
-        let mut expression = parse(text)?;
+        Ok(Self::of(parse(text)?))
+    }
+
+    /// An expression that was parsed before.
+    pub fn of(mut expression: IdedExpr) -> Self {
         let uses_old_self = expression.references().has_variable("oldSelf");
         let is_deep = depth::of(&expression) > depth::SHALLOW;
         meter::meter(&mut expression);
-        Ok(Self { expression, is_deep, uses_old_self })
+        Self { expression, is_deep, uses_old_self }
     }
 
     pub fn run(&self, context: &Context<'_>, budget: &Budget) -> Result<Value, String> {
@@ -83,6 +87,29 @@ pub fn parse(text: &str) -> Result<IdedExpr, String> {
             Err(_) => Err("expression cannot be parsed".to_owned()),
         }
     })
+}
+
+/// Every expression right below one.
+pub fn children(expression: &mut IdedExpr) -> Vec<&mut IdedExpr> {
+    match &mut expression.expr {
+        Expr::Call(call) => call.target.as_deref_mut().into_iter().chain(&mut call.args).collect(),
+        Expr::Comprehension(c) => {
+            let c = &mut **c;
+            vec![&mut c.iter_range, &mut c.accu_init, &mut c.loop_cond, &mut c.loop_step, &mut c.result]
+        }
+        Expr::List(list) => list.elements.iter_mut().collect(),
+        Expr::Map(map) => map.entries.iter_mut().flat_map(|entry| entry_parts(&mut entry.expr)).collect(),
+        Expr::Struct(s) => s.entries.iter_mut().flat_map(|entry| entry_parts(&mut entry.expr)).collect(),
+        Expr::Select(select) => vec![&mut select.operand],
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
+    }
+}
+
+fn entry_parts(entry: &mut EntryExpr) -> Vec<&mut IdedExpr> {
+    match entry {
+        EntryExpr::MapEntry(entry) => vec![&mut entry.key, &mut entry.value],
+        EntryExpr::StructField(field) => vec![&mut field.value],
+    }
 }
 
 /// A call by its full name, and the target that it has as a method. A function of a library looks like a method of a variable,

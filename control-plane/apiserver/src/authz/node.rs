@@ -13,7 +13,7 @@ pub const GROUP: &str = "system:nodes";
 const PREFIX: &str = "system:node:";
 const LEASES: &str = "kube-node-lease";
 
-/// A Secret, ConfigMap or ServiceAccount: resource, namespace, name.
+/// A Secret, ConfigMap, ServiceAccount or ResourceClaim: resource, namespace, name.
 type Reference = (&'static str, String, String);
 
 /// Which objects the pods of each node refer to.
@@ -69,6 +69,7 @@ impl Graph {
         match (wanted.group.as_str(), wanted.resource.as_str(), wanted.subresource.as_str()) {
             ("", "secrets", "") => !wanted.name.is_empty() && refers("secrets"),
             ("", "configmaps", "") => !wanted.name.is_empty() && refers("configmaps"),
+            ("resource.k8s.io", "resourceclaims", "") => refers("resourceclaims"),
             ("", "serviceaccounts", "token") => refers("serviceaccounts"),
             ("coordination.k8s.io", "leases", _) => {
                 wanted.namespace == LEASES && (wanted.name == node || wanted.verb == "create")
@@ -104,6 +105,10 @@ fn references(namespace: &str, pod: &Value) -> Vec<Reference> {
             add("secrets", source.pointer("/secret/name"));
             add("configmaps", source.pointer("/configMap/name"));
         }
+    }
+    items(spec.get("resourceClaims")).iter().for_each(|claim| add("resourceclaims", claim.get("resourceClaimName")));
+    for generated in items(pod.pointer("/status/resourceClaimStatuses")) {
+        add("resourceclaims", generated.get("resourceClaimName"));
     }
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         for container in items(spec.get(list)) {

@@ -96,13 +96,14 @@ fn refusals_are_worded_as_upstream() {
 #[track_caller]
 fn check_node(verb: &str, group: &str, resource: &str, namespace: &str, name: &str, expected: bool) {
     let authorizer = Authorizer::new(&[AuthorizationMode::Node, AuthorizationMode::Rbac]);
-    let role = json!({ "rules": [{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["secrets", "configmaps", "leases", "pods"] }] });
+    let role = json!({ "rules": [{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["secrets", "configmaps", "leases", "pods", "resourceclaims"] }] });
     authorizer.index.write().put("clusterroles", "", "system:node", &role);
     let pod = json!({ "spec": {
         "nodeName": "n1",
         "volumes": [{ "secret": { "secretName": "mounted" } }],
         "containers": [{ "envFrom": [{ "configMapRef": { "name": "env" } }] }],
-    } });
+        "resourceClaims": [{ "name": "a", "resourceClaimName": "claimed" }, { "name": "b", "resourceClaimTemplateName": "t" }],
+    }, "status": { "resourceClaimStatuses": [{ "name": "b", "resourceClaimName": "generated" }] } });
     let mut graph = authorizer.graph.write();
     graph.put("ns", "p", &pod);
     graph.put("ns", "gone", &json!({ "spec": { "nodeName": "n1", "imagePullSecrets": [{ "name": "old" }] } }));
@@ -128,6 +129,10 @@ fn nodes_read_what_their_pods_refer_to() {
     check_node("get", "", "secrets", "ns", "other", false);
     check_node("get", "", "secrets", "ns", "old", false);
     check_node("list", "", "secrets", "ns", "", false);
+    check_node("get", "resource.k8s.io", "resourceclaims", "ns", "claimed", true);
+    check_node("get", "resource.k8s.io", "resourceclaims", "ns", "generated", true);
+    check_node("get", "resource.k8s.io", "resourceclaims", "ns", "other", false);
+    check_node("list", "resource.k8s.io", "resourceclaims", "ns", "", false);
     check_node("list", "", "pods", "", "", true);
     check_node("update", "coordination.k8s.io", "leases", "kube-node-lease", "n1", true);
     check_node("update", "coordination.k8s.io", "leases", "kube-node-lease", "n2", false);

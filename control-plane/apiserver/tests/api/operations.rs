@@ -235,3 +235,27 @@ async fn kinds_of_groups_can_do_all_operations() {
         check(&cluster, &format!("/apis/{path}"), object).await;
     }
 }
+
+/// Upstream certifies these as "CRUD Tests resource.k8s.io/v1 …".
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kinds_of_devices_can_do_all_operations() {
+    let cluster = Cluster::start().await;
+    let requests = json!([{ "name": "gpu", "exactly": { "deviceClassName": "gpu.example.com" } }]);
+    let claim = json!({ "devices": { "requests": requests } });
+    let selectors = json!([{ "cel": { "expression": "device.driver == 'gpu.example.com'" } }]);
+    let opaque = json!({ "driver": "gpu.example.com", "parameters": { "any": ["thing", 1] } });
+    let devices = json!([{ "name": "gpu-0", "attributes": { "index": { "int": 0 }, "healthy": { "bool": false } }, "capacity": { "memory": { "value": "8Gi" } } }]);
+    let pool = json!({ "name": "node-1", "generation": 1, "resourceSliceCount": 1 });
+    let cases = [
+        ("deviceclasses", json!({ "spec": { "selectors": selectors, "config": [{ "opaque": opaque }] } })),
+        ("namespaces/default/resourceclaims", json!({ "spec": claim })),
+        ("namespaces/default/resourceclaimtemplates", json!({ "spec": { "metadata": {}, "spec": claim } })),
+        (
+            "resourceslices",
+            json!({ "spec": { "driver": "gpu.example.com", "nodeName": "node-1", "pool": pool, "devices": devices } }),
+        ),
+    ];
+    for (path, object) in cases {
+        check(&cluster, &format!("/apis/resource.k8s.io/v1/{path}"), object).await;
+    }
+}

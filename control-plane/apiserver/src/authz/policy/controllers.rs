@@ -10,6 +10,7 @@ const CERTIFICATES: &str = "certificates.k8s.io";
 const DISCOVERY: &str = "discovery.k8s.io";
 const BATCH: &str = "batch";
 const NETWORKING: &str = "networking.k8s.io";
+const RESOURCE: &str = "resource.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 const POD_OWNER: &str = "create delete list patch watch";
 
@@ -210,6 +211,18 @@ pub const ROLES: &[(&str, &[Rule])] = &[
             rule("get list update watch", "-", "replicationcontrollers"),
             rule("update", "-", "replicationcontrollers/status replicationcontrollers/finalizers"),
             rule(POD_OWNER, "-", "pods"),
+            EVENTS,
+        ],
+    ),
+    (
+        "resource-claim-controller",
+        &[
+            rule(READ, "-", "pods"),
+            rule("update", "-", "pods/finalizers"),
+            rule("patch update", "-", "pods/status"),
+            rule("create delete get list patch update watch", RESOURCE, "resourceclaims"),
+            rule("patch update", RESOURCE, "resourceclaims/status"),
+            rule(READ, RESOURCE, "resourceclaimtemplates"),
             EVENTS,
         ],
     ),

@@ -4,6 +4,7 @@ use super::Subject::{Account, Group, User};
 use super::{EVENTS, NAMESPACE_PUBLIC, NAMESPACE_SYSTEM, READ, Rule, Subject, WRITE, named, rule, urls};
 
 const APPS: &str = "apps extensions";
+const RESOURCE: &str = "resource.k8s.io";
 const SIGNERS: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 
 pub const CLUSTER_ROLES: &[(&str, &[Rule])] = &[
@@ -143,6 +144,7 @@ const EDIT: &[Rule] = &[
     rule(WRITE, "policy", "poddisruptionbudgets"),
     rule(WRITE, "networking.k8s.io", "networkpolicies ingresses"),
     rule("create delete deletecollection get list patch update watch", "coordination.k8s.io", "leases"),
+    rule(WRITE, RESOURCE, "resourceclaims resourceclaimtemplates"),
 ];
 
 const VIEW: &[Rule] = &[
@@ -172,6 +174,7 @@ const VIEW: &[Rule] = &[
     ),
     rule(READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
     rule(READ, "networking.k8s.io", "networkpolicies ingresses ingresses/status"),
+    rule(READ, RESOURCE, "resourceclaims resourceclaims/status resourceclaimtemplates"),
 ];
 
 /// `NodeRules`.
@@ -198,6 +201,7 @@ const NODE: &[Rule] = &[
     rule(READ, "storage.k8s.io", "csidrivers"),
     rule("get create update patch delete", "storage.k8s.io", "csinodes"),
     rule(READ, "node.k8s.io", "runtimeclasses"),
+    rule("get", RESOURCE, "resourceclaims"),
 ];
 
 const CONTROLLER_MANAGER: &[Rule] = &[
@@ -231,6 +235,8 @@ const SCHEDULER: &[Rule] = &[
     rule("create", "authorization.k8s.io", "subjectaccessreviews"),
     rule(READ, "storage.k8s.io", "csinodes csidrivers csistoragecapacities storageclasses"),
     rule("list watch", "-", "namespaces"),
+    rule("get list patch update watch", RESOURCE, "resourceclaims resourceclaims/status"),
+    rule(READ, RESOURCE, "deviceclasses resourceslices"),
 ];
 
 /// Name, role, subjects.

@@ -1,0 +1,66 @@
+use serde_json::json;
+
+use super::{Evaluator, Selector, is_version};
+
+/// The cases of upstream's `compile_test.go`, by what they show.
+#[track_caller]
+fn check(expression: &str, expected: Result<bool, &str>) {
+    let evaluator = Evaluator::new().unwrap();
+    let attributes = json!({
+        "model": {"string": "a100"}, "index": {"int": 3}, "healthy": {"bool": true}, "firmware": {"version": "1.10.0"},
+        "other.example.com/numa": {"int": 1},
+    });
+    let capacity = json!({"memory": {"value": "80Gi"}});
+    let device = evaluator.device("gpu.example.com", &attributes, &capacity);
+    let outcome = Selector::compile(expression).and_then(|selector| selector.matches(&device, &evaluator));
+    assert_eq!(outcome, expected.map_err(str::to_owned), "{expression}");
+}
+
+#[test]
+fn attributes_and_capacities_are_compared_by_their_types() {
+    check("true", Ok(true));
+    check("device.driver == 'gpu.example.com'", Ok(true));
+    check("device.attributes['gpu.example.com'].model == 'a100'", Ok(true));
+    check("device.attributes['gpu.example.com'].healthy", Ok(true));
+    check("device.attributes['gpu.example.com'].index > 3", Ok(false));
+    check("device.attributes['gpu.example.com'].firmware.isGreaterThan(semver('1.9.0'))", Ok(true));
+    check("device.capacity['gpu.example.com'].memory.compareTo(quantity('80Gi')) >= 0", Ok(true));
+    check("device.capacity['gpu.example.com'].memory.isGreaterThan(quantity('81Gi'))", Ok(false));
+    check("device.attributes['other.example.com'].numa == 1", Ok(true));
+}
+
+#[test]
+fn a_domain_that_a_device_does_not_know_is_empty() {
+    check("has(device.attributes['none.example.com'].model)", Ok(false));
+    check("'model' in device.attributes['none.example.com']", Ok(false));
+    check("'none.example.com' in device.attributes", Ok(false));
+    check("'gpu.example.com' in device.attributes", Ok(true));
+    check("device.attributes['none.example.com'].model == 'x'", Err("no such key: model"));
+    check("device.attributes['gpu.example.com'].none == 'x'", Err("no such key: none"));
+}
+
+#[test]
+fn what_is_no_condition_does_not_compile() {
+    check("1", Err("must evaluate to bool or the unknown type, not int"));
+    check("device.driver", Err("must evaluate to bool or the unknown type, not string"));
+    check("pod.name == 'x'", Err("compilation failed: undeclared reference to 'pod' (in container '')"));
+    check("device.vendor == 'x'", Err("compilation failed: undefined field 'vendor'"));
+    assert!(Selector::compile("?!").unwrap_err().starts_with("compilation failed: "));
+}
+
+#[test]
+fn a_selector_does_not_run_for_long() {
+    let many = "[1,2,3,4,5,6,7,8,9,10]";
+    let loops: String = (0..9).map(|level| format!("{many}.all(i{level}, ")).collect();
+    check(&format!("{loops}true{}", ")".repeat(9)), Err("operation cancelled: actual cost limit exceeded"));
+}
+
+#[test]
+fn versions_are_of_semver_org() {
+    for version in ["0.0.0", "1.2.3", "1.2.3-alpha.1+build.01", "10.20.30-0a", "1.0.0+20130313144700"] {
+        assert!(is_version(version), "{version}");
+    }
+    for version in ["", "1", "1.2", "1.2.3.4", "01.2.3", "1.2.3-01", "1.2.3-", "1.2.3+", "v1.2.3", "1.2.x"] {
+        assert!(!is_version(version), "{version}");
+    }
+}
