@@ -12,6 +12,7 @@ pub mod ephemeral;
 mod print;
 mod probe;
 pub mod resize;
+mod resource_claim;
 mod security;
 mod spec;
 mod update;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use xebec_machinery::field::Path;
 use xebec_machinery::validation;
 
-use super::{affinity, container, resources, security, volume};
+use super::{affinity, container, resource_claim, resources, security, volume};
 use crate::errors::Errors;
 use crate::meta;
 use crate::names::{is_ip, label, label_name, reference_name, subdomain};
@@ -49,10 +49,7 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
     for (name, amount) in entries(spec, "overhead") {
         resources::amount(name, amount, &path.child("overhead").key(name), errors);
     }
-    if !items(spec, "resourceClaims").is_empty() {
-        // A container without the device it was promised is worse than none.
-        errors.forbidden(&path.child("resourceClaims"), "dynamic resource allocation is not supported");
-    }
+    resource_claim::validate(spec, path, errors);
     if is_set(spec, "os") {
         match string(spec, "os.name") {
             "" => errors.required(&path.child("os").child("name"), "cannot be empty"),

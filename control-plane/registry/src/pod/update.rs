@@ -3,6 +3,7 @@
 use serde_json::Value;
 use xebec_machinery::field::Path;
 
+use super::resource_claim;
 use crate::errors::Errors;
 use crate::names::{is_ip, subdomain};
 use crate::value::{at, integer, is_set, items, items_mut, keep, remove, same, string};
@@ -61,6 +62,7 @@ pub fn validate_status(new: &Value, old: &Value, errors: &mut Errors) {
     for kind in ["containerStatuses", "initContainerStatuses"] {
         transitions(new, old, kind, policy, &path.child(kind), errors);
     }
+    resource_claim::statuses(new, &path.child("resourceClaimStatuses"), errors);
     for (index, ip) in items(new, "status.podIPs").iter().enumerate() {
         let ip = string(ip, "ip");
         if !is_ip(ip) {

@@ -69,6 +69,25 @@ fn an_ended_container_does_not_run_again() {
 }
 
 #[test]
+fn a_status_names_claims_of_the_spec() {
+    let status = |statuses: Value| {
+        let mut pod = pod();
+        pod["spec"]["resourceClaims"] = json!([{"name": "gpu", "resourceClaimTemplateName": "t"}]);
+        pod["status"] = json!({"resourceClaimStatuses": statuses});
+        pod
+    };
+    let (before, made) = (status(json!([])), json!({"name": "gpu", "resourceClaimName": "p-gpu-x"}));
+    assert_eq!(
+        messages(Pod.validate_status_update(&status(json!([made, {"name": "gpu"}, {"name": "nic"}])), &before)),
+        [
+            "status.resourceClaimStatuses[1].name: Duplicate value: \"gpu\"",
+            "status.resourceClaimStatuses[2].name: Invalid value: \"nic\": must match the name of an entry in `spec.resourceClaims`",
+        ]
+    );
+    assert_eq!(messages(Pod.validate_status_update(&status(json!([made])), &before)), [] as [&str; 0]);
+}
+
+#[test]
 fn a_status_update_leaves_the_spec_alone() {
     let mut new = pod();
     set(&mut new, "spec.nodeName", "other");

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::check_spec;
 
@@ -35,10 +35,34 @@ fn policies_are_known() {
 }
 
 #[test]
-fn devices_are_not_promised() {
+fn containers_use_claims_of_their_pod() {
+    let claims = json!([{"name": "own", "resourceClaimName": "c"}, {"name": "made", "resourceClaimTemplateName": "t"}]);
+    let using = |claims: Value| json!([{"name": "c", "image": "i:1", "resources": {"claims": claims}}]);
+    let used = json!([{"name": "own"}, {"name": "made", "request": "a"}, {"name": "made", "request": "b"}]);
+    check_spec(json!({"resourceClaims": claims, "containers": using(used)}), &[]);
     check_spec(
-        json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "c"}]}),
-        &["spec.resourceClaims: Forbidden: dynamic resource allocation is not supported"],
+        json!({"resourceClaims": claims, "containers": using(json!([{"name": "x"}, {"name": "own"}, {"name": "own"}, {}]))}),
+        &[
+            "spec.containers[0].resources.claims[0]: Not found: \"x\": must be one of the names in pod.spec.resourceClaims: made, own",
+            "spec.containers[0].resources.claims[2]: Duplicate value: \"own\"",
+            "spec.containers[0].resources.claims[3]: Required value",
+        ],
+    );
+    check_spec(
+        json!({"containers": using(json!([{"name": "x"}]))}),
+        &[
+            "spec.containers[0].resources.claims[0]: Not found: \"x\": must be one of the names in pod.spec.resourceClaims which is empty",
+        ],
+    );
+    check_spec(
+        json!({"resourceClaims": [{"name": "a"}, {"name": "a", "resourceClaimName": "c", "resourceClaimTemplateName": "t"}, {"resourceClaimName": "C"}]}),
+        &[
+            "spec.resourceClaims[0]: Invalid value: {\"name\":\"a\"}: must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            "spec.resourceClaims[1].name: Duplicate value: \"a\"",
+            "spec.resourceClaims[1]: Invalid value: {\"name\":\"a\",\"resourceClaimName\":\"c\",\"resourceClaimTemplateName\":\"t\"}: at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
+            "spec.resourceClaims[2].name: Required value",
+            "spec.resourceClaims[2].resourceClaimName: Invalid value: \"C\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+        ],
     );
 }
 
