@@ -4,6 +4,7 @@
 //! taints, annotations and conditions spelled as upstream spells them, and small pure
 //! readers over the types.
 
+pub mod device;
 mod names;
 pub mod node;
 pub mod object;

@@ -59,6 +59,8 @@ pub mod annotation {
     pub const STORAGE_PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
     pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
     pub const BETA_STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+    /// On a generated ResourceClaim: the name that it has in its pod.
+    pub const POD_CLAIM_NAME: &str = "resource.kubernetes.io/pod-claim-name";
     pub const CRONJOB_SCHEDULED_TIMESTAMP: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 }
 
@@ -113,6 +115,8 @@ pub mod finalizer {
     pub const KUBERNETES: &str = "kubernetes";
     pub const SERVICE_CIDR: &str = "networking.k8s.io/service-cidr-finalizer";
     pub const JOB_TRACKING: &str = "batch.kubernetes.io/job-tracking";
+    /// Keeps a ResourceClaim while it is allocated.
+    pub const DELETE_PROTECTION: &str = "resource.kubernetes.io/delete-protection";
 }
 
 /// Namespaces that exist in every cluster.

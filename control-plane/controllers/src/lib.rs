@@ -25,6 +25,7 @@ pub mod nodelifecycle;
 pub mod persistentvolume;
 pub mod podgc;
 pub mod replicaset;
+pub mod resourceclaim;
 pub mod resourcequota;
 pub mod root_ca_cert_publisher;
 pub mod service_lb;
@@ -180,6 +181,7 @@ const ALL: &[Row] = controllers! {
     "cronjob" as "cronjob-controller" => cronjob::run,
     "ttl-after-finished" as "ttl-after-finished-controller" => ttlafterfinished::run,
     "disruption" as "disruption-controller" => disruption::run,
+    "resourceclaim-controller" as "resource-claim-controller" => resourceclaim::run,
     "resourcequota" as "resourcequota-controller" => resourcequota::run,
     "endpointslice" as "endpointslice-controller" => endpointslice::run,
     "endpointslicemirroring" as "endpointslicemirroring-controller" => endpointslicemirroring::run,

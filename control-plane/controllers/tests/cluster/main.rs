@@ -5,6 +5,7 @@ mod certificate;
 mod client;
 mod custom;
 mod denials;
+mod devices;
 mod harness;
 mod loadbalancer;
 mod node;
