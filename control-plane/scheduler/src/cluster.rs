@@ -5,6 +5,7 @@
 //! apart share a class, so that affinity and spreading count classes instead of pods.
 
 mod class;
+mod devices;
 mod node;
 mod pod;
 mod resources;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use xebec_types::core::{Node, Pod};
 
 pub use class::{Class, ClassId, Classes};
+pub use devices::{Assigned, Assignment, Devices};
 pub use node::{Change as NodeChange, NodeIndex, NodeInfo};
 pub use pod::{HostPort, PodInfo, PodTerm, SpreadConstraint, UsedClaim, WeightedTerm, requests};
 pub use resources::Resources;
@@ -47,6 +49,8 @@ pub struct Cluster {
     images: HashMap<String, u32>,
     /// Shared, so that a decision can look volumes up node by node. No decision outlives a change.
     pub volumes: Arc<Volumes>,
+    /// As `volumes`.
+    pub devices: Arc<Devices>,
 }
 
 struct Placed {
@@ -142,6 +146,11 @@ impl Cluster {
         Arc::make_mut(&mut self.volumes)
     }
 
+    /// Learns of devices.
+    pub fn devices_mut(&mut self) -> &mut Devices {
+        Arc::make_mut(&mut self.devices)
+    }
+
     pub fn compile(pod: &Arc<Pod>) -> Arc<PodInfo> {
         Arc::new(PodInfo::new(pod))
     }
@@ -227,4 +236,11 @@ impl Cluster {
             self.free.push(index);
         }
     }
+}
+
+fn put<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
 }

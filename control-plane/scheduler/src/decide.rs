@@ -170,7 +170,9 @@ fn filters<'a>(pod: &'a PodInfo, cluster: &mut Cluster) -> Result<Filters<'a>, N
     if let Some(state) = node_volume_limits::pre_filter(pod, cluster) {
         filters.push((Plugin::NodeVolumeLimits, Box::new(state)));
     }
-    dynamic_resources::pre_filter(pod).map_err(|reason| (Plugin::DynamicResources, reason))?;
+    // Before what asks for much: it says of a pod what no node can change.
+    let claimed = dynamic_resources::pre_filter(pod, cluster);
+    let claimed = claimed.map_err(|reason| (Plugin::DynamicResources, reason))?;
     let bindable = volume_binding::pre_filter(pod, cluster).map_err(|reason| (Plugin::VolumeBinding, reason))?;
     if let Some(state) = bindable {
         filters.push((Plugin::VolumeBinding, Box::new(state)));
@@ -183,6 +185,9 @@ fn filters<'a>(pod: &'a PodInfo, cluster: &mut Cluster) -> Result<Filters<'a>, N
     }
     if let Some(state) = inter_pod_affinity::pre_filter(pod, cluster) {
         filters.push((Plugin::InterPodAffinity, Box::new(state)));
+    }
+    if let Some(state) = claimed {
+        filters.push((Plugin::DynamicResources, Box::new(state)));
     }
     Ok(filters)
 }

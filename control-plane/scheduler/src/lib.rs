@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bind;
+mod claim_binder;
 pub mod cluster;
 pub mod decide;
 pub mod diagnosis;

@@ -7,20 +7,22 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use xebec_client::{Change, Client, Error, EventRecorder, EventType, Informer, Informers, chain, is_not_found};
 use xebec_types::core::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use xebec_types::device::{DeviceClass, ResourceClaim, ResourceSlice};
 use xebec_types::policy::PodDisruptionBudget;
 use xebec_types::storage::{CSINode, StorageClass};
 use xebec_types::{object, pod as pods};
 
-use crate::cluster::{self, Cluster, NodeChange, PodInfo, Volumes};
+use crate::claim_binder::{ClaimBinder, ClaimsWritten};
+use crate::cluster::{self, Cluster, Devices, NodeChange, PodInfo, Volumes};
 use crate::decide::Search;
 use crate::diagnosis::Diagnosis;
 use crate::framework::{Plugin, Plugins};
-use crate::plugins::volume_binding;
+use crate::plugins::{dynamic_resources, volume_binding};
 use crate::preempt::{Budget, Preemption, preempt};
 use crate::queue::Queue;
 use crate::volume_binder::{Settled, VolumeBinder};
 use crate::workload::Workloads;
-use crate::{Config, bind};
+use crate::{Config, bind, claim_binder};
 
 /// The loop looks around at least this often.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -45,6 +47,7 @@ pub struct Scheduler {
     synced: Synced,
     binds: JoinSet<Bound>,
     volume_binder: VolumeBinder,
+    claim_binder: ClaimBinder,
     reports: JoinSet<()>,
     report_slots: Arc<Semaphore>,
     /// Bound pods that are still assumed, oldest first.
@@ -60,6 +63,9 @@ enum News {
     Volume(Change<PersistentVolume>),
     Class(Change<StorageClass>),
     CsiNode(Change<CSINode>),
+    ResourceClaim(Change<ResourceClaim>),
+    DeviceClass(Change<DeviceClass>),
+    ResourceSlice(Change<ResourceSlice>),
 }
 
 /// Informers that are waited for, beside that of pods.
@@ -71,13 +77,16 @@ struct Synced {
     volumes: Arc<Informer<PersistentVolume>>,
     classes: Arc<Informer<StorageClass>>,
     csi_nodes: Arc<Informer<CSINode>>,
+    resource_claims: Arc<Informer<ResourceClaim>>,
+    device_classes: Arc<Informer<DeviceClass>>,
+    resource_slices: Arc<Informer<ResourceSlice>>,
 }
 
 impl Synced {
     async fn wait(&self) {
-        let Self { nodes, namespaces, claims, volumes, classes, csi_nodes } = self;
-        tokio::join!(nodes.synced(), namespaces.synced(), claims.synced());
-        tokio::join!(volumes.synced(), classes.synced(), csi_nodes.synced());
+        tokio::join!(self.nodes.synced(), self.namespaces.synced(), self.claims.synced());
+        tokio::join!(self.volumes.synced(), self.classes.synced(), self.csi_nodes.synced());
+        tokio::join!(self.resource_claims.synced(), self.device_classes.synced(), self.resource_slices.synced());
     }
 }
 
@@ -97,6 +106,9 @@ impl Scheduler {
             volumes: informers.informer(),
             classes: informers.informer(),
             csi_nodes: informers.informer(),
+            resource_claims: informers.informer(),
+            device_classes: informers.informer(),
+            resource_slices: informers.informer(),
         };
         let pods = informers.informer::<Pod>();
         // Nodes first: pods that come before their node need a placeholder.
@@ -106,6 +118,9 @@ impl Scheduler {
         forward(&synced.volumes, &sender, News::Volume);
         forward(&synced.classes, &sender, News::Class);
         forward(&synced.csi_nodes, &sender, News::CsiNode);
+        forward(&synced.resource_claims, &sender, News::ResourceClaim);
+        forward(&synced.device_classes, &sender, News::DeviceClass);
+        forward(&synced.resource_slices, &sender, News::ResourceSlice);
         forward(&pods, &sender, News::Pod);
         Self {
             recorder: EventRecorder::new(client.clone(), &config.scheduler_name, ""),
@@ -122,6 +137,7 @@ impl Scheduler {
             synced,
             binds: JoinSet::new(),
             volume_binder: VolumeBinder::default(),
+            claim_binder: ClaimBinder::default(),
             reports: JoinSet::new(),
             report_slots: Arc::new(Semaphore::new(REPORTS_MAX)),
             unconfirmed: VecDeque::new(),
@@ -159,6 +175,7 @@ impl Scheduler {
                         self.finish_volumes(failed);
                     }
                 }
+                Some(written) = self.claim_binder.written() => self.finish_claims(written),
                 Some(_) = self.reports.join_next() => {}
                 () = time::sleep_until(next) => {}
             }
@@ -198,16 +215,52 @@ impl Scheduler {
                 );
                 let volumes = volume_binding::pre_filter(pod, &self.cluster).ok().flatten();
                 let plan = volumes.and_then(|volumes| volumes.plan(self.cluster.node(decision.node)));
+                let devices = dynamic_resources::pre_filter(pod, &self.cluster).ok().flatten();
+                let assignment = devices.and_then(|devices| devices.plan(self.cluster.node(decision.node)));
                 self.cluster.put_pod(pod.clone(), &node, true);
-                match plan.filter(|plan| !plan.is_empty()) {
-                    None => self.bind(pod.clone(), node),
-                    Some(plan) => {
-                        self.volume_binder.start(&self.client, pod.clone(), &plan, &self.cluster.volumes);
-                        self.cluster.volumes_mut().assume(pod.uid.clone(), plan);
+                if let Some(plan) = plan.filter(|plan| !plan.is_empty()) {
+                    self.cluster.volumes_mut().assume(pod.uid.clone(), plan);
+                }
+                match assignment {
+                    None => self.bind_volumes(pod.clone(), node),
+                    Some(assignment) => {
+                        self.claim_binder.start(&self.client, pod.clone(), assignment.clone());
+                        self.cluster.devices_mut().assume(pod.uid.clone(), assignment);
                     }
                 }
             }
             Err(diagnosis) => self.refuse(pod, &diagnosis),
+        }
+    }
+
+    /// The claims of a pod have their devices, or somebody was faster.
+    fn finish_claims(&mut self, ClaimsWritten { pod, claims, result }: ClaimsWritten) {
+        for claim in claims {
+            let change = Change { old: None, new: Some(Arc::new(claim)) };
+            self.cluster.devices_mut().learn_claim(&change);
+        }
+        let assignment = self.cluster.devices.assignment_of(&pod.uid).cloned();
+        let Some(assignment) = assignment.filter(|_| self.cluster.is_assumed(&pod.uid)) else { return };
+        match result {
+            Ok(()) => {
+                self.cluster.devices_mut().forget(&pod.uid);
+                self.bind_volumes(pod, assignment.node);
+            }
+            Err(error) => {
+                let now = Instant::now();
+                self.give_up(&pod, now);
+                self.queue.back_off(&pod.uid, now);
+                let message = format!("running PreBind plugin \"DynamicResources\": {}", chain(&error));
+                self.recorder.record(&*pod.pod, EventType::Warning, "FailedScheduling", message);
+            }
+        }
+    }
+
+    /// Sees to the volumes that were assumed for a pod, then binds it.
+    fn bind_volumes(&mut self, pod: Arc<PodInfo>, node: Arc<str>) {
+        match self.cluster.volumes.plan_of(&pod.uid) {
+            None => self.bind(pod, node),
+            Some(plan) => self.volume_binder.start(&self.client, pod, plan, &self.cluster.volumes),
         }
     }
 
@@ -275,9 +328,25 @@ impl Scheduler {
         Some(node)
     }
 
+    /// Frees a claim that keeps the pod from nodes where it might get devices.
+    fn deallocate(&mut self, pod: &PodInfo) {
+        let Some(claim) = dynamic_resources::post_filter(pod, &self.cluster) else { return };
+        let client = self.client.clone();
+        self.reports.spawn(async move {
+            let name = object::name(&claim.metadata);
+            match claim_binder::deallocate(&client, &claim).await {
+                Ok(()) => tracing::info!(claim = name, "resource claim deallocated"),
+                Err(error) => tracing::debug!(claim = name, error = chain(&error), "resource claim not deallocated"),
+            }
+        });
+    }
+
     fn refuse(&mut self, pod: &Arc<PodInfo>, diagnosis: &Diagnosis) {
         let message = diagnosis.message();
         let node = if diagnosis.is_of_pod() { None } else { self.preempt(pod) };
+        if !diagnosis.is_of_pod() && node.is_none() {
+            self.deallocate(pod);
+        }
         self.queue.park(&pod.uid, diagnosis.plugins(), Instant::now());
         self.recorder.record(&*pod.pod, EventType::Warning, "FailedScheduling", message.clone());
         let (client, slots, pod) = (self.client.clone(), self.report_slots.clone(), pod.clone());
@@ -328,6 +397,7 @@ impl Scheduler {
     fn give_up(&mut self, pod: &PodInfo, now: Instant) {
         self.cluster.remove_pod(&pod.uid);
         self.forget_volumes(&pod.uid, now);
+        self.forget_devices(&pod.uid, now);
         self.queue.wake(freed(), now);
     }
 
@@ -357,6 +427,9 @@ impl Scheduler {
             News::Volume(change) => self.learn_volumes(|volumes| volumes.learn_volume(&change)),
             News::Class(change) => self.learn_volumes(|volumes| volumes.learn_class(&change)),
             News::CsiNode(change) => self.learn_volumes(|volumes| volumes.learn_csi_node(&change)),
+            News::ResourceClaim(change) => self.learn_devices(|devices| devices.learn_claim(&change)),
+            News::DeviceClass(change) => self.learn_devices(|devices| devices.learn_class(&change)),
+            News::ResourceSlice(change) => self.learn_devices(|devices| devices.learn_slice(&change)),
         }
     }
 
@@ -365,7 +438,19 @@ impl Scheduler {
         self.queue.wake(of_volumes(), Instant::now());
     }
 
+    fn learn_devices(&mut self, learn: impl FnOnce(&mut Devices)) {
+        learn(self.cluster.devices_mut());
+        self.queue.wake([Plugin::DynamicResources].into(), Instant::now());
+    }
+
     /// What the pod was to be given may go to others.
+    fn forget_devices(&mut self, uid: &str, now: Instant) {
+        if self.cluster.devices.assignment_of(uid).is_some() && self.cluster.devices_mut().forget(uid) {
+            self.queue.wake([Plugin::DynamicResources].into(), now);
+        }
+    }
+
+    /// As [`Self::forget_devices`].
     fn forget_volumes(&mut self, uid: &str, now: Instant) {
         self.volume_binder.forget(uid);
         if self.cluster.volumes.plan_of(uid).is_some() && self.cluster.volumes_mut().forget(uid) {
@@ -447,6 +532,7 @@ impl Scheduler {
         self.queue.remove(uid);
         self.nominated.remove(uid);
         self.forget_volumes(uid, Instant::now());
+        self.forget_devices(uid, Instant::now());
         if self.cluster.remove_pod(uid).is_some() {
             self.queue.wake(freed(), Instant::now());
         }
@@ -481,7 +567,7 @@ fn concerns(change: NodeChange) -> Plugins {
         plugins.insert(Plugin::NodeResourcesFit);
     }
     if change.labels {
-        let by_label = [Plugin::NodeAffinity, Plugin::VolumeBinding, Plugin::VolumeZone];
+        let by_label = [Plugin::NodeAffinity, Plugin::VolumeBinding, Plugin::VolumeZone, Plugin::DynamicResources];
         by_label
             .into_iter()
             .chain([Plugin::PodTopologySpread, Plugin::InterPodAffinity])

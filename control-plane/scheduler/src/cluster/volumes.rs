@@ -6,6 +6,8 @@ use xebec_types::core::{PersistentVolume, PersistentVolumeClaim};
 use xebec_types::storage::{CSINode, StorageClass};
 use xebec_types::{annotation, object, volume};
 
+use super::put;
+
 /// Claims, volumes and classes, and what pods that are about to be bound have taken of them.
 #[derive(Clone, Default)]
 pub struct Volumes {
@@ -114,11 +116,4 @@ impl Volumes {
     pub fn plan_of(&self, pod: &str) -> Option<&Plan> {
         self.assumed.get(pod)
     }
-}
-
-fn put<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, value: Option<V>) {
-    match value {
-        Some(value) => map.insert(key, value),
-        None => map.remove(&key),
-    };
 }

@@ -1,5 +1,6 @@
 //! Each plugin as a table: nodes, pods on them, a pod, and what each node answers.
 
+mod devices;
 mod volumes;
 
 use serde_json::{Value, json};
@@ -105,13 +106,6 @@ fn affinity_that_names_nodes_tries_no_other() {
     check(&nodes, &[], on("b"), "b");
     let others = "2 node(s) didn't satisfy plugin(s) [NodeAffinity]";
     check(&nodes, &[], on("c"), &format!("0/3 nodes are available: 1 node(s) were unschedulable, {others}."));
-}
-
-#[test]
-fn a_pod_that_claims_devices_waits() {
-    let claims = json!({"spec": {"resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "gpu"}]}});
-    let why = "resource claim \"gpu\" cannot be allocated: resource.k8s.io is not served";
-    check(&[("a", json!({}))], &[], claims, &format!("0/1 nodes are available: {why}."));
 }
 
 #[test]

@@ -137,7 +137,8 @@ impl FakeApi {
         }
         let end = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"resourceVersion": state.revision.to_string(),
             "annotations": {"k8s.io/initial-events-end": "true"}}, "provisioner": "",
-            "spec": {"containers": [], "selector": {}, "serviceName": "", "drivers": []}});
+            "spec": {"containers": [], "selector": {}, "serviceName": "", "drivers": [], "driver": "",
+                "pool": {"name": "", "generation": 0, "resourceSliceCount": 1}}});
         sender.send(line("BOOKMARK", &end)).unwrap();
         state.watchers.entry(resource.to_owned()).or_default().push(sender);
         let frames = UnboundedReceiverStream::new(receiver).map(|bytes| Ok(Frame::data(bytes)));

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod devices;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,7 +46,7 @@ impl Cluster {
             accounts: xebec_controllers::Accounts::shared(client.clone()),
             informers: informers.clone(),
             config: xebec_controllers::Config {
-                controllers: vec!["persistentvolume-binder".into()],
+                controllers: vec!["persistentvolume-binder".into(), "resourceclaim-controller".into()],
                 ..xebec_controllers::Config::default()
             },
         };
