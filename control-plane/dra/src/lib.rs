@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod admin_access;
 pub mod allocator;
 pub mod limits;
 pub mod selector;

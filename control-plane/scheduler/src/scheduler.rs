@@ -1,3 +1,5 @@
+mod pre_bind;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +14,17 @@ use xebec_types::policy::PodDisruptionBudget;
 use xebec_types::storage::{CSINode, StorageClass};
 use xebec_types::{object, pod as pods};
 
-use crate::claim_binder::{ClaimBinder, ClaimsWritten};
-use crate::cluster::{self, Cluster, Devices, NodeChange, PodInfo, Volumes};
+use crate::claim_binder::ClaimBinder;
+use crate::cluster::{self, Cluster, NodeChange, PodInfo};
 use crate::decide::Search;
 use crate::diagnosis::Diagnosis;
 use crate::framework::{Plugin, Plugins};
-use crate::plugins::{dynamic_resources, volume_binding};
+use crate::plugins::volume_binding;
 use crate::preempt::{Budget, Preemption, preempt};
 use crate::queue::Queue;
-use crate::volume_binder::{Settled, VolumeBinder};
+use crate::volume_binder::VolumeBinder;
 use crate::workload::Workloads;
-use crate::{Config, bind, claim_binder};
+use crate::{Config, bind};
 
 /// The loop looks around at least this often.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -215,8 +217,10 @@ impl Scheduler {
                 );
                 let volumes = volume_binding::pre_filter(pod, &self.cluster).ok().flatten();
                 let plan = volumes.and_then(|volumes| volumes.plan(self.cluster.node(decision.node)));
-                let devices = dynamic_resources::pre_filter(pod, &self.cluster).ok().flatten();
-                let assignment = devices.and_then(|devices| devices.plan(self.cluster.node(decision.node)));
+                let Ok(assignment) = self.assign_devices(pod, decision.node) else {
+                    // What fitted a moment ago took too long to find again.
+                    return self.queue.back_off(&pod.uid, Instant::now());
+                };
                 self.cluster.put_pod(pod.clone(), &node, true);
                 if let Some(plan) = plan.filter(|plan| !plan.is_empty()) {
                     self.cluster.volumes_mut().assume(pod.uid.clone(), plan);
@@ -233,59 +237,12 @@ impl Scheduler {
         }
     }
 
-    /// The claims of a pod have their devices, or somebody was faster.
-    fn finish_claims(&mut self, ClaimsWritten { pod, claims, result }: ClaimsWritten) {
-        for claim in claims {
-            let change = Change { old: None, new: Some(Arc::new(claim)) };
-            self.cluster.devices_mut().learn_claim(&change);
-        }
-        let assignment = self.cluster.devices.assignment_of(&pod.uid).cloned();
-        let Some(assignment) = assignment.filter(|_| self.cluster.is_assumed(&pod.uid)) else { return };
-        match result {
-            Ok(()) => {
-                self.cluster.devices_mut().forget(&pod.uid);
-                self.bind_volumes(pod, assignment.node);
-            }
-            Err(error) => {
-                let now = Instant::now();
-                self.give_up(&pod, now);
-                self.queue.back_off(&pod.uid, now);
-                let message = format!("running PreBind plugin \"DynamicResources\": {}", chain(&error));
-                self.recorder.record(&*pod.pod, EventType::Warning, "FailedScheduling", message);
-            }
-        }
-    }
-
-    /// Sees to the volumes that were assumed for a pod, then binds it.
-    fn bind_volumes(&mut self, pod: Arc<PodInfo>, node: Arc<str>) {
-        match self.cluster.volumes.plan_of(&pod.uid) {
-            None => self.bind(pod, node),
-            Some(plan) => self.volume_binder.start(&self.client, pod, plan, &self.cluster.volumes),
-        }
-    }
-
     fn bind(&mut self, pod: Arc<PodInfo>, node: Arc<str>) {
         let client = self.client.clone();
         self.binds.spawn(async move {
             let result = bind::bind(&client, &pod, &node).await;
             Bound { pod, node, result }
         });
-    }
-
-    /// The volumes of a pod are there, or will not be.
-    fn finish_volumes(&mut self, (pod, outcome): Settled) {
-        let plan = self.cluster.volumes.plan_of(&pod.uid).cloned();
-        let Some(plan) = plan.filter(|_| self.cluster.is_assumed(&pod.uid)) else { return };
-        match outcome {
-            Ok(()) => self.bind(pod, plan.node),
-            Err(why) => {
-                let now = Instant::now();
-                self.give_up(&pod, now);
-                self.queue.back_off(&pod.uid, now);
-                let message = format!("running PreBind plugin \"VolumeBinding\": binding volumes: {why}");
-                self.recorder.record(&*pod.pod, EventType::Warning, "FailedScheduling", message);
-            }
-        }
     }
 
     /// Puts pods where they were promised room, so that one of no higher priority does not take it. Returns whom to take off again.
@@ -326,19 +283,6 @@ impl Scheduler {
         }
         self.nominated.insert(pod.uid.clone(), (pod.clone(), node.clone()));
         Some(node)
-    }
-
-    /// Frees a claim that keeps the pod from nodes where it might get devices.
-    fn deallocate(&mut self, pod: &PodInfo) {
-        let Some(claim) = dynamic_resources::post_filter(pod, &self.cluster) else { return };
-        let client = self.client.clone();
-        self.reports.spawn(async move {
-            let name = object::name(&claim.metadata);
-            match claim_binder::deallocate(&client, &claim).await {
-                Ok(()) => tracing::info!(claim = name, "resource claim deallocated"),
-                Err(error) => tracing::debug!(claim = name, error = chain(&error), "resource claim not deallocated"),
-            }
-        });
     }
 
     fn refuse(&mut self, pod: &Arc<PodInfo>, diagnosis: &Diagnosis) {
@@ -430,31 +374,6 @@ impl Scheduler {
             News::ResourceClaim(change) => self.learn_devices(|devices| devices.learn_claim(&change)),
             News::DeviceClass(change) => self.learn_devices(|devices| devices.learn_class(&change)),
             News::ResourceSlice(change) => self.learn_devices(|devices| devices.learn_slice(&change)),
-        }
-    }
-
-    fn learn_volumes(&mut self, learn: impl FnOnce(&mut Volumes)) {
-        learn(self.cluster.volumes_mut());
-        self.queue.wake(of_volumes(), Instant::now());
-    }
-
-    fn learn_devices(&mut self, learn: impl FnOnce(&mut Devices)) {
-        learn(self.cluster.devices_mut());
-        self.queue.wake([Plugin::DynamicResources].into(), Instant::now());
-    }
-
-    /// What the pod was to be given may go to others.
-    fn forget_devices(&mut self, uid: &str, now: Instant) {
-        if self.cluster.devices.assignment_of(uid).is_some() && self.cluster.devices_mut().forget(uid) {
-            self.queue.wake([Plugin::DynamicResources].into(), now);
-        }
-    }
-
-    /// As [`Self::forget_devices`].
-    fn forget_volumes(&mut self, uid: &str, now: Instant) {
-        self.volume_binder.forget(uid);
-        if self.cluster.volumes.plan_of(uid).is_some() && self.cluster.volumes_mut().forget(uid) {
-            self.queue.wake(of_volumes(), now);
         }
     }
 
@@ -550,11 +469,6 @@ fn freed() -> Plugins {
         Plugin::PodTopologySpread,
     ]
     .into()
-}
-
-/// What a change of claims, volumes and their classes may change.
-fn of_volumes() -> Plugins {
-    [Plugin::VolumeRestrictions, Plugin::NodeVolumeLimits, Plugin::VolumeBinding, Plugin::VolumeZone].into()
 }
 
 /// The plugins whose answer may be different after this change of a node.

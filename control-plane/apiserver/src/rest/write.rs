@@ -4,7 +4,7 @@ use serde_json::Value;
 use xebec_machinery::{Status, object};
 
 use super::Call;
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Attributes, Operation, Reader};
 use crate::kinds::Resource;
 
 /// Defaults of an object in the form that it is stored in.
@@ -40,9 +40,22 @@ pub async fn validate_admission(
 ) -> Result<(), Status> {
     let name = name(call, value);
     let attributes = attributes(call, operation, &name, value.take(), old, dry_run);
-    let outcome = call.app.admission.validate(&attributes, &*call.app).await;
+    let outcome = match admin_access(call, &attributes) {
+        Ok(()) => call.app.admission.validate(&attributes, &*call.app).await,
+        refused => refused,
+    };
     *value = attributes.object;
     outcome
+}
+
+/// Upstream's strategies ask for the namespace; ours are pure.
+fn admin_access(call: &Call, attributes: &Attributes<'_>) -> Result<(), Status> {
+    let Attributes { subresource, object, old_object, .. } = attributes;
+    let namespace = || call.app.get("", "namespaces", "", attributes.namespace);
+    match xebec_dra::admin_access::check(&call.resource.gr, subresource, object, *old_object, namespace) {
+        Some(error) => Err(Status::invalid(&call.resource.gk, attributes.name, vec![error])),
+        None => Ok(()),
+    }
 }
 
 fn name(call: &Call, value: &Value) -> String {

@@ -92,3 +92,26 @@ async fn a_slice_comes_as_protobuf_too() {
     let refused = cluster.post(&format!("{SLICES}?fieldValidation=Strict"), &unknown).await;
     refused.refused(400, "BadRequest", "unknown field \"spec.nothing\"");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_marked_namespaces_look_on_at_devices_of_others() {
+    const WHY: &str = "spec.devices.requests[0].adminAccess: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
+    let cluster = Cluster::start().await;
+    let mut sent = claim("c");
+    sent["spec"]["devices"]["requests"][0]["exactly"]["adminAccess"] = json!(true);
+    cluster.post(CLAIMS, &sent).await.refused(422, "Invalid", WHY);
+    let templates = CLAIMS.replace("resourceclaims", "resourceclaimtemplates");
+    let template = json!({"metadata": {"name": "t"}, "spec": {"spec": sent["spec"]}});
+    cluster.post(&templates, &template).await.refused(422, "Invalid", WHY);
+    // An allocation does not grant what nobody asked for.
+    cluster.post(CLAIMS, &claim("plain")).await.expect(201);
+    let results =
+        json!([{"request": "gpu", "driver": "gpu.example.com", "pool": "p", "device": "gpu-0", "adminAccess": true}]);
+    let status = json!({"status": {"allocation": {"devices": {"results": results}}}});
+    let refused = cluster.patch("merge", &format!("{CLAIMS}/plain/status"), &status).await;
+    refused.refused(422, "Invalid", "status.allocation.devices.results[0].adminAccess: Forbidden: admin access");
+    let labels = json!({"metadata": {"labels": {"resource.kubernetes.io/admin-access": "true"}}});
+    cluster.patch("merge", "/api/v1/namespaces/default", &labels).await.expect(200);
+    cluster.post(CLAIMS, &sent).await.expect(201);
+    cluster.post(&templates, &template).await.expect(201);
+}

@@ -97,10 +97,10 @@ impl DynamicResources {
         Ok(Some(claims))
     }
 
-    /// What binding to this node takes; none if nothing is to be written.
+    /// What binding to this node takes; none if the node has not what the claims ask for.
     pub fn plan(&self, node: &NodeInfo) -> Option<Assignment> {
         let claims = self.assign(node).ok()??;
-        (!claims.is_empty()).then(|| Assignment { node: node.name().clone(), claims })
+        Some(Assignment { node: node.name().clone(), claims })
     }
 }
 
