@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use xebec_types::core::{Container, Pod, PodSpec, Probe};
-use xebec_types::object;
+use xebec_types::core::{Container, Pod, PodResourceClaim, PodSpec, Probe};
+use xebec_types::{device, object};
 
 /// Which pod: a name may be used again, a UID never.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,6 +175,14 @@ impl ProbeKind {
             Self::Liveness => "Liveness",
         }
     }
+}
+
+/// Why the pod cannot have its devices, if it claims any: drivers cannot register with this kubelet, so nobody prepares them. A container without the
+/// device that it was promised is worse than none.
+pub fn unserved_claims(pod: &Pod) -> Option<String> {
+    let needed = |claim: &&PodResourceClaim| !device::is_not_needed(pod, claim);
+    let names: Vec<&str> = device::pod_claims(pod).iter().filter(needed).map(|claim| claim.name.as_str()).collect();
+    (!names.is_empty()).then(|| format!("claims [{}]: no DRA driver can register on this node", names.join(", ")))
 }
 
 /// A hash of what makes a running container stale: upstream restarts a container whose name or image changed.

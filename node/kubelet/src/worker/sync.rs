@@ -144,6 +144,10 @@ impl Worker {
         if !pod::host_network(pod) {
             self.network(pod).await;
         }
+        if let Some(why) = pod::unserved_claims(pod) {
+            let message = format!("Failed to prepare dynamic resources: {why}");
+            return Err(self.failed(pod, "FailedPrepareDynamicResources", &message));
+        }
         if let Err(error) = self.prepare(pod) {
             return Err(self.failed(
                 pod,

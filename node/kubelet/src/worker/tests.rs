@@ -330,6 +330,29 @@ async fn hollow_pods_run_restart_and_go() {
 }
 
 #[tokio::test]
+async fn a_pod_does_not_run_without_the_devices_that_it_claims() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kubelet, fake, _api, _tasks) = hollow(testing::config(dir.path()));
+    let claims = json!([{"name": "gpu", "resourceClaimName": "c"}]);
+    let mut object = pod("claims", json!({"containers": [{"name": "c"}], "resourceClaims": claims}));
+    kubelet.update(Arc::new(serde_json::from_value(object.clone()).unwrap()), false);
+    let Recorder::Kept(events) = &kubelet.recorder else { panic!("events are kept") };
+    const WHY: &str = "Warning FailedPrepareDynamicResources Failed to prepare dynamic resources: claims [gpu]: no DRA driver can register on this node";
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !events.lock().unwrap().iter().any(|event| event.contains(WHY)) {
+        assert!(Instant::now() < deadline, "{:?}", events.lock().unwrap());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(fake.list_pod_sandbox(None).await.unwrap().is_empty());
+    object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    kubelet.update(Arc::new(serde_json::from_value(object).unwrap()), false);
+    while kubelet.known("claims") {
+        assert!(Instant::now() < deadline, "the pod does not go");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_running_pod_is_resized_in_place_or_by_a_restart_and_debugged() {
     let dir = tempfile::tempdir().unwrap();
     let config =
