@@ -37,6 +37,12 @@ struct Left {
     seen: HashMap<i64, (u64, Kind)>,
 }
 
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Budget {
     pub fn new() -> Self {
         Self::of(OBJECT_MAX, TIME_MAX)

@@ -53,7 +53,7 @@ fn configuration(claim: &Claim, wants: &[&Want]) -> Vec<DeviceAllocationConfigur
     let mut all: Vec<DeviceAllocationConfiguration> = Vec::new();
     for (position, want) in wants.iter().enumerate() {
         let same = |other: &&Want| other.class.metadata.name == want.class.metadata.name;
-        if wants[..position].iter().any(|other| same(other)) {
+        if wants[..position].iter().any(&same) {
             continue;
         }
         let requests: Vec<String> = wants.iter().filter(|other| same(other)).map(|want| want.name.clone()).collect();

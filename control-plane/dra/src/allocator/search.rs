@@ -82,7 +82,7 @@ impl<'a> Search<'a> {
         if count == 0 {
             return self.request(at.0, at.1 + 1);
         }
-        let last = from.len().checked_sub(count).unwrap_or_default();
+        let last = from.len().saturating_sub(count);
         // Where all are wanted, the first that cannot be had ends it.
         for (position, index) in from.iter().enumerate().take(last + 1) {
             self.steps += 1;
@@ -186,7 +186,7 @@ fn counters(allocator: &Allocator) -> HashMap<(usize, (String, String)), Quantit
     for device in allocator.taken.iter().filter_map(|id| allocator.inventory.find(id)) {
         for (counter, amount) in inventory::consumed(&device.device) {
             if let Some(left) = left.get_mut(&(device.pool, counter)) {
-                *left = *left - amount;
+                *left -= amount;
             }
         }
     }

@@ -49,8 +49,8 @@ struct Case {
     claims: Vec<Arc<ResourceClaim>>,
 }
 
-fn case(slices: &[Value], claims: &[Value]) -> Case {
-    let claims = claims.iter().enumerate().map(|(n, devices)| claim(&format!("c{n}"), devices.clone())).collect();
+fn case(slices: &[Value], claims: Vec<Value>) -> Case {
+    let claims = claims.into_iter().enumerate().map(|(n, devices)| claim(&format!("c{n}"), devices)).collect();
     Case { slices: slices.to_vec(), taken: Vec::new(), claims }
 }
 
@@ -99,23 +99,23 @@ impl Case {
 fn free_devices_that_the_selectors_mean_are_taken_in_order() {
     let slices = [slice("n1", two()), slice("n2", two())];
     let one = requests(json!([request("r", json!({}))]));
-    case(&slices, &[one.clone()]).check(Ok(Some(&["c0/r: n1/gpu-0"])));
-    case(&slices, &[one.clone(), one.clone()]).check(Ok(Some(&["c0/r: n1/gpu-0", "c1/r: n1/gpu-1"])));
-    case(&slices, &[one.clone(), one.clone(), one.clone()]).check(Ok(None));
-    case(&slices, &[one.clone()]).taken(&[("n1", "gpu-0")]).check(Ok(Some(&["c0/r: n1/gpu-1"])));
-    case(&slices, &[one]).taken(&[("n1", "gpu-0"), ("n1", "gpu-1")]).check(Ok(None));
+    case(&slices, vec![one.clone()]).check(Ok(Some(&["c0/r: n1/gpu-0"])));
+    case(&slices, vec![one.clone(), one.clone()]).check(Ok(Some(&["c0/r: n1/gpu-0", "c1/r: n1/gpu-1"])));
+    case(&slices, vec![one.clone(), one.clone(), one.clone()]).check(Ok(None));
+    case(&slices, vec![one.clone()]).taken(&[("n1", "gpu-0")]).check(Ok(Some(&["c0/r: n1/gpu-1"])));
+    case(&slices, vec![one]).taken(&[("n1", "gpu-0"), ("n1", "gpu-1")]).check(Ok(None));
     let model_b = request("r", json!({"selectors": selector("device.attributes['gpu.example.com'].model == 'b'")}));
-    case(&slices, &[requests(json!([model_b]))]).check(Ok(Some(&["c0/r: n1/gpu-1"])));
-    case(&slices, &[requests(json!([request("r", json!({"count": 2}))]))])
+    case(&slices, vec![requests(json!([model_b]))]).check(Ok(Some(&["c0/r: n1/gpu-1"])));
+    case(&slices, vec![requests(json!([request("r", json!({"count": 2}))]))])
         .check(Ok(Some(&["c0/r: n1/gpu-0", "c0/r: n1/gpu-1"])));
-    case(&slices, &[requests(json!([request("r", json!({"count": 3}))]))]).check(Ok(None));
+    case(&slices, vec![requests(json!([request("r", json!({"count": 3}))]))]).check(Ok(None));
 }
 
 #[test]
 fn a_request_gives_way_to_one_that_follows() {
     let only_a = request("picky", json!({"selectors": selector("device.attributes['gpu.example.com'].model == 'a'")}));
     let any = request("any", json!({}));
-    case(&[slice("n1", two())], &[requests(json!([any, only_a]))])
+    case(&[slice("n1", two())], vec![requests(json!([any, only_a]))])
         .check(Ok(Some(&["c0/any: n1/gpu-1", "c0/picky: n1/gpu-0"])));
 }
 
@@ -123,14 +123,14 @@ fn a_request_gives_way_to_one_that_follows() {
 fn all_devices_are_had_or_none() {
     let all = requests(json!([request("r", json!({"allocationMode": "All", "count": null}))]));
     let slices = [slice("n1", two())];
-    case(&slices, &[all.clone()]).check(Ok(Some(&["c0/r: n1/gpu-0", "c0/r: n1/gpu-1"])));
-    case(&slices, &[all.clone()]).taken(&[("n1", "gpu-1")]).check(Ok(None));
-    case(&[], &[all.clone()]).check(Ok(None));
+    case(&slices, vec![all.clone()]).check(Ok(Some(&["c0/r: n1/gpu-0", "c0/r: n1/gpu-1"])));
+    case(&slices, vec![all.clone()]).taken(&[("n1", "gpu-1")]).check(Ok(None));
+    case(&[], vec![all.clone()]).check(Ok(None));
     let mut half = slice("n1", two());
     half["spec"]["pool"]["resourceSliceCount"] = json!(2);
     let why = "request r: asks for all devices, but resource pool gpu.example.com/n1 is currently being updated";
-    case(&[half.clone()], &[all]).check(Err(why));
-    case(&[half], &[requests(json!([request("r", json!({}))]))]).check(Ok(None));
+    case(&[half.clone()], vec![all]).check(Err(why));
+    case(&[half], vec![requests(json!([request("r", json!({}))]))]).check(Ok(None));
 }
 
 #[test]
@@ -139,17 +139,17 @@ fn only_the_newest_generation_of_a_pool_counts() {
     old["metadata"]["name"] = json!("old");
     new["spec"]["pool"]["generation"] = json!(2);
     let one = requests(json!([request("r", json!({}))]));
-    case(&[old, new], &[one.clone()]).check(Ok(Some(&["c0/r: n1/gpu-9"])));
+    case(&[old, new], vec![one.clone()]).check(Ok(Some(&["c0/r: n1/gpu-9"])));
     let twice = slice("n1", json!([gpu("gpu-0", json!({})), gpu("gpu-0", json!({}))]));
-    case(&[twice], &[one]).check(Ok(None));
+    case(&[twice], vec![one]).check(Ok(None));
 }
 
 #[test]
 fn the_first_alternative_that_can_be_had_is_taken() {
     let sub = |name: &str, count: i64| json!({"name": name, "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": count});
     let either = requests(json!([{"name": "r", "firstAvailable": [sub("four", 4), sub("two", 2), sub("one", 1)]}]));
-    case(&[slice("n1", two())], &[either.clone()]).check(Ok(Some(&["c0/r/two: n1/gpu-0", "c0/r/two: n1/gpu-1"])));
-    case(&[slice("n1", two())], &[either]).taken(&[("n1", "gpu-0")]).check(Ok(Some(&["c0/r/one: n1/gpu-1"])));
+    case(&[slice("n1", two())], vec![either.clone()]).check(Ok(Some(&["c0/r/two: n1/gpu-0", "c0/r/two: n1/gpu-1"])));
+    case(&[slice("n1", two())], vec![either]).taken(&[("n1", "gpu-0")]).check(Ok(Some(&["c0/r/one: n1/gpu-1"])));
 }
 
 #[test]
@@ -162,11 +162,11 @@ fn constrained_devices_have_one_value() {
     ]);
     let pair = |constrained: Value| json!({"requests": [request("r", json!({"count": 2}))], "constraints": [{"requests": constrained, "matchAttribute": "gpu.example.com/numa"}]});
     let slices = [slice("n1", devices)];
-    case(&slices, &[pair(json!([]))]).check(Ok(Some(&["c0/r: n1/b0", "c0/r: n1/b1"])));
-    case(&slices, &[pair(json!(["r"]))]).taken(&[("n1", "b1")]).check(Ok(None));
+    case(&slices, vec![pair(json!([]))]).check(Ok(Some(&["c0/r: n1/b0", "c0/r: n1/b1"])));
+    case(&slices, vec![pair(json!(["r"]))]).taken(&[("n1", "b1")]).check(Ok(None));
     let mut other = pair(json!(["s"]));
     other["requests"].as_array_mut().unwrap().push(request("s", json!({})));
-    case(&slices, &[other]).check(Ok(Some(&["c0/r: n1/a0", "c0/r: n1/b0", "c0/s: n1/b1"])));
+    case(&slices, vec![other]).check(Ok(Some(&["c0/r: n1/a0", "c0/r: n1/b0", "c0/s: n1/b1"])));
 }
 
 #[test]
@@ -176,30 +176,30 @@ fn tainted_devices_are_for_those_who_tolerate_it() {
         json!([{"key": "broken", "value": "yes", "effect": "NoSchedule"}, {"key": "seen", "effect": "None"}]);
     let slices = [slice("n1", devices)];
     let with = |tolerations: Value| requests(json!([request("r", json!({"tolerations": tolerations}))]));
-    case(&slices, &[with(json!([]))]).check(Ok(Some(&["c0/r: n1/gpu-1"])));
+    case(&slices, vec![with(json!([]))]).check(Ok(Some(&["c0/r: n1/gpu-1"])));
     let tolerated = [
         json!([{"operator": "Exists"}]),
         json!([{"key": "broken", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}]),
     ];
     for tolerations in tolerated {
-        case(&slices, &[with(tolerations)]).check(Ok(Some(&["c0/r: n1/gpu-0"])));
+        case(&slices, vec![with(tolerations)]).check(Ok(Some(&["c0/r: n1/gpu-0"])));
     }
-    case(&slices, &[with(json!([{"key": "broken", "operator": "Equal", "value": "no"}]))])
+    case(&slices, vec![with(json!([{"key": "broken", "operator": "Equal", "value": "no"}]))])
         .check(Ok(Some(&["c0/r: n1/gpu-1"])));
     let all = requests(json!([request("r", json!({"allocationMode": "All", "count": null}))]));
-    case(&slices, &[all]).check(Ok(None));
+    case(&slices, vec![all]).check(Ok(None));
 }
 
 #[test]
 fn who_only_looks_on_shares_devices() {
     let admin = requests(json!([request("r", json!({"adminAccess": true}))]));
     let one = requests(json!([request("r", json!({"count": 2}))]));
-    case(&[slice("n1", two())], &[one.clone(), admin.clone()]).check(Ok(Some(&[
+    case(&[slice("n1", two())], vec![one.clone(), admin.clone()]).check(Ok(Some(&[
         "c0/r: n1/gpu-0",
         "c0/r: n1/gpu-1",
         "c1/r: n1/gpu-0",
     ])));
-    case(&[slice("n1", two())], &[admin]).taken(&[("n1", "gpu-0")]).check(Ok(Some(&["c0/r: n1/gpu-0"])));
+    case(&[slice("n1", two())], vec![admin]).taken(&[("n1", "gpu-0")]).check(Ok(Some(&["c0/r: n1/gpu-0"])));
 }
 
 #[test]
@@ -217,10 +217,10 @@ fn parts_of_a_device_take_of_what_it_has() {
     }
     let slices = [parts, counters];
     let one = requests(json!([request("r", json!({}))]));
-    case(&slices, &[one.clone()]).check(Ok(Some(&["c0/r: n1/whole"])));
-    case(&slices, &[one.clone(), one.clone()]).check(Ok(Some(&["c0/r: n1/half-0", "c1/r: n1/half-1"])));
-    case(&slices, &[one.clone()]).taken(&[("n1", "half-0")]).check(Ok(Some(&["c0/r: n1/half-1"])));
-    case(&slices, &[one]).taken(&[("n1", "whole")]).check(Ok(None));
+    case(&slices, vec![one.clone()]).check(Ok(Some(&["c0/r: n1/whole"])));
+    case(&slices, vec![one.clone(), one.clone()]).check(Ok(Some(&["c0/r: n1/half-0", "c1/r: n1/half-1"])));
+    case(&slices, vec![one.clone()]).taken(&[("n1", "half-0")]).check(Ok(Some(&["c0/r: n1/half-1"])));
+    case(&slices, vec![one]).taken(&[("n1", "whole")]).check(Ok(None));
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn an_allocation_says_where_it_can_be_used_and_what_drivers_are_told() {
         json!({"requests": requests, "config": config})
     };
     let found = |slices: &[Value], devices: Value| {
-        let mut found = case(slices, &[devices]).allocate("n1").unwrap().unwrap();
+        let mut found = case(slices, vec![devices]).allocate("n1").unwrap().unwrap();
         serde_json::to_value(found.remove(0)).unwrap()
     };
     let claim = one(json!([request("r", json!({}))]));
@@ -249,7 +249,7 @@ fn an_allocation_says_where_it_can_be_used_and_what_drivers_are_told() {
     let terms = json!([{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]);
     in_zone["spec"]["nodeSelector"] = json!({"nodeSelectorTerms": terms});
     assert_eq!(found(&[in_zone.clone()], claim.clone())["nodeSelector"], json!({"nodeSelectorTerms": terms}));
-    assert_eq!(case(&[in_zone.clone()], &[claim.clone()]).allocate("n2"), Ok(None));
+    assert_eq!(case(&[in_zone.clone()], vec![claim.clone()]).allocate("n2"), Ok(None));
     in_zone["spec"]["nodeSelector"] = Value::Null;
     in_zone["spec"]["allNodes"] = json!(true);
     assert_eq!(found(&[in_zone], claim).get("nodeSelector"), None);
@@ -259,10 +259,10 @@ fn an_allocation_says_where_it_can_be_used_and_what_drivers_are_told() {
 fn what_is_wrong_with_a_claim_is_said() {
     let failing = request("r", json!({"selectors": selector("device.attributes['gpu.example.com'].none == 1")}));
     let why = "claim n/c0: selector #0: CEL runtime error: no such key: none";
-    case(&[slice("n1", two())], &[requests(json!([failing]))]).check(Err(why));
+    case(&[slice("n1", two())], vec![requests(json!([failing]))]).check(Err(why));
     let mut unknown = request("r", json!({}));
     unknown["exactly"]["deviceClassName"] = json!("nic");
-    case(&[], &[requests(json!([unknown]))]).check(Err("request r: device class nic does not exist"));
+    case(&[], vec![requests(json!([unknown]))]).check(Err("request r: device class nic does not exist"));
 }
 
 #[test]
@@ -271,5 +271,5 @@ fn a_search_ends() {
     let slices: Vec<Value> = vec![slice("n1", json!(devices))];
     let many = json!({"requests": (0..16).map(|n| request(&format!("r{n}"), json!({}))).chain([request("s", json!({"count": 2}))]).collect::<Vec<_>>(),
         "constraints": [{"requests": ["s"], "matchAttribute": "gpu.example.com/numa"}]});
-    case(&slices, &[many]).check(Ok(None));
+    case(&slices, vec![many]).check(Ok(None));
 }

@@ -52,7 +52,7 @@ fn a_claim_is_made_once_from_its_template() {
     check(&pod(json!([]), json!({})), &[], &["make gpu of t"]);
     let told = json!([{"name": "gpu", "resourceClaimName": "p-gpu-1"}]);
     let mine = claim("p-gpu-1", "u", json!({}));
-    check(&pod(told.clone(), json!({})), &[mine.clone()], &[]);
+    check(&pod(told.clone(), json!({})), std::slice::from_ref(&mine), &[]);
     check(&pod(json!([]), json!({})), &[mine], &["found gpu p-gpu-1"]);
     // It was deleted, or is another pod's of the same name.
     check(&pod(told.clone(), json!({})), &[], &["make gpu of t"]);
