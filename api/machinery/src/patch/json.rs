@@ -35,10 +35,22 @@ pub fn apply(target: &mut Value, patch: &[u8]) -> Result<(), Status> {
                 )));
             }
         }
+        if is_absence(operation, &patched) {
+            continue;
+        }
         json_patch::patch(&mut patched, std::slice::from_ref(operation)).map_err(|e| unfit(&e))?;
     }
     *target = patched;
     Ok(())
+}
+
+/// Whether the operation tests for `null` what its parent does not have. Upstream's library lets that pass, and clients rely on it: kube-rs adds the
+/// first finalizer so.
+fn is_absence(operation: &PatchOperation, target: &Value) -> bool {
+    let PatchOperation::Test(test) = operation else { return false };
+    let Some((parent, key)) = test.path.split_back() else { return false };
+    let parent = target.pointer(parent.as_str()).and_then(Value::as_object);
+    test.value.is_null() && parent.is_some_and(|fields| !fields.contains_key(&*key.decoded()))
 }
 
 /// Upstream answers 422 without details for an operation that does not fit the object.
@@ -62,6 +74,20 @@ mod tests {
         ]);
         apply(&mut object, patch.to_string().as_bytes()).expect("a good patch");
         assert_eq!(object, json!({"a": 2, "l": [], "m": ["x", "y"], "n": "x"}));
+    }
+
+    #[test]
+    fn what_is_absent_is_null_to_a_test() {
+        let mut object = json!({"metadata": {"name": "n"}});
+        let add = json!([
+            {"op": "test", "path": "/metadata/finalizers", "value": null},
+            {"op": "add", "path": "/metadata/finalizers", "value": ["f"]},
+        ]);
+        apply(&mut object, add.to_string().as_bytes()).expect("nothing is there");
+        assert_eq!(object["metadata"]["finalizers"], json!(["f"]));
+        assert_eq!(apply(&mut object, add.to_string().as_bytes()).expect_err("something is there").code, 422);
+        let parent = json!([{"op": "test", "path": "/status/conditions", "value": null}]);
+        assert_eq!(apply(&mut object, parent.to_string().as_bytes()).expect_err("the parent must be there").code, 422);
     }
 
     #[test]
