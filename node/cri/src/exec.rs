@@ -22,6 +22,13 @@ const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Pr
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+/// Which streams of a container's main process are wanted beside its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachOptions {
+    pub stdin: bool,
+    pub tty: bool,
+}
+
 /// What to run and which of its streams the caller wants.
 #[derive(Clone, Debug, Default)]
 pub struct ExecOptions {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tonic::transport::Channel;
 
+use crate::exec::AttachOptions;
 use crate::v1::runtime_service_client::RuntimeServiceClient;
 use crate::{Error, Result, v1};
 
@@ -168,8 +169,9 @@ impl RuntimeClient {
         Ok(self.client().exec_sync(request).await.map_err(Error::rpc("exec in container", id))?.into_inner())
     }
 
-    /// The URL of containerd's own streaming server (WebSocket `v4.channel.k8s.io`) for the container's main process.
-    pub async fn attach_url(&self, id: &str, stdin: bool, tty: bool) -> Result<String> {
+    /// The URL of containerd's own streaming server (`v4.channel.k8s.io`) for the container's main process.
+    pub async fn attach_url(&self, id: &str, options: &AttachOptions) -> Result<String> {
+        let AttachOptions { stdin, tty } = *options;
         let request = v1::AttachRequest { container_id: id.to_owned(), stdin, tty, stdout: true, stderr: !tty };
         Ok(self.client().attach(request).await.map_err(Error::rpc("attach to container", id))?.into_inner().url)
     }

@@ -133,6 +133,7 @@ fn security(pod: &Pod, container: &Container, target_id: Option<&str>) -> v1::Li
     let mut groups = of_pod.supplemental_groups.clone().unwrap_or_default();
     groups.extend(of_pod.fs_group);
     let profile = own.seccomp_profile.clone().or(of_pod.seccomp_profile.clone());
+    let apparmor = own.app_armor_profile.clone().or(of_pod.app_armor_profile.clone());
     let unmasked = privileged || own.proc_mount.as_deref() == Some("Unmasked");
     let paths = |all: &[&str]| if unmasked { Vec::new() } else { all.iter().map(ToString::to_string).collect() };
     v1::LinuxContainerSecurityContext {
@@ -154,6 +155,8 @@ fn security(pod: &Pod, container: &Container, target_id: Option<&str>) -> v1::Li
             profile.as_ref().map(|p| (p.type_.as_str(), p.localhost_profile.as_deref())),
             privileged,
         )),
+        // Without a profile the runtime takes its own if AppArmor is there; one that is asked for must be there.
+        apparmor: apparmor.map(|profile| security_profile(&profile.type_, profile.localhost_profile.as_deref())),
         ..v1::LinuxContainerSecurityContext::default()
     }
 }
@@ -170,14 +173,18 @@ fn namespaces(pod: &Pod, target_id: Option<&str>) -> v1::NamespaceOption {
 }
 
 fn seccomp(profile: Option<(&str, Option<&str>)>, privileged: bool) -> v1::SecurityProfile {
+    let (kind, file) = profile.filter(|_| !privileged).unwrap_or(("Unconfined", None));
+    security_profile(kind, file)
+}
+
+fn security_profile(kind: &str, file: Option<&str>) -> v1::SecurityProfile {
     use v1::security_profile::ProfileType;
-    let kind = match profile {
-        _ if privileged => ProfileType::Unconfined,
-        Some(("RuntimeDefault", _)) => ProfileType::RuntimeDefault,
-        Some(("Localhost", _)) => ProfileType::Localhost,
+    let kind = match kind {
+        "RuntimeDefault" => ProfileType::RuntimeDefault,
+        "Localhost" => ProfileType::Localhost,
         _ => ProfileType::Unconfined,
     };
-    let file = profile.filter(|_| kind == ProfileType::Localhost).and_then(|(_, file)| file).unwrap_or_default();
+    let file = file.filter(|_| kind == ProfileType::Localhost).unwrap_or_default();
     v1::SecurityProfile { profile_type: kind.into(), localhost_ref: file.to_owned() }
 }
 
@@ -293,4 +300,47 @@ fn own_mounts(inputs: &Inputs<'_>, config: &Config, volumes: &[v1::Mount]) -> Re
         mounts.push(mount(path, &file));
     }
     Ok(mounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The profiles of a container, as `TYPE FILE` of seccomp and AppArmor.
+    #[track_caller]
+    fn check(of_pod: &Value, own: &Value, expected: (&str, Option<&str>)) {
+        let container = json!({"name": "c", "securityContext": own});
+        let pod = json!({"spec": {"securityContext": of_pod, "containers": [container]}});
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let container = pod::spec(&pod).containers[0].clone();
+        let made = security(&pod, &container, None);
+        let text = |profile: v1::SecurityProfile| {
+            format!("{} {}", profile.profile_type().as_str_name(), profile.localhost_ref)
+        };
+        let found = (made.seccomp.map(text).expect("always"), made.apparmor.map(text));
+        assert_eq!((found.0.trim_end(), found.1.as_deref().map(str::trim_end)), expected, "{of_pod} {own}");
+    }
+
+    #[test]
+    fn profiles_are_the_containers_or_else_the_pods() {
+        let none = json!({});
+        let file = json!({"type": "Localhost", "localhostProfile": "p"});
+        let default = json!({"type": "RuntimeDefault"});
+        check(&none, &none, ("Unconfined", None));
+        check(&json!({"appArmorProfile": default}), &none, ("Unconfined", Some("RuntimeDefault")));
+        check(
+            &json!({"appArmorProfile": default}),
+            &json!({"appArmorProfile": file}),
+            ("Unconfined", Some("Localhost p")),
+        );
+        check(
+            &json!({"appArmorProfile": file}),
+            &json!({"appArmorProfile": {"type": "Unconfined"}}),
+            ("Unconfined", Some("Unconfined")),
+        );
+        check(&json!({"seccompProfile": default}), &json!({"seccompProfile": file}), ("Localhost p", None));
+        check(&json!({"seccompProfile": file}), &json!({"privileged": true}), ("Unconfined", None));
+    }
 }

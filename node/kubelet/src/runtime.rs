@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use xebec_cri::event::Event;
-use xebec_cri::exec::{ExecOptions, Process};
+use xebec_cri::exec::{AttachOptions, ExecOptions, Process};
 use xebec_cri::{Channel, ImageClient, Result, RuntimeClient, v1};
 
 pub use fake::Fake;
@@ -60,7 +60,7 @@ pub trait Runtime: Send + Sync + 'static {
     async fn container_stats(&self) -> Result<Vec<v1::ContainerStats>>;
     async fn exec_sync(&self, id: &str, command: Vec<String>, timeout: Duration) -> Result<v1::ExecSyncResponse>;
     async fn exec(&self, id: &str, options: &ExecOptions) -> Result<Process>;
-    async fn attach_url(&self, id: &str, stdin: bool, tty: bool) -> Result<String>;
+    async fn attach_url(&self, id: &str, options: &AttachOptions) -> Result<String>;
     /// The path of the sandbox's network namespace.
     async fn network_namespace(&self, sandbox: &str) -> Result<Option<PathBuf>>;
     async fn reopen_container_log(&self, id: &str) -> Result<()>;
@@ -166,8 +166,8 @@ impl Runtime for Containerd {
     async fn exec(&self, id: &str, options: &ExecOptions) -> Result<Process> {
         xebec_cri::exec::exec(self.channel.clone(), id, options, &self.fifo_dir).await
     }
-    async fn attach_url(&self, id: &str, stdin: bool, tty: bool) -> Result<String> {
-        self.runtime.attach_url(id, stdin, tty).await
+    async fn attach_url(&self, id: &str, options: &AttachOptions) -> Result<String> {
+        self.runtime.attach_url(id, options).await
     }
     async fn network_namespace(&self, sandbox: &str) -> Result<Option<PathBuf>> {
         let (_, info) = self.runtime.pod_sandbox_status(sandbox, true).await?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use xebec_cri::event::Event;
-use xebec_cri::exec::{ExecOptions, Process};
+use xebec_cri::exec::{AttachOptions, ExecOptions, Process};
 use xebec_cri::{Error, Result, v1};
 
 use super::{Runtime, key};
@@ -201,7 +201,7 @@ impl Runtime for Fake {
     async fn exec(&self, id: &str, _options: &ExecOptions) -> Result<Process> {
         Err(unknown("process in hollow container", id))
     }
-    async fn attach_url(&self, id: &str, _stdin: bool, _tty: bool) -> Result<String> {
+    async fn attach_url(&self, id: &str, _options: &AttachOptions) -> Result<String> {
         Err(unknown("streams of hollow container", id))
     }
     async fn network_namespace(&self, _sandbox: &str) -> Result<Option<PathBuf>> {

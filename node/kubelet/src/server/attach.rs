@@ -1,15 +1,14 @@
 //! `kubectl attach`: the streams of a container's main process are containerd's own, so its streaming server is asked and spliced.
 
+use std::io;
 use std::sync::Arc;
 
-use futures::{SinkExt, StreamExt};
 use http::Request;
 use hyper::body::Incoming;
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use xebec_cri::exec::AttachOptions;
 
 use super::session::{self, Input, Reader, Sender, Wanted};
+use super::spdy::client::Session;
 use super::{Answer, Refused, find, running};
 use crate::kubelet::Kubelet;
 use crate::pod;
@@ -30,8 +29,9 @@ pub(super) async fn serve(
     let kubelet = Arc::clone(kubelet);
     tokio::spawn(async move {
         let Some((mut sender, reader)) = pending.connect().await else { return };
-        let status = match kubelet.runtime.attach_url(&id, wanted.stdin, tty).await {
-            Ok(url) => match splice(&url, &mut sender, reader).await {
+        let options = AttachOptions { stdin: wanted.stdin, tty };
+        let status = match kubelet.runtime.attach_url(&id, &options).await {
+            Ok(url) => match splice(&url, &options, &mut sender, reader).await {
                 Ok(()) => serde_json::json!({"metadata": {}, "status": "Success"}),
                 Err(why) => super::exec::failure(&format!("error attaching to container: {why}")),
             },
@@ -42,43 +42,39 @@ pub(super) async fn serve(
     Ok(answer)
 }
 
-async fn splice(url: &str, sender: &mut Sender, mut reader: Reader) -> Result<(), String> {
-    let url = url.replacen("http://", "ws://", 1);
-    let mut request = url.as_str().into_client_request().map_err(|e| e.to_string())?;
-    let protocol = http::HeaderValue::from_static("v4.channel.k8s.io");
-    request.headers_mut().insert(http::header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-    let stream = TcpStream::connect(&authority).await.map_err(|e| e.to_string())?;
-    let (socket, _) = tokio_tungstenite::client_async(request, stream).await.map_err(|e| e.to_string())?;
-    let (mut sink, mut stream) = socket.split();
+async fn splice(url: &str, options: &AttachOptions, sender: &mut Sender, mut reader: Reader) -> Result<(), String> {
+    let mut channels = vec![(session::ERROR, "error"), (session::STDOUT, "stdout")];
+    let more = [(options.stdin, session::STDIN, "stdin"), (!options.tty, session::STDERR, "stderr")];
+    channels.extend(more.into_iter().filter(|(wanted, ..)| *wanted).map(|(_, channel, kind)| (channel, kind)));
+    channels.extend(options.tty.then_some((session::RESIZE, "resize")));
+    let process = Session::open(url, &channels).await.map_err(|e| e.to_string())?;
+    tokio::select! {
+        heard = listen(&process, sender) => heard,
+        said = speak(&process, &mut reader) => said.map_err(|e| e.to_string()),
+    }
+}
+
+/// Until the process or the session ends, which is containerd's to say.
+async fn listen(process: &Session, sender: &mut Sender) -> Result<(), String> {
+    while let Some((channel, data)) = process.next().await.map_err(|e| e.to_string())? {
+        if channel == session::ERROR {
+            // containerd's own Status ends the session; ours says the same.
+            return verdict(&data);
+        }
+        if !sender.send(channel, data).await {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Until the client is gone.
+async fn speak(process: &Session, reader: &mut Reader) -> io::Result<()> {
     loop {
-        tokio::select! {
-            message = stream.next() => match message {
-                Some(Ok(Message::Binary(bytes))) => {
-                    let Some((&channel, data)) = bytes.split_first() else { continue };
-                    if channel == session::ERROR {
-                        // containerd's own Status ends the session; ours says the same.
-                        return verdict(data);
-                    }
-                    if !sender.send(channel, bytes.slice(1..)).await {
-                        return Ok(());
-                    }
-                }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
-                Some(Ok(_)) => {}
-            },
-            input = reader.next() => match input {
-                Input::Data(channel, data) => {
-                    let mut message = vec![channel];
-                    message.extend_from_slice(&data);
-                    if sink.send(Message::Binary(message.into())).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                // v4 cannot say that stdin ended.
-                Input::Closed(_) => {}
-                Input::Gone => return Ok(()),
-            },
+        match reader.next().await {
+            Input::Data(channel, data) => process.write(channel, data).await?,
+            Input::Closed(channel) => process.finish(channel).await?,
+            Input::Gone => return Ok(()),
         }
     }
 }

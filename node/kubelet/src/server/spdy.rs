@@ -1,7 +1,8 @@
-//! SPDY/3.1 as Kubernetes clients still speak it: streams over one connection, from the side that accepts them.
+//! SPDY/3.1 as Kubernetes clients still speak it: streams over one connection, from the side that accepts them. [`client`] is the other side.
 //!
 //! Clients (client-go's spdystream) neither send nor heed WINDOW_UPDATE: flow control is the connection's own.
 
+pub(super) mod client;
 mod frame;
 mod header;
 

@@ -152,6 +152,7 @@ fn logs_exec_and_attach_are_served_to_the_clusters_clients_only() {
         let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [
             {"name": "c", "command": ["sh", "-c", script], "stdin": true},
             {"name": "crash", "command": ["sh", "-c", "echo failing; exit 1"]},
+            {"name": "once", "command": ["sh", "-c", "cat; echo end; sleep 100000"], "stdin": true, "stdinOnce": true},
         ]});
         world.apply(&pod("served", spec));
         world.until("served", "crashed twice", |s| s["containerStatuses"][1]["restartCount"] == 1).await;
@@ -209,6 +210,21 @@ fn logs_exec_and_attach_are_served_to_the_clusters_clients_only() {
         let mut seen = Vec::new();
         while !String::from_utf8_lossy(&seen).contains("got word\n") {
             match tokio::time::timeout(Duration::from_secs(5), attached.next()).await.unwrap().unwrap().unwrap() {
+                Message::Binary(bytes) if bytes[0] == 1 => seen.extend_from_slice(&bytes[1..]),
+                _ => {}
+            }
+        }
+        // Another end of stdin ends the session; with `stdinOnce` the process sees it, and its output goes on.
+        attached.send(Message::Binary(vec![255, 0].into())).await.unwrap();
+        let rest = tokio::time::timeout(Duration::from_secs(5), attached.collect::<Vec<_>>()).await.unwrap();
+        assert!(rest.iter().any(|m| m.as_ref().is_ok_and(|m| m.to_string().contains("Success"))), "{rest:?}");
+        let mut once =
+            client.websocket("/attach/ns/served/once?stdin=true&stdout=true&stderr=true", "v5.channel.k8s.io").await;
+        once.send(Message::Binary(b"\0word\n".to_vec().into())).await.unwrap();
+        once.send(Message::Binary(vec![255, 0].into())).await.unwrap();
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains("word\nend\n") {
+            match tokio::time::timeout(Duration::from_secs(5), once.next()).await.unwrap().unwrap().unwrap() {
                 Message::Binary(bytes) if bytes[0] == 1 => seen.extend_from_slice(&bytes[1..]),
                 _ => {}
             }

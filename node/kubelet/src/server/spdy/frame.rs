@@ -127,7 +127,6 @@ pub(super) fn frame(first: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-#[cfg(test)]
 pub(super) fn syn_stream(id: u32, block: &[u8]) -> Vec<u8> {
     let mut payload = id.to_be_bytes().to_vec();
     payload.extend([0; 6]);
