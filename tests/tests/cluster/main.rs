@@ -13,6 +13,7 @@ mod network;
 mod node;
 mod rollout;
 mod servers;
+mod streams;
 mod top;
 mod upgrade;
 mod workloads;
