@@ -223,6 +223,11 @@ impl Kinds {
         &self.built_in.resources
     }
 
+    /// Whether the server knows the group without being told by a definition.
+    pub fn is_built_in(&self, group: &str) -> bool {
+        self.built_in().iter().any(|resource| resource.row.group == group)
+    }
+
     /// The resources that definitions make.
     pub fn custom(&self) -> Arc<Table> {
         self.custom.read().clone()

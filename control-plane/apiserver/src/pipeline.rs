@@ -103,7 +103,9 @@ async fn serve(
         return other::serve(app, info, request).await;
     }
     let local = matches!(origin, Origin::Local(_));
-    let resource = app.kinds.get(&info.group, &info.version, &info.resource).ok_or_else(Status::not_found_path)?;
+    let Some(resource) = app.kinds.get(&info.group, &info.version, &info.resource) else {
+        return other::not_found(app, info);
+    };
     if proxied::is_wanted(&resource, info) {
         return proxied::serve(app, info, request).await;
     }

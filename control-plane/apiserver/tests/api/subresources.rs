@@ -107,7 +107,25 @@ async fn discovery_names_what_is_served() {
     assert!(cluster.get("/version").await.expect(200)["gitVersion"].as_str().unwrap().starts_with("v1.36."));
     assert_eq!(cluster.get("/readyz").await.text, "ok");
     assert!(cluster.get("/metrics").await.text.contains("apiserver_request_total"));
-    cluster.get("/nope").await.refused(404, "NotFound", "the server could not find the requested resource");
+}
+
+/// As upstream's 1.36: built-in groups have a router, which answers with a Status; what nobody routes is text.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_serves_is_not_found_as_upstream_says_it() {
+    let cluster = Cluster::start().await;
+    for path in
+        ["/api/v1/nopes", "/api/v2", "/api/v2/pods", "/apis/apps/v1/nopes", "/apis/apps/v9", "/apis/apps/v1/nopes/x/y"]
+    {
+        cluster.get(path).await.refused(404, "NotFound", "the server could not find the requested resource");
+    }
+    let no_group = "/apis/nope.example.com/v1/namespaces/default/nopes";
+    for path in ["/nope", "/nope/x", "/apis/nope.example.com", "/apis/nope.example.com/v1", no_group, "/healthz/nope"] {
+        let answer = cluster.get(path).await;
+        assert_eq!((answer.code, answer.text.as_str()), (404, "404 page not found\n"), "{path}");
+        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8", "{path}");
+    }
+    let answer = cluster.post("/apis/nope.example.com/v1/nopes", &json!({})).await;
+    assert_eq!((answer.code, answer.text.as_str()), (404, "404 page not found\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
