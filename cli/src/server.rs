@@ -79,6 +79,9 @@ pub struct Server {
     /// How long a node may be silent before it is NotReady
     #[arg(long, default_value_t = 40, value_name = "SECONDS")]
     node_monitor_grace_period: u64,
+    /// How long tokens in Secrets may go unused before they are refused, and then before they are deleted
+    #[arg(long, default_value = "8760h", value_parser = leader::duration, value_name = "DURATION")]
+    legacy_service_account_token_clean_up_period: Duration,
     /// Addresses for Services of type LoadBalancer, such as 192.0.2.0/24 or 192.0.2.10-192.0.2.20. Nodes answer ARP for
     /// them on their own network
     #[arg(long, value_delimiter = ',', value_name = "CIDR|FIRST-LAST")]
@@ -187,6 +190,7 @@ impl Server {
             ca_pem: pki.ca_pem().to_owned(),
             signer: Some(Arc::new(Signer(Arc::clone(pki)))),
             token_signer: Some(Arc::new(Tokens(server.secret_tokens()))),
+            legacy_service_account_token_clean_up_period: self.legacy_service_account_token_clean_up_period,
             node_monitor_grace_period: Duration::from_secs(self.node_monitor_grace_period),
             controllers: self.controllers.clone(),
             load_balancer_pools: self.load_balancer_pool.clone(),

@@ -111,15 +111,10 @@ impl Candidate {
     }
 }
 
-/// `15s` or `500ms`, of what Go's `time.ParseDuration` reads.
-fn duration(text: &str) -> Result<Duration, String> {
-    let unknown = || format!("{text:?} is not a duration like 15s or 500ms");
-    let (number, milliseconds) = match text.strip_suffix("ms") {
-        Some(number) => (number, 1),
-        None => (text.strip_suffix('s').ok_or_else(unknown)?, 1_000),
-    };
-    let number: u32 = number.parse().map_err(|_| unknown())?;
-    Ok(Duration::from_millis(u64::from(number) * milliseconds))
+/// What Go's `time.ParseDuration` reads, as upstream's flags.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let nanos = xebec_machinery::duration::parse(text).map_err(|error| error.to_string())?;
+    u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| format!("{text:?} is negative"))
 }
 
 #[cfg(test)]
@@ -135,7 +130,9 @@ mod tests {
     fn durations_are_as_upstream_writes_them() {
         check("15s", Some(15_000));
         check("250ms", Some(250));
-        for text in ["", "15", "s", "-1s", "1.5s", "99999999999s"] {
+        check("1m30s", Some(90_000));
+        check("1.5s", Some(1_500));
+        for text in ["", "15", "s", "-1s", "99999999999s"] {
             check(text, None);
         }
     }

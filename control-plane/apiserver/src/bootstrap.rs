@@ -20,9 +20,10 @@ pub struct Bootstrap {
 /// The namespaces, in the order of creation.
 pub const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// Everything but the RBAC policy.
-pub fn objects(config: &Config) -> Vec<Bootstrap> {
+/// Everything but the RBAC policy. `today` as `2026-01-02`.
+pub fn objects(config: &Config, today: &str) -> Vec<Bootstrap> {
     let mut objects: Vec<_> = NAMESPACES.iter().map(|name| namespace(name)).collect();
+    objects.push(token_tracking(today));
     objects.push(service_cidr(config));
     objects.push(kubernetes_service(config));
     if !config.shared_store {
@@ -39,6 +40,17 @@ fn namespace(name: &str) -> Bootstrap {
         object: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
         reconciled: &[],
     }
+}
+
+/// Since when the use of tokens in Secrets is noted: before that, nobody can say that one was not used (`legacytokentracking`).
+fn token_tracking(today: &str) -> Bootstrap {
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "kube-apiserver-legacy-service-account-token-tracking", "namespace": "kube-system"},
+        "data": {"since": today},
+    });
+    Bootstrap { collection: "/api/v1/namespaces/kube-system/configmaps".to_owned(), object, reconciled: &[] }
 }
 
 /// A priority that pods of the system may ask for (`scheduling/bootstrap-system-priority-classes`).

@@ -19,6 +19,7 @@ pub mod garbagecollector;
 mod history;
 pub mod horizontalpodautoscaling;
 pub mod job;
+pub mod legacy_serviceaccount_token_cleaner;
 pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
@@ -95,6 +96,8 @@ pub struct Config {
     pub signer: Option<Arc<dyn CsrSigner>>,
     /// Without one, Secrets of type `kubernetes.io/service-account-token` stay empty.
     pub token_signer: Option<Arc<dyn TokenSigner>>,
+    /// How long a token in a Secret may go unused before it is refused, and then before it is deleted.
+    pub legacy_service_account_token_clean_up_period: Duration,
     /// How long a node may stay silent before it counts as NotReady.
     pub node_monitor_grace_period: Duration,
     /// Terminated pods kept before the oldest are deleted; 0 keeps all.
@@ -115,6 +118,7 @@ impl Default for Config {
             ca_pem: String::new(),
             signer: None,
             token_signer: None,
+            legacy_service_account_token_clean_up_period: Duration::from_secs(365 * 86_400),
             node_monitor_grace_period: Duration::from_secs(40),
             terminated_pod_gc_threshold: 12_500,
             load_balancer_pools: Vec::new(),
@@ -188,6 +192,7 @@ const ALL: &[Row] = controllers! {
     "endpoints" as "endpoint-controller" => endpoints::run,
     "serviceaccount" as "service-account-controller" => serviceaccount::run,
     "serviceaccount-token" as "tokens-controller" => serviceaccount_token::run,
+    "legacy-serviceaccount-token-cleaner" as "legacy-service-account-token-cleaner" => legacy_serviceaccount_token_cleaner::run,
     "root-ca-certificate-publisher" as "root-ca-cert-publisher" => root_ca_cert_publisher::run,
     "nodeipam" as "node-controller" => nodeipam::run,
     "node-lifecycle" as "node-controller" => nodelifecycle::run,

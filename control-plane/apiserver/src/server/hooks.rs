@@ -29,7 +29,7 @@ const RENEWAL_CHECK: Duration = Duration::from_secs(600);
 /// Creates what every cluster has; tries again until it is there.
 pub async fn run(app: Arc<App>) {
     let service = LocalService::new(app.clone(), UserInfo::loopback());
-    for object in &bootstrap::objects(&app.config) {
+    for object in &bootstrap::objects(&app.config, &app.now().date().to_string()) {
         until_done(&app, NAMES[0], || ensure(&service, object)).await;
     }
     finished(&app, NAMES[0]);

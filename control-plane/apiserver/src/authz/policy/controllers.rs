@@ -248,6 +248,15 @@ pub const ROLES: &[(&str, &[Rule])] = &[
             EVENTS,
         ],
     ),
+    (
+        "legacy-service-account-token-cleaner",
+        &[
+            named("get", "-", "configmaps", "kube-apiserver-legacy-service-account-token-tracking"),
+            rule("delete patch", "-", "secrets"),
+            // Informers of pods leave out what names Secrets.
+            rule("list", "-", "pods"),
+        ],
+    ),
     ("ttl-after-finished-controller", &[rule("delete get list watch", BATCH, "jobs"), EVENTS]),
     // The Service of the nodes' own DNS server: upstream leaves it to an add-on manager.
     (
