@@ -3,6 +3,7 @@
 mod bench;
 mod bpf;
 mod codegen;
+mod compat;
 mod fuzz;
 mod images;
 mod setup;
@@ -36,6 +37,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Write the page on compatibility from what tests find
+    Compat(compat::Compat),
     /// Measure xebec beside its peers
     Bench(bench::Bench),
     /// Build, check and measure the eBPF programs
@@ -57,6 +60,7 @@ fn main() -> Result<()> {
         Command::Up(up) => up.run(),
         Command::Test(test) => test.run(),
         Command::Codegen { check } => codegen::run(check),
+        Command::Compat(compat) => compat.run(),
         Command::Bench(bench) => bench.run(),
         Command::Bpf(bpf) => bpf.run(),
         Command::Fuzz(fuzz) => fuzz.run(),

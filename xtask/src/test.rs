@@ -1,11 +1,12 @@
 //! `cargo xtask test`: every rung of tests, stage by stage, each with its seconds.
 
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{bench, bpf::Bpf, codegen, images, setup, sh, tidy, up};
+use crate::{bench, bpf::Bpf, codegen, compat, images, setup, sh, tidy, up};
 
 #[derive(Args)]
 pub struct Test {
@@ -29,6 +30,7 @@ const STAGES: &[Stage] = &[
     ("release build", || up::release().map(drop)),
     ("benchmark smoke", || bench::Bench::smoke().run()),
     ("tests", tests),
+    ("compatibility page", compat::check),
     // The last stage: its closing lines are the closing lines of the run.
     ("clusters", clusters),
 ];
@@ -50,24 +52,26 @@ impl Test {
 
 /// Unit, property, differential and topology tests.
 fn tests() -> Result<()> {
-    nextest(&["--workspace", "--exclude", "xebec-tests"])
+    sh::run(nextest()?.args(["nextest", "run", "--no-fail-fast", "--workspace", "--exclude", "xebec-tests"]))
 }
 
 /// Whole clusters, alone on the machine: they look at what is left on it.
 fn clusters() -> Result<()> {
-    nextest(&["--package", "xebec-tests"])
+    sh::run(nextest()?.args(["nextest", "run", "--no-fail-fast", "--package", "xebec-tests"]))
 }
 
-fn nextest(packages: &[&str]) -> Result<()> {
-    sh::run(
-        sh::cargo()
-            .args(["nextest", "run", "--no-fail-fast"])
-            .args(packages)
-            .env("XEBEC", sh::target_dir().join("release/xebec"))
-            .env("XEBEC_DEMO_IMAGE", images::demo()?)
-            .env("XEBEC_DEMO", sh::target_dir().join("release/demo"))
-            .env("XEBEC_KUBECTL", std::env::join_paths(setup::kubectls())?)
-            .env("XEBEC_PYTHON", setup::python_home())
-            .env("XEBEC_NPM", setup::npm_home()),
-    )
+/// A cargo that lets tests know where what they need is.
+///
+/// # Errors
+/// When the demo image cannot be built, or a path has a colon.
+pub fn nextest() -> Result<Command> {
+    let mut cargo = sh::cargo();
+    cargo
+        .env("XEBEC", sh::target_dir().join("release/xebec"))
+        .env("XEBEC_DEMO_IMAGE", images::demo()?)
+        .env("XEBEC_DEMO", sh::target_dir().join("release/demo"))
+        .env("XEBEC_KUBECTL", std::env::join_paths(setup::kubectls())?)
+        .env("XEBEC_PYTHON", setup::python_home())
+        .env("XEBEC_NPM", setup::npm_home());
+    Ok(cargo)
 }

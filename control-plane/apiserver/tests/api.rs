@@ -7,6 +7,8 @@ mod access;
 mod admission;
 #[path = "api/certificates.rs"]
 mod certificates;
+#[path = "api/compat.rs"]
+mod compat;
 #[path = "api/crd.rs"]
 mod crd;
 #[path = "api/crowds.rs"]
@@ -23,10 +25,10 @@ mod harness;
 mod hostile;
 #[path = "api/kinds.rs"]
 mod kinds;
+#[path = "api/kube_rs.rs"]
+mod kube_rs;
 #[path = "api/lists.rs"]
 mod lists;
-#[path = "api/operations.rs"]
-mod operations;
 #[path = "api/services.rs"]
 mod services;
 #[path = "api/subresources.rs"]
