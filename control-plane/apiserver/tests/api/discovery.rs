@@ -63,7 +63,7 @@ async fn every_group_has_versions_and_every_version_resources() {
     for path in cluster.get("/").await.expect(200)["paths"].as_array().unwrap() {
         assert_eq!(cluster.get(path.as_str().unwrap()).await.code, 200, "{path}");
     }
-    cluster.get("/apis/none.example").await.refused(404, "NotFound", "");
+    assert_eq!(cluster.get("/apis/none.example").await.code, 404);
     let version = cluster.get("/version").await.expect(200);
     assert!(version["gitVersion"].as_str().unwrap().starts_with("v1.36."));
     assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("36")));
