@@ -41,7 +41,8 @@ pub mod global {
 pub const HAIRPIN_IP: crate::Addr4 = [169, 254, 77, 77];
 
 /// The same for IPv6: of a locally assigned prefix (RFC 4193) that no cluster uses.
-pub const HAIRPIN_IP6: crate::Addr6 = [0xfd, 0x78, 0x65, 0x62, 0x65, 0x63, 0, 0, 0, 0, 0, 0, 0, 0, 0x4d, 0x4d];
+pub const HAIRPIN_IP6: crate::Addr6 =
+    crate::Addr6::new([0xfd, 0x78, 0x65, 0x62, 0x65, 0x63, 0, 0, 0, 0, 0, 0, 0, 0, 0x4d, 0x4d]);
 
 /// Ports that masquerade takes: above Linux's default ephemeral range (32768-60999), so they never
 /// meet a socket of the node.

@@ -1,13 +1,80 @@
 //! Types that exist in both IP families, with the address as their parameter.
 
-use core::{fmt, hash::Hash};
+use core::{cmp::Ordering, fmt, hash::Hash, net::Ipv6Addr};
 
-use zerocopy::{FromBytes, Immutable, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An IPv4 address in network order.
 pub type Addr4 = [u8; 4];
-/// An IPv6 address in network order.
-pub type Addr6 = [u8; 16];
+
+/// An IPv6 address in network order, by the words of this machine that its bytes are: programs copy and compare it by
+/// words, while LLVM moves an array of bytes byte by byte, through more stack than a program has.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Addr6([u32; 4]);
+
+impl Addr6 {
+    #[inline(always)]
+    pub const fn new(octets: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        Self([
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+            u32::from_ne_bytes([i, j, k, l]),
+            u32::from_ne_bytes([m, n, o, p]),
+        ])
+    }
+
+    #[inline(always)]
+    pub const fn octets(self) -> [u8; 16] {
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] =
+            [self.0[0].to_ne_bytes(), self.0[1].to_ne_bytes(), self.0[2].to_ne_bytes(), self.0[3].to_ne_bytes()];
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
+    /// The words as they lie in memory.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 4] {
+        self.0
+    }
+}
+
+impl From<Ipv6Addr> for Addr6 {
+    fn from(addr: Ipv6Addr) -> Self {
+        Self::new(addr.octets())
+    }
+}
+
+impl From<Addr6> for Ipv6Addr {
+    fn from(addr: Addr6) -> Self {
+        Self::from(addr.octets())
+    }
+}
+
+impl Ord for Addr6 {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.octets().cmp(&other.octets())
+    }
+}
+
+impl PartialOrd for Addr6 {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for Addr6 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ipv6Addr::from(*self).fmt(f)
+    }
+}
+
+crate::pod!(Addr6);
 
 /// What every part of a map's key or value is.
 pub trait Plain: Copy + Default + Eq + Hash + fmt::Debug + FromBytes + Immutable + KnownLayout + 'static {}
@@ -70,12 +137,12 @@ impl Address for Addr6 {
     type FragmentPad = [u8; 3];
     type Client = [u64; 2];
     const BITS: u8 = 128;
-    const UNSPECIFIED: Self = [0; 16];
+    const UNSPECIFIED: Self = Self([0; 4]);
 
     #[inline(always)]
     fn client(self) -> [u64; 2] {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self;
-        [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
+        let [a, b, c, d] = self.0;
+        [double(a, b), double(c, d)]
     }
 
     #[inline(always)]
@@ -87,8 +154,15 @@ impl Address for Addr6 {
     fn truncated(self, prefix_len: u8) -> Self {
         let host = u32::from(Self::BITS.saturating_sub(prefix_len));
         let mask = u128::MAX.checked_shl(host).unwrap_or(0);
-        (u128::from_be_bytes(self) & mask).to_be_bytes()
+        Self::new((u128::from_be_bytes(self.octets()) & mask).to_be_bytes())
     }
+}
+
+/// Two words that follow each other in memory.
+#[inline(always)]
+const fn double(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Declares structures with an [`Address`] as parameter. zerocopy cannot prove for a generic structure that it has no

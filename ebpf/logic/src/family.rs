@@ -33,6 +33,9 @@ pub trait Family: Address {
     /// Does the checksum of its ICMP cover addresses?
     const ICMP_COVERS_ADDRESSES: bool;
 
+    /// Are packets counted that are of neither this family nor ARP? By one family: those of both see each packet.
+    const COUNTS_OTHERS: bool;
+
     /// Parses a header at `offset`, which may be that of a packet quoted by an ICMP error.
     fn parse<P: Packet>(packet: &mut P, offset: usize) -> Option<Ip<Self>>;
     fn icmp_kind(kind: u8) -> Kind;

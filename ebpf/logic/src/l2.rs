@@ -79,8 +79,8 @@ pub fn neighbour<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifinde
 /// By words: arrays of bytes would take more stack than a program has. Not inlined, for the sake of the caller's stack.
 #[inline(never)]
 fn advertise<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifindex: u32) -> Option<Verdict> {
-    let target = packet.load::<16>(NDP_TARGET)?;
-    let asker = packet.load::<16>(IPV6_SRC)?;
+    let target = Addr6::from_words(packet.load_words(NDP_TARGET)?);
+    let asker = Addr6::from_words(packet.load_words(IPV6_SRC)?);
     // Somebody who asks without an address wants to have this one: the stack knows no better.
     if asker == Addr6::UNSPECIFIED {
         return None;
@@ -96,8 +96,8 @@ fn advertise<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifindex: u
     let message = add(add(word([ADVERTISEMENT, 0, 0, 0]), word(FLAGS)), add(target.sum(), option));
     let [high, low] = (!fold(add(pseudo, message))).to_ne_bytes();
     packet.store(HEADER, [0x60, 0, 0, 0, 0, ADVERTISEMENT_BYTES as u8, proto::ICMPV6, HOP_LIMIT])?;
-    packet.store(IPV6_SRC, target)?;
-    packet.store(IPV6_SRC + 16, asker)?;
+    packet.store_words(IPV6_SRC, target.words())?;
+    packet.store_words(IPV6_SRC + 16, asker.words())?;
     packet.store(ICMPV6, [ADVERTISEMENT, 0, high, low])?;
     packet.store(ICMPV6 + 4, FLAGS)?;
     packet.store(NDP_OPTION, [2, 1, a, b, c, d, e, f])?;

@@ -93,7 +93,7 @@ impl Default for Node<Addr4> {
 
 impl Default for Node<Addr6> {
     fn default() -> Self {
-        let addr = |text: &str| text.parse::<std::net::Ipv6Addr>().map(|addr| addr.octets()).unwrap_or_default();
+        let addr = |text: &str| text.parse::<std::net::Ipv6Addr>().map(Addr6::from).unwrap_or_default();
         Self {
             node_ip: addr("2001:db8::11"),
             gateway_ip: addr("fd10:db8:0:1::1"),

@@ -21,7 +21,9 @@ pub fn from_pod<A: Family, P: Packet, T: Tables<A>>(
         Frame::Ip(ip) => ip,
         Frame::Arp => return Ok(Verdict::PASS),
         Frame::Other => {
-            tables.count(Counter::NotIpv4, packet.bytes());
+            if A::COUNTS_OTHERS {
+                tables.count(Counter::NotIpv4, packet.bytes());
+            }
             return Ok(Verdict::PASS);
         }
     };

@@ -7,10 +7,10 @@ use aya_ebpf::{
 use xebec_abi::{Addr4, Addr6, Counter};
 use xebec_logic::{Host, Settings};
 
-use crate::{
-    address::{Words, bytes, words},
-    map::{Maps, count},
-};
+use crate::map::{Maps, count};
+
+/// An IPv6 address or mask, as globals hold it.
+type Words = [u32; 4];
 
 macro_rules! globals {
     ($ty:ty: $zero:expr; $($name:ident),* $(,)?) => { $(
@@ -153,17 +153,17 @@ impl Settings<Addr4> for Maps {
 impl Settings<Addr6> for Maps {
     #[inline(always)]
     fn node_ip(&self) -> Addr6 {
-        bytes(NODE_IP6.load())
+        Addr6::from_words(NODE_IP6.load())
     }
 
     #[inline(always)]
     fn gateway_ip(&self) -> Addr6 {
-        bytes(GATEWAY_IP6.load())
+        Addr6::from_words(GATEWAY_IP6.load())
     }
 
     #[inline(always)]
     fn hairpin_ip(&self) -> Addr6 {
-        bytes(HAIRPIN_IP6.load())
+        Addr6::from_words(HAIRPIN_IP6.load())
     }
 
     #[inline(always)]
@@ -178,12 +178,12 @@ impl Settings<Addr6> for Maps {
 
     #[inline(always)]
     fn node_prefix(&self, addr: Addr6) -> (Addr6, u8) {
-        (bytes(masked(addr, NODE_PREFIX_MASK6.load())), NODE_PREFIX_LEN6.load() as u8)
+        (Addr6::from_words(masked(addr, NODE_PREFIX_MASK6.load())), NODE_PREFIX_LEN6.load() as u8)
     }
 }
 
 #[inline(always)]
 fn masked(addr: Addr6, mask: Words) -> Words {
-    let [a, b, c, d] = words(addr);
+    let [a, b, c, d] = addr.words();
     [a & mask[0], b & mask[1], c & mask[2], d & mask[3]]
 }

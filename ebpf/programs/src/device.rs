@@ -13,7 +13,7 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use xebec_abi::{Addr4, Counter, DropReason, config::MARK_TUNNEL};
+use xebec_abi::{Addr4, Addr6, Counter, DropReason, config::MARK_TUNNEL};
 use xebec_logic::{
     Action, Host, Tables, Verdict,
     header::{self, Frame, Ip},
@@ -40,21 +40,26 @@ const PACKET_HOST: u32 = 0;
 const TUNNEL_KEY_BYTES: u32 = core::mem::offset_of!(bpf_tunnel_key, __bindgen_anon_3) as u32;
 
 macro_rules! programs {
-    ($($hook:ident: $ipv4:ident;)*) => { $(
+    ($($hook:ident: $ipv4:ident, $ipv6:ident;)*) => { $(
         #[classifier]
         pub fn $ipv4(ctx: TcContext) -> i32 {
             $hook::<Addr4>(&ctx)
+        }
+
+        #[classifier]
+        pub fn $ipv6(ctx: TcContext) -> i32 {
+            $hook::<Addr6>(&ctx)
         }
     )* };
 }
 
 programs!(
-    pod_ingress: from_pod;
-    pod_egress: to_pod;
-    netdev_ingress: from_netdev;
-    netdev_egress: to_netdev;
-    overlay_ingress: from_overlay;
-    overlay_egress: to_overlay;
+    pod_ingress: from_pod, from_pod6;
+    pod_egress: to_pod, to_pod6;
+    netdev_ingress: from_netdev, from_netdev6;
+    netdev_egress: to_netdev, to_netdev6;
+    overlay_ingress: from_overlay, from_overlay6;
+    overlay_egress: to_overlay, to_overlay6;
 );
 
 /// A family, as programs on devices need it.
@@ -90,6 +95,31 @@ impl Routed for Addr4 {
         next_hop.nh_family = Self::AF.into();
         // SAFETY: after a lookup the union holds the next hop's address.
         next_hop.__bindgen_anon_1.ipv4_nh = unsafe { fib.__bindgen_anon_4.ipv4_dst };
+        next_hop
+    }
+}
+
+impl Routed for Addr6 {
+    const AF: u8 = 10;
+
+    #[inline(always)]
+    fn neighbour(skb: &mut Skb<'_>, ifindex: u32) -> Option<Verdict> {
+        l2::neighbour(skb, &Maps, ifindex)
+    }
+
+    #[inline(always)]
+    fn ask(fib: &mut bpf_fib_lookup, ip: &Ip<Self>) {
+        fib.__bindgen_anon_3.ipv6_src = ip.src.words();
+        fib.__bindgen_anon_4.ipv6_dst = ip.dst.words();
+    }
+
+    #[inline(always)]
+    fn next_hop(fib: &bpf_fib_lookup) -> bpf_redir_neigh {
+        // SAFETY: zeroes are a value of this C structure.
+        let mut next_hop: bpf_redir_neigh = unsafe { core::mem::zeroed() };
+        next_hop.nh_family = Self::AF.into();
+        // SAFETY: after a lookup the union holds the next hop's address.
+        next_hop.__bindgen_anon_1.ipv6_nh = unsafe { fib.__bindgen_anon_4.ipv6_dst };
         next_hop
     }
 }

@@ -7,8 +7,6 @@
 #![cfg_attr(target_arch = "bpf", allow(unsafe_code))] // Helpers and maps of the kernel.
 
 #[cfg(target_arch = "bpf")]
-mod address;
-#[cfg(target_arch = "bpf")]
 mod config;
 #[cfg(target_arch = "bpf")]
 mod device;

@@ -100,6 +100,48 @@ impl Packet for Skb<'_> {
     }
 
     #[inline(always)]
+    fn load_words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let start = self.ctx.data() + bounded(offset);
+        if start + N * 4 > self.ctx.data_end() {
+            return None;
+        }
+        let mut words = [0; N];
+        for (index, word) in words.iter_mut().enumerate() {
+            // SAFETY: the comparison above proves that the word is inside the packet's linear part; the instruction
+            // needs no alignment, which LLVM would make four loads of.
+            unsafe {
+                core::arch::asm!(
+                    "{0} = *(u32 *)({1} + 0)",
+                    out(wreg) *word,
+                    in(reg) start + index * 4,
+                    options(pure, readonly, nostack),
+                );
+            }
+        }
+        Some(words)
+    }
+
+    #[inline(always)]
+    fn store_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) -> Option<()> {
+        let start = self.ctx.data() + bounded(offset);
+        if start + N * 4 > self.ctx.data_end() {
+            return None;
+        }
+        for (index, word) in words.into_iter().enumerate() {
+            // SAFETY: as in `load_words` and `store`.
+            unsafe {
+                core::arch::asm!(
+                    "*(u32 *)({0} + 0) = {1}",
+                    in(reg) start + index * 4,
+                    in(wreg) word,
+                    options(nostack),
+                );
+            }
+        }
+        Some(())
+    }
+
+    #[inline(always)]
     fn add_csum(&mut self, offset: usize, diff: u32, csum: Csum, optional: bool) -> Option<()> {
         let pseudo = match csum {
             Csum::Data => false,

@@ -14,7 +14,6 @@ use xebec_logic::{
 };
 
 use crate::{
-    address::{bytes, words},
     config::has_set_retval,
     map::{Maps, Stored, count_drop, count_error},
 };
@@ -86,7 +85,7 @@ pub fn sock6_post_bind(ctx: SockContext) -> i32 {
     let any = words == [0; 4];
     let mapped = words[0] == 0 && words[1] == 0 && words[2] == MAPPED;
     let may = if mapped || any { post_bind(&ctx, words[3].to_ne_bytes()) } else { ALLOW };
-    if may == ALLOW && !mapped { post_bind(&ctx, bytes(words)) } else { may }
+    if may == ALLOW && !mapped { post_bind(&ctx, Addr6::from_words(words)) } else { may }
 }
 
 #[inline(always)]
@@ -163,12 +162,12 @@ impl Held for V6 {
     #[inline(always)]
     fn load(ctx: &SockAddrContext) -> SocketAddress<Addr6> {
         let words = [load_word(ctx, 0), load_word(ctx, 1), load_word(ctx, 2), load_word(ctx, 3)];
-        SocketAddress { addr: bytes(words), port: load_port(ctx) }
+        SocketAddress { addr: Addr6::from_words(words), port: load_port(ctx) }
     }
 
     #[inline(always)]
     fn store(ctx: &SockAddrContext, address: SocketAddress<Addr6>) {
-        let [a, b, c, d] = words(address.addr);
+        let [a, b, c, d] = address.addr.words();
         store_word(ctx, 0, a);
         store_word(ctx, 1, b);
         store_word(ctx, 2, c);

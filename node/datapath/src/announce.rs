@@ -67,7 +67,7 @@ impl Announcements {
             IpAddr::V4(addr) => self.ipv4.put(&L2Key { addr: addr.octets(), ifindex }, &mac),
             IpAddr::V6(addr) => {
                 ndp::listen(ifindex, addr).map_err(|source| Error::Interface { ifindex, source })?;
-                self.ipv6.put(&L2Key { addr: addr.octets(), ifindex }, &mac)
+                self.ipv6.put(&L2Key { addr: addr.into(), ifindex }, &mac)
             }
         }
     }
@@ -77,7 +77,7 @@ impl Announcements {
             IpAddr::V4(addr) => self.ipv4.remove(&L2Key { addr: addr.octets(), ifindex }),
             IpAddr::V6(addr) => {
                 ndp::ignore(ifindex, addr);
-                self.ipv6.remove(&L2Key { addr: addr.octets(), ifindex })
+                self.ipv6.remove(&L2Key { addr: addr.into(), ifindex })
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     sys::AttachType,
 };
 
-/// Ours among the filters of a device: "xb".
+/// Ours among the filters of a device: "xb", and the next for IPv6.
 const PRIORITY: u16 = 0x7862;
 const HANDLE: TcHandle = TcHandle::new(0, 1);
 
@@ -36,7 +36,7 @@ pub fn attach(ebpf: &mut Ebpf, hook: Hook, device: &str) -> Result<bool> {
     if replace(classifier, hook, device) {
         return Ok(false);
     }
-    let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+    let options = NlOptions { priority: priority(hook), handle: HANDLE, classid: None };
     let id = classifier
         .attach_with_options(device, direction(hook), TcAttachOptions::Netlink(options))
         .map_err(|source| failed(Box::new(source)))?;
@@ -62,7 +62,11 @@ pub fn detach(hook: Hook, device: &str) {
 }
 
 fn existing(hook: Hook, device: &str) -> std::io::Result<SchedClassifierLink> {
-    SchedClassifierLink::attached(device, direction(hook), PRIORITY, HANDLE, None)
+    SchedClassifierLink::attached(device, direction(hook), priority(hook), HANDLE, None)
+}
+
+fn priority(hook: Hook) -> u16 {
+    PRIORITY + u16::from(hook.is_device6())
 }
 
 fn direction(hook: Hook) -> TcAttachType {
@@ -76,8 +80,9 @@ fn direction(hook: Hook) -> TcAttachType {
 pub fn detach_all() {
     for interface in nix::net::if_::if_nameindex().iter().flatten() {
         let device = interface.name().to_string_lossy();
-        // One hook of each direction: filters are found by direction and priority.
-        detach(Hook::FromPod, &device);
-        detach(Hook::ToPod, &device);
+        // Those of one kind of device: filters are found by direction and priority.
+        for hook in Hook::POD {
+            detach(hook, &device);
+        }
     }
 }

@@ -56,14 +56,14 @@ impl Datapath {
             let pods = lock(&self.pods);
             found.extend(pods.repair()?);
             for ifindex in pods.devices() {
-                found.extend(self.repair_device(&[Hook::FromPod, Hook::ToPod], ifindex)?);
+                found.extend(self.repair_device(Hook::POD, ifindex)?);
             }
         }
         if let Routing::Vxlan { ifindex, .. } = self.config.routing {
-            found.extend(self.repair_device(&[Hook::FromOverlay, Hook::ToOverlay], ifindex)?);
+            found.extend(self.repair_device(Hook::OVERLAY, ifindex)?);
         }
         for ifindex in &self.config.uplinks {
-            found.extend(self.repair_device(&[Hook::FromNetdev, Hook::ToNetdev], *ifindex)?);
+            found.extend(self.repair_device(Hook::NETDEV, *ifindex)?);
         }
         found.extend(self.repair_cgroups()?);
         found.extend(xdp::repair(&mut lock(&self.xdp), self.programs().xdp(), &self.directory.join(link::DIRECTORY)));
@@ -72,12 +72,12 @@ impl Datapath {
     }
 
     /// A device that is gone is for its owner to bring back.
-    fn repair_device(&self, hooks: &[Hook], ifindex: u32) -> Result<Vec<Drift>> {
+    fn repair_device(&self, hooks: [Hook; 4], ifindex: u32) -> Result<Vec<Drift>> {
         let mut found = Vec::new();
-        for hook in hooks {
+        for hook in self.wanted(hooks) {
             let Ok(name) = interface(ifindex) else { break };
-            match self.attach_device(*hook, ifindex) {
-                Ok(true) => found.push(detached(*hook, &name)),
+            match self.attach_device(hook, ifindex) {
+                Ok(true) => found.push(detached(hook, &name)),
                 Ok(false) => {}
                 Err(_) if interface(ifindex).is_err() => break,
                 Err(error) => return Err(error),

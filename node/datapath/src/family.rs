@@ -83,20 +83,20 @@ impl Family for Addr6 {
     const PREFIXES: &'static str = names::PREFIXES6;
 
     fn ip(self) -> IpAddr {
-        IpAddr::from(self)
+        IpAddr::V6(self.into())
     }
 
     fn of(ip: IpAddr) -> Option<Self> {
         match ip {
             IpAddr::V4(_) => None,
-            IpAddr::V6(ip) => Some(ip.octets()),
+            IpAddr::V6(ip) => Some(ip.into()),
         }
     }
 
     fn of_node(ip: IpAddr) -> Option<Self> {
         Some(match ip {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-            IpAddr::V6(ip) => ip.octets(),
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().into(),
+            IpAddr::V6(ip) => ip.into(),
         })
     }
 

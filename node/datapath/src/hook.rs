@@ -40,6 +40,13 @@ pub enum Hook {
     ToNetdev,
     FromOverlay,
     ToOverlay,
+    /// Those of IPv6, behind those of IPv4 on the same device.
+    FromPod6,
+    ToPod6,
+    FromNetdev6,
+    ToNetdev6,
+    FromOverlay6,
+    ToOverlay6,
 }
 
 impl Hook {
@@ -57,8 +64,23 @@ impl Hook {
         Self::Sock6PostBind,
         Self::SockOps,
     ];
-    pub const DEVICE: [Self; 6] =
-        [Self::FromPod, Self::ToPod, Self::FromNetdev, Self::ToNetdev, Self::FromOverlay, Self::ToOverlay];
+    pub const DEVICE: [Self; 12] = [
+        Self::FromPod,
+        Self::ToPod,
+        Self::FromNetdev,
+        Self::ToNetdev,
+        Self::FromOverlay,
+        Self::ToOverlay,
+        Self::FromPod6,
+        Self::ToPod6,
+        Self::FromNetdev6,
+        Self::ToNetdev6,
+        Self::FromOverlay6,
+        Self::ToOverlay6,
+    ];
+    pub(crate) const POD: [Self; 4] = [Self::FromPod, Self::FromPod6, Self::ToPod, Self::ToPod6];
+    pub(crate) const NETDEV: [Self; 4] = [Self::FromNetdev, Self::FromNetdev6, Self::ToNetdev, Self::ToNetdev6];
+    pub(crate) const OVERLAY: [Self; 4] = [Self::FromOverlay, Self::FromOverlay6, Self::ToOverlay, Self::ToOverlay6];
 
     /// The program, named by its attachment.
     pub const fn program(self) -> &'static str {
@@ -80,12 +102,36 @@ impl Hook {
             Self::ToNetdev => "to_netdev",
             Self::FromOverlay => "from_overlay",
             Self::ToOverlay => "to_overlay",
+            Self::FromPod6 => "from_pod6",
+            Self::ToPod6 => "to_pod6",
+            Self::FromNetdev6 => "from_netdev6",
+            Self::ToNetdev6 => "to_netdev6",
+            Self::FromOverlay6 => "from_overlay6",
+            Self::ToOverlay6 => "to_overlay6",
         }
     }
 
     /// Does traffic depend on it? Without the others something is not measured.
     pub(crate) const fn is_required(self) -> bool {
         !matches!(self, Self::SockOps)
+    }
+
+    /// Is it about IPv6 packets of devices?
+    pub(crate) const fn is_device6(self) -> bool {
+        matches!(
+            self,
+            Self::FromPod6 | Self::ToPod6 | Self::FromNetdev6 | Self::ToNetdev6 | Self::FromOverlay6 | Self::ToOverlay6
+        )
+    }
+
+    /// Does a node with this configuration run it? What pods send with IPv4 is checked on a node without it too.
+    pub(crate) fn is_wanted(self, config: &Config) -> bool {
+        match self {
+            Self::ToPod | Self::FromNetdev | Self::ToNetdev | Self::FromOverlay | Self::ToOverlay => {
+                config.ipv4.is_some()
+            }
+            hook => config.ipv6.is_some() || !hook.is_device6(),
+        }
     }
 
     pub(crate) const fn attach_type(self) -> AttachType {
@@ -101,8 +147,15 @@ impl Hook {
             Self::Sock4PostBind => AttachType::Inet4PostBind,
             Self::Sock6PostBind => AttachType::Inet6PostBind,
             Self::SockOps => AttachType::SockOps,
-            Self::FromPod | Self::FromNetdev | Self::FromOverlay => AttachType::TcxIngress,
-            Self::ToPod | Self::ToNetdev | Self::ToOverlay => AttachType::TcxEgress,
+            Self::FromPod
+            | Self::FromNetdev
+            | Self::FromOverlay
+            | Self::FromPod6
+            | Self::FromNetdev6
+            | Self::FromOverlay6 => AttachType::TcxIngress,
+            Self::ToPod | Self::ToNetdev | Self::ToOverlay | Self::ToPod6 | Self::ToNetdev6 | Self::ToOverlay6 => {
+                AttachType::TcxEgress
+            }
         }
     }
 }
@@ -113,12 +166,10 @@ impl Datapath {
     pub(crate) fn attach_hooks(&self) -> Result<()> {
         self.adopt_pods()?;
         if let Routing::Vxlan { ifindex, .. } = self.config.routing {
-            self.attach_device(Hook::FromOverlay, ifindex)?;
-            self.attach_device(Hook::ToOverlay, ifindex)?;
+            self.attach_all(Hook::OVERLAY, ifindex)?;
         }
         for ifindex in &self.config.uplinks {
-            self.attach_device(Hook::FromNetdev, *ifindex)?;
-            self.attach_device(Hook::ToNetdev, *ifindex)?;
+            self.attach_all(Hook::NETDEV, *ifindex)?;
         }
         for (name, path) in cgroups(&self.config) {
             for hook in Hook::SOCKET {
@@ -128,6 +179,23 @@ impl Datapath {
         // Last: it passes what it leaves alone on to the others.
         *lock(&self.xdp) = xdp::attach_all(self.programs().xdp(), &self.config, &self.directory.join(link::DIRECTORY))?;
         Ok(())
+    }
+
+    /// Attaches those of the hooks that the node runs; detaches the others, of a family that it has no more.
+    pub(crate) fn attach_all(&self, hooks: [Hook; 4], ifindex: u32) -> Result<()> {
+        for hook in hooks {
+            if hook.is_wanted(&self.config) {
+                self.attach_device(hook, ifindex)?;
+            } else {
+                self.detach_device(hook, ifindex)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of the hooks that the node runs.
+    pub(crate) fn wanted(&self, hooks: [Hook; 4]) -> impl Iterator<Item = Hook> {
+        hooks.into_iter().filter(|hook| hook.is_wanted(&self.config))
     }
 
     /// False if it was attached already.

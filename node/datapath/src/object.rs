@@ -60,10 +60,10 @@ impl Programs {
     /// Loads the programs and tests them.
     pub fn load(config: &Config, directory: &Path, tc: TcAttach) -> Result<Self> {
         let (mut ebpf, helpers) = load_adapted(config, Some(directory))?;
-        self_test(&ebpf)?;
+        self_test(&ebpf, config)?;
         let xdp = xdp::load(&mut ebpf, config);
         let mut fds = HashMap::new();
-        for hook in Hook::SOCKET.into_iter().chain(Hook::DEVICE) {
+        for hook in wanted(config) {
             match descriptor(&ebpf, hook) {
                 // `load` has said why.
                 Err(_) if !hook.is_required() => {}
@@ -141,12 +141,12 @@ pub fn has_tcx(from_pod: BorrowedFd<'_>) -> bool {
 }
 
 /// Runs a program in the kernel on a packet that it must leave alone, before it meets any other.
-fn self_test(ebpf: &Ebpf) -> Result<()> {
+fn self_test(ebpf: &Ebpf, config: &Config) -> Result<()> {
     // An ARP request, padded to Ethernet's minimum.
     let mut arp = [0u8; 60];
     arp[..6].fill(0xff);
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
-    for hook in Hook::DEVICE {
+    for hook in Hook::DEVICE.into_iter().filter(|hook| hook.is_wanted(config)) {
         let program = hook.program();
         let failed = |reason: String| Error::SelfTest { program, reason };
         let mut out = [0u8; 60];
@@ -206,7 +206,11 @@ fn forget_other_sizes(config: &Config, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Creates or opens the maps and loads every program. Without a directory nothing is pinned.
+fn wanted(config: &Config) -> impl Iterator<Item = Hook> {
+    Hook::SOCKET.into_iter().chain(Hook::DEVICE).filter(|hook| hook.is_wanted(config))
+}
+
+/// Creates or opens the maps and loads the programs that the node runs. Without a directory nothing is pinned.
 pub fn load(config: &Config, directory: Option<&Path>, helpers: Helpers) -> Result<Ebpf> {
     if OBJECT.is_empty() {
         return Err(Error::NotBuilt);
@@ -227,7 +231,7 @@ pub fn load(config: &Config, directory: Option<&Path>, helpers: Helpers) -> Resu
         }
     }
     let mut ebpf = loader.load(OBJECT).map_err(|error| Error::Object(Box::new(error)))?;
-    for hook in Hook::SOCKET.into_iter().chain(Hook::DEVICE) {
+    for hook in wanted(config) {
         let program = hook.program();
         let loaded = match ebpf.program_mut(program) {
             Some(Program::SchedClassifier(classifier)) => classifier.load(),

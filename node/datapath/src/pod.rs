@@ -39,8 +39,7 @@ impl Datapath {
         if !pods.known.contains_key(&pod.ip) && known >= PODS_MAX as usize {
             return Err(Error::TooManyPods { count: known + 1 });
         }
-        self.attach_device(Hook::FromPod, pod.host_ifindex)?;
-        self.attach_device(Hook::ToPod, pod.host_ifindex)?;
+        self.attach_all(Hook::POD, pod.host_ifindex)?;
         pods.put(pod)
     }
 
@@ -49,8 +48,7 @@ impl Datapath {
         let mut pods = lock(&self.pods);
         let Some(pod) = pods.remove(ip)? else { return Ok(false) };
         if !pods.known.values().any(|other| other.ifindex == pod.ifindex) {
-            self.detach_device(Hook::FromPod, pod.ifindex)?;
-            self.detach_device(Hook::ToPod, pod.ifindex)?;
+            self.detach_pod_device(pod.ifindex)?;
         }
         Ok(true)
     }
@@ -63,21 +61,21 @@ impl Datapath {
     /// Puts the programs of this agent on every adopted pod; forgets pods whose interface is gone.
     pub(crate) fn adopt_pods(&self) -> Result<()> {
         for pod in self.pods() {
-            let attached = self
-                .attach_device(Hook::FromPod, pod.host_ifindex)
-                .and_then(|_| self.attach_device(Hook::ToPod, pod.host_ifindex));
-            // It may go at any moment, also between the two.
-            match attached {
+            // It may go at any moment, also between two of them.
+            match self.attach_all(Hook::POD, pod.host_ifindex) {
                 Err(_) if interface(pod.host_ifindex).is_err() => {
                     tracing::info!(ip = %pod.ip, ifindex = pod.host_ifindex, "pod interface is gone");
                     lock(&self.pods).remove(pod.ip)?;
-                    self.detach_device(Hook::FromPod, pod.host_ifindex)?;
-                    self.detach_device(Hook::ToPod, pod.host_ifindex)?;
+                    self.detach_pod_device(pod.host_ifindex)?;
                 }
-                attached => drop(attached?),
+                attached => attached?,
             }
         }
         Ok(())
+    }
+
+    fn detach_pod_device(&self, ifindex: u32) -> Result<()> {
+        self.wanted(Hook::POD).try_for_each(|hook| self.detach_device(hook, ifindex))
     }
 }
 
@@ -126,7 +124,7 @@ impl Pods {
         };
         match pod.ip {
             IpAddr::V4(ip) => self.ipv4.put(&ip.octets(), &value)?,
-            IpAddr::V6(ip) => self.ipv6.put(&ip.octets(), &value)?,
+            IpAddr::V6(ip) => self.ipv6.put(&ip.into(), &value)?,
         }
         self.known.insert(pod.ip, value);
         Ok(())
@@ -135,7 +133,7 @@ impl Pods {
     fn remove(&mut self, ip: IpAddr) -> Result<Option<LocalPod>> {
         match ip {
             IpAddr::V4(ip) => self.ipv4.remove(&ip.octets())?,
-            IpAddr::V6(ip) => self.ipv6.remove(&ip.octets())?,
+            IpAddr::V6(ip) => self.ipv6.remove(&ip.into())?,
         };
         Ok(self.known.remove(&ip))
     }

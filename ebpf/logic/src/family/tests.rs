@@ -21,7 +21,11 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 fn at(text: &str) -> Addr6 {
-    text.parse::<std::net::Ipv6Addr>().expect("an address").octets()
+    text.parse::<std::net::Ipv6Addr>().expect("an address").into()
+}
+
+fn address(octets: &[u8]) -> Addr6 {
+    Addr6::new(octets.try_into().expect("an address"))
 }
 
 fn here() -> Addr6 {
@@ -51,9 +55,9 @@ fn node() -> Model<Addr6> {
     for (addr, ifindex) in [(here(), IFINDEX), (other(), IFINDEX + 1)] {
         let pod = LocalPod {
             ifindex,
-            pod_mac: [2, 0, 0, 0, 0, addr[15]],
-            host_mac: [2, 0, 0, 0, 1, addr[15]],
-            netns_cookie: u64::from(addr[15]),
+            pod_mac: [2, 0, 0, 0, 0, addr.octets()[15]],
+            host_mac: [2, 0, 0, 0, 1, addr.octets()[15]],
+            netns_cookie: u64::from(addr.octets()[15]),
             ..LocalPod::default()
         };
         model.pods.insert(addr, pod);
@@ -96,11 +100,11 @@ fn headers(tuple: &Tuple6, next: u8, payload: &[u8]) -> Bytes {
     let length = (payload.len() as u16).to_be_bytes();
     let ethernet = [2, 0, 0, 0, 9, 9, 2, 0, 0, 0, 8, 8, 0x86, 0xdd];
     let header = [0x60, 0, 0, 0, length[0], length[1], next, 64];
-    Bytes([&ethernet[..], &header, &tuple.src, &tuple.dst, payload].concat())
+    Bytes([&ethernet[..], &header, &tuple.src.octets(), &tuple.dst.octets(), payload].concat())
 }
 
 fn pseudo(src: Addr6, dst: Addr6, proto: u8, len: usize) -> u32 {
-    let words = [src, dst].concat();
+    let words = [src.octets(), dst.octets()].concat();
     let sum: u32 = words.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
     sum + u32::from(proto) + len as u32
 }
@@ -130,15 +134,14 @@ fn echo(kind: u8, src: Addr6, dst: Addr6, id: u16) -> Bytes {
 
 /// "Packet too big" from `src` about `about`.
 fn too_big(src: Addr6, about: &Bytes) -> Bytes {
-    let dst = about.0[22..38].try_into().expect("an address");
+    let dst = address(&about.0[22..38]);
     icmp(src, dst, &[&[2, 0, 0, 0, 0, 0, 5, 0][..], &about.0[14..]].concat())
 }
 
 /// The packet's tuple, after its checksum has been computed anew and compared.
 #[track_caller]
 fn verified(packet: &Bytes) -> Tuple6 {
-    let (src, dst): (Addr6, Addr6) =
-        (packet.0[22..38].try_into().expect("an address"), packet.0[38..54].try_into().expect("an address"));
+    let (src, dst) = (address(&packet.0[22..38]), address(&packet.0[38..54]));
     let (next, payload) = (packet.0[20], &packet.0[54..]);
     assert_eq!(u16::from_be_bytes([packet.0[18], packet.0[19]]) as usize, payload.len(), "payload length");
     assert_eq!(checksum(payload, pseudo(src, dst, next, payload.len())), 0, "checksum of {packet:02x?}");
@@ -150,12 +153,7 @@ fn verified(packet: &Bytes) -> Tuple6 {
 fn quoted(packet: &Bytes) -> Tuple6 {
     let inner = &packet.0[62..];
     let port = |at: usize| u16::from_be_bytes([inner[at], inner[at + 1]]);
-    tuple(
-        inner[8..24].try_into().expect("an address"),
-        port(40),
-        inner[24..40].try_into().expect("an address"),
-        port(42),
-    )
+    tuple(address(&inner[8..24]), port(40), address(&inner[24..40]), port(42))
 }
 
 #[track_caller]
@@ -198,7 +196,7 @@ fn a_pods_packets_go_where_their_destination_is() {
 fn neighbour_discovery_is_between_a_pod_and_its_node() {
     let model = node();
     let link_local = at("fe80::2");
-    let solicitation = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &model.node.gateway_ip].concat();
+    let solicitation = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &model.node.gateway_ip.octets()].concat();
     for (src, dst) in [("fe80::2", "ff02::1:ff00:1"), ("::", "ff02::1:ff00:2"), ("fe80::2", "fe80::1")] {
         sends(&model, &icmp(at(src), at(dst), &solicitation), Ok(Verdict::PASS));
     }
@@ -287,7 +285,7 @@ fn a_client_outside_reaches_backends_here_and_elsewhere() {
 fn a_maglev_table_leads_to_the_same_backend_at_every_node() {
     let served = |node_ip: Addr6, slots: [u16; maglev::BLOCK_ENTRIES]| {
         let mut model = node();
-        (model.node.node_ip, model.node.hash_seed) = (node_ip, u32::from(node_ip[15]));
+        (model.node.node_ip, model.node.hash_seed) = (node_ip, u32::from(node_ip.octets()[15]));
         serve(&mut model, &[here(), other()], maglev::flags(maglev::SIZES[0]).expect("a size"));
         model.maglev.insert(MaglevKey { service: ServiceId(1), generation: 3, block: 0 }, MaglevBlock { slots });
         let backend = |port| {
@@ -331,9 +329,9 @@ fn extension_headers_are_walked_and_fragments_follow_the_first() {
     let later = [&[proto::UDP, 0, 0, 16, 9, 9, 9, 9][..], &[0xaa; 16]].concat();
     let unknown = [&[proto::UDP, 0, 0, 16, 8, 8, 8, 8][..], &[0xaa; 16]].concat();
     let there = sends(&model, &headers(&dialled, 60, &first), Ok(Verdict::pod(IFINDEX + 1)));
-    assert_eq!((&there.0[38..54], &there.0[72..74]), (&other()[..], &8080_u16.to_be_bytes()[..]));
+    assert_eq!((&there.0[38..54], &there.0[72..74]), (&other().octets()[..], &8080_u16.to_be_bytes()[..]));
     let there = sends(&model, &headers(&dialled, 44, &later), Ok(Verdict::pod(IFINDEX + 1)));
-    assert_eq!((&there.0[38..54], &there.0[62..66]), (&other()[..], &[0xaa; 4][..]));
+    assert_eq!((&there.0[38..54], &there.0[62..66]), (&other().octets()[..], &[0xaa; 4][..]));
     sends(&model, &headers(&dialled, 44, &unknown), Err(DropReason::UnknownFragment));
     // A chain that is cut short or does not end.
     sends(&model, &headers(&dialled, 60, &options[..7]), Err(DropReason::InvalidPacket));
@@ -366,7 +364,7 @@ fn solicitations_for_announced_addresses_are_answered() {
     let (ingress, asker, mac) = (at("2001:db8::240"), at("2001:db8::99"), [2, 0, 0, 0, 0, 0xaa]);
     model.announced.insert(L2Key6 { addr: ingress, ifindex: 3 }, L2Mac { mac, pad: [0; 2] });
     let solicitation = |src, target: Addr6| {
-        let message = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &target, &[1, 1, 2, 0, 0, 0, 8, 8]].concat();
+        let message = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &target.octets(), &[1, 1, 2, 0, 0, 0, 8, 8]].concat();
         let mut packet = icmp(src, at("ff02::1:ff00:240"), &message);
         packet.0[21] = 255;
         packet
@@ -376,7 +374,7 @@ fn solicitations_for_announced_addresses_are_answered() {
     let to = verified(&packet);
     assert_eq!((to.src, to.dst, packet.0[21]), (ingress, asker, 255));
     assert_eq!(packet.0[..12], [2, 0, 0, 0, 8, 8, 2, 0, 0, 0, 0, 0xaa]);
-    assert_eq!(packet.0[58..], [&[0x60, 0, 0, 0][..], &ingress, &[2, 1], &mac].concat());
+    assert_eq!(packet.0[58..], [&[0x60, 0, 0, 0][..], &ingress.octets(), &[2, 1], &mac].concat());
     assert_eq!(model.counted(Counter::ArpReply), 1);
     let mut routed = solicitation(asker, ingress);
     routed.0[21] = 254;

@@ -33,6 +33,7 @@ impl Family for Addr4 {
     const PORT_UNREACHABLE: [u8; 2] = [3, 3];
     const PSEUDO: Csum = Csum::Pseudo;
     const ICMP_COVERS_ADDRESSES: bool = false;
+    const COUNTS_OTHERS: bool = true;
 
     #[inline(always)]
     fn parse<P: Packet>(packet: &mut P, offset: usize) -> Option<Ip<Self>> {

@@ -1,8 +1,8 @@
 //! IPv6 (RFC 8200).
 
-use xebec_abi::{Addr4, Addr6, Counter, DropReason, Tuple, proto};
+use xebec_abi::{Addr4, Addr6, Address, Counter, DropReason, Tuple, proto};
 
-use super::{Family, word_diff};
+use super::Family;
 use crate::{
     Csum, Host, Packet, Verdict,
     csum::{add, diff},
@@ -14,7 +14,6 @@ const BYTES: usize = 40;
 const PAYLOAD_LENGTH: usize = 4;
 const HOP_LIMIT: usize = 7;
 const SRC: usize = 8;
-const DST: usize = 24;
 const ANSWER_HOP_LIMIT: u8 = 64;
 
 /// Extension headers that are walked at most, and how far into the packet: enough for every host, and few steps for
@@ -26,6 +25,9 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
+
+/// Third word of an IPv4-mapped address, `::ffff:a.b.c.d`.
+const MAPPED: u32 = 0x0000_ffff_u32.to_be();
 
 /// ICMPv6 types of what only routers may say (RFC 4861).
 const ROUTER_ADVERTISEMENT: u8 = 134;
@@ -47,6 +49,7 @@ impl Family for Addr6 {
     const PORT_UNREACHABLE: [u8; 2] = [1, 4];
     const PSEUDO: Csum = Csum::Pseudo6;
     const ICMP_COVERS_ADDRESSES: bool = true;
+    const COUNTS_OTHERS: bool = false;
 
     #[inline(always)]
     fn parse<P: Packet>(packet: &mut P, offset: usize) -> Option<Ip<Self>> {
@@ -54,9 +57,11 @@ impl Family for Addr6 {
         if version >> 4 != 6 {
             return None;
         }
+        let [a, b, c, d, e, f, g, h] = packet.load_words(offset + SRC)?;
+        let (src, dst) = (Addr6::from_words([a, b, c, d]), Addr6::from_words([e, f, g, h]));
         let mut ip = Ip {
-            src: packet.load(offset + SRC)?,
-            dst: packet.load(offset + DST)?,
+            src,
+            dst,
             proto: next,
             ttl,
             header: Header6 { id: [0; 4] },
@@ -95,8 +100,7 @@ impl Family for Addr6 {
     ) -> Option<()> {
         ip.src = to.src;
         ip.dst = to.dst;
-        packet.store(offset + SRC, to.src)?;
-        packet.store(offset + DST, to.dst)
+        store_addresses(packet, offset, to.src, to.dst)
     }
 
     #[inline(always)]
@@ -116,8 +120,7 @@ impl Family for Addr6 {
         let [high, low] = bytes.to_be_bytes();
         packet.store(IP, [0x60, 0, 0, 0])?;
         packet.store(IP + PAYLOAD_LENGTH, [high, low, proto, ANSWER_HOP_LIMIT])?;
-        packet.store(IP + SRC, ip.dst)?;
-        packet.store(IP + DST, ip.src)
+        store_addresses(packet, IP, ip.dst, ip.src)
     }
 
     #[inline(always)]
@@ -148,44 +151,43 @@ impl Family for Addr6 {
 
     #[inline(always)]
     fn is_multicast(self) -> bool {
-        self[0] == 0xff
+        self.words()[0].to_ne_bytes()[0] == 0xff
     }
 
     #[inline(always)]
     fn is_loopback(self) -> bool {
-        let [a, b, c, d] = words(self).map(u32::from_ne_bytes);
+        let [a, b, c, d] = self.words();
         a | b | c == 0 && d == 1_u32.to_be()
     }
 
     #[inline(always)]
     fn sum(self) -> u32 {
-        let [a, b, c, d] = words(self).map(u32::from_ne_bytes);
+        let [a, b, c, d] = self.words();
         add(add(a, b), add(c, d))
     }
 
     #[inline(always)]
     fn diff(old: Self, new: Self) -> u32 {
-        let ([a, b, c, d], [e, f, g, h]) = (words(old), words(new));
-        add(add(word_diff(a, e), word_diff(b, f)), add(word_diff(c, g), word_diff(d, h)))
+        let ([a, b, c, d], [e, f, g, h]) = (old.words(), new.words());
+        add(add(diff(a, e), diff(b, f)), add(diff(c, g), diff(d, h)))
     }
 
     #[inline(always)]
     fn mix(self, hash: u32) -> u32 {
-        let [a, b, c, d] = words(self).map(u32::from_ne_bytes);
+        let [a, b, c, d] = self.words();
         mix(mix(mix(mix(hash, a), b), c), d)
     }
 
     /// IPv4-mapped.
     #[inline(always)]
     fn of_node(node: Addr4) -> Self {
-        let [a, b, c, d] = node;
-        let mark = if node == [0; 4] { 0 } else { 0xff };
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, mark, mark, a, b, c, d]
+        let node = u32::from_ne_bytes(node);
+        Self::from_words([0, 0, if node == 0 { 0 } else { MAPPED }, node])
     }
 
     #[inline(always)]
     fn to_node(self) -> Addr4 {
-        words(self)[3]
+        self.words()[3].to_ne_bytes()
     }
 }
 
@@ -230,18 +232,18 @@ fn walk<P: Packet>(packet: &mut P, ip: &mut Ip<Addr6>) -> Option<()> {
 }
 
 #[inline(always)]
-const fn words(addr: Addr6) -> [[u8; 4]; 4] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = addr;
-    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]]
+fn store_addresses<P: Packet>(packet: &mut P, offset: usize, src: Addr6, dst: Addr6) -> Option<()> {
+    let ([a, b, c, d], [e, f, g, h]) = (src.words(), dst.words());
+    packet.store_words(offset + SRC, [a, b, c, d, e, f, g, h])
 }
 
 /// fe80::/10
 #[inline(always)]
 const fn is_link_local(addr: &Addr6) -> bool {
-    addr[0] == 0xfe && addr[1] & 0xc0 == 0x80
+    u32::from_be(addr.words()[0]) >> 22 == 0xfe80 >> 6
 }
 
 #[inline(always)]
 fn is_unspecified(addr: &Addr6) -> bool {
-    *addr == [0; 16]
+    *addr == Addr6::UNSPECIFIED
 }
