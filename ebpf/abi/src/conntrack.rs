@@ -28,6 +28,20 @@ of_families! {
 const _: () = assert!(size_of::<Tuple<Addr4>>() == 12 && size_of::<Tuple<Addr6>>() == 36);
 
 impl<A: Address> Tuple<A> {
+    /// In place: a whole value goes through the stack, of which a program of IPv6 has too little.
+    #[inline(always)]
+    pub fn set(&mut self, src: &A, dst: &A, ports: Ports) {
+        self.src = *src;
+        self.dst = *dst;
+        self.ports = ports;
+    }
+
+    /// Makes it the tuple of the answer to `other`, in place.
+    #[inline(always)]
+    pub fn answer(&mut self, other: &Self) {
+        self.set(&other.dst, &other.src, Ports { src: other.ports.dst, dst: other.ports.src });
+    }
+
     /// The tuple of the answer.
     #[inline(always)]
     pub fn reversed(self) -> Self {
@@ -70,6 +84,14 @@ of_families! {
 const _: () = assert!(size_of::<FlowKey<Addr4>>() == 16 && size_of::<FlowKey<Addr6>>() == 40);
 
 impl<A: Address> FlowKey<A> {
+    /// Everything but the tuple.
+    #[inline(always)]
+    pub fn set(&mut self, proto: u8, direction: Direction) {
+        self.proto = proto;
+        self.direction = direction;
+        self.pad = [0; 2];
+    }
+
     /// The key of the entry for the other direction, if flows of this direction come in pairs: an
     /// answer's tuple is what the request became, reversed.
     pub fn partner(&self, flow: &Flow<A>) -> Option<Self> {

@@ -39,8 +39,13 @@ impl Addr6 {
 
     /// The words as they lie in memory.
     #[inline(always)]
-    pub const fn words(self) -> [u32; 4] {
-        self.0
+    pub const fn words(&self) -> &[u32; 4] {
+        &self.0
+    }
+
+    #[inline(always)]
+    pub const fn words_mut(&mut self) -> &mut [u32; 4] {
+        &mut self.0
     }
 }
 

@@ -1,18 +1,18 @@
 //! Flows: what a packet does to the entry it belongs to.
 
 use xebec_abi::{
-    BackendId, Direction, Flow, FlowKey, FlowState, ServiceId, Tuple,
+    BackendId, Direction, Flow, FlowKey, FlowState, Ports, ServiceId, Tuple,
     limits::{LINGER_NS, RESET_NS},
     proto,
 };
 
 use crate::{
-    Family, Host, Packet,
+    Family, FlowMap, Host, Packet, Tables,
     header::{Ip, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Transport},
 };
 
 /// A packet, as its flow sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Touch {
     pub now_ns: u64,
     pub bytes: u64,
@@ -47,23 +47,29 @@ impl Touch {
     }
 }
 
-/// What a packet learns from its flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Touched<A: Family> {
-    /// What its tuple becomes.
-    pub to: Tuple<A>,
-    /// Packets of the flow, this one counted.
-    pub packets: u32,
-}
-
-/// The flow after one more packet.
+/// Counts a packet on a flow.
 #[inline(always)]
-pub fn touch<A: Family>(flow: &mut Flow<A>, touch: &Touch) -> Touched<A> {
+pub fn touch<A: Family>(flow: &mut Flow<A>, touch: &Touch) {
     flow.state = next(flow.state, touch);
     flow.seen_ns = touch.now_ns;
     flow.packets = flow.packets.wrapping_add(1);
     flow.bytes = flow.bytes.wrapping_add(touch.bytes);
-    Touched { to: flow.to, packets: flow.packets as u32 }
+}
+
+/// Counts a packet on a flow, if there is one: then `to` is what its tuple becomes, and the answer how many packets the
+/// flow has had.
+#[inline(always)]
+pub fn follow<A: Family, T: Tables<A>>(
+    tables: &T,
+    map: FlowMap,
+    key: &FlowKey<A>,
+    touch: &Touch,
+    to: &mut Tuple<A>,
+) -> Option<u32> {
+    tables.touch(map, key, touch, |flow| {
+        *to = flow.to;
+        flow.packets as u32
+    })
 }
 
 /// TCP: SYN opens (again, when a port is reused), any other segment shows an open connection, FIN
@@ -129,15 +135,31 @@ pub fn is_over(request: Half, answer: Half, now_ns: u64) -> bool {
     silent(request) && silent(answer)
 }
 
-/// A flow at its first packet.
+/// Makes it a flow at its first packet, whose tuple becomes that of the answer to `other`.
 #[inline(always)]
-pub fn first<A: Family>(to: Tuple<A>, service: ServiceId, backend: BackendId, touch: &Touch) -> Flow<A> {
-    Flow { to, state: FlowState::OPENING, service, backend, seen_ns: touch.now_ns, packets: 1, bytes: touch.bytes }
+pub fn begin<A: Family>(flow: &mut Flow<A>, other: &Tuple<A>, service: ServiceId, backend: BackendId, touch: &Touch) {
+    flow.to.answer(other);
+    (flow.state, flow.service, flow.backend) = (FlowState::OPENING, service, backend);
+    (flow.seen_ns, flow.packets, flow.bytes) = (touch.now_ns, 1, touch.bytes);
 }
 
 #[inline(always)]
 pub fn key<A: Family>(tuple: Tuple<A>, proto: u8, direction: Direction) -> FlowKey<A> {
     FlowKey { tuple, proto, direction, pad: [0; 2] }
+}
+
+/// Makes it the key of a packet.
+#[inline(always)]
+pub fn of_packet<A: Family>(key: &mut FlowKey<A>, ip: &Ip<A>, ports: Ports, direction: Direction) {
+    key.tuple.set(&ip.src, &ip.dst, ports);
+    key.set(ip.proto, direction);
+}
+
+/// Makes it the key of the answer to a packet.
+#[inline(always)]
+pub fn of_answer<A: Family>(key: &mut FlowKey<A>, ip: &Ip<A>, ports: Ports, direction: Direction) {
+    key.tuple.set(&ip.dst, &ip.src, Ports { src: ports.dst, dst: ports.src });
+    key.set(ip.proto, direction);
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The last step to a pod of this node: what was translated for it is translated back.
 
-use xebec_abi::{Counter, Direction, DropReason, LocalPod, Tuple};
+use xebec_abi::{Counter, Direction, DropReason, LocalPod};
 
 use crate::{
-    Family, FlowMap, Packet, Tables, Verdict,
-    conntrack::{Touch, key},
-    header::{Ip, Kind, Transport},
+    Family, FlowMap, Packet, Room, Tables, Verdict,
+    conntrack::{Touch, follow, of_answer, of_packet},
+    header::{Ip, Kind},
     icmp, nat,
 };
 
@@ -33,28 +33,20 @@ pub fn to_pod<A: Family, P: Packet, T: Tables<A>>(
 pub fn reverse<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
-    transport: &mut Transport,
+    room: &mut Room<A>,
 ) -> Result<(), DropReason> {
-    if transport.kind.has_flow() {
-        let tuple = ip.tuple(transport.ports);
-        let touch = Touch::new(packet, tables, ip, transport);
-        if let Some(to) = answer(tables, tuple, ip.proto, &touch) {
-            nat::translate(packet, ip, transport, &to)?;
+    if room.transport.kind.has_flow() {
+        room.touch = Touch::new(packet, tables, &room.ip, &room.transport);
+        of_packet(&mut room.key, &room.ip, room.transport.ports, Direction::REPLY);
+        if follow(tables, FlowMap::Conntrack, &room.key, &room.touch, &mut room.claim.to).is_some() {
+            nat::translate(packet, &mut room.ip, &mut room.transport, &room.claim.to)?;
         }
         Ok(())
-    } else if transport.kind == Kind::IcmpError {
-        reverse_error(packet, tables, ip)
+    } else if room.transport.kind == Kind::IcmpError {
+        reverse_error(packet, tables, room)
     } else {
         Ok(())
     }
-}
-
-/// What an answer to a client of a service becomes.
-#[inline(always)]
-pub fn answer<A: Family, T: Tables<A>>(tables: &T, tuple: Tuple<A>, proto: u8, touch: &Touch) -> Option<Tuple<A>> {
-    let key = key(tuple, proto, Direction::REPLY);
-    tables.touch(FlowMap::Conntrack, &key, touch).map(|flow| flow.to)
 }
 
 /// An error about a packet to a backend is about a packet to the service. Not inlined, for the sake
@@ -63,16 +55,16 @@ pub fn answer<A: Family, T: Tables<A>>(tables: &T, tuple: Tuple<A>, proto: u8, t
 fn reverse_error<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
+    room: &mut Room<A>,
 ) -> Result<(), DropReason> {
-    let Some(mut quoted) = icmp::quoted(packet, ip) else { return Ok(()) };
-    let touch = Touch::error(packet, tables, &quoted.ip);
-    let Some(answer) = answer(tables, quoted.tuple().reversed(), quoted.ip.proto, &touch) else {
+    let Room { ip, touch, key, claim, quoted, .. } = room;
+    let Some(()) = icmp::quoted(packet, ip, quoted) else { return Ok(()) };
+    *touch = Touch::error(packet, tables, &quoted.ip);
+    of_answer(key, &quoted.ip, quoted.ports, Direction::REPLY);
+    if follow(tables, FlowMap::Conntrack, key, touch, &mut claim.to).is_none() {
         return Ok(());
-    };
-    let inner = answer.reversed();
-    // From the backend itself, or from a router on the way.
-    let src = if ip.src == quoted.ip.dst { inner.dst } else { ip.src };
+    }
+    let is_from_backend = ip.src == quoted.ip.dst;
     tables.count(Counter::IcmpError, packet.bytes());
-    icmp::translate(packet, ip, &mut quoted, src, inner.src, &inner)
+    icmp::translate(packet, room, is_from_backend)
 }

@@ -4,18 +4,18 @@
 //! that answers come back here. Both keep a pair of entries in `NAT4`: one lookup per packet of a known flow.
 
 use xebec_abi::{
-    Be16, Counter, Direction, DropReason, FrontendKey, Tuple,
+    Be16, Counter, Direction, DropReason, FrontendKey, Ports, Tuple,
     config::OVERLAY_PORT,
     lb::{frontend_flag, scope},
     proto,
 };
 
 use crate::{
-    Family, FlowMap, Packet, Tables, Verdict,
-    conntrack::{Touch, first, key},
+    Family, FlowMap, Packet, Room, Tables, Verdict,
+    conntrack::{Touch, begin, follow, of_packet},
     deliver,
     header::{Ip, Kind, Transport},
-    lb::{Client, Selection, select},
+    lb::{Choice, Client, Selection, select},
     maglev, nat,
     snat::{self, Claim},
 };
@@ -25,32 +25,26 @@ use crate::{
 pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
-    transport: &mut Transport,
+    room: &mut Room<A>,
 ) -> Result<bool, DropReason> {
+    let Room { ip, transport, touch, key, claim, .. } = room;
     if !matches!(transport.kind, Kind::Tcp | Kind::Udp) || is_overlay(ip.proto, transport.ports.dst) {
         return Ok(false);
     }
-    let tuple = ip.tuple(transport.ports);
-    let touch = Touch::new(packet, tables, ip, transport);
+    *touch = Touch::new(packet, tables, ip, transport);
+    of_packet(key, ip, transport.ports, Direction::OUT);
     // A new connection may use the ports of one that is over: its backend may be gone.
-    let known =
-        if touch.opens() { None } else { tables.touch(FlowMap::Nat, &key(tuple, ip.proto, Direction::OUT), &touch) };
-    let to = match known {
-        Some(flow) => {
-            snat::repair_sometimes(tables, &tuple, &flow, &touch);
-            flow.to
-        }
+    let known = if touch.opens() { None } else { follow(tables, FlowMap::Nat, key, touch, &mut claim.to) };
+    match known {
+        Some(packets) => snat::repair_sometimes(tables, &key.tuple, &claim.to, packets, touch),
         None => {
-            let mut chosen = Claim::default();
-            if !choose(tables, &tuple, &touch, &mut chosen)? {
+            if !choose(tables, &key.tuple, touch, claim)? {
                 return Ok(false);
             }
-            open(tables, &tuple, &mut chosen, &touch)?;
-            chosen.to
+            open(tables, &key.tuple, claim, touch)?;
         }
-    };
-    nat::translate(packet, ip, transport, &to)?;
+    }
+    nat::translate(packet, ip, transport, &claim.to)?;
     Ok(true)
 }
 
@@ -65,18 +59,18 @@ pub fn choose<A: Family, T: Tables<A>>(
     let frontend = FrontendKey { addr: tuple.dst, port: tuple.ports.dst, proto: touch.proto, scope: scope::EXTERNAL };
     // A hash, so that retransmissions choose the same backend.
     let pick = maglev::flow_hash(tuple, touch.proto);
-    match select(tables, &frontend, Client::Addr(tuple.src), pick) {
+    match select(tables, &frontend, Client::Addr(tuple.src), pick, &mut chosen.choice) {
         Selection::NotAService => Ok(false),
         Selection::NoBackend => Err(DropReason::NoBackend),
         Selection::NoLocalBackend => Err(DropReason::NoLocalBackend),
-        Selection::Backend(frontend, backend) => {
+        Selection::Backend => {
+            let Choice { frontend, backend, .. } = &chosen.choice;
             let limited = frontend.flags & frontend_flag::SOURCE_RANGES != 0;
             if limited && !tables.in_source_ranges(frontend.service, tuple.src) {
                 return Err(DropReason::SourceRange);
             }
-            let mut to = Tuple { dst: backend.addr, ..*tuple };
-            to.ports.dst = backend.port;
-            *chosen = Claim { to, service: frontend.service, backend: backend.id };
+            chosen.to.set(&tuple.src, &backend.addr, Ports { dst: backend.port, ..tuple.ports });
+            (chosen.service, chosen.backend) = (frontend.service, backend.id);
             Ok(true)
         }
     }
@@ -93,7 +87,7 @@ pub fn open<A: Family, T: Tables<A>>(
     if touch.proto == proto::TCP && !touch.opens() {
         tables.count(Counter::FlowMiss, touch.bytes);
     }
-    if !is_here(tables, chosen.to.dst) {
+    if !is_here(tables, &chosen.to.dst) {
         tables.count(Counter::ExternalRemote, touch.bytes);
         return snat::claim(tables, tuple, chosen, touch);
     }
@@ -103,8 +97,8 @@ pub fn open<A: Family, T: Tables<A>>(
 
 /// Is this a backend on this node, which sees its client?
 #[inline(always)]
-pub fn is_here<A: Family, T: Tables<A>>(tables: &T, addr: A) -> bool {
-    addr == tables.node_ip() || tables.pod(addr).is_some()
+pub fn is_here<A: Family, T: Tables<A>>(tables: &T, addr: &A) -> bool {
+    *addr == tables.node_ip() || tables.pod(addr).is_some()
 }
 
 /// Both entries of a flow that keeps its client's address, the answer's first.
@@ -112,16 +106,18 @@ pub fn is_here<A: Family, T: Tables<A>>(tables: &T, addr: A) -> bool {
 fn remember<A: Family, T: Tables<A>>(
     tables: &T,
     tuple: &Tuple<A>,
-    chosen: &Claim<A>,
+    chosen: &mut Claim<A>,
     touch: &Touch,
 ) -> Result<(), DropReason> {
-    let mut key = key(chosen.to.reversed(), touch.proto, Direction::IN);
-    let mut flow = first(tuple.reversed(), chosen.service, chosen.backend, touch);
+    let Claim { to, service, backend, key, flow, .. } = chosen;
+    key.tuple.answer(to);
+    key.set(touch.proto, Direction::IN);
+    begin(flow, tuple, *service, *backend, touch);
     for _ in 0..2 {
-        tables.put_flow(FlowMap::Nat, &key, &flow)?;
+        tables.put_flow(FlowMap::Nat, key, flow)?;
         key.tuple = *tuple;
         key.direction = Direction::OUT;
-        flow.to = chosen.to;
+        flow.to = *to;
     }
     Ok(())
 }
@@ -136,7 +132,7 @@ pub fn onward<A: Family, P: Packet, T: Tables<A>>(
     if ip.dst == tables.node_ip() {
         return Ok(Verdict::PASS);
     }
-    if let Some(pod) = tables.pod(ip.dst) {
+    if let Some(pod) = tables.pod(&ip.dst) {
         return deliver::to_pod(packet, tables, ip, &pod);
     }
     if ip.ttl <= 1 {
@@ -145,7 +141,7 @@ pub fn onward<A: Family, P: Packet, T: Tables<A>>(
     if !tables.overlay() || !tables.in_cluster(ip.dst) {
         return Ok(Verdict::FORWARD);
     }
-    let Some(remote) = tables.remote(ip.dst) else { return Err(DropReason::NoRemote) };
+    let Some(remote) = tables.remote(&ip.dst) else { return Err(DropReason::NoRemote) };
     nat::decrement_ttl(packet, ip)?;
     tables.count(Counter::ToOverlay, packet.bytes());
     Ok(Verdict::overlay(remote.node.to_node()))
@@ -156,22 +152,26 @@ pub fn onward<A: Family, P: Packet, T: Tables<A>>(
 pub fn answer<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
+    room: &mut Room<A>,
 ) -> Result<(), DropReason> {
-    let Ok(mut transport) = crate::header::transport(packet, tables, ip) else { return Ok(()) };
-    if is_overlay(ip.proto, transport.ports.dst) {
+    match crate::header::transport(packet, tables, &room.ip) {
+        Ok(transport) => room.transport = transport,
+        Err(_) => return Ok(()),
+    }
+    if is_overlay(room.ip.proto, room.transport.ports.dst) {
         return Ok(());
     }
-    if transport.kind == Kind::IcmpError {
-        return snat::error_out(packet, tables, ip).map(drop);
+    if room.transport.kind == Kind::IcmpError {
+        return snat::error_out(packet, tables, room).map(drop);
     }
+    let Room { ip, transport, touch, key, claim, .. } = room;
     if !matches!(transport.kind, Kind::Tcp | Kind::Udp) {
         return Ok(());
     }
-    let touch = Touch::new(packet, tables, ip, &transport);
-    let key = key(ip.tuple(transport.ports), ip.proto, Direction::IN);
-    match tables.touch(FlowMap::Nat, &key, &touch) {
-        Some(flow) => nat::translate(packet, ip, &mut transport, &flow.to),
+    *touch = Touch::new(packet, tables, ip, transport);
+    of_packet(key, ip, transport.ports, Direction::IN);
+    match follow(tables, FlowMap::Nat, key, touch, &mut claim.to) {
+        Some(_) => nat::translate(packet, ip, transport, &claim.to),
         None => Ok(()),
     }
 }

@@ -19,7 +19,7 @@ pub use v6::Header6;
 /// An IP family; the implementing type is its address.
 pub trait Family: Address {
     /// The fields of a header that the other family does not have.
-    type Header: Copy + PartialEq + Eq + Debug;
+    type Header: Copy + PartialEq + Eq + Default + Debug;
     const ETHERTYPE: u16;
     /// Of a header without options or extensions.
     const HEADER_BYTES: usize;
@@ -36,8 +36,8 @@ pub trait Family: Address {
     /// Are packets counted that are of neither this family nor ARP? By one family: those of both see each packet.
     const COUNTS_OTHERS: bool;
 
-    /// Parses a header at `offset`, which may be that of a packet quoted by an ICMP error.
-    fn parse<P: Packet>(packet: &mut P, offset: usize) -> Option<Ip<Self>>;
+    /// Parses a header at `offset`, which may be that of a packet quoted by an ICMP error, into `ip`.
+    fn parse<P: Packet>(packet: &mut P, offset: usize, ip: &mut Ip<Self>) -> Option<()>;
     fn icmp_kind(kind: u8) -> Kind;
     fn fragment_id(ip: &Ip<Self>) -> Self::FragmentId;
 

@@ -17,15 +17,16 @@ pub const TCP_ACK: u8 = 0x10;
 
 /// What an Ethernet frame carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Frame<A: Family> {
-    Ip(Ip<A>),
+pub enum Frame {
+    Ip,
     Arp,
     Other,
 }
 
 /// Place of a packet in a fragmented datagram (RFC 791).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Fragment {
+    #[default]
     Whole,
     /// Has the transport header.
     First,
@@ -33,7 +34,7 @@ pub enum Fragment {
 }
 
 /// The fields of a header that decisions need.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Ip<A: Family> {
     pub src: A,
     pub dst: A,
@@ -46,8 +47,9 @@ pub struct Ip<A: Family> {
 }
 
 /// What kind of transport a packet has, as far as translation goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Kind {
+    #[default]
     Tcp,
     Udp,
     /// ICMP echo: its identifier stands for both ports.
@@ -59,7 +61,7 @@ pub enum Kind {
     Other,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Transport {
     pub kind: Kind,
     pub ports: Ports,
@@ -84,12 +86,14 @@ impl Kind {
     }
 }
 
-/// Parses up to the IP header.
+/// Parses up to the IP header, into `ip`.
 #[inline(always)]
-pub fn frame<A: Family, P: Packet>(packet: &mut P) -> Result<Frame<A>, DropReason> {
+pub fn frame<A: Family, P: Packet>(packet: &mut P, ip: &mut Ip<A>) -> Result<Frame, DropReason> {
     let ethertype = packet.load::<2>(12).ok_or(DropReason::InvalidPacket)?;
     match u16::from_be_bytes(ethertype) {
-        ethertype if ethertype == A::ETHERTYPE => A::parse(packet, IP).map(Frame::Ip).ok_or(DropReason::InvalidPacket),
+        ethertype if ethertype == A::ETHERTYPE => {
+            A::parse(packet, IP, ip).map(|()| Frame::Ip).ok_or(DropReason::InvalidPacket)
+        }
         ETHERTYPE_ARP => Ok(Frame::Arp),
         _ => Ok(Frame::Other),
     }
@@ -110,9 +114,15 @@ pub fn transport<A: Family, P: Packet, T: Tables<A>>(
     }
     let transport = parse(packet, ip).ok_or(DropReason::InvalidPacket)?;
     if ip.fragment == Fragment::First && transport.kind.has_flow() {
-        tables.put_fragment(&fragment_key(ip), &transport.ports);
+        remember(tables, ip, &transport.ports);
     }
     Ok(transport)
+}
+
+/// What the later fragments of a datagram want to know. Not inlined, for the sake of the caller's stack.
+#[inline(never)]
+fn remember<A: Family, T: Tables<A>>(tables: &T, ip: &Ip<A>, ports: &Ports) {
+    tables.put_fragment(&fragment_key(ip), ports);
 }
 
 #[inline(always)]
@@ -147,7 +157,7 @@ fn later<A: Family, T: Tables<A>>(tables: &T, ip: &Ip<A>) -> Transport {
         icmp if icmp == A::ICMP => Kind::Echo,
         _ => Kind::Other,
     };
-    match tables.fragment(&fragment_key(ip)) {
+    match remembered(tables, ip) {
         Some(ports) => Transport { kind, ports, flags: 0, present: false },
         None => Transport { kind: Kind::UnknownFragment, ports: Ports::default(), flags: 0, present: false },
     }
@@ -156,6 +166,12 @@ fn later<A: Family, T: Tables<A>>(tables: &T, ip: &Ip<A>) -> Transport {
 #[inline(always)]
 pub fn ports(b: [u8; 4]) -> Ports {
     Ports { src: Be16::from_bytes([b[0], b[1]]), dst: Be16::from_bytes([b[2], b[3]]) }
+}
+
+/// Not inlined, for the sake of the caller's stack.
+#[inline(never)]
+fn remembered<A: Family, T: Tables<A>>(tables: &T, ip: &Ip<A>) -> Option<Ports> {
+    tables.fragment(&fragment_key(ip))
 }
 
 #[inline(always)]

@@ -79,8 +79,9 @@ pub fn neighbour<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifinde
 /// By words: arrays of bytes would take more stack than a program has. Not inlined, for the sake of the caller's stack.
 #[inline(never)]
 fn advertise<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifindex: u32) -> Option<Verdict> {
-    let target = Addr6::from_words(packet.load_words(NDP_TARGET)?);
-    let asker = Addr6::from_words(packet.load_words(IPV6_SRC)?);
+    let (mut target, mut asker) = (Addr6::UNSPECIFIED, Addr6::UNSPECIFIED);
+    packet.load_words(NDP_TARGET, target.words_mut())?;
+    packet.load_words(IPV6_SRC, asker.words_mut())?;
     // Somebody who asks without an address wants to have this one: the stack knows no better.
     if asker == Addr6::UNSPECIFIED {
         return None;

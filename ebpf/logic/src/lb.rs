@@ -18,31 +18,47 @@ pub enum Client<A> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Selection<A: Family> {
+pub enum Selection {
     /// Nobody's frontend.
     NotAService,
     NoBackend,
     /// None on this node, which is all that the service wants.
     NoLocalBackend,
-    Backend(FrontendValue, Backend<A>),
+    /// The one in the [`Choice`].
+    Backend,
+}
+
+/// What was chosen, and room for how.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Choice<A: Family> {
+    pub frontend: FrontendValue,
+    pub backend: Backend<A>,
+    key: AffinityKey<A>,
+    affinity: Affinity<A>,
+    member: MemberKey<A>,
 }
 
 /// `pick` is a random number, or a hash for decisions that must repeat.
 #[inline(always)]
-pub fn select<A: Family, T: Tables<A>>(tables: &T, key: &FrontendKey<A>, client: Client<A>, pick: u32) -> Selection<A> {
-    let Some(frontend) = tables.frontend(key) else { return Selection::NotAService };
-    match backend(tables, &frontend, client, pick) {
-        Ok(Some(backend)) => return Selection::Backend(frontend, backend),
-        Ok(None) if is_local_only(&frontend) => return Selection::NoLocalBackend,
-        Ok(None) => return Selection::NoBackend,
-        Err(Replaced) => tables.count(Counter::FrontendRetry, 0),
-    }
-    // The frontend was replaced, and its old backends deleted, since it was read.
-    let Some(frontend) = tables.frontend(key) else { return Selection::NotAService };
-    match backend(tables, &frontend, client, pick) {
-        Ok(Some(backend)) => Selection::Backend(frontend, backend),
-        _ if is_local_only(&frontend) => Selection::NoLocalBackend,
-        _ => Selection::NoBackend,
+pub fn select<A: Family, T: Tables<A>>(
+    tables: &T,
+    key: &FrontendKey<A>,
+    client: Client<A>,
+    pick: u32,
+    choice: &mut Choice<A>,
+) -> Selection {
+    let mut last = false;
+    loop {
+        let Some(frontend) = tables.frontend(key) else { return Selection::NotAService };
+        choice.frontend = frontend;
+        match backend(tables, client, pick, choice) {
+            Ok(true) => return Selection::Backend,
+            // The frontend was replaced, and its old backends deleted, since it was read.
+            Err(Replaced) if !last => tables.count(Counter::FrontendRetry, 0),
+            _ if is_local_only(&frontend) => return Selection::NoLocalBackend,
+            _ => return Selection::NoBackend,
+        }
+        last = true;
     }
 }
 
@@ -54,73 +70,73 @@ fn is_local_only(frontend: &FrontendValue) -> bool {
 /// A frontend's backends are gone: the value that was read is old.
 struct Replaced;
 
+/// False: there is none.
 #[inline(always)]
 fn backend<A: Family, T: Tables<A>>(
     tables: &T,
-    frontend: &FrontendValue,
     client: Client<A>,
     pick: u32,
-) -> Result<Option<Backend<A>>, Replaced> {
+    choice: &mut Choice<A>,
+) -> Result<bool, Replaced> {
+    let frontend = &choice.frontend;
     let count = if is_local_only(frontend) { frontend.local } else { frontend.backends };
     if count == 0 {
-        return Ok(None);
+        return Ok(false);
     }
     if frontend.affinity_s == 0 {
-        return slot(tables, frontend, count, client, pick).map(Some);
+        slot(tables, count, client, pick, choice)?;
+        return Ok(true);
     }
-    let key = affinity_key(frontend, client);
+    choice.key = affinity_key(frontend, client);
     let now_ns = tables.now_ns();
-    if let Some(backend) = remembered(tables, frontend, &key, now_ns) {
-        return Ok(Some(backend));
+    if !remembered(tables, now_ns, choice) {
+        slot(tables, count, client, pick, choice)?;
     }
-    let backend = slot(tables, frontend, count, client, pick)?;
-    remember(tables, &key, &backend, now_ns);
-    Ok(Some(backend))
+    remember(tables, now_ns, choice);
+    Ok(true)
 }
 
 #[inline(always)]
 fn slot<A: Family, T: Tables<A>>(
     tables: &T,
-    frontend: &FrontendValue,
     count: u16,
     client: Client<A>,
     pick: u32,
-) -> Result<Backend<A>, Replaced> {
+    choice: &mut Choice<A>,
+) -> Result<(), Replaced> {
+    let frontend = &choice.frontend;
     let slot = match client {
         // A socket has no port yet when it connects.
         Client::Netns(_) => scale(pick, u32::from(count)) as u16,
         Client::Addr(_) => maglev::slot(tables, frontend, count, pick).ok_or(Replaced)?,
     };
     let key = BackendKey { service: frontend.service, generation: frontend.generation, slot };
-    tables.backend(&key).ok_or(Replaced)
+    choice.backend = tables.backend(&key).ok_or(Replaced)?;
+    Ok(())
 }
 
-/// The backend a client is bound to, if the service still has it.
+/// Chooses the backend that the client is bound to, if the service still has it.
 #[inline(always)]
-fn remembered<A: Family, T: Tables<A>>(
-    tables: &T,
-    frontend: &FrontendValue,
-    key: &AffinityKey<A>,
-    now_ns: u64,
-) -> Option<Backend<A>> {
-    let affinity = tables.affinity(key)?;
-    let lifetime_ns = u64::from(frontend.affinity_s) * 1_000_000_000;
+fn remembered<A: Family, T: Tables<A>>(tables: &T, now_ns: u64, choice: &mut Choice<A>) -> bool {
+    let Some(affinity) = tables.affinity(&choice.key) else { return false };
+    let lifetime_ns = u64::from(choice.frontend.affinity_s) * 1_000_000_000;
     if now_ns.wrapping_sub(affinity.used_ns) > lifetime_ns {
-        return None;
+        return false;
     }
-    let member = MemberKey { service: frontend.service, addr: affinity.addr, port: affinity.port, pad: [0; 2] };
-    if !tables.is_member(&member) {
-        return None;
+    let service = choice.frontend.service;
+    choice.member = MemberKey { service, addr: affinity.addr, port: affinity.port, pad: [0; 2] };
+    if !tables.is_member(&choice.member) {
+        return false;
     }
-    let backend = Backend { addr: affinity.addr, port: affinity.port, ..Backend::default() };
-    remember(tables, key, &backend, now_ns);
-    Some(backend)
+    choice.backend = Backend { addr: affinity.addr, port: affinity.port, ..Backend::default() };
+    true
 }
 
 #[inline(always)]
-fn remember<A: Family, T: Tables<A>>(tables: &T, key: &AffinityKey<A>, backend: &Backend<A>, now_ns: u64) {
-    let value = Affinity { used_ns: now_ns, addr: backend.addr, port: backend.port, pad: A::PortPad::default() };
-    tables.put_affinity(key, &value);
+fn remember<A: Family, T: Tables<A>>(tables: &T, now_ns: u64, choice: &mut Choice<A>) {
+    let Choice { backend, affinity, .. } = choice;
+    *affinity = Affinity { used_ns: now_ns, addr: backend.addr, port: backend.port, pad: A::PortPad::default() };
+    tables.put_affinity(&choice.key, &choice.affinity);
 }
 
 #[inline(always)]

@@ -31,6 +31,7 @@ pub mod overlay;
 mod packet;
 pub mod pod;
 pub mod reject;
+mod room;
 pub mod service;
 pub mod snat;
 pub mod sock;
@@ -39,6 +40,7 @@ pub mod xdp;
 
 pub use family::{Family, Header4, Header6};
 pub use packet::{Csum, Packet};
+pub use room::Room;
 pub use tables::{FlowMap, Host, Settings, Tables, Unwanted};
 
 use xebec_abi::Addr4;

@@ -12,7 +12,7 @@ use xebec_abi::{
     PrefixKey, ServiceId, Tuple,
 };
 
-use crate::{Csum, Family, FlowMap, Host, Packet, Settings, Tables, Unwanted, conntrack, csum, xdp::Grow};
+use crate::{Csum, Family, FlowMap, Host, Packet, Room, Settings, Tables, Unwanted, conntrack, csum, xdp::Grow};
 
 /// A packet whose checksums are complete, as from a wire.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -268,28 +268,40 @@ impl<A: Family> Tables<A> for Model<A> {
         self.affinity.borrow_mut().insert(*key, *value);
     }
 
-    fn touch(&self, map: FlowMap, key: &FlowKey<A>, touch: &conntrack::Touch) -> Option<conntrack::Touched<A>> {
-        let mut flows = self.flows(map).borrow_mut();
-        flows.get_mut(key).map(|flow| conntrack::touch(flow, touch))
+    fn with_room<R>(&self, decide: impl FnOnce(&mut Room<A>) -> Result<R, DropReason>) -> Result<R, DropReason> {
+        decide(&mut Room::default())
     }
 
-    fn touch_if(
+    fn touch<R>(
+        &self,
+        map: FlowMap,
+        key: &FlowKey<A>,
+        touch: &conntrack::Touch,
+        look: impl FnOnce(&Flow<A>) -> R,
+    ) -> Option<R> {
+        let mut flows = self.flows(map).borrow_mut();
+        let flow = flows.get_mut(key)?;
+        conntrack::touch(flow, touch);
+        Some(look(flow))
+    }
+
+    fn touch_if<R>(
         &self,
         map: FlowMap,
         key: &FlowKey<A>,
         touch: &conntrack::Touch,
         wanted: impl FnOnce(&Tuple<A>) -> bool,
-    ) -> Result<Option<conntrack::Touched<A>>, Unwanted> {
+        look: impl FnOnce(&Flow<A>) -> R,
+    ) -> Result<Option<R>, Unwanted> {
         let mut flows = self.flows(map).borrow_mut();
         match flows.get_mut(key) {
-            Some(flow) if wanted(&flow.to) => Ok(Some(conntrack::touch(flow, touch))),
+            Some(flow) if wanted(&flow.to) => {
+                conntrack::touch(flow, touch);
+                Ok(Some(look(flow)))
+            }
             Some(_) => Err(Unwanted),
             None => Ok(None),
         }
-    }
-
-    fn peek(&self, map: FlowMap, key: &FlowKey<A>) -> Option<Tuple<A>> {
-        self.flows(map).borrow().get(key).map(|flow| flow.to)
     }
 
     fn look<R>(&self, map: FlowMap, key: &FlowKey<A>, look: impl FnOnce(&Flow<A>) -> R) -> Option<R> {
@@ -332,11 +344,12 @@ impl<A: Family> Tables<A> for Model<A> {
         self.announced.get(key).copied()
     }
 
-    fn pod(&self, addr: A) -> Option<LocalPod> {
-        self.pods.get(&addr).copied()
+    fn pod(&self, addr: &A) -> Option<LocalPod> {
+        self.pods.get(addr).copied()
     }
 
-    fn remote(&self, addr: A) -> Option<Endpoint<A>> {
+    fn remote(&self, addr: &A) -> Option<Endpoint<A>> {
+        let addr = *addr;
         // Longest prefix first: what hash and trie together answer.
         let (node, node_len) = self.node_prefix(addr);
         let key = |addr, prefix_len| PrefixKey { addr, prefix_len, pad: [0; 3] };

@@ -1,27 +1,29 @@
 //! Uplinks: the devices that lead to other nodes and outside.
 
-use xebec_abi::{Addr4, BackendId, Direction, DropReason, FlowKey, ServiceId, Tuple};
+use xebec_abi::{Addr4, BackendId, Direction, DropReason, Flow, FlowKey, ServiceId, Tuple};
 
 use crate::{
-    Family, FlowMap, Packet, Tables, Verdict,
-    conntrack::{Touch, first, key},
+    Family, FlowMap, Packet, Room, Tables, Verdict,
+    conntrack::{Touch, begin, of_answer},
     deliver, external,
-    header::{self, Frame, Ip, Transport},
+    header::{self, Frame},
     reject, snat,
 };
 
 /// What arrives at an uplink.
 #[inline(always)]
 pub fn from_netdev<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
-    let Ok(Frame::Ip(mut ip)) = header::frame(packet) else { return Ok(Verdict::PASS) };
-    if !tables.in_cluster(ip.dst) {
-        return to_node(packet, tables, &mut ip);
-    }
-    let Some(pod) = tables.pod(ip.dst) else { return Ok(Verdict::PASS) };
-    let mut transport = header::transport(packet, tables, &ip)?;
-    track_inbound(packet, tables, &ip, &transport, [0; 4])?;
-    deliver::reverse(packet, tables, &mut ip, &mut transport)?;
-    deliver::to_pod(packet, tables, &mut ip, &pod)
+    tables.with_room(|room| {
+        let Ok(Frame::Ip) = header::frame(packet, &mut room.ip) else { return Ok(Verdict::PASS) };
+        if !tables.in_cluster(room.ip.dst) {
+            return to_node(packet, tables, room);
+        }
+        let Some(pod) = tables.pod(&room.ip.dst) else { return Ok(Verdict::PASS) };
+        room.transport = header::transport(packet, tables, &room.ip)?;
+        track_inbound(packet, tables, room, [0; 4])?;
+        deliver::reverse(packet, tables, room)?;
+        deliver::to_pod(packet, tables, &mut room.ip, &pod)
+    })
 }
 
 /// What arrives for the node, or for an address that the node may speak for.
@@ -29,23 +31,24 @@ pub fn from_netdev<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &
 fn to_node<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
+    room: &mut Room<A>,
 ) -> Result<Verdict, DropReason> {
     // Not ours to judge what the node itself receives.
-    let Ok(mut transport) = header::transport(packet, tables, ip) else { return Ok(Verdict::PASS) };
-    if snat::unmasquerade(packet, tables, ip, &mut transport)? {
+    let Ok(transport) = header::transport(packet, tables, &room.ip) else { return Ok(Verdict::PASS) };
+    room.transport = transport;
+    if snat::unmasquerade(packet, tables, room)? {
         // The client may have dialled a service whose backend is outside.
-        deliver::reverse(packet, tables, ip, &mut transport)?;
+        deliver::reverse(packet, tables, room)?;
     } else {
-        match external::forward(packet, tables, ip, &mut transport) {
+        match external::forward(packet, tables, room) {
             Ok(true) => {}
             // The stack would send it back to where it came from.
-            Ok(false) if external::is_announced(tables, ip.dst) => return Err(DropReason::NoService),
+            Ok(false) if external::is_announced(tables, room.ip.dst) => return Err(DropReason::NoService),
             Ok(false) => return Ok(Verdict::PASS),
-            Err(reason) => return reject::reply(packet, tables, ip, &transport, reason),
+            Err(reason) => return reject::reply(packet, tables, &room.ip, &room.transport, reason),
         }
     }
-    external::onward(packet, tables, ip)
+    external::onward(packet, tables, &mut room.ip)
 }
 
 /// What arrives for the node through the overlay: answers, or the node's own.
@@ -53,11 +56,12 @@ fn to_node<A: Family, P: Packet, T: Tables<A>>(
 pub fn answer_in<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
+    room: &mut Room<A>,
 ) -> Result<Verdict, DropReason> {
-    let Ok(mut transport) = header::transport(packet, tables, ip) else { return Ok(Verdict::PASS) };
-    if snat::unmasquerade(packet, tables, ip, &mut transport)? {
-        return external::onward(packet, tables, ip);
+    let Ok(transport) = header::transport(packet, tables, &room.ip) else { return Ok(Verdict::PASS) };
+    room.transport = transport;
+    if snat::unmasquerade(packet, tables, room)? {
+        return external::onward(packet, tables, &mut room.ip);
     }
     Ok(Verdict::PASS)
 }
@@ -68,19 +72,19 @@ pub fn answer_in<A: Family, P: Packet, T: Tables<A>>(
 pub fn track_inbound<A: Family, P: Packet, T: Tables<A>>(
     packet: &P,
     tables: &T,
-    ip: &Ip<A>,
-    transport: &Transport,
+    room: &mut Room<A>,
     tunnel: Addr4,
 ) -> Result<(), DropReason> {
+    let Room { ip, transport, touch, key, claim, .. } = room;
     if tables.in_cluster(ip.src) || !transport.kind.has_flow() {
         return Ok(());
     }
-    let touch = Touch::new(packet, tables, ip, transport);
-    let key = key(ip.tuple(transport.ports).reversed(), ip.proto, Direction::INBOUND);
-    if tables.touch(FlowMap::Conntrack, &key, &touch).is_some() {
+    *touch = Touch::new(packet, tables, ip, transport);
+    of_answer(key, ip, transport.ports, Direction::INBOUND);
+    if tables.touch(FlowMap::Conntrack, key, touch, |_| ()).is_some() {
         return Ok(());
     }
-    remember_inbound(tables, &key, &touch, u32::from_ne_bytes(tunnel))
+    remember_inbound(tables, key, touch, u32::from_ne_bytes(tunnel), &mut claim.flow)
 }
 
 /// Not inlined, for the sake of the caller's stack.
@@ -90,40 +94,44 @@ fn remember_inbound<A: Family, T: Tables<A>>(
     key: &FlowKey<A>,
     touch: &Touch,
     tunnel: u32,
+    flow: &mut Flow<A>,
 ) -> Result<(), DropReason> {
-    let to = Tuple { src: A::of_node(tunnel.to_ne_bytes()), ..Tuple::default() };
-    tables.put_flow(FlowMap::Conntrack, key, &first(to, ServiceId(0), BackendId(0), touch))
+    begin(flow, &Tuple::default(), ServiceId(0), BackendId(0), touch);
+    flow.to.src = A::of_node(tunnel.to_ne_bytes());
+    tables.put_flow(FlowMap::Conntrack, key, flow)
 }
 
 /// What leaves through an uplink.
 #[inline(always)]
 pub fn to_netdev<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
-    let Ok(Frame::Ip(mut ip)) = header::frame(packet) else { return Ok(Verdict::PASS) };
-    if tables.in_services(ip.dst) {
+    tables.with_room(|room| {
+        let Ok(Frame::Ip) = header::frame(packet, &mut room.ip) else { return Ok(Verdict::PASS) };
+        leave(packet, tables, room)?;
+        Ok(Verdict::PASS)
+    })
+}
+
+#[inline(always)]
+fn leave<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T, room: &mut Room<A>) -> Result<(), DropReason> {
+    if tables.in_services(room.ip.dst) {
         // Service addresses exist inside nodes only; this one has no frontend, or its client is
         // one that no hook sees.
         return Err(DropReason::NoService);
     }
     // It has no answers to translate.
-    if ip.dst.is_multicast() {
-        return Ok(Verdict::PASS);
+    if room.ip.dst.is_multicast() {
+        return Ok(());
     }
-    if !tables.in_cluster(ip.src) {
-        if ip.src == tables.node_ip() {
-            external::answer(packet, tables, &mut ip)?;
-        }
-        return Ok(Verdict::PASS);
+    if !tables.in_cluster(room.ip.src) {
+        let is_own = room.ip.src == tables.node_ip();
+        return if is_own { external::answer(packet, tables, room) } else { Ok(()) };
     }
-    if tables.in_cluster(ip.dst) {
-        if tables.overlay() {
-            // Between pods, but no node is known to have the destination.
-            return Err(DropReason::NoRemote);
-        }
-        return Ok(Verdict::PASS);
+    if tables.in_cluster(room.ip.dst) {
+        // Between pods; with an overlay, no node is known to have the destination.
+        return if tables.overlay() { Err(DropReason::NoRemote) } else { Ok(()) };
     }
-    let mut transport = header::transport(packet, tables, &ip)?;
-    snat::masquerade(packet, tables, &mut ip, &mut transport)?;
-    Ok(Verdict::PASS)
+    room.transport = header::transport(packet, tables, &room.ip)?;
+    snat::masquerade(packet, tables, room)
 }
 
 #[cfg(test)]

@@ -27,24 +27,28 @@ pub fn from_overlay<A: Family, P: Packet, T: Tables<A>>(
         Some(tunnel) => tunnel.node,
         None => [0; 4],
     };
-    let Frame::Ip(mut ip) = header::frame(packet)? else { return Ok(Verdict::PASS) };
-    if ip.dst == tables.node_ip() {
-        // A pod's answer to a client that this node speaks for.
-        return netdev::answer_in(packet, tables, &mut ip);
-    }
-    let Some(pod) = tables.pod(ip.dst) else { return Ok(Verdict::PASS) };
-    let mut transport = header::transport(packet, tables, &ip)?;
-    track_inbound(packet, tables, &ip, &transport, node)?;
-    deliver::reverse(packet, tables, &mut ip, &mut transport)?;
-    deliver::to_pod(packet, tables, &mut ip, &pod)
+    tables.with_room(|room| {
+        let Frame::Ip = header::frame(packet, &mut room.ip)? else { return Ok(Verdict::PASS) };
+        if room.ip.dst == tables.node_ip() {
+            // A pod's answer to a client that this node speaks for.
+            return netdev::answer_in(packet, tables, room);
+        }
+        let Some(pod) = tables.pod(&room.ip.dst) else { return Ok(Verdict::PASS) };
+        room.transport = header::transport(packet, tables, &room.ip)?;
+        track_inbound(packet, tables, room, node)?;
+        deliver::reverse(packet, tables, room)?;
+        deliver::to_pod(packet, tables, &mut room.ip, &pod)
+    })
 }
 
 /// What the host's stack sends to pods of other nodes.
 #[inline(always)]
 pub fn to_overlay<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
-    let Frame::Ip(ip) = header::frame(packet)? else { return Ok(Verdict::PASS) };
-    match tables.remote(ip.dst) {
-        Some(remote) => Ok(Verdict::encapsulate(remote.node.to_node())),
-        None => Err(DropReason::NoRemote),
-    }
+    tables.with_room(|room| {
+        let Frame::Ip = header::frame(packet, &mut room.ip)? else { return Ok(Verdict::PASS) };
+        match tables.remote(&room.ip.dst) {
+            Some(remote) => Ok(Verdict::encapsulate(remote.node.to_node())),
+            None => Err(DropReason::NoRemote),
+        }
+    })
 }

@@ -27,19 +27,19 @@ pub trait Packet {
     #[must_use]
     fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()>;
 
-    /// `N` words, as `u32::from_ne_bytes` reads them.
-    fn load_words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
-        let mut words = [0; N];
+    /// Loads words, as `u32::from_ne_bytes` reads them.
+    #[must_use]
+    fn load_words<const N: usize>(&self, offset: usize, words: &mut [u32; N]) -> Option<()> {
         for (index, word) in words.iter_mut().enumerate() {
             *word = u32::from_ne_bytes(self.load(offset + index * 4)?);
         }
-        Some(words)
+        Some(())
     }
 
     /// The opposite of [`Packet::load_words`].
     #[must_use]
-    fn store_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) -> Option<()> {
-        for (index, word) in words.into_iter().enumerate() {
+    fn store_words<const N: usize>(&mut self, offset: usize, words: &[u32; N]) -> Option<()> {
+        for (index, word) in words.iter().enumerate() {
             self.store(offset + index * 4, word.to_ne_bytes())?;
         }
         Some(())

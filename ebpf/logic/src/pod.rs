@@ -1,10 +1,10 @@
 //! The host side of a pod's veth pair.
 
-use xebec_abi::{Counter, Direction, DropReason};
+use xebec_abi::{Counter, Direction, DropReason, Flow};
 
 use crate::{
-    Family, FlowMap, Packet, Tables, Verdict,
-    conntrack::{Touch, key},
+    Family, FlowMap, Packet, Room, Tables, Verdict,
+    conntrack::{Touch, of_packet},
     deliver, external,
     header::{self, Frame, Ip, Transport},
     nat, reject, service,
@@ -17,8 +17,18 @@ pub fn from_pod<A: Family, P: Packet, T: Tables<A>>(
     tables: &T,
     ifindex: u32,
 ) -> Result<Verdict, DropReason> {
-    let mut ip = match header::frame(packet)? {
-        Frame::Ip(ip) => ip,
+    tables.with_room(|room| forward(packet, tables, ifindex, room))
+}
+
+#[inline(always)]
+fn forward<A: Family, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &T,
+    ifindex: u32,
+    room: &mut Room<A>,
+) -> Result<Verdict, DropReason> {
+    match header::frame(packet, &mut room.ip)? {
+        Frame::Ip => {}
         Frame::Arp => return Ok(Verdict::PASS),
         Frame::Other => {
             if A::COUNTS_OTHERS {
@@ -26,21 +36,21 @@ pub fn from_pod<A: Family, P: Packet, T: Tables<A>>(
             }
             return Ok(Verdict::PASS);
         }
-    };
-    if let Some(decision) = A::on_link(packet, tables, &ip) {
+    }
+    if let Some(decision) = A::on_link(packet, tables, &room.ip) {
         return decision;
     }
-    let netns = match tables.pod(ip.src) {
+    let netns = match tables.pod(&room.ip.src) {
         Some(pod) if pod.ifindex == ifindex => pod.netns_cookie,
         _ => return Err(DropReason::InvalidSource),
     };
-    let mut transport = header::transport(packet, tables, &ip)?;
-    if (tables.in_services(ip.dst) || is_external_service(tables, &ip, &transport))
-        && let Err(reason) = service::forward(packet, tables, &mut ip, &mut transport, netns)
+    room.transport = header::transport(packet, tables, &room.ip)?;
+    if (tables.in_services(room.ip.dst) || is_external_service(tables, &room.ip, &room.transport))
+        && let Err(reason) = service::forward(packet, tables, room, netns)
     {
-        return reject::reply(packet, tables, &ip, &transport, reason);
+        return reject::reply(packet, tables, &room.ip, &room.transport, reason);
     }
-    route(packet, tables, &mut ip, &mut transport)
+    route(packet, tables, room)
 }
 
 /// An address of the node, of a load balancer or of `externalIPs`, dialled from inside.
@@ -53,24 +63,24 @@ fn is_external_service<A: Family, T: Tables<A>>(tables: &T, ip: &Ip<A>, transpor
 fn route<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
-    transport: &mut Transport,
+    room: &mut Room<A>,
 ) -> Result<Verdict, DropReason> {
-    let hairpin = ip.dst == tables.hairpin_ip();
-    if !tables.in_cluster(ip.dst) && !hairpin {
-        return leave(packet, tables, ip, transport);
+    let hairpin = room.ip.dst == tables.hairpin_ip();
+    if !tables.in_cluster(room.ip.dst) && !hairpin {
+        return leave(packet, tables, room);
     }
     // A pod that answers the hairpin address answers itself.
-    let dst = if hairpin { ip.src } else { ip.dst };
+    let dst = if hairpin { &room.ip.src } else { &room.ip.dst };
     if let Some(pod) = tables.pod(dst) {
-        deliver::reverse(packet, tables, ip, transport)?;
-        return deliver::to_pod(packet, tables, ip, &pod);
+        deliver::reverse(packet, tables, room)?;
+        return deliver::to_pod(packet, tables, &mut room.ip, &pod);
     }
+    let ip = &mut room.ip;
     if ip.ttl <= 1 || ip.dst == tables.gateway_ip() {
         tables.count(Counter::ToStack, packet.bytes());
         return Ok(Verdict::PASS);
     }
-    let Some(remote) = tables.remote(ip.dst) else {
+    let Some(remote) = tables.remote(&ip.dst) else {
         // The stack answers "no route to host".
         tables.count(Counter::ToStack, packet.bytes());
         return Ok(Verdict::PASS);
@@ -89,18 +99,17 @@ fn route<A: Family, P: Packet, T: Tables<A>>(
 fn leave<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
-    transport: &Transport,
+    room: &mut Room<A>,
 ) -> Result<Verdict, DropReason> {
+    let Room { ip, transport, touch, key, .. } = room;
     if tables.overlay() && transport.kind.has_flow() && ip.dst != tables.node_ip() && ip.ttl > 1 {
-        let touch = Touch::new(packet, tables, ip, transport);
-        let inbound = key(ip.tuple(transport.ports), ip.proto, Direction::INBOUND);
-        if let Some(flow) = tables.touch(FlowMap::Conntrack, &inbound, &touch)
-            && flow.to.src != A::UNSPECIFIED
-        {
+        *touch = Touch::new(packet, tables, ip, transport);
+        of_packet(key, ip, transport.ports, Direction::INBOUND);
+        let tunnel = |flow: &Flow<A>| (flow.to.src != A::UNSPECIFIED).then(|| flow.to.src.to_node());
+        if let Some(Some(node)) = tables.touch(FlowMap::Conntrack, key, touch, tunnel) {
             nat::decrement_ttl(packet, ip)?;
             tables.count(Counter::ToOverlay, packet.bytes());
-            return Ok(Verdict::overlay(flow.to.src.to_node()));
+            return Ok(Verdict::overlay(node));
         }
     }
     tables.count(Counter::ToStack, packet.bytes());
@@ -110,10 +119,12 @@ fn leave<A: Family, P: Packet, T: Tables<A>>(
 /// What the host's stack sends to a pod.
 #[inline(always)]
 pub fn to_pod<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
-    let Frame::Ip(mut ip) = header::frame(packet)? else { return Ok(Verdict::PASS) };
-    let mut transport = header::transport(packet, tables, &ip)?;
-    deliver::reverse(packet, tables, &mut ip, &mut transport)?;
-    Ok(Verdict::PASS)
+    tables.with_room(|room| {
+        let Frame::Ip = header::frame(packet, &mut room.ip)? else { return Ok(Verdict::PASS) };
+        room.transport = header::transport(packet, tables, &room.ip)?;
+        deliver::reverse(packet, tables, room)?;
+        Ok(Verdict::PASS)
+    })
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Per-packet load balancing, for what the socket hooks did not see: raw sockets, clients in other
 //! cgroups or network namespaces.
 
-use xebec_abi::{Counter, Direction, DropReason, FrontendKey, Tuple, lb::scope};
+use xebec_abi::{Counter, Direction, DropReason, FrontendKey, Ports, Tuple, lb::scope};
 
 use crate::{
-    Family, FlowMap, Packet, Tables,
-    conntrack::{Touch, first, key},
-    header::{Ip, Kind, Transport},
-    lb::{Client, Selection, hash, select},
+    Family, FlowMap, Packet, Room, Tables,
+    conntrack::{Touch, begin, follow, of_packet},
+    header::Kind,
+    lb::{Choice, Client, Selection, hash, select},
     nat,
+    snat::Claim,
 };
 
 /// Sends a packet that a pod addressed to a service to one of its backends: `ip` says which.
@@ -16,25 +17,22 @@ use crate::{
 pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
-    transport: &mut Transport,
+    room: &mut Room<A>,
     netns: u64,
 ) -> Result<(), DropReason> {
-    match transport.kind {
+    match room.transport.kind {
         Kind::Tcp | Kind::Udp => {}
         Kind::UnknownFragment => return Err(DropReason::UnknownFragment),
         _ => return Err(DropReason::NoService),
     }
-    let tuple = ip.tuple(transport.ports);
-    let touch = Touch::new(packet, tables, ip, transport);
-    let request = key(tuple, ip.proto, Direction::SERVICE);
+    let Room { ip, transport, touch, key, claim, .. } = room;
+    *touch = Touch::new(packet, tables, ip, transport);
+    of_packet(key, ip, transport.ports, Direction::SERVICE);
     // A new connection may use the ports of one that is over: its backend may be gone.
-    let known = if touch.opens() { None } else { tables.touch(FlowMap::Conntrack, &request, &touch) };
-    let to = match known {
-        Some(flow) => flow.to,
-        None => open(tables, &tuple, netns, &touch)?,
-    };
-    nat::translate(packet, ip, transport, &to)
+    if touch.opens() || follow(tables, FlowMap::Conntrack, key, touch, &mut claim.to).is_none() {
+        open(tables, &key.tuple, netns, touch, claim)?;
+    }
+    nat::translate(packet, ip, transport, &claim.to)
 }
 
 /// Chooses a backend and remembers it, for the request and for its answer. Not inlined: the stack of
@@ -45,35 +43,36 @@ fn open<A: Family, T: Tables<A>>(
     tuple: &Tuple<A>,
     netns: u64,
     touch: &Touch,
-) -> Result<Tuple<A>, DropReason> {
-    let (tuple, proto) = (*tuple, touch.proto);
+    claim: &mut Claim<A>,
+) -> Result<(), DropReason> {
+    let proto = touch.proto;
     let frontend = FrontendKey { addr: tuple.dst, port: tuple.ports.dst, proto, scope: scope::INTERNAL };
     // A hash, so that retransmissions choose the same backend even if nothing can be remembered.
-    let pick = hash(&tuple, proto, tables.hash_seed());
+    let pick = hash(tuple, proto, tables.hash_seed());
     let client = Client::Netns(netns);
-    let (frontend, backend) = match select(tables, &frontend, client, pick) {
+    match select(tables, &frontend, client, pick, &mut claim.choice) {
         Selection::NotAService => return Err(DropReason::NoService),
         Selection::NoBackend => return Err(DropReason::NoBackend),
         Selection::NoLocalBackend => return Err(DropReason::NoLocalBackend),
-        Selection::Backend(frontend, backend) => (frontend, backend),
-    };
-    let mut to = Tuple { dst: backend.addr, ..tuple };
-    to.ports.dst = backend.port;
+        Selection::Backend => {}
+    }
+    let Claim { to, key, flow, choice: Choice { frontend, backend, .. }, .. } = claim;
+    to.set(&tuple.src, &backend.addr, Ports { dst: backend.port, ..tuple.ports });
     if to.dst == tuple.src {
         // A pod that reaches itself must not see its own address as the source: it would answer
         // itself, untranslated.
         to.src = tables.hairpin_ip();
     }
-    // The answer's entry first: an answer must never find nothing. One key and one flow after the
-    // other in the same place on the stack.
-    let mut key = key(to.reversed(), proto, Direction::REPLY);
-    let mut flow = first(tuple.reversed(), frontend.service, backend.id, touch);
+    // The answer's entry first: an answer must never find nothing.
+    key.tuple.answer(to);
+    key.set(proto, Direction::REPLY);
+    begin(flow, tuple, frontend.service, backend.id, touch);
     for _ in 0..2 {
-        tables.put_flow(FlowMap::Conntrack, &key, &flow)?;
-        key.tuple = tuple;
+        tables.put_flow(FlowMap::Conntrack, key, flow)?;
+        key.tuple = *tuple;
         key.direction = Direction::SERVICE;
-        flow.to = to;
+        flow.to = *to;
     }
     tables.count(Counter::PacketLb, touch.bytes);
-    Ok(to)
+    Ok(())
 }

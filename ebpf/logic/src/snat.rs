@@ -7,11 +7,11 @@ use xebec_abi::{
 };
 
 use crate::{
-    Family, FlowMap, Host, Packet, Tables,
-    conntrack::{Half, Touch, Touched, first, is_over, key},
-    header::{Ip, Kind, Transport},
+    Family, FlowMap, Host, Packet, Room, Tables,
+    conntrack::{Half, Touch, begin, follow, is_over, of_answer, of_packet},
+    header::Kind,
     icmp,
-    lb::{hash, scale},
+    lb::{Choice, hash, scale},
     nat,
 };
 
@@ -23,52 +23,48 @@ const REPAIR_PACKETS: u32 = 64;
 pub fn masquerade<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
-    transport: &mut Transport,
+    room: &mut Room<A>,
 ) -> Result<(), DropReason> {
-    match transport.kind {
+    match room.transport.kind {
         Kind::Tcp | Kind::Udp | Kind::Echo => {}
         Kind::IcmpError => {
-            return if error_out(packet, tables, ip)? { Ok(()) } else { Err(DropReason::UnknownProtocol) };
+            return if error_out(packet, tables, room)? { Ok(()) } else { Err(DropReason::UnknownProtocol) };
         }
         Kind::UnknownFragment => return Err(DropReason::UnknownFragment),
         Kind::Other => return Err(DropReason::UnknownProtocol),
     }
-    let tuple = ip.tuple(transport.ports);
-    let touch = Touch::new(packet, tables, ip, transport);
-    let out = key(tuple, ip.proto, Direction::OUT);
-    let to = match tables.touch(FlowMap::Nat, &out, &touch) {
-        Some(flow) => {
-            repair_sometimes(tables, &tuple, &flow, &touch);
-            flow.to
-        }
+    let Room { ip, transport, touch, key, claim, .. } = room;
+    *touch = Touch::new(packet, tables, ip, transport);
+    of_packet(key, ip, transport.ports, Direction::OUT);
+    match follow(tables, FlowMap::Nat, key, touch, &mut claim.to) {
+        Some(packets) => repair_sometimes(tables, &key.tuple, &claim.to, packets, touch),
         None => {
-            let inbound = key(tuple, ip.proto, Direction::INBOUND);
-            if tables.touch(FlowMap::Conntrack, &inbound, &touch).is_some() {
+            key.direction = Direction::INBOUND;
+            if tables.touch(FlowMap::Conntrack, key, touch, |_| ()).is_some() {
                 return Ok(());
             }
             // A backend's answer to a client outside.
-            let answer = key(tuple, ip.proto, Direction::IN);
-            match tables.touch(FlowMap::Nat, &answer, &touch) {
-                Some(flow) => flow.to,
-                None => {
-                    let mut claim = Claim { to: tuple, ..Claim::default() };
-                    self::claim(tables, &tuple, &mut claim, &touch)?;
-                    tables.count(Counter::Masquerade, touch.bytes);
-                    claim.to
-                }
+            key.direction = Direction::IN;
+            if follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_none() {
+                claim.to = key.tuple;
+                (claim.service, claim.backend) = (ServiceId(0), BackendId(0));
+                self::claim(tables, &key.tuple, claim, touch)?;
+                tables.count(Counter::Masquerade, touch.bytes);
             }
         }
-    };
-    nat::translate(packet, ip, transport, &to)
+    }
+    nat::translate(packet, ip, transport, &claim.to)
 }
 
-/// What a new flow becomes.
-#[derive(Clone, Copy, Default)]
+/// What a new flow becomes, and room for its entries.
+#[derive(Clone, Copy, Default, Debug)]
 pub struct Claim<A: Family> {
     pub to: Tuple<A>,
     pub service: ServiceId,
     pub backend: BackendId,
+    pub key: FlowKey<A>,
+    pub flow: Flow<A>,
+    pub choice: Choice<A>,
 }
 
 /// Finds a free port of the node, or one whose connection is over, and makes node and port the source of `claim.to`. The
@@ -80,26 +76,28 @@ pub fn claim<A: Family, T: Tables<A>>(
     claim: &mut Claim<A>,
     touch: &Touch,
 ) -> Result<(), DropReason> {
+    let Claim { to, service, backend, key, flow, .. } = claim;
     let proto = touch.proto;
     let min = tables.snat_port_min();
     let span = u32::from(tables.snat_port_max().wrapping_sub(min)) + 1;
     let mut uniform = hash(tuple, proto, tables.hash_seed());
-    // One key and one flow after the other in the same place on the stack.
-    let mut flow = first(tuple.reversed(), claim.service, claim.backend, touch);
+    begin(flow, tuple, *service, *backend, touch);
+    to.src = tables.node_ip();
     for attempt in 0..SNAT_TRIES_MAX {
         let port = Be16::new(min.wrapping_add(scale(uniform, span) as u16));
-        let dst = if proto == A::ICMP { port } else { claim.to.ports.dst };
-        claim.to = Tuple { src: tables.node_ip(), dst: claim.to.dst, ports: Ports { src: port, dst } };
-        let mut key = key(claim.to.reversed(), proto, Direction::IN);
+        let dst = if proto == A::ICMP { port } else { to.ports.dst };
+        to.ports = Ports { src: port, dst };
+        key.tuple.answer(to);
+        key.set(proto, Direction::IN);
         // It is there already when a connection is opened again from the same port.
-        if tables.add_flow(FlowMap::Nat, &key, &flow)?
-            || tables.peek(FlowMap::Nat, &key) == Some(flow.to)
-            || (attempt >= SNAT_TRIES_FREE && touch.opens() && take_over(tables, &key, &flow)?)
+        if tables.add_flow(FlowMap::Nat, key, flow)?
+            || tables.look(FlowMap::Nat, key, |known| known.to == flow.to) == Some(true)
+            || (attempt >= SNAT_TRIES_FREE && touch.opens() && take_over(tables, key, flow)?)
         {
             key.tuple = *tuple;
             key.direction = Direction::OUT;
-            flow.to = claim.to;
-            return tables.put_flow(FlowMap::Nat, &key, &flow);
+            flow.to = *to;
+            return tables.put_flow(FlowMap::Nat, key, flow);
         }
         tables.count(Counter::SnatRetry, 0);
         uniform = uniform.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);
@@ -132,24 +130,44 @@ fn take_over<A: Family, T: Tables<A>>(tables: &T, answer: &FlowKey<A>, flow: &Fl
 /// Is the connection with this entry for answers over? Then `request` becomes the key of its other entry.
 #[inline(never)]
 fn finished<A: Family, T: Tables<A>>(tables: &T, answer: &FlowKey<A>, now_ns: u64, request: &mut FlowKey<A>) -> bool {
-    let Some((to, half)) = tables.look(FlowMap::Nat, answer, |flow| (flow.to, Half::of(flow))) else { return false };
-    *request = key(to.reversed(), answer.proto, Direction::OUT);
-    let over = |flow: &Flow<A>| flow.to == answer.tuple.reversed() && is_over(Half::of(flow), half, now_ns);
+    let look = |flow: &Flow<A>| {
+        request.tuple.answer(&flow.to);
+        Half::of(flow)
+    };
+    let Some(half) = tables.look(FlowMap::Nat, answer, look) else { return false };
+    request.set(answer.proto, Direction::OUT);
+    let over = |flow: &Flow<A>| is_answer(&flow.to, &answer.tuple) && is_over(Half::of(flow), half, now_ns);
     tables.look(FlowMap::Nat, request, over).unwrap_or(false)
+}
+
+#[inline(always)]
+fn is_answer<A: Family>(tuple: &Tuple<A>, other: &Tuple<A>) -> bool {
+    tuple.src == other.dst
+        && tuple.dst == other.src
+        && tuple.ports.src == other.ports.dst
+        && tuple.ports.dst == other.ports.src
 }
 
 /// An LRU map may have evicted the entry for answers alone.
 #[inline(always)]
-pub fn repair_sometimes<A: Family, T: Tables<A>>(tables: &T, tuple: &Tuple<A>, flow: &Touched<A>, touch: &Touch) {
-    if flow.packets & (REPAIR_PACKETS - 1) == 0 || touch.opens() {
-        repair(tables, tuple, &flow.to, touch);
+pub fn repair_sometimes<A: Family, T: Tables<A>>(
+    tables: &T,
+    tuple: &Tuple<A>,
+    to: &Tuple<A>,
+    packets: u32,
+    touch: &Touch,
+) {
+    if packets & (REPAIR_PACKETS - 1) == 0 || touch.opens() {
+        repair(tables, tuple, to, touch);
     }
 }
 
 #[inline(never)]
 fn repair<A: Family, T: Tables<A>>(tables: &T, tuple: &Tuple<A>, to: &Tuple<A>, touch: &Touch) {
-    let answer = key(to.reversed(), touch.proto, Direction::IN);
-    let back = first(tuple.reversed(), ServiceId(0), BackendId(0), touch);
+    let (mut answer, mut back) = (FlowKey::default(), Flow::default());
+    answer.tuple.answer(to);
+    answer.set(touch.proto, Direction::IN);
+    begin(&mut back, tuple, ServiceId(0), BackendId(0), touch);
     if tables.add_flow(FlowMap::Nat, &answer, &back) == Ok(true) {
         tables.count(Counter::HalfFlow, 0);
     }
@@ -161,26 +179,27 @@ fn repair<A: Family, T: Tables<A>>(tables: &T, tuple: &Tuple<A>, to: &Tuple<A>, 
 pub fn error_out<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
+    room: &mut Room<A>,
 ) -> Result<bool, DropReason> {
-    let Some(mut quoted) = icmp::quoted(packet, ip) else { return Ok(false) };
-    let touch = Touch::error(packet, tables, &quoted.ip);
-    let mut key = key(quoted.tuple().reversed(), quoted.ip.proto, Direction::OUT);
-    let mut flow = tables.touch(FlowMap::Nat, &key, &touch);
-    let masqueraded = flow.is_some();
-    if !masqueraded {
+    let Room { ip, touch, key, claim, quoted, .. } = room;
+    let Some(()) = icmp::quoted(packet, ip, quoted) else { return Ok(false) };
+    *touch = Touch::error(packet, tables, &quoted.ip);
+    of_answer(key, &quoted.ip, quoted.ports, Direction::OUT);
+    let is_masqueraded = follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_some();
+    if !is_masqueraded {
         key.direction = Direction::INBOUND;
-        if tables.touch(FlowMap::Conntrack, &key, &touch).is_some() {
+        if tables.touch(FlowMap::Conntrack, key, touch, |_| ()).is_some() {
             return Ok(true);
         }
         key.direction = Direction::IN;
-        flow = tables.touch(FlowMap::Nat, &key, &touch);
+        if follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_none() {
+            return Ok(false);
+        }
     }
-    let Some(flow) = flow else { return Ok(false) };
     tables.count(Counter::IcmpError, packet.bytes());
     // From the backend itself, or from a router on the way.
-    let src = if masqueraded || ip.src == quoted.ip.dst { flow.to.src } else { ip.src };
-    icmp::translate(packet, ip, &mut quoted, src, flow.to.dst, &flow.to.reversed())?;
+    let is_from_end = is_masqueraded || ip.src == quoted.ip.dst;
+    icmp::translate(packet, room, is_from_end)?;
     Ok(true)
 }
 
@@ -189,24 +208,24 @@ pub fn error_out<A: Family, P: Packet, T: Tables<A>>(
 pub fn unmasquerade<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
-    transport: &mut Transport,
+    room: &mut Room<A>,
 ) -> Result<bool, DropReason> {
-    if transport.kind == Kind::IcmpError {
-        return error_in(packet, tables, ip);
+    if room.transport.kind == Kind::IcmpError {
+        return error_in(packet, tables, room);
     }
+    let Room { ip, transport, touch, key, claim, .. } = room;
     // An echo request to the node is for the node.
     let answer = transport.kind.has_flow() && !(transport.kind == Kind::Echo && transport.flags == A::ECHO_REQUEST);
     if !answer || ip.dst != tables.node_ip() || !in_range(tables, transport.ports.dst) {
         return Ok(false);
     }
-    let touch = Touch::new(packet, tables, ip, transport);
-    let key = key(ip.tuple(transport.ports), ip.proto, Direction::IN);
-    let Some(flow) = tables.touch(FlowMap::Nat, &key, &touch) else {
+    *touch = Touch::new(packet, tables, ip, transport);
+    of_packet(key, ip, transport.ports, Direction::IN);
+    if follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_none() {
         tables.count(Counter::SnatMiss, touch.bytes);
         return Ok(false);
-    };
-    nat::translate(packet, ip, transport, &flow.to)?;
+    }
+    nat::translate(packet, ip, transport, &claim.to)?;
     Ok(true)
 }
 
@@ -215,19 +234,21 @@ pub fn unmasquerade<A: Family, P: Packet, T: Tables<A>>(
 fn error_in<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
+    room: &mut Room<A>,
 ) -> Result<bool, DropReason> {
-    let Some(mut quoted) = icmp::quoted(packet, ip) else { return Ok(false) };
-    let touch = Touch::error(packet, tables, &quoted.ip);
-    let masqueraded = quoted.ip.src == tables.node_ip() && in_range(tables, quoted.ports.src);
-    let direction = if masqueraded { Direction::IN } else { Direction::OUT };
-    let key = key(quoted.tuple().reversed(), quoted.ip.proto, direction);
-    let Some(flow) = tables.touch(FlowMap::Nat, &key, &touch) else { return Ok(false) };
+    let Room { ip, touch, key, claim, quoted, .. } = room;
+    let Some(()) = icmp::quoted(packet, ip, quoted) else { return Ok(false) };
+    *touch = Touch::error(packet, tables, &quoted.ip);
+    let is_masqueraded = quoted.ip.src == tables.node_ip() && in_range(tables, quoted.ports.src);
+    let direction = if is_masqueraded { Direction::IN } else { Direction::OUT };
+    of_answer(key, &quoted.ip, quoted.ports, direction);
+    if follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_none() {
+        return Ok(false);
+    }
     tables.count(Counter::IcmpError, packet.bytes());
-    let inner = flow.to.reversed();
     // From the other end itself, or from a router on the way.
-    let src = if ip.src == quoted.ip.dst { inner.dst } else { ip.src };
-    icmp::translate(packet, ip, &mut quoted, src, flow.to.dst, &inner)?;
+    let is_from_end = ip.src == quoted.ip.dst;
+    icmp::translate(packet, room, is_from_end)?;
     Ok(true)
 }
 

@@ -7,7 +7,7 @@ use xebec_abi::{
 
 use crate::{
     Family, Tables,
-    lb::{Client, Selection, select},
+    lb::{Choice, Client, Selection, select},
 };
 
 /// An address as a socket call names it.
@@ -39,13 +39,15 @@ pub fn translate<A: Family, T: Tables<A>>(tables: &T, to: SocketAddress<A>, prot
         return Translation::Unchanged;
     }
     let key = FrontendKey { addr: to.addr, port: to.port, proto, scope: scope::INTERNAL };
-    match select(tables, &key, Client::Netns(netns), tables.random()) {
+    let mut choice = Choice::default();
+    match select(tables, &key, Client::Netns(netns), tables.random(), &mut choice) {
         Selection::NotAService => Translation::Unchanged,
         Selection::NoBackend | Selection::NoLocalBackend => {
             tables.count(Counter::SocketRefused, 0);
             Translation::Refused
         }
-        Selection::Backend(frontend, backend) => {
+        Selection::Backend => {
+            let Choice { frontend, backend, .. } = choice;
             tables.count(Counter::SocketLb, 0);
             Translation::Backend(Origin {
                 addr: to.addr,

@@ -3,10 +3,7 @@ use xebec_abi::{
     FrontendValue, L2Key, L2Mac, LocalPod, MaglevKey, MemberKey, Ports, ServiceId, Tuple,
 };
 
-use crate::{
-    Family,
-    conntrack::{Touch, Touched},
-};
+use crate::{Family, Room, conntrack::Touch};
 
 /// The two maps of flows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,18 +58,20 @@ pub trait Tables<A: Family>: Settings<A> + Host {
     fn affinity(&self, key: &AffinityKey<A>) -> Option<Affinity<A>>;
     fn put_affinity(&self, key: &AffinityKey<A>, value: &Affinity<A>);
 
-    /// Counts a packet on a flow, if there is one.
-    fn touch(&self, map: FlowMap, key: &FlowKey<A>, touch: &Touch) -> Option<Touched<A>>;
-    /// Counts a packet on a flow, if there is one whose packets become what is wanted.
-    fn touch_if(
+    /// Decides in a place for what is large.
+    fn with_room<R>(&self, decide: impl FnOnce(&mut Room<A>) -> Result<R, DropReason>) -> Result<R, DropReason>;
+
+    /// Counts a packet on a flow and looks at it, if there is one.
+    fn touch<R>(&self, map: FlowMap, key: &FlowKey<A>, touch: &Touch, look: impl FnOnce(&Flow<A>) -> R) -> Option<R>;
+    /// Counts a packet on a flow and looks at it, if there is one whose packets become what is wanted.
+    fn touch_if<R>(
         &self,
         map: FlowMap,
         key: &FlowKey<A>,
         touch: &Touch,
         wanted: impl FnOnce(&Tuple<A>) -> bool,
-    ) -> Result<Option<Touched<A>>, Unwanted>;
-    /// What a flow's packets become, without counting one.
-    fn peek(&self, map: FlowMap, key: &FlowKey<A>) -> Option<Tuple<A>>;
+        look: impl FnOnce(&Flow<A>) -> R,
+    ) -> Result<Option<R>, Unwanted>;
     /// Looks at a flow, without counting a packet.
     fn look<R>(&self, map: FlowMap, key: &FlowKey<A>, look: impl FnOnce(&Flow<A>) -> R) -> Option<R>;
     /// Removes a flow, if it is there.
@@ -87,7 +86,7 @@ pub trait Tables<A: Family>: Settings<A> + Host {
 
     /// The address of a device on which the node answers ARP or neighbour solicitations for a service.
     fn announced(&self, key: &L2Key<A>) -> Option<L2Mac>;
-    fn pod(&self, addr: A) -> Option<LocalPod>;
+    fn pod(&self, addr: &A) -> Option<LocalPod>;
     /// Looks up an address or a prefix of other nodes' pods.
-    fn remote(&self, addr: A) -> Option<Endpoint<A>>;
+    fn remote(&self, addr: &A) -> Option<Endpoint<A>>;
 }

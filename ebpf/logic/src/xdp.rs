@@ -7,14 +7,14 @@
 use xebec_abi::{Addr4, Counter, Direction, DropReason, Tuple4, config::OVERLAY_PORT, proto};
 
 use crate::{
-    Family, FlowMap, Host, Packet, Tables,
+    Family, FlowMap, Host, Packet, Room, Tables,
     conntrack::{Touch, key},
     csum::{add, fold},
     external::{self, is_here, is_overlay},
     header::{self, ETHERNET_BYTES, Fragment, Frame, IP, Ip, Kind, Transport},
     lb::hash,
     nat,
-    snat::{self, Claim, in_range},
+    snat::{self, in_range},
 };
 
 const IPV4_HEADER: usize = Addr4::HEADER_BYTES;
@@ -50,7 +50,8 @@ pub struct Hop {
 /// A packet that may be for a service, or an answer of one.
 #[inline(always)]
 pub fn parse<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T) -> Option<(Ip<Addr4>, Transport)> {
-    let Ok(Frame::Ip(ip)) = header::frame(packet) else { return None };
+    let mut ip = Ip::default();
+    let Ok(Frame::Ip) = header::frame(packet, &mut ip) else { return None };
     // A fragment's ports, and what quotes a packet, are the slower path's.
     if ip.fragment != Fragment::Whole || !matches!(ip.proto, proto::TCP | proto::UDP) {
         return None;
@@ -77,17 +78,17 @@ pub fn decide<P: Packet, T: Tables<Addr4>>(
         let key = key(tuple, ip.proto, Direction::IN);
         // An answer to a pod, or to the node itself, is delivered by the slower path.
         let is_outside = |to: &Tuple4| !tables.in_cluster(to.dst) && to.dst != tables.node_ip();
-        tables.touch_if(FlowMap::Nat, &key, &touch, is_outside).ok()??.to
+        tables.touch_if(FlowMap::Nat, &key, &touch, is_outside, |flow| flow.to).ok()??
     } else if touch.opens() {
         open(tables, &tuple, &touch)?
     } else {
         let key = key(tuple, ip.proto, Direction::OUT);
         // A flow that keeps its client's address has its backend here.
         let is_elsewhere = |to: &Tuple4| to.src != tuple.src;
-        match tables.touch_if(FlowMap::Nat, &key, &touch, is_elsewhere).ok()? {
-            Some(flow) => {
-                snat::repair_sometimes(tables, &tuple, &flow, &touch);
-                flow.to
+        match tables.touch_if(FlowMap::Nat, &key, &touch, is_elsewhere, |flow| (flow.to, flow.packets as u32)).ok()? {
+            Some((to, packets)) => {
+                snat::repair_sometimes(tables, &tuple, &to, packets, &touch);
+                to
             }
             None => open(tables, &tuple, &touch)?,
         }
@@ -98,12 +99,13 @@ pub fn decide<P: Packet, T: Tables<Addr4>>(
 /// What a new flow to a backend on another node becomes. Refusals are the slower path's, which finds the same again.
 #[inline(always)]
 fn open<T: Tables<Addr4>>(tables: &T, tuple: &Tuple4, touch: &Touch) -> Option<Tuple4> {
-    let mut chosen = Claim::default();
-    if !external::choose(tables, tuple, touch, &mut chosen).ok()? || is_here(tables, chosen.to.dst) {
-        return None;
-    }
-    external::open(tables, tuple, &mut chosen, touch).ok()?;
-    Some(chosen.to)
+    let opened = tables.with_room(|Room { claim, .. }| {
+        if !external::choose(tables, tuple, touch, claim)? || is_here(tables, &claim.to.dst) {
+            return Ok(None);
+        }
+        external::open(tables, tuple, claim, touch).map(|()| Some(claim.to))
+    });
+    opened.ok().flatten()
 }
 
 #[inline(always)]
@@ -112,7 +114,7 @@ fn hop<P: Packet, T: Tables<Addr4>>(packet: &P, tables: &T, ip: &Ip<Addr4>, to: 
     if !tables.overlay() || !tables.in_cluster(to.dst) {
         return Some(Hop { to: *to, node: [0; 4], src: to.src, dst: to.dst, proto: ip.proto, bytes });
     }
-    let node = tables.remote(to.dst)?.node;
+    let node = tables.remote(&to.dst)?.node;
     let bytes = bytes.checked_add(OVERLAY_BYTES as u16)?;
     Some(Hop { to: *to, node, src: tables.node_ip(), dst: node, proto: proto::UDP, bytes })
 }

@@ -184,6 +184,6 @@ impl Settings<Addr6> for Maps {
 
 #[inline(always)]
 fn masked(addr: Addr6, mask: Words) -> Words {
-    let [a, b, c, d] = addr.words();
+    let [a, b, c, d] = *addr.words();
     [a & mask[0], b & mask[1], c & mask[2], d & mask[3]]
 }

@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use xebec_abi::{Addr4, Addr6, Counter, DropReason, config::MARK_TUNNEL};
 use xebec_logic::{
-    Action, Host, Tables, Verdict,
+    Action, Host, Room, Tables, Verdict,
     header::{self, Frame, Ip},
     l2, nat, netdev,
     overlay::{self, Tunnel},
@@ -109,8 +109,8 @@ impl Routed for Addr6 {
 
     #[inline(always)]
     fn ask(fib: &mut bpf_fib_lookup, ip: &Ip<Self>) {
-        fib.__bindgen_anon_3.ipv6_src = ip.src.words();
-        fib.__bindgen_anon_4.ipv6_dst = ip.dst.words();
+        fib.__bindgen_anon_3.ipv6_src = *ip.src.words();
+        fib.__bindgen_anon_4.ipv6_dst = *ip.dst.words();
     }
 
     #[inline(always)]
@@ -191,7 +191,10 @@ where
 }
 
 #[inline(always)]
-fn act<A: Routed>(ctx: &TcContext, decision: Result<Verdict, DropReason>) -> i32 {
+fn act<A: Routed>(ctx: &TcContext, decision: Result<Verdict, DropReason>) -> i32
+where
+    Maps: Tables<A>,
+{
     match decision.and_then(|verdict| perform::<A>(ctx, verdict)) {
         Ok(action) => action,
         Err(reason) => {
@@ -202,7 +205,10 @@ fn act<A: Routed>(ctx: &TcContext, decision: Result<Verdict, DropReason>) -> i32
 }
 
 #[inline(always)]
-fn perform<A: Routed>(ctx: &TcContext, verdict: Verdict) -> Result<i32, DropReason> {
+fn perform<A: Routed>(ctx: &TcContext, verdict: Verdict) -> Result<i32, DropReason>
+where
+    Maps: Tables<A>,
+{
     match verdict.action {
         Action::Pass => Ok(NEXT),
         // SAFETY: the helper notes where the packet goes after the program.
@@ -272,29 +278,34 @@ enum Unroutable {
 
 /// Past the host's stack to the next hop that its routes name. Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn route<A: Routed>(ctx: &TcContext, unroutable: Unroutable) -> Result<i32, DropReason> {
-    let mut skb = Skb::new::<A>(ctx);
-    let Frame::Ip(mut ip) = header::frame::<A, _>(&mut skb)? else { return Ok(NEXT) };
-    // SAFETY: zeroes are a value of this C structure.
-    let mut fib: bpf_fib_lookup = unsafe { core::mem::zeroed() };
-    fib.family = A::AF;
-    fib.l4_protocol = ip.proto;
-    fib.ifindex = ifindex(ctx);
-    A::ask(&mut fib, &ip);
-    // SAFETY: the parameters live on our stack and have the size that is passed.
-    let result = unsafe { fib_lookup(ctx.as_ptr(), &mut fib, size_of::<bpf_fib_lookup>() as i32, 0) };
-    if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) && result != i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) {
-        if unroutable == Unroutable::Drop {
-            return Err(DropReason::NoRoute);
+fn route<A: Routed>(ctx: &TcContext, unroutable: Unroutable) -> Result<i32, DropReason>
+where
+    Maps: Tables<A>,
+{
+    Maps.with_room(|Room { ip, .. }: &mut Room<A>| {
+        let mut skb = Skb::new::<A>(ctx);
+        let Frame::Ip = header::frame(&mut skb, ip)? else { return Ok(NEXT) };
+        // SAFETY: zeroes are a value of this C structure.
+        let mut fib: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+        fib.family = A::AF;
+        fib.l4_protocol = ip.proto;
+        fib.ifindex = ifindex(ctx);
+        A::ask(&mut fib, ip);
+        // SAFETY: the parameters live on our stack and have the size that is passed.
+        let result = unsafe { fib_lookup(ctx.as_ptr(), &mut fib, size_of::<bpf_fib_lookup>() as i32, 0) };
+        if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) && result != i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) {
+            if unroutable == Unroutable::Drop {
+                return Err(DropReason::NoRoute);
+            }
+            Maps.count(Counter::ToStack, u64::from(ctx.len()));
+            return Ok(NEXT);
         }
-        Maps.count(Counter::ToStack, u64::from(ctx.len()));
-        return Ok(NEXT);
-    }
-    nat::decrement_ttl(&mut skb, &mut ip)?;
-    let counter = if unroutable == Unroutable::Drop { Counter::ToOutside } else { Counter::ToNode };
-    Maps.count(counter, u64::from(ctx.len()));
-    let mut next_hop = A::next_hop(&fib);
-    // SAFETY: the parameters live on our stack and have the size that is passed.
-    let action = unsafe { bpf_redirect_neigh(fib.ifindex, &mut next_hop, size_of::<bpf_redir_neigh>() as i32, 0) };
-    Ok(action as i32)
+        nat::decrement_ttl(&mut skb, ip)?;
+        let counter = if unroutable == Unroutable::Drop { Counter::ToOutside } else { Counter::ToNode };
+        Maps.count(counter, u64::from(ctx.len()));
+        let mut next_hop = A::next_hop(&fib);
+        // SAFETY: the parameters live on our stack and have the size that is passed.
+        let action = unsafe { bpf_redirect_neigh(fib.ifindex, &mut next_hop, size_of::<bpf_redir_neigh>() as i32, 0) };
+        Ok(action as i32)
+    })
 }

@@ -13,7 +13,10 @@ use xebec_abi::{
     limits,
     stats::{MAP_ERRORS_ENTRIES, TRAFFIC_ENTRIES},
 };
-use xebec_logic::{Family, FlowMap, Settings, Tables, Unwanted, conntrack};
+use xebec_logic::{
+    Family, FlowMap, Room, Settings, Tables, Unwanted,
+    conntrack::{self, Touch},
+};
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const EEXIST: i32 = 17;
@@ -35,6 +38,7 @@ type Fragments<A> = LruHashMap<FragmentKey<A>, Ports, { limits::FRAGMENTS_MAX as
 type Announced<A> = Grown<L2Key<A>, L2Mac, { limits::ANNOUNCED_MAX as usize }>;
 type Pods<A> = Grown<A, LocalPod, { limits::PODS_MAX as usize }>;
 type Ipcache<A> = Grown<PrefixKey<A>, Endpoint<A>, { limits::ENDPOINTS_MAX as usize }>;
+type Rooms<A> = PerCpuArray<Room<A>, 1>;
 type Prefixes<A> = LpmTrie<A, Endpoint<A>, { limits::PREFIXES_MAX as usize }>;
 
 mod v4 {
@@ -67,6 +71,9 @@ mod v4 {
     pub static PODS: Pods<Addr4> = HashMap::new();
     #[btf_map(name = "xb_ipcache4")]
     pub static IPCACHE: Ipcache<Addr4> = HashMap::new();
+    /// Of the program that this CPU runs.
+    #[btf_map(name = "xb_room4")]
+    pub static ROOM: Rooms<Addr4> = PerCpuArray::new();
     #[btf_map(name = "xb_prefix4")]
     pub static PREFIXES: Prefixes<Addr4> = LpmTrie::new();
 }
@@ -101,6 +108,9 @@ mod v6 {
     pub static PODS: Pods<Addr6> = HashMap::new();
     #[btf_map(name = "xb_ipcache6")]
     pub static IPCACHE: Ipcache<Addr6> = HashMap::new();
+    /// Of the program that this CPU runs.
+    #[btf_map(name = "xb_room6")]
+    pub static ROOM: Rooms<Addr6> = PerCpuArray::new();
     #[btf_map(name = "xb_prefix6")]
     pub static PREFIXES: Prefixes<Addr6> = LpmTrie::new();
 }
@@ -122,6 +132,7 @@ static MAP_ERRORS: PerCpuArray<u64, { MAP_ERRORS_ENTRIES as usize }> = PerCpuArr
 pub trait Stored: Family {
     const ERRORS: Errors;
 
+    fn room() -> &'static Rooms<Self>;
     fn frontends() -> &'static Frontends<Self>;
     fn backends() -> &'static Backends<Self>;
     fn maglev() -> &'static Maglev;
@@ -155,6 +166,11 @@ impl Stored for Addr4 {
         affinity: MapId::Affinity,
         origins: MapId::Origins,
     };
+
+    #[inline(always)]
+    fn room() -> &'static Rooms<Self> {
+        &v4::ROOM
+    }
 
     #[inline(always)]
     fn frontends() -> &'static Frontends<Self> {
@@ -235,6 +251,11 @@ impl Stored for Addr6 {
         affinity: MapId::Affinity6,
         origins: MapId::Origins6,
     };
+
+    #[inline(always)]
+    fn room() -> &'static Rooms<Self> {
+        &v6::ROOM
+    }
 
     #[inline(always)]
     fn frontends() -> &'static Frontends<Self> {
@@ -426,31 +447,39 @@ where
     }
 
     #[inline(always)]
-    fn touch(&self, map: FlowMap, key: &FlowKey<A>, touch: &conntrack::Touch) -> Option<conntrack::Touched<A>> {
-        let flow = self.flow(map, key)?;
-        // SAFETY: the pointer is to a live entry. Two CPUs may count at once and lose a count.
-        Some(conntrack::touch(unsafe { &mut *flow }, touch))
+    fn with_room<R>(&self, decide: impl FnOnce(&mut Room<A>) -> Result<R, DropReason>) -> Result<R, DropReason> {
+        let Some(room) = A::room().get_ptr_mut(0) else { return Err(DropReason::InvalidPacket) };
+        // SAFETY: the entry is this CPU's. Programs on devices run with softirqs off, one after the other, so nobody else
+        // has a reference to it. It holds zeroes, or what a program left: both are a value.
+        decide(unsafe { &mut *room })
     }
 
     #[inline(always)]
-    fn touch_if(
+    fn touch<R>(&self, map: FlowMap, key: &FlowKey<A>, touch: &Touch, look: impl FnOnce(&Flow<A>) -> R) -> Option<R> {
+        let flow = self.flow(map, key)?;
+        // SAFETY: the pointer is to a live entry. Two CPUs may count at once and lose a count.
+        let flow = unsafe { &mut *flow };
+        conntrack::touch(flow, touch);
+        Some(look(flow))
+    }
+
+    #[inline(always)]
+    fn touch_if<R>(
         &self,
         map: FlowMap,
         key: &FlowKey<A>,
-        touch: &conntrack::Touch,
+        touch: &Touch,
         wanted: impl FnOnce(&Tuple<A>) -> bool,
-    ) -> Result<Option<conntrack::Touched<A>>, Unwanted> {
+        look: impl FnOnce(&Flow<A>) -> R,
+    ) -> Result<Option<R>, Unwanted> {
         let Some(flow) = self.flow(map, key) else { return Ok(None) };
         // SAFETY: the pointer is to a live entry. Two CPUs may count at once and lose a count.
         let flow = unsafe { &mut *flow };
-        if wanted(&flow.to) { Ok(Some(conntrack::touch(flow, touch))) } else { Err(Unwanted) }
-    }
-
-    #[inline(always)]
-    fn peek(&self, map: FlowMap, key: &FlowKey<A>) -> Option<Tuple<A>> {
-        let flow = self.flow(map, key)?;
-        // SAFETY: the pointer is to a live entry.
-        Some(unsafe { (*flow).to })
+        if !wanted(&flow.to) {
+            return Err(Unwanted);
+        }
+        conntrack::touch(flow, touch);
+        Ok(Some(look(flow)))
     }
 
     #[inline(always)]
@@ -508,22 +537,24 @@ where
     }
 
     #[inline(always)]
-    fn pod(&self, addr: A) -> Option<LocalPod> {
+    fn pod(&self, addr: &A) -> Option<LocalPod> {
         // SAFETY: see above.
         unsafe { A::pods().get(addr) }.copied()
     }
 
     #[inline(always)]
-    fn remote(&self, addr: A) -> Option<Endpoint<A>> {
-        let exact = PrefixKey { addr, prefix_len: A::BITS, pad: [0; 3] };
-        let (prefix, prefix_len) = self.node_prefix(addr);
-        let node = PrefixKey { addr: prefix, prefix_len, pad: [0; 3] };
+    fn remote(&self, addr: &A) -> Option<Endpoint<A>> {
+        let mut key = PrefixKey { addr: *addr, prefix_len: A::BITS, pad: [0; 3] };
         // SAFETY: see above.
-        unsafe { A::ipcache().get(exact) }
-            // SAFETY: see above.
-            .or_else(|| unsafe { A::ipcache().get(node) })
-            .or_else(|| A::prefixes().get(&TrieKey::new(u32::from(A::BITS), addr)))
-            .copied()
+        if let Some(endpoint) = unsafe { A::ipcache().get(&key) } {
+            return Some(*endpoint);
+        }
+        (key.addr, key.prefix_len) = self.node_prefix(*addr);
+        // SAFETY: see above.
+        if let Some(endpoint) = unsafe { A::ipcache().get(&key) } {
+            return Some(*endpoint);
+        }
+        A::prefixes().get(&TrieKey::new(u32::from(A::BITS), *addr)).copied()
     }
 }
 

@@ -100,12 +100,11 @@ impl Packet for Skb<'_> {
     }
 
     #[inline(always)]
-    fn load_words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+    fn load_words<const N: usize>(&self, offset: usize, words: &mut [u32; N]) -> Option<()> {
         let start = self.ctx.data() + bounded(offset);
         if start + N * 4 > self.ctx.data_end() {
             return None;
         }
-        let mut words = [0; N];
         for (index, word) in words.iter_mut().enumerate() {
             // SAFETY: the comparison above proves that the word is inside the packet's linear part; the instruction
             // needs no alignment, which LLVM would make four loads of.
@@ -118,22 +117,22 @@ impl Packet for Skb<'_> {
                 );
             }
         }
-        Some(words)
+        Some(())
     }
 
     #[inline(always)]
-    fn store_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) -> Option<()> {
+    fn store_words<const N: usize>(&mut self, offset: usize, words: &[u32; N]) -> Option<()> {
         let start = self.ctx.data() + bounded(offset);
         if start + N * 4 > self.ctx.data_end() {
             return None;
         }
-        for (index, word) in words.into_iter().enumerate() {
+        for (index, word) in words.iter().enumerate() {
             // SAFETY: as in `load_words` and `store`.
             unsafe {
                 core::arch::asm!(
                     "*(u32 *)({0} + 0) = {1}",
                     in(reg) start + index * 4,
-                    in(wreg) word,
+                    in(wreg) *word,
                     options(nostack),
                 );
             }

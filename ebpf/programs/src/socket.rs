@@ -167,7 +167,7 @@ impl Held for V6 {
 
     #[inline(always)]
     fn store(ctx: &SockAddrContext, address: SocketAddress<Addr6>) {
-        let [a, b, c, d] = address.addr.words();
+        let [a, b, c, d] = *address.addr.words();
         store_word(ctx, 0, a);
         store_word(ctx, 1, b);
         store_word(ctx, 2, c);

@@ -69,7 +69,11 @@ fn partners_find_each_other() {
     let tuple = |src, dst, ports| Tuple4 { src, dst, ports };
     let (client, vip, backend) = ([10, 0, 0, 1], [10, 96, 0, 1], [10, 0, 0, 2]);
     let touch = Touch { now_ns: 0, bytes: 0, proto: proto::TCP, tcp_flags: 0, quoted: false };
-    let flow = |to| first(to, ServiceId(1), BackendId(1), &touch);
+    let flow = |to: Tuple4| {
+        let mut flow = Flow::default();
+        begin(&mut flow, &to.reversed(), ServiceId(1), BackendId(1), &touch);
+        flow
+    };
     for (request, reply) in [(Direction::SERVICE, Direction::REPLY), (Direction::OUT, Direction::IN)] {
         let request = key(tuple(client, vip, ports(4000, 80)), proto::TCP, request);
         let to_backend = flow(tuple(client, backend, ports(4000, 8080)));

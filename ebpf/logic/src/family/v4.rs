@@ -18,7 +18,7 @@ const ANSWER_TTL: u8 = 64;
 const DONT_FRAGMENT: u8 = 0x40;
 
 /// The fields that IPv6 does not have.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Header4 {
     pub csum: [u8; 2],
     pub id: Be16,
@@ -36,14 +36,14 @@ impl Family for Addr4 {
     const COUNTS_OTHERS: bool = true;
 
     #[inline(always)]
-    fn parse<P: Packet>(packet: &mut P, offset: usize) -> Option<Ip<Self>> {
+    fn parse<P: Packet>(packet: &mut P, offset: usize, ip: &mut Ip<Self>) -> Option<()> {
         let b = packet.load::<BYTES>(offset)?;
         let header = usize::from(b[0] & 0x0f) * 4;
         if b[0] >> 4 != 4 || header < BYTES {
             return None;
         }
         let fragment = u16::from_be_bytes([b[6], b[7]]);
-        Some(Ip {
+        *ip = Ip {
             src: [b[12], b[13], b[14], b[15]],
             dst: [b[16], b[17], b[18], b[19]],
             proto: b[9],
@@ -55,7 +55,8 @@ impl Family for Addr4 {
                 _ => Fragment::Whole,
             },
             l4: offset + header,
-        })
+        };
+        Some(())
     }
 
     #[inline(always)]

@@ -14,6 +14,7 @@ const BYTES: usize = 40;
 const PAYLOAD_LENGTH: usize = 4;
 const HOP_LIMIT: usize = 7;
 const SRC: usize = 8;
+const DST: usize = 24;
 const ANSWER_HOP_LIMIT: u8 = 64;
 
 /// Extension headers that are walked at most, and how far into the packet: enough for every host, and few steps for
@@ -34,7 +35,7 @@ const ROUTER_ADVERTISEMENT: u8 = 134;
 const REDIRECT: u8 = 137;
 
 /// The fields that IPv4 does not have.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Header6 {
     /// Of the fragment header, zeroes without one.
     pub id: [u8; 4],
@@ -52,26 +53,19 @@ impl Family for Addr6 {
     const COUNTS_OTHERS: bool = false;
 
     #[inline(always)]
-    fn parse<P: Packet>(packet: &mut P, offset: usize) -> Option<Ip<Self>> {
+    fn parse<P: Packet>(packet: &mut P, offset: usize, ip: &mut Ip<Self>) -> Option<()> {
         let [version, _, _, _, _, _, next, ttl] = packet.load::<8>(offset)?;
         if version >> 4 != 6 {
             return None;
         }
-        let [a, b, c, d, e, f, g, h] = packet.load_words(offset + SRC)?;
-        let (src, dst) = (Addr6::from_words([a, b, c, d]), Addr6::from_words([e, f, g, h]));
-        let mut ip = Ip {
-            src,
-            dst,
-            proto: next,
-            ttl,
-            header: Header6 { id: [0; 4] },
-            fragment: Fragment::Whole,
-            l4: offset + BYTES,
-        };
+        packet.load_words(offset + SRC, ip.src.words_mut())?;
+        packet.load_words(offset + DST, ip.dst.words_mut())?;
+        (ip.proto, ip.ttl, ip.fragment, ip.l4) = (next, ttl, Fragment::Whole, offset + BYTES);
+        ip.header = Header6 { id: [0; 4] };
         if is_extension(next) {
-            walk(packet, &mut ip)?;
+            walk(packet, ip)?;
         }
-        Some(ip)
+        Some(())
     }
 
     #[inline(always)]
@@ -100,7 +94,7 @@ impl Family for Addr6 {
     ) -> Option<()> {
         ip.src = to.src;
         ip.dst = to.dst;
-        store_addresses(packet, offset, to.src, to.dst)
+        store_addresses(packet, offset, &to.src, &to.dst)
     }
 
     #[inline(always)]
@@ -120,7 +114,7 @@ impl Family for Addr6 {
         let [high, low] = bytes.to_be_bytes();
         packet.store(IP, [0x60, 0, 0, 0])?;
         packet.store(IP + PAYLOAD_LENGTH, [high, low, proto, ANSWER_HOP_LIMIT])?;
-        store_addresses(packet, IP, ip.dst, ip.src)
+        store_addresses(packet, IP, &ip.dst, &ip.src)
     }
 
     #[inline(always)]
@@ -156,25 +150,25 @@ impl Family for Addr6 {
 
     #[inline(always)]
     fn is_loopback(self) -> bool {
-        let [a, b, c, d] = self.words();
+        let [a, b, c, d] = *self.words();
         a | b | c == 0 && d == 1_u32.to_be()
     }
 
     #[inline(always)]
     fn sum(self) -> u32 {
-        let [a, b, c, d] = self.words();
+        let [a, b, c, d] = *self.words();
         add(add(a, b), add(c, d))
     }
 
     #[inline(always)]
     fn diff(old: Self, new: Self) -> u32 {
-        let ([a, b, c, d], [e, f, g, h]) = (old.words(), new.words());
+        let ([a, b, c, d], [e, f, g, h]) = (*old.words(), *new.words());
         add(add(diff(a, e), diff(b, f)), add(diff(c, g), diff(d, h)))
     }
 
     #[inline(always)]
     fn mix(self, hash: u32) -> u32 {
-        let [a, b, c, d] = self.words();
+        let [a, b, c, d] = *self.words();
         mix(mix(mix(mix(hash, a), b), c), d)
     }
 
@@ -232,9 +226,9 @@ fn walk<P: Packet>(packet: &mut P, ip: &mut Ip<Addr6>) -> Option<()> {
 }
 
 #[inline(always)]
-fn store_addresses<P: Packet>(packet: &mut P, offset: usize, src: Addr6, dst: Addr6) -> Option<()> {
-    let ([a, b, c, d], [e, f, g, h]) = (src.words(), dst.words());
-    packet.store_words(offset + SRC, [a, b, c, d, e, f, g, h])
+fn store_addresses<P: Packet>(packet: &mut P, offset: usize, src: &Addr6, dst: &Addr6) -> Option<()> {
+    packet.store_words(offset + SRC, src.words())?;
+    packet.store_words(offset + DST, dst.words())
 }
 
 /// fe80::/10

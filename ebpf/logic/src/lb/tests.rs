@@ -9,10 +9,9 @@ fn key() -> FrontendKey4 {
 }
 
 fn chosen(model: &Model, client: Client<Addr4>, pick: u32) -> Option<[u8; 4]> {
-    match select(model, &key(), client, pick) {
-        Selection::Backend(_, backend) => Some(backend.addr),
-        _ => None,
-    }
+    let mut choice = Choice::default();
+    let selection = select(model, &key(), client, pick, &mut choice);
+    (selection == Selection::Backend).then_some(choice.backend.addr)
 }
 
 #[track_caller]
@@ -35,7 +34,8 @@ fn the_pick_chooses_among_all_or_local_backends() {
 
 #[test]
 fn an_address_nobody_serves_is_not_a_service() {
-    assert_eq!(select(&node(), &key(), Client::Netns(1), 0), Selection::NotAService);
+    let selection = select(&node(), &key(), Client::Netns(1), 0, &mut Choice::default());
+    assert_eq!(selection, Selection::NotAService);
 }
 
 #[test]
@@ -61,7 +61,8 @@ fn a_backend_that_went_with_its_generation_is_looked_up_again() {
     let mut model = node();
     serve(&mut model, &[POD], 1, 0, 0);
     model.backends.clear();
-    assert_eq!(select(&model, &key(), Client::Netns(1), 0), Selection::NoBackend);
+    let selection = select(&model, &key(), Client::Netns(1), 0, &mut Choice::default());
+    assert_eq!(selection, Selection::NoBackend);
     assert_eq!(model.counted(Counter::FrontendRetry), 1);
 }
 

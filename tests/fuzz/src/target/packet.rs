@@ -69,8 +69,9 @@ where
         _ = overlay::to_overlay(&mut packet(), &model).is_ok();
     }
     let mut rejected = packet();
-    let Ok(header::Frame::Ip(ip)) = header::frame::<A, _>(&mut rejected) else { return };
-    _ = icmp::quoted(&mut rejected, &ip);
+    let mut ip = header::Ip::<A>::default();
+    let Ok(header::Frame::Ip) = header::frame(&mut rejected, &mut ip) else { return };
+    _ = icmp::quoted(&mut rejected, &ip, &mut icmp::Quoted::default());
     if let Ok(transport) = header::transport(&mut rejected, &model, &ip) {
         _ = reject::reply(&mut rejected, &model, &ip, &transport, xebec_abi::DropReason::NoBackend).is_ok();
     }

@@ -1,0 +1,25 @@
+//! What a decision works with.
+
+use crate::{
+    Family,
+    conntrack::Touch,
+    header::{Ip, Transport},
+    icmp::Quoted,
+    snat::Claim,
+};
+use xebec_abi::FlowKey;
+
+/// The large values of a decision, each in one place from its beginning to its end: those of IPv6 are more than the stack
+/// of a program holds ([`crate::Tables::with_room`]). Every pattern of bytes that a decision leaves is a value.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Room<A: Family> {
+    pub ip: Ip<A>,
+    pub transport: Transport,
+    pub touch: Touch,
+    /// Of the flow that is looked up.
+    pub key: FlowKey<A>,
+    /// What the packet's tuple becomes.
+    pub claim: Claim<A>,
+    /// Of an ICMP error.
+    pub quoted: Quoted<A>,
+}
