@@ -4,7 +4,9 @@
 //! `XEBEC_SEED` repeats a run, `XEBEC_PACKETS` sets its length.
 #![allow(clippy::unwrap_used)]
 
+mod ipv6;
 mod packet;
+mod packet6;
 mod xdp;
 
 use std::{
@@ -31,7 +33,7 @@ use xebec_abi::{
     maglev, names, proto,
 };
 use xebec_datapath::{Config, Routing, testing};
-use xebec_logic::{Action, Verdict, l2, model::Bytes, model::Model, netdev, overlay, pod};
+use xebec_logic::{Action, Family, Verdict, l2, model::Bytes, model::Model, netdev, overlay, pod};
 
 /// The loopback device's index, which test runs come from.
 const IFINDEX: u32 = 1;
@@ -53,8 +55,7 @@ fn kernel_and_model_agree_with_native_routes() {
 const PACKETS: u32 = 40_000;
 
 fn run(routing: Routing) {
-    let seed = env::var("XEBEC_SEED").map_or_else(|_| rand::rng().random(), |seed| seed.parse().unwrap());
-    let packets = env::var("XEBEC_PACKETS").map_or(PACKETS, |count| count.parse().unwrap());
+    let (seed, packets) = parameters();
     println!("XEBEC_SEED={seed} XEBEC_PACKETS={packets} {routing:?}");
     let mut random = StdRng::seed_from_u64(seed);
     let mut worlds = Worlds::new(routing, &mut random);
@@ -97,6 +98,12 @@ fn run(routing: Routing) {
     }
     let early = if routing == Routing::Native { Counter::XdpForward } else { Counter::XdpOverlay };
     assert_eq!(worlds.model.counted(early) != 0, has_xdp, "the packets exercise {early:?}");
+}
+
+/// The seed, and how many packets.
+fn parameters() -> (u64, u32) {
+    let seed = env::var("XEBEC_SEED").map_or_else(|_| rand::rng().random(), |seed| seed.parse().unwrap());
+    (seed, env::var("XEBEC_PACKETS").map_or(PACKETS, |count| count.parse().unwrap()))
 }
 
 /// Connections that are over give their ports to others, in both worlds after the same time.
@@ -219,7 +226,7 @@ impl Worlds {
                 },
                 affinity_s: if random.random_ratio(1, 3) { 3_600 } else { 0 },
             };
-            let flags = frontend.flags | table(&mut self.model, &frontend, random);
+            let flags = frontend.flags | table(&mut self.model.maglev, &frontend, random);
             let frontend = FrontendValue { flags, ..frontend };
             let protocol = if id % 2 == 0 { proto::TCP } else { proto::UDP };
             let port = Be16::new(if id > 4 { 53 } else { 80 });
@@ -333,37 +340,37 @@ impl Worlds {
             flows.into_iter().map(|(key, flow)| (key, Flow4 { seen_ns: 0, ..flow })).collect()
         };
         for (name, model) in [(names::CT4, &self.model.conntrack), (names::NAT4, &self.model.nat)] {
-            same(&timeless(self.read(name)), &timeless(model.borrow().clone()), name, context);
+            same(&timeless(read(&self.ebpf, name)), &timeless(model.borrow().clone()), name, context);
         }
-        same(&self.read(names::FRAGMENTS4), &*self.model.fragments.borrow(), names::FRAGMENTS4, context);
+        same(&read(&self.ebpf, names::FRAGMENTS4), &*self.model.fragments.borrow(), names::FRAGMENTS4, context);
         let timeless = |(key, affinity): (_, Affinity4)| (key, Affinity4 { used_ns: 0, ..affinity });
-        let kernel = self.read(names::LB4_AFFINITY).into_iter().map(timeless).collect();
+        let kernel = read(&self.ebpf, names::LB4_AFFINITY).into_iter().map(timeless).collect();
         let model = self.model.affinity.borrow().clone().into_iter().map(timeless).collect();
         same::<xebec_abi::AffinityKey4, _>(&kernel, &model, names::LB4_AFFINITY, context);
         for counter in Counter::ALL {
             let expected = self.model.counted(*counter);
-            assert_eq!(self.count(names::COUNTERS, counter.index()), expected, "{counter:?} {context}");
+            assert_eq!(count(&self.ebpf, names::COUNTERS, counter.index()), expected, "{counter:?} {context}");
         }
         for reason in DropReason::ALL {
             let expected = self.drops.get(reason).copied().unwrap_or(0);
-            assert_eq!(self.count(names::DROPS, reason.index()), expected, "{reason:?} {context}");
+            assert_eq!(count(&self.ebpf, names::DROPS, reason.index()), expected, "{reason:?} {context}");
         }
-    }
-
-    fn read<K: Plain + Eq + Hash, V: Plain>(&self, name: &str) -> HashMap<K, V> {
-        let map: BpfMap<_, K, V> = self.ebpf.map(name).unwrap().try_into().unwrap();
-        map.iter().map(Result::unwrap).collect()
-    }
-
-    fn count(&self, name: &str, index: u32) -> u64 {
-        let map: &Map = self.ebpf.map(name).unwrap();
-        let array: PerCpuArray<_, Traffic> = map.try_into().unwrap();
-        array.get(&index, 0).unwrap().iter().map(|traffic| traffic.packets).sum()
     }
 }
 
+fn read<K: Plain + Eq + Hash, V: Plain>(ebpf: &Ebpf, name: &str) -> HashMap<K, V> {
+    let map: BpfMap<_, K, V> = ebpf.map(name).unwrap().try_into().unwrap();
+    map.iter().map(Result::unwrap).collect()
+}
+
+fn count(ebpf: &Ebpf, name: &str, index: u32) -> u64 {
+    let map: &Map = ebpf.map(name).unwrap();
+    let array: PerCpuArray<_, Traffic> = map.try_into().unwrap();
+    array.get(&index, 0).unwrap().iter().map(|traffic| traffic.packets).sum()
+}
+
 /// Some services have a Maglev table, which leads to their backends in no order; says how large.
-fn table(model: &mut Model, frontend: &FrontendValue, random: &mut StdRng) -> u16 {
+fn table(blocks: &mut HashMap<MaglevKey, MaglevBlock>, frontend: &FrontendValue, random: &mut StdRng) -> u16 {
     let size = maglev::SIZES[random.random_range(0..3)];
     if frontend.backends == 0 || frontend.flags & frontend_flag::LOCAL_ONLY != 0 || random.random() {
         return 0;
@@ -371,7 +378,7 @@ fn table(model: &mut Model, frontend: &FrontendValue, random: &mut StdRng) -> u1
     for block in 0..maglev::blocks(size) {
         let key = MaglevKey { service: frontend.service, generation: frontend.generation, block };
         let slots = std::array::from_fn(|_| random.random_range(0..frontend.backends));
-        model.maglev.insert(key, MaglevBlock { slots });
+        blocks.insert(key, MaglevBlock { slots });
     }
     maglev::flags(size).unwrap()
 }
@@ -380,7 +387,7 @@ fn table(model: &mut Model, frontend: &FrontendValue, random: &mut StdRng) -> u1
 const NEXT: i32 = -1;
 
 /// What the program returns to the kernel.
-fn action(decision: &Result<Verdict, DropReason>, model: &Model) -> i32 {
+fn action<A: Family>(decision: &Result<Verdict, DropReason>, model: &Model<A>) -> i32 {
     const SHOT: i32 = 2;
     const REDIRECT: i32 = 7;
     match decision {
