@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -11,11 +11,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 use xebec_datapath::{
-    Backend, Config, Datapath, Frontend, FrontendKey, LoadBalancer, Network, Network4, PodEndpoint, Routing, Service,
+    Backend, Config, Datapath, Frontend, FrontendKey, LoadBalancer, Network, Network4, Network6, PodEndpoint, Routing,
+    Service,
 };
 use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
 use xebec_podnet::{EndpointInfo, Endpoints, PodNetwork, PodRequest, Remote, VXLAN_PORT};
@@ -24,6 +25,11 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 pub const VNI: u32 = 7;
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 200);
+pub const OUTSIDE6: Ipv6Addr = switched6(200);
+/// IPv6 addresses at the switch.
+const fn switched6(last: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
+}
 
 /// A network namespace that is gone when the test is.
 pub struct Space {
@@ -37,6 +43,8 @@ impl Space {
         let name = format!("xbtest-dp-{}-{count}-{role}", std::process::id());
         let netns = Netns::create(&name).expect("a network namespace (these tests need root)");
         netns.loopback_up().unwrap();
+        // Addresses serve at once.
+        netns.sysctl("ipv6/conf/default/accept_dad", "0").unwrap();
         Self { name, netns }
     }
 }
@@ -100,14 +108,17 @@ impl Attached {
 #[async_trait]
 impl Endpoints for Attached {
     async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let pod = PodEndpoint {
-            ip: endpoint.ips[0],
-            host_ifindex: endpoint.host_ifindex,
-            pod_mac: endpoint.pod_mac.0,
-            host_mac: endpoint.host_mac.0,
-            netns_cookie: endpoint.netns_cookie,
-        };
-        Ok(self.netns.run(|| self.get().attach_pod(&pod))??)
+        for ip in &endpoint.ips {
+            let pod = PodEndpoint {
+                ip: *ip,
+                host_ifindex: endpoint.host_ifindex,
+                pod_mac: endpoint.pod_mac.0,
+                host_mac: endpoint.host_mac.0,
+                netns_cookie: endpoint.netns_cookie,
+            };
+            self.netns.run(|| self.get().attach_pod(&pod))??;
+        }
+        Ok(())
     }
 
     async fn detach(&self, ip: IpAddr) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -119,6 +130,21 @@ impl Endpoints for Attached {
 pub struct Pod {
     pub space: Space,
     pub ip: Ipv4Addr,
+    /// On a machine of both families.
+    pub ip6: Option<Ipv6Addr>,
+}
+
+impl Pod {
+    pub fn ip6(&self) -> Ipv6Addr {
+        self.ip6.expect("a pod with IPv6")
+    }
+}
+
+/// How nodes are connected.
+#[derive(Clone, Copy)]
+struct Wiring {
+    overlay: bool,
+    ipv6: bool,
 }
 
 pub struct Machine {
@@ -128,20 +154,31 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Of IPv4 alone.
     pub async fn new(nodes: u8, overlay: bool) -> Self {
+        Self::wired(nodes, Wiring { overlay, ipv6: false }).await
+    }
+
+    /// Of both families.
+    pub async fn dual(nodes: u8, overlay: bool) -> Self {
+        Self::wired(nodes, Wiring { overlay, ipv6: true }).await
+    }
+
+    async fn wired(nodes: u8, wiring: Wiring) -> Self {
         let switch = Space::new("switch");
         let ports = Handle::in_netns(&switch.netns).unwrap();
         ports.link_add(&LinkSpec::bridge("br0").up()).await.unwrap();
         let outside = Space::new("outside");
-        plug(&ports, &switch, &outside, OUTSIDE, 0).await;
+        plug(&ports, &switch, &outside, [OUTSIDE.into(), OUTSIDE6.into()], 0).await;
         let mut all = Vec::new();
         for number in 1..=nodes {
-            all.push(Node::new(number, overlay, &ports, &switch).await);
+            all.push(Node::new(number, wiring, &ports, &switch).await);
         }
-        let remotes: Vec<Remote> = all.iter().map(Node::remote).collect();
+        let remotes: Vec<Remote> = all.iter().flat_map(Node::remotes).collect();
         for node in &all {
             node.network.node().ensure_remotes(&remotes).await.unwrap();
-            for remote in remotes.iter().filter(|remote| remote.node_ip != node.ip()) {
+            let own = node.remotes();
+            for remote in remotes.iter().filter(|remote| !own.contains(remote)) {
                 node.datapath.get().put_remote(remote.pod_cidr, remote.node_ip).unwrap();
             }
         }
@@ -150,24 +187,32 @@ impl Machine {
 }
 
 impl Node {
-    async fn new(number: u8, overlay: bool, ports: &Handle, switch: &Space) -> Self {
+    async fn new(number: u8, wiring: Wiring, ports: &Handle, switch: &Space) -> Self {
         let space = Space::new(&format!("n{number}"));
         let node_ip = Ipv4Addr::new(172, 30, 0, 10 + number);
-        plug(ports, switch, &space, node_ip, number).await;
+        let ipv6 = wiring.ipv6.then(|| network6(number));
+        plug(ports, switch, &space, [node_ip.into(), switched6(10 + u16::from(number)).into()], number).await;
         let state = tempfile::tempdir().unwrap();
         let pod_cidr = Ipv4Net::new(Ipv4Addr::new(10, 244, number, 0), 24).unwrap();
-        let routing = match overlay {
+        let routing = match wiring.overlay {
             true => xebec_podnet::Routing::Vxlan { port: VXLAN_PORT },
             false => xebec_podnet::Routing::Native,
         };
-        let node = xebec_podnet::Node::prepare(&xebec_podnet::Config {
-            netns: space.netns.clone(),
-            state_dir: state.path().to_owned(),
-            networks: vec![xebec_podnet::Network { node_ip: node_ip.into(), pod_cidr: pod_cidr.into() }],
-            routing,
-        })
-        .await
-        .unwrap();
+        let node =
+            xebec_podnet::Node::prepare(&xebec_podnet::Config {
+                netns: space.netns.clone(),
+                state_dir: state.path().to_owned(),
+                networks: [xebec_podnet::Network { node_ip: node_ip.into(), pod_cidr: pod_cidr.into() }]
+                    .into_iter()
+                    .chain(ipv6.map(|ipv6| xebec_podnet::Network {
+                        node_ip: ipv6.node_ip.into(),
+                        pod_cidr: ipv6.pod_cidr.into(),
+                    }))
+                    .collect(),
+                routing,
+            })
+            .await
+            .unwrap();
         let mounts = Mounts::new(&space.name);
         let config = Config {
             node_name: format!("node{number}"),
@@ -181,7 +226,7 @@ impl Node {
                 service_cidr: "10.96.0.0/12".parse().unwrap(),
                 gateway: Ipv4Addr::new(10, 244, number, 1),
             }),
-            ipv6: None,
+            ipv6,
             routing: match &node.vxlan {
                 Some(link) => Routing::Vxlan { ifindex: link.index, vni: VNI },
                 None => Routing::Native,
@@ -226,8 +271,9 @@ impl Node {
             name: name.to_owned(),
             uid: name.to_owned(),
         };
-        let ip = ipv4(self.network.add(&request).await.unwrap().endpoint.ips[0]);
-        Pod { space, ip }
+        let ips = self.network.add(&request).await.unwrap().endpoint.ips;
+        let ip6 = ips.iter().find_map(|ip| if let IpAddr::V6(ip) = ip { Some(*ip) } else { None });
+        Pod { space, ip: ipv4(ips[0]), ip6 }
     }
 
     pub async fn remove(&self, pod: Pod) {
@@ -247,8 +293,22 @@ impl Node {
         self.network().node_ip
     }
 
-    fn remote(&self) -> Remote {
-        Remote { pod_cidr: self.network().pod_cidr.into(), node_ip: self.ip().into() }
+    pub fn network6(&self) -> Network6 {
+        self.config.ipv6.expect("a node with IPv6")
+    }
+
+    pub fn ip6(&self) -> Ipv6Addr {
+        self.network6().node_ip
+    }
+
+    /// Its pods' addresses, and where they are reached: over the overlay at an IPv4 address in any case.
+    fn remotes(&self) -> Vec<Remote> {
+        let ipv4 = Remote { pod_cidr: self.network().pod_cidr.into(), node_ip: self.ip().into() };
+        let ipv6 = self.config.ipv6.map(|ipv6| Remote {
+            pod_cidr: ipv6.pod_cidr.into(),
+            node_ip: if self.config.routing == Routing::Native { ipv6.node_ip.into() } else { self.ip().into() },
+        });
+        [ipv4].into_iter().chain(ipv6).collect()
     }
 
     pub fn report(&self) -> String {
@@ -257,8 +317,8 @@ impl Node {
     }
 }
 
-pub fn service(vip: Ipv4Addr, port: u16, proto: u8, backends: &[(Ipv4Addr, u16)]) -> Service {
-    let backend = |(addr, port): &(Ipv4Addr, u16)| Backend {
+pub fn service<A: Copy + Into<IpAddr>>(vip: A, port: u16, proto: u8, backends: &[(A, u16)]) -> Service {
+    let backend = |(addr, port): &(A, u16)| Backend {
         addr: (*addr).into(),
         port: *port,
         local: false,
@@ -282,7 +342,19 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// These pods have one address.
+fn network6(number: u8) -> Network6 {
+    let number = u16::from(number);
+    let of_pods = |last| Ipv6Addr::new(0xfd10, 0xdb8, 0, number, 0, 0, 0, last);
+    Network {
+        node_ip: switched6(10 + number),
+        pod_cidr: Ipv6Net::new(of_pods(0), 64).unwrap(),
+        cluster_cidr: "fd10:db8::/48".parse().unwrap(),
+        service_cidr: "fd96:db8::/112".parse().unwrap(),
+        gateway: of_pods(1),
+    }
+}
+
+/// The first address of a pod.
 fn ipv4(ip: IpAddr) -> Ipv4Addr {
     match ip {
         IpAddr::V4(ip) => ip,
@@ -290,7 +362,7 @@ fn ipv4(ip: IpAddr) -> Ipv4Addr {
     }
 }
 
-async fn plug(ports: &Handle, switch: &Space, space: &Space, ip: Ipv4Addr, port: u8) {
+async fn plug(ports: &Handle, switch: &Space, space: &Space, ips: [IpAddr; 2], port: u8) {
     let inside = Handle::in_netns(&space.netns).unwrap();
     let name = format!("p{port}");
     let peer = Peer::new(&name).netns(&switch.netns);
@@ -298,7 +370,10 @@ async fn plug(ports: &Handle, switch: &Space, space: &Space, ip: Ipv4Addr, port:
     ports.link_set_master(&name, Some("br0")).await.unwrap();
     ports.link_set_up(&name).await.unwrap();
     let index = inside.link("eth0").await.unwrap().index;
-    inside.addr_add(index, IpNet::new(IpAddr::V4(ip), 24).unwrap()).await.unwrap();
+    for ip in ips {
+        let prefix_len = if ip.is_ipv4() { 24 } else { 64 };
+        inside.addr_add(index, IpNet::new(ip, prefix_len).unwrap()).await.unwrap();
+    }
 }
 
 /// Joins a cgroup, for a process that is told to by its parent.

@@ -3,6 +3,7 @@
 
 mod drift;
 mod external;
+mod ipv6;
 mod latency;
 mod machine;
 mod maglev;
