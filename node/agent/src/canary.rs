@@ -1,12 +1,12 @@
 //! Whether the hooks work, not whether they are attached: sockets in the cgroups of pods and of the node dial a reserved
-//! frontend of each family, and a pod's device gets a packet for IPv4's.
+//! frontend of each family, and a pod's device gets a packet for it.
 
 mod client;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use futures::future::select_all;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use xebec_client::chain;
-use xebec_datapath::{CANARY, Datapath};
+use xebec_datapath::Datapath;
 use xebec_netlink::Netns;
 use xebec_podnet::PodNetwork;
 use xebec_podnet::ipam::Record;
@@ -141,11 +141,14 @@ async fn attempt(
             Err(error) => drop(outcomes.insert(format!("sockets in {place}"), Some(error.to_string()))),
         }
     }
-    // The programs on devices are IPv4's.
-    let with_ipv4 = |record: Record| Some((record.ips().find_map(ipv4)?, record.netns));
-    if let Some((ip, netns)) = network.records().into_iter().find_map(with_ipv4) {
-        let fault = through_pod(&netns, ip, arrivals).await.err();
-        outcomes.insert("from_pod".to_owned(), fault.map(|error| error.to_string()));
+    for frontend in frontends {
+        let program = if frontend.is_ipv4() { "from_pod" } else { "from_pod6" };
+        let of_family =
+            |record: Record| Some((record.ips().find(|ip| ip.is_ipv4() == frontend.is_ipv4())?, record.netns));
+        if let Some((ip, netns)) = network.records().into_iter().find_map(of_family) {
+            let fault = through_pod(&netns, ip, frontend, arrivals.clone()).await.err();
+            outcomes.insert(program.to_owned(), fault.map(|error| error.to_string()));
+        }
     }
     outcomes
 }
@@ -168,26 +171,25 @@ async fn dial_from(cgroup: &Path, frontends: &[SocketAddr]) -> io::Result<Outcom
 }
 
 /// A packet that no socket hook sees, from inside a pod.
-async fn through_pod(netns: &Path, pod: Ipv4Addr, mut arrivals: watch::Receiver<Vec<u8>>) -> io::Result<()> {
-    let payload = [ONE_WAY, &pod.octets()].concat();
+async fn through_pod(
+    netns: &Path,
+    pod: IpAddr,
+    frontend: SocketAddr,
+    mut arrivals: watch::Receiver<Vec<u8>>,
+) -> io::Result<()> {
+    let payload = [ONE_WAY, pod.to_string().as_bytes()].concat();
     arrivals.mark_unchanged();
-    let (path, packet) = (netns.to_owned(), client::datagram(SocketAddrV4::new(pod, CANARY.port()), CANARY, &payload));
+    let packet = client::datagram(SocketAddr::new(pod, frontend.port()), frontend, &payload);
+    let path = netns.to_owned();
     let sent = tokio::task::spawn_blocking(move || {
         let netns = Netns::open(&path).map_err(io::Error::other)?;
-        netns.run(|| client::send_raw(&packet, CANARY)).map_err(io::Error::other)?
+        netns.run(|| client::send_raw(&packet, frontend.ip())).map_err(io::Error::other)?
     });
     sent.await.map_err(io::Error::other)??;
     let arrived = arrivals.wait_for(|arrived| *arrived == payload);
     match tokio::time::timeout(WAIT, arrived).await {
         Ok(_) => Ok(()),
-        Err(_) => Err(io::Error::other(format!("a packet from the pod at {pod} to {CANARY} did not arrive"))),
-    }
-}
-
-fn ipv4(ip: IpAddr) -> Option<Ipv4Addr> {
-    match ip {
-        IpAddr::V4(ip) => Some(ip),
-        IpAddr::V6(_) => None,
+        Err(_) => Err(io::Error::other(format!("a packet from the pod at {pod} to {frontend} did not arrive"))),
     }
 }
 

@@ -1,12 +1,14 @@
 //! What dials the canary's frontend.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, sendto, socket,
+};
 
 use super::{Outcomes, mapped};
 
@@ -58,26 +60,59 @@ fn ask(to: SocketAddr) -> io::Result<SocketAddr> {
     Ok(socket.recv_from(&mut [0; 64])?.1)
 }
 
-/// An IPv4 packet with a UDP datagram; the kernel fills in the header's checksum, and UDP's is optional (RFC 768).
-pub fn datagram(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
-    let udp_length = (8 + payload.len()) as u16;
-    let mut packet = vec![0x45, 0];
-    packet.extend((20 + udp_length).to_be_bytes());
-    // No fragments, 64 hops, UDP.
-    packet.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
-    packet.extend(from.ip().octets());
-    packet.extend(to.ip().octets());
-    for field in [from.port(), to.port(), udp_length, 0] {
-        packet.extend(field.to_be_bytes());
+const UDP: u8 = 17;
+const HOPS: u8 = 64;
+
+/// An IP packet with a UDP datagram. In IPv4 the kernel fills in the header's checksum, and UDP's is optional (RFC 768);
+/// in IPv6 it is not (RFC 8200 section 8.1).
+pub fn datagram(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let length = (8 + payload.len()) as u16;
+    let mut udp = [from.port(), to.port(), length, 0].map(u16::to_be_bytes).concat();
+    udp.extend(payload);
+    match (from.ip(), to.ip()) {
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let sum = checksum(&[&from.octets()[..], &to.octets(), &[0, UDP], &length.to_be_bytes(), &udp].concat());
+            udp[6..8].copy_from_slice(&sum.to_be_bytes());
+            let [high, low] = length.to_be_bytes();
+            [&[0x60, 0, 0, 0, high, low, UDP, HOPS][..], &from.octets(), &to.octets(), &udp].concat()
+        }
+        (from, to) => {
+            let octets = |ip| if let IpAddr::V4(ip) = ip { ip.octets() } else { [0; 4] };
+            let [high, low] = (20 + length).to_be_bytes();
+            // No fragments.
+            let header = [0x45, 0, high, low, 0, 0, 0x40, 0, HOPS, UDP, 0, 0];
+            [&header[..], &octets(from), &octets(to), &udp].concat()
+        }
     }
-    packet.extend(payload);
-    packet
+}
+
+/// RFC 1071; zero, which would say that there is none, as its other form (RFC 768).
+fn checksum(bytes: &[u8]) -> u16 {
+    let word = |pair: &[u8]| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    let mut sum: u32 = bytes.chunks(2).map(word).sum();
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    match !(sum as u16) {
+        0 => u16::MAX,
+        sum => sum,
+    }
 }
 
 /// Sends a whole packet in the calling thread's network namespace. A raw socket: hooks at sockets do not see it.
-pub fn send_raw(packet: &[u8], to: SocketAddrV4) -> io::Result<()> {
-    let socket = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)?;
-    sendto(socket.as_raw_fd(), packet, &SockaddrIn::from(to), MsgFlags::empty())?;
+pub fn send_raw(packet: &[u8], to: IpAddr) -> io::Result<()> {
+    let raw = |family| socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw);
+    // The port of a raw socket is a protocol, or zero (`rawv6_sendmsg`, net/ipv6/raw.c).
+    match SocketAddr::new(to, 0) {
+        SocketAddr::V4(to) => {
+            let socket = raw(AddressFamily::Inet)?;
+            sendto(socket.as_raw_fd(), packet, &SockaddrIn::from(to), MsgFlags::empty())?
+        }
+        SocketAddr::V6(to) => {
+            let socket = raw(AddressFamily::Inet6)?;
+            sendto(socket.as_raw_fd(), packet, &SockaddrIn6::from(to), MsgFlags::empty())?
+        }
+    };
     Ok(())
 }
 
@@ -101,11 +136,17 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_laid_out_as_rfc_791_and_768_say() {
-        let (from, to) =
-            (SocketAddrV4::new([10, 244, 0, 2].into(), 7), SocketAddrV4::new([169, 254, 77, 78].into(), 1));
-        let packet = datagram(from, to, b"xb");
+    fn packets_are_laid_out_as_rfcs_791_8200_and_768_say() {
+        let at = |ip: &str, port| SocketAddr::new(ip.parse().expect("an address"), port);
+        let packet = datagram(at("10.244.0.2", 7), at("169.254.77.78", 1), b"xb");
         let header = [0x45, 0, 0, 30, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 244, 0, 2, 169, 254, 77, 78];
         assert_eq!(packet, [&header[..], &[0, 7, 0, 1, 0, 10, 0, 0], b"xb"].concat());
+        let packet = datagram(at("fd00::2", 7), at("100::4d4e", 1), b"xb");
+        assert_eq!(packet[..8], [0x60, 0, 0, 0, 0, 10, 17, 64]);
+        assert_eq!((&packet[8..10], &packet[24..26]), (&[0xfd, 0][..], &[1, 0][..]));
+        // Words: fd00 2, 0100 4d4e, 17, length twice, ports, payload.
+        let sum = 0xfd00_u32 + 2 + 0x0100 + 0x4d4e + 17 + 10 + 10 + 7 + 1 + 0x7862;
+        let [high, low] = (!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes();
+        assert_eq!(packet[40..], [0, 7, 0, 1, 0, 10, high, low, b'x', b'b']);
     }
 }
