@@ -1,7 +1,7 @@
 //! The same for packets of IPv6, on machines of both families.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr, UdpSocket},
     process::Command,
     time::Duration,
@@ -11,7 +11,7 @@ use xebec_abi::{
     DropReason,
     lb::{frontend_flag, scope},
 };
-use xebec_datapath::{Backend, Counter, Datapath, Frontend, FrontendKey, Service};
+use xebec_datapath::{Backend, Counter, Datapath, DriftKind, Frontend, FrontendKey, Service, programs};
 use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
 
 use crate::{
@@ -103,6 +103,31 @@ async fn the_node_and_its_pods_reach_each_other() {
     check(&a.space.netns, node, (node.ip6(), 10_250), &format!("node sees {}", a.ip6()));
     check(&node.space.netns, node, (a.ip6(), 80), &format!("a sees {gateway}"));
     assert_eq!(node.datapath().drops().unwrap(), []);
+}
+
+/// A process that binds to the node's address, which is not a pod's: the answer must find its way back.
+#[tokio::test]
+async fn a_node_reaches_pods_of_another_from_its_own_address() {
+    for overlay in [false, true] {
+        let machine = Machine::dual(2, overlay).await;
+        let (one, two) = (&machine.nodes[0], &machine.nodes[1]);
+        let b = two.pod("b").await;
+        serve(&b.space.netns, b.ip6(), 80, "b");
+        let said = one.space.netns.run(|| {
+            let socket = UdpSocket::bind((one.ip6(), 0)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            socket.send_to(b"?", (b.ip6(), 80)).unwrap();
+            let mut buffer = [0; 100];
+            let received = socket.recv_from(&mut buffer);
+            received.map(|(len, _)| String::from_utf8_lossy(&buffer[..len]).trim().to_owned())
+        });
+        let said = said.unwrap().unwrap_or_else(|error| format!("{error} {} {}", one.report(), two.report()));
+        assert_eq!(said, format!("b sees {}", one.ip6()), "overlay {overlay}");
+        // From whatever address the kernel chooses.
+        let to = addr(b.ip6(), 80);
+        let said = one.space.netns.run(|| tcp(to)).unwrap();
+        assert!(said.starts_with("b sees "), "{said} overlay {overlay} {}", one.report());
+    }
 }
 
 #[tokio::test]
@@ -412,7 +437,8 @@ async fn an_announced_address_is_found_by_neighbours_and_moves() {
 /// Flows go on while the agent is away, and with the programs of the next, also by filters of clsact.
 #[tokio::test]
 async fn another_agent_takes_over() {
-    for open in [Datapath::open, Datapath::open_with_clsact] {
+    for clsact in [false, true] {
+        let open = if clsact { Datapath::open_with_clsact } else { Datapath::open };
         let machine = Machine::dual(2, false).await;
         let node = &machine.nodes[0];
         let (a, b) = (node.pod("a").await, machine.nodes[1].pod("b").await);
@@ -424,7 +450,7 @@ async fn another_agent_takes_over() {
         };
         expect();
         node.stop_agent();
-        if open == Datapath::open_with_clsact as fn(_) -> _ {
+        if clsact {
             // As on a kernel without TCX from the start.
             let links = node.mounts.bpffs.path().join("xebec/node1/v1/links");
             std::fs::remove_dir_all(links).unwrap();
@@ -435,4 +461,38 @@ async fn another_agent_takes_over() {
         node.start_agent_with(open);
         expect();
     }
+}
+
+/// Programs that others took away are put back; a node that loses a family loses its programs.
+#[tokio::test]
+async fn programs_are_repaired_and_go_with_their_family() {
+    let mut machine = Machine::dual(1, false).await;
+    let node = &machine.nodes[0];
+    let _pod = node.pod("pod").await;
+    let running = |node: &Node| programs(&node.config.bpffs, &node.config.node_name).unwrap();
+    let of_ipv6 = |links: &BTreeMap<String, u32>| {
+        let mut names: Vec<String> =
+            links.keys().filter_map(|link| Some(link.rsplit_once('-')?.1.to_owned())).collect();
+        names.retain(|name| ["from_pod6", "to_pod6", "from_netdev6", "to_netdev6"].contains(&name.as_str()));
+        names.sort();
+        names
+    };
+    let all = ["from_netdev6", "from_pod6", "to_netdev6", "to_pod6"];
+    assert_eq!(of_ipv6(&running(node)), all);
+    let links = node.config.bpffs.join("xebec/node1/v1/links");
+    for link in running(node).keys().filter(|link| link.ends_with("6") && !link.contains("sock")) {
+        std::fs::remove_file(links.join(link)).unwrap();
+    }
+    assert_eq!(of_ipv6(&running(node)), [""; 0]);
+    let mut found = node.space.netns.run(|| node.datapath().repair()).unwrap().unwrap();
+    found.retain(|drift| drift.kind == DriftKind::Program);
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(of_ipv6(&running(node)), all);
+    node.stop_agent();
+    machine.nodes[0].config.ipv6 = None;
+    let node = &machine.nodes[0];
+    node.start_agent();
+    // The pod is adopted with both addresses, and has the programs of one family.
+    assert_eq!(of_ipv6(&running(node)), [""; 0]);
+    assert!(running(node).keys().any(|link| link.ends_with("-from_pod")));
 }
