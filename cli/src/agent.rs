@@ -123,8 +123,10 @@ impl Agent {
         let token = token.map(|token| token.trim().parse()).transpose().context("--token")?;
         let node_name = self.node_name.map_or_else(host_name, Ok)?;
         super::server::check_networks(&self.service_cluster_ip_range, &self.cluster_cidr)?;
-        if let Some(cidr) = self.cluster_cidr.iter().find(|cidr| cidr.addr().is_ipv6()) {
-            self.routing.carries_ipv6(&format!("--cluster-cidr {cidr}"))?;
+        if let [cidr] = &*self.cluster_cidr
+            && cidr.addr().is_ipv6()
+        {
+            self.routing.does_without_ipv4(&format!("--cluster-cidr {cidr}"))?;
         }
         let cluster_dns = match (self.cluster_dns, self.service_cluster_ip_range.first()) {
             (Some(address), _) => address,

@@ -30,10 +30,10 @@ pub enum RoutingKind {
 
 impl RoutingKind {
     /// # Errors
-    /// When it does not; `given` is the flag that asks for IPv6.
-    pub fn carries_ipv6(self, given: &str) -> Result<()> {
+    /// When it cannot; `given` is the flag that asks for IPv6 alone.
+    pub fn does_without_ipv4(self, given: &str) -> Result<()> {
         match self {
-            Self::Vxlan => bail!("--routing vxlan carries IPv4 alone: with {given} use --routing native"),
+            Self::Vxlan => bail!("--routing vxlan runs between IPv4 addresses: with {given} use --routing native"),
             Self::Native => Ok(()),
         }
     }

@@ -29,7 +29,7 @@ pub struct Up {
     /// Where the API server keeps its objects [default: embedded]
     #[arg(long)]
     store: Option<StoreKind>,
-    /// How pods on other nodes are reached [default: vxlan; native with IPv6, which the tunnel does not carry]
+    /// How pods on other nodes are reached [default: vxlan; native with IPv6]
     #[arg(long)]
     routing: Option<RoutingKind>,
     /// The IP families of pods, Services and nodes [default: ipv4]
@@ -88,8 +88,8 @@ impl Up {
             IpFamilies::Ipv4 => RoutingKind::Vxlan,
             IpFamilies::Ipv6 | IpFamilies::Dual => RoutingKind::Native,
         });
-        if ip_families != IpFamilies::Ipv4 {
-            routing.carries_ipv6(&format!("--ip-families {}", word(ip_families)))?;
+        if ip_families == IpFamilies::Ipv6 {
+            routing.does_without_ipv4(&format!("--ip-families {}", word(ip_families)))?;
         }
         fs::create_dir_all(layout.dir()).with_context(|| format!("create {}", layout.dir().display()))?;
         if fs::read_dir(layout.dir())?.next().is_some() {

@@ -38,7 +38,7 @@ impl<A: Address> Tuple<A> {
 
     /// Makes it the tuple of the answer to `other`, in place.
     #[inline(always)]
-    pub fn answer(&mut self, other: &Self) {
+    pub fn set_reversed(&mut self, other: &Self) {
         self.set(&other.dst, &other.src, Ports { src: other.ports.dst, dst: other.ports.src });
     }
 

@@ -138,7 +138,7 @@ pub fn is_over(request: Half, answer: Half, now_ns: u64) -> bool {
 /// Makes it a flow at its first packet, whose tuple becomes that of the answer to `other`.
 #[inline(always)]
 pub fn begin<A: Family>(flow: &mut Flow<A>, other: &Tuple<A>, service: ServiceId, backend: BackendId, touch: &Touch) {
-    flow.to.answer(other);
+    flow.to.set_reversed(other);
     (flow.state, flow.service, flow.backend) = (FlowState::OPENING, service, backend);
     (flow.seen_ns, flow.packets, flow.bytes) = (touch.now_ns, 1, touch.bytes);
 }
@@ -150,14 +150,14 @@ pub fn key<A: Family>(tuple: Tuple<A>, proto: u8, direction: Direction) -> FlowK
 
 /// Makes it the key of a packet.
 #[inline(always)]
-pub fn of_packet<A: Family>(key: &mut FlowKey<A>, ip: &Ip<A>, ports: Ports, direction: Direction) {
+pub fn set_key<A: Family>(key: &mut FlowKey<A>, ip: &Ip<A>, ports: Ports, direction: Direction) {
     key.tuple.set(&ip.src, &ip.dst, ports);
     key.set(ip.proto, direction);
 }
 
 /// Makes it the key of the answer to a packet.
 #[inline(always)]
-pub fn of_answer<A: Family>(key: &mut FlowKey<A>, ip: &Ip<A>, ports: Ports, direction: Direction) {
+pub fn set_answer_key<A: Family>(key: &mut FlowKey<A>, ip: &Ip<A>, ports: Ports, direction: Direction) {
     key.tuple.set(&ip.dst, &ip.src, Ports { src: ports.dst, dst: ports.src });
     key.set(ip.proto, direction);
 }

@@ -4,7 +4,7 @@ use xebec_abi::{Counter, Direction, DropReason, LocalPod};
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
-    conntrack::{Touch, follow, of_answer, of_packet},
+    conntrack::{Touch, follow, set_answer_key, set_key},
     header::{Ip, Kind},
     icmp, nat,
 };
@@ -37,7 +37,7 @@ pub fn reverse<A: Family, P: Packet, T: Tables<A>>(
 ) -> Result<(), DropReason> {
     if room.transport.kind.has_flow() {
         room.touch = Touch::new(packet, tables, &room.ip, &room.transport);
-        of_packet(&mut room.key, &room.ip, room.transport.ports, Direction::REPLY);
+        set_key(&mut room.key, &room.ip, room.transport.ports, Direction::REPLY);
         if follow(tables, FlowMap::Conntrack, &room.key, &room.touch, &mut room.claim.to).is_some() {
             nat::translate(packet, &mut room.ip, &mut room.transport, &room.claim.to)?;
         }
@@ -60,7 +60,7 @@ fn reverse_error<A: Family, P: Packet, T: Tables<A>>(
     let Room { ip, touch, key, claim, quoted, .. } = room;
     let Some(()) = icmp::quoted(packet, ip, quoted) else { return Ok(()) };
     *touch = Touch::error(packet, tables, &quoted.ip);
-    of_answer(key, &quoted.ip, quoted.ports, Direction::REPLY);
+    set_answer_key(key, &quoted.ip, quoted.ports, Direction::REPLY);
     if follow(tables, FlowMap::Conntrack, key, touch, &mut claim.to).is_none() {
         return Ok(());
     }

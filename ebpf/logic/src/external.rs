@@ -12,7 +12,7 @@ use xebec_abi::{
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
-    conntrack::{Touch, begin, follow, of_packet},
+    conntrack::{Touch, begin, follow, set_key},
     deliver,
     header::{Ip, Kind, Transport},
     lb::{Choice, Client, Selection, select},
@@ -32,7 +32,7 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
         return Ok(false);
     }
     *touch = Touch::new(packet, tables, ip, transport);
-    of_packet(key, ip, transport.ports, Direction::OUT);
+    set_key(key, ip, transport.ports, Direction::OUT);
     // A new connection may use the ports of one that is over: its backend may be gone.
     let known = if touch.opens() { None } else { follow(tables, FlowMap::Nat, key, touch, &mut claim.to) };
     match known {
@@ -110,7 +110,7 @@ fn remember<A: Family, T: Tables<A>>(
     touch: &Touch,
 ) -> Result<(), DropReason> {
     let Claim { to, service, backend, key, flow, .. } = chosen;
-    key.tuple.answer(to);
+    key.tuple.set_reversed(to);
     key.set(touch.proto, Direction::IN);
     begin(flow, tuple, *service, *backend, touch);
     for _ in 0..2 {
@@ -169,7 +169,7 @@ pub fn answer<A: Family, P: Packet, T: Tables<A>>(
         return Ok(());
     }
     *touch = Touch::new(packet, tables, ip, transport);
-    of_packet(key, ip, transport.ports, Direction::IN);
+    set_key(key, ip, transport.ports, Direction::IN);
     match follow(tables, FlowMap::Nat, key, touch, &mut claim.to) {
         Some(_) => nat::translate(packet, ip, transport, &claim.to),
         None => Ok(()),

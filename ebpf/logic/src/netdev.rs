@@ -4,7 +4,7 @@ use xebec_abi::{Addr4, BackendId, Direction, DropReason, Flow, FlowKey, ServiceI
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
-    conntrack::{Touch, begin, of_answer},
+    conntrack::{Touch, begin, set_answer_key},
     deliver, external,
     header::{self, Frame},
     reject, snat,
@@ -80,7 +80,7 @@ pub fn track_inbound<A: Family, P: Packet, T: Tables<A>>(
         return Ok(());
     }
     *touch = Touch::new(packet, tables, ip, transport);
-    of_answer(key, ip, transport.ports, Direction::INBOUND);
+    set_answer_key(key, ip, transport.ports, Direction::INBOUND);
     if tables.touch(FlowMap::Conntrack, key, touch, |_| ()).is_some() {
         return Ok(());
     }

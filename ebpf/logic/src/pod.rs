@@ -4,7 +4,7 @@ use xebec_abi::{Counter, Direction, DropReason, Flow};
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
-    conntrack::{Touch, of_packet},
+    conntrack::{Touch, set_key},
     deliver, external,
     header::{self, Frame, Ip, Transport},
     nat, reject, service,
@@ -104,7 +104,7 @@ fn leave<A: Family, P: Packet, T: Tables<A>>(
     let Room { ip, transport, touch, key, .. } = room;
     if tables.overlay() && transport.kind.has_flow() && ip.dst != tables.node_ip() && ip.ttl > 1 {
         *touch = Touch::new(packet, tables, ip, transport);
-        of_packet(key, ip, transport.ports, Direction::INBOUND);
+        set_key(key, ip, transport.ports, Direction::INBOUND);
         let tunnel = |flow: &Flow<A>| (flow.to.src != A::UNSPECIFIED).then(|| flow.to.src.to_node());
         if let Some(Some(node)) = tables.touch(FlowMap::Conntrack, key, touch, tunnel) {
             nat::decrement_ttl(packet, ip)?;

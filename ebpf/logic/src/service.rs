@@ -5,7 +5,7 @@ use xebec_abi::{Counter, Direction, DropReason, FrontendKey, Ports, Tuple, lb::s
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables,
-    conntrack::{Touch, begin, follow, of_packet},
+    conntrack::{Touch, begin, follow, set_key},
     header::Kind,
     lb::{Choice, Client, Selection, hash, select},
     nat,
@@ -27,7 +27,7 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     }
     let Room { ip, transport, touch, key, claim, .. } = room;
     *touch = Touch::new(packet, tables, ip, transport);
-    of_packet(key, ip, transport.ports, Direction::SERVICE);
+    set_key(key, ip, transport.ports, Direction::SERVICE);
     // A new connection may use the ports of one that is over: its backend may be gone.
     if touch.opens() || follow(tables, FlowMap::Conntrack, key, touch, &mut claim.to).is_none() {
         open(tables, &key.tuple, netns, touch, claim)?;
@@ -64,7 +64,7 @@ fn open<A: Family, T: Tables<A>>(
         to.src = tables.hairpin_ip();
     }
     // The answer's entry first: an answer must never find nothing.
-    key.tuple.answer(to);
+    key.tuple.set_reversed(to);
     key.set(proto, Direction::REPLY);
     begin(flow, tuple, frontend.service, backend.id, touch);
     for _ in 0..2 {

@@ -8,7 +8,7 @@ use xebec_abi::{
 
 use crate::{
     Family, FlowMap, Host, Packet, Room, Tables,
-    conntrack::{Half, Touch, begin, follow, is_over, of_answer, of_packet},
+    conntrack::{Half, Touch, begin, follow, is_over, set_answer_key, set_key},
     header::Kind,
     icmp,
     lb::{Choice, hash, scale},
@@ -35,7 +35,7 @@ pub fn masquerade<A: Family, P: Packet, T: Tables<A>>(
     }
     let Room { ip, transport, touch, key, claim, .. } = room;
     *touch = Touch::new(packet, tables, ip, transport);
-    of_packet(key, ip, transport.ports, Direction::OUT);
+    set_key(key, ip, transport.ports, Direction::OUT);
     match follow(tables, FlowMap::Nat, key, touch, &mut claim.to) {
         Some(packets) => repair_sometimes(tables, &key.tuple, &claim.to, packets, touch),
         None => {
@@ -87,7 +87,7 @@ pub fn claim<A: Family, T: Tables<A>>(
         let port = Be16::new(min.wrapping_add(scale(uniform, span) as u16));
         let dst = if proto == A::ICMP { port } else { to.ports.dst };
         to.ports = Ports { src: port, dst };
-        key.tuple.answer(to);
+        key.tuple.set_reversed(to);
         key.set(proto, Direction::IN);
         // It is there already when a connection is opened again from the same port.
         if tables.add_flow(FlowMap::Nat, key, flow)?
@@ -131,7 +131,7 @@ fn take_over<A: Family, T: Tables<A>>(tables: &T, answer: &FlowKey<A>, flow: &Fl
 #[inline(never)]
 fn finished<A: Family, T: Tables<A>>(tables: &T, answer: &FlowKey<A>, now_ns: u64, request: &mut FlowKey<A>) -> bool {
     let look = |flow: &Flow<A>| {
-        request.tuple.answer(&flow.to);
+        request.tuple.set_reversed(&flow.to);
         Half::of(flow)
     };
     let Some(half) = tables.look(FlowMap::Nat, answer, look) else { return false };
@@ -165,7 +165,7 @@ pub fn repair_sometimes<A: Family, T: Tables<A>>(
 #[inline(never)]
 fn repair<A: Family, T: Tables<A>>(tables: &T, tuple: &Tuple<A>, to: &Tuple<A>, touch: &Touch) {
     let (mut answer, mut back) = (FlowKey::default(), Flow::default());
-    answer.tuple.answer(to);
+    answer.tuple.set_reversed(to);
     answer.set(touch.proto, Direction::IN);
     begin(&mut back, tuple, ServiceId(0), BackendId(0), touch);
     if tables.add_flow(FlowMap::Nat, &answer, &back) == Ok(true) {
@@ -184,7 +184,7 @@ pub fn error_out<A: Family, P: Packet, T: Tables<A>>(
     let Room { ip, touch, key, claim, quoted, .. } = room;
     let Some(()) = icmp::quoted(packet, ip, quoted) else { return Ok(false) };
     *touch = Touch::error(packet, tables, &quoted.ip);
-    of_answer(key, &quoted.ip, quoted.ports, Direction::OUT);
+    set_answer_key(key, &quoted.ip, quoted.ports, Direction::OUT);
     let is_masqueraded = follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_some();
     if !is_masqueraded {
         key.direction = Direction::INBOUND;
@@ -220,7 +220,7 @@ pub fn unmasquerade<A: Family, P: Packet, T: Tables<A>>(
         return Ok(false);
     }
     *touch = Touch::new(packet, tables, ip, transport);
-    of_packet(key, ip, transport.ports, Direction::IN);
+    set_key(key, ip, transport.ports, Direction::IN);
     if follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_none() {
         tables.count(Counter::SnatMiss, touch.bytes);
         return Ok(false);
@@ -241,7 +241,7 @@ fn error_in<A: Family, P: Packet, T: Tables<A>>(
     *touch = Touch::error(packet, tables, &quoted.ip);
     let is_masqueraded = quoted.ip.src == tables.node_ip() && in_range(tables, quoted.ports.src);
     let direction = if is_masqueraded { Direction::IN } else { Direction::OUT };
-    of_answer(key, &quoted.ip, quoted.ports, direction);
+    set_answer_key(key, &quoted.ip, quoted.ports, direction);
     if follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_none() {
         return Ok(false);
     }

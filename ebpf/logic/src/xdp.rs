@@ -2,7 +2,7 @@
 //! node, and what comes back from one by the host's routes. Everything else is left alone, and [`crate::netdev`] decides
 //! the same a little later: both share their entries in `NAT4`.
 //!
-//! IPv4 alone: [`crate::netdev`] has no program of IPv6 to leave a packet to.
+//! IPv4 alone: packets of IPv6 are left to [`crate::netdev`].
 
 use xebec_abi::{Addr4, Counter, Direction, DropReason, Tuple4, config::OVERLAY_PORT, proto};
 

@@ -3,7 +3,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use xebec_tests::{Cluster, Kubectl, Options};
+use xebec_tests::{Cluster, Kubectl, Options, required};
+
+use crate::exposed::{in_outside, reached, route};
+
+/// Where the client outside the cluster is, on the nodes' network.
+const OUTSIDE6: &str = "fd00:172:30::200";
 
 /// A server on each node, a client pod and a host-network pod on the first.
 const MANIFEST: &str = "
@@ -26,9 +31,21 @@ apiVersion: v1
 kind: Service
 metadata: {name: echo}
 spec:
+  type: NodePort
   ipFamilyPolicy: RequireDualStack
   selector: {app: echo}
-  ports: [{name: tcp, port: 7000}]
+  ports: [{name: tcp, port: 7000, nodePort: 30700}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: here}
+spec:
+  type: NodePort
+  externalTrafficPolicy: Local
+  ipFamilies: [IPv6]
+  externalIPs: ['fd00:172:30::7:7']
+  selector: {app: echo}
+  ports: [{name: tcp, port: 7000, nodePort: 30800}]
 ---
 apiVersion: v1
 kind: Service
@@ -85,9 +102,10 @@ apiVersion: v1
 kind: Service
 metadata: {name: echo}
 spec:
+  type: NodePort
   ipFamilyPolicy: PreferDualStack
   selector: {app: echo}
-  ports: [{name: tcp, port: 7000}]
+  ports: [{name: tcp, port: 7000, nodePort: 30700}]
 ---
 apiVersion: v1
 kind: Pod
@@ -114,6 +132,9 @@ fn ipv6_alone() {
         exec(&kubectl, "client", &format!("demo tcp [{address}]:7000 hello"), "hello");
     }
     exec(&kubectl, "client", "demo tcp echo.default.svc.cluster.local:7000 hello", "hello");
+    for node in ["fd00:172:30::11", "fd00:172:30::12"] {
+        reached(&cluster, &format!("tcp [{node}]:30700 hello"), " hello");
+    }
 }
 
 /// Every hook that the node has an address for does what it should.
@@ -165,7 +186,33 @@ fn both_families_over_native_routing() {
         }
     }
     names(&kubectl, &service, &six, &pods);
+    from_outside(&cluster);
+    to_outside(&cluster, &kubectl);
     ranges(&kubectl);
+}
+
+/// NodePorts and external addresses of both families, at each node.
+fn from_outside(cluster: &Cluster) {
+    for node in ["172.30.0.11", "172.30.0.12", "[fd00:172:30::11]", "[fd00:172:30::12]"] {
+        reached(cluster, &format!("tcp {node}:30700 hello"), " hello");
+    }
+    // Both nodes have a backend: each is Local to one, and sees its client.
+    let client = format!("{OUTSIDE6} hello");
+    for node in ["fd00:172:30::11", "fd00:172:30::12"] {
+        reached(cluster, &format!("tcp [{node}]:30800 hello"), &client);
+    }
+    route(cluster, "fd00:172:30::7:7/128", "fd00:172:30::12");
+    reached(cluster, "tcp [fd00:172:30::7:7]:7000 hello", &client);
+}
+
+/// A pod's connections of both families leave from its node's address: nobody outside knows a way to pods.
+fn to_outside(cluster: &Cluster, kubectl: &Kubectl) {
+    let demo = required("XEBEC_DEMO", "the demo program");
+    let mut server = in_outside(cluster).arg(demo).args(["tcp-echo", "7100"]).spawn().expect("start the server");
+    exec(kubectl, "client", "demo tcp 172.30.0.200:7100 hello", "172.30.0.11 hello");
+    exec(kubectl, "client", &format!("demo tcp [{OUTSIDE6}]:7100 hello"), "fd00:172:30::11 hello");
+    let _ = server.kill();
+    let _ = server.wait();
 }
 
 /// A name has records of the families that its Service has.

@@ -94,7 +94,7 @@ fn address(kubectl: &Kubectl, node: &str) -> String {
 }
 
 #[track_caller]
-fn reached(cluster: &Cluster, request: &str, wanted: &str) {
+pub fn reached(cluster: &Cluster, request: &str, wanted: &str) {
     eventually(&format!("demo {request} from outside"), 20, || match outside(cluster, request) {
         (true, answer) if answer.contains(wanted) => Ok(()),
         (_, answer) => Err(answer),
@@ -108,12 +108,12 @@ fn outside(cluster: &Cluster, request: &str) -> (bool, String) {
     (output.status.success(), text(&output))
 }
 
-fn route(cluster: &Cluster, destination: &str, via: &str) {
+pub fn route(cluster: &Cluster, destination: &str, via: &str) {
     let added = in_outside(cluster).args(["ip", "route", "add", destination, "via", via]).status().expect("start ip");
     assert!(added.success(), "route {destination} via {via}");
 }
 
-fn in_outside(cluster: &Cluster) -> Command {
+pub fn in_outside(cluster: &Cluster) -> Command {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/run/netns/{}", cluster.netns("outside")));
     command
