@@ -158,7 +158,16 @@ fn works(cluster: &Cluster, families: &str, effective: &str) {
 
 #[test]
 fn both_families_over_native_routing() {
-    let cluster = Cluster::up(&Options { routing: "native", ip_families: "dual", ..Options::default() });
+    both_families("native");
+}
+
+#[test]
+fn both_families_over_vxlan() {
+    both_families("vxlan");
+}
+
+fn both_families(routing: &'static str) {
+    let cluster = Cluster::up(&Options { routing, ip_families: "dual", ..Options::default() });
     works(&cluster, "dual", "24 of 24");
     let kubectl = cluster.kubectl();
     kubectl.ok_with("apply -f -", MANIFEST);
