@@ -172,7 +172,8 @@ fn other(group: &str, plural: &str, number: usize) -> Option<Value> {
 fn device(plural: &str) -> Option<Value> {
     let (driver, selector) = ("gpu.example.com", "device.driver == 'gpu.example.com'");
     let claim = json!({"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": driver}}]}});
-    let device = json!({"name": "gpu-0", "attributes": {"index": {"int": 0}}, "capacity": {"memory": {"value": "8Gi"}}});
+    let device =
+        json!({"name": "gpu-0", "attributes": {"index": {"int": 0}}, "capacity": {"memory": {"value": "8Gi"}}});
     let pool = json!({"name": "n", "generation": 1, "resourceSliceCount": 1});
     Some(match plural {
         "deviceclasses" => json!({"spec": {"selectors": [{"cel": {"expression": selector}}]}}),
