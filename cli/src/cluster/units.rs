@@ -13,8 +13,9 @@ use super::unit::Unit;
 
 /// etcd's client port inside the server's namespace.
 const ETCD_URL: &str = "http://127.0.0.1:2379";
-/// Of the underlay: `outside` finds these addresses by ARP.
-const LOAD_BALANCER_POOL: &str = "172.30.0.210-172.30.0.250";
+/// Of the underlay: `outside` finds these addresses by ARP and neighbour discovery.
+const LOAD_BALANCER_POOLS: [(IpFamilies, &str); 2] =
+    [(IpFamilies::Ipv4, "172.30.0.210-172.30.0.250"), (IpFamilies::Ipv6, "fd00:172:30::210-fd00:172:30::250")];
 
 pub fn units(layout: &Layout, spec: &Spec, xebec: &Path, listener: &Arc<OwnedFd>) -> Vec<Unit> {
     let mut units = Vec::new();
@@ -60,9 +61,9 @@ fn server(layout: &Layout, spec: &Spec, xebec: &Path, listener: &Arc<OwnedFd>) -
     args.flag("--cluster-cidr", spec.ip_families.cluster_cidr());
     args.flag("--service-cluster-ip-range", spec.ip_families.service_cidr());
     args.flag("--tls-san", "127.0.0.1,localhost");
-    if spec.ip_families != IpFamilies::Ipv6 {
-        args.flag("--load-balancer-pool", LOAD_BALANCER_POOL);
-    }
+    let pools = LOAD_BALANCER_POOLS.into_iter();
+    let pools = pools.filter(|(family, _)| spec.ip_families == IpFamilies::Dual || spec.ip_families == *family);
+    args.flag("--load-balancer-pool", pools.map(|(_, pool)| pool).collect::<Vec<_>>().join(","));
     args.flag("--write-kubeconfig", layout.kubeconfig());
     args.flag("--kubeconfig-server", format!("https://127.0.0.1:{}", spec.port));
     if spec.store == StoreKind::Etcd {

@@ -7,7 +7,7 @@ mod range;
 mod step;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ impl Controller {
     }
 
     /// Writes the status of a pool, or lets it go if it is deleted and its addresses are back.
-    async fn tell(&self, pool: &Pool, taken: &BTreeSet<Ipv4Addr>) -> Result<(), Error> {
+    async fn tell(&self, pool: &Pool, taken: &BTreeSet<IpAddr>) -> Result<(), Error> {
         let Some(known) = &pool.object else { return Ok(()) };
         let (meta, status) = (&known.metadata, pool.status(taken));
         if object::is_being_deleted(meta) && !step::is_held(pool, &self.services.list()) {
@@ -149,7 +149,7 @@ impl Controller {
 async fn set_address(client: Client, write: Write) -> Result<(), Error> {
     let meta = &write.service.metadata;
     let api: Api<Service> = Api::namespaced(client, object::namespace(meta));
-    let ingress: Vec<_> = write.address.iter().map(|ip| json!({ "ip": ip, "ipMode": "VIP" })).collect();
+    let ingress: Vec<_> = write.addresses.iter().map(|ip| json!({ "ip": ip, "ipMode": "VIP" })).collect();
     // Of this version only: a newer one is another plan's.
     let patch = json!({ "metadata": { "resourceVersion": meta.resource_version },
         "status": { "loadBalancer": { "ingress": ingress } } });

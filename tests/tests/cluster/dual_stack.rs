@@ -31,7 +31,7 @@ apiVersion: v1
 kind: Service
 metadata: {name: echo}
 spec:
-  type: NodePort
+  type: LoadBalancer
   ipFamilyPolicy: RequireDualStack
   selector: {app: echo}
   ports: [{name: tcp, port: 7000, nodePort: 30700}]
@@ -102,7 +102,7 @@ apiVersion: v1
 kind: Service
 metadata: {name: echo}
 spec:
-  type: NodePort
+  type: LoadBalancer
   ipFamilyPolicy: PreferDualStack
   selector: {app: echo}
   ports: [{name: tcp, port: 7000, nodePort: 30700}]
@@ -135,6 +135,7 @@ fn ipv6_alone() {
     for node in ["fd00:172:30::11", "fd00:172:30::12"] {
         reached(&cluster, &format!("tcp [{node}]:30700 hello"), " hello");
     }
+    load_balanced(&cluster, &kubectl, &["IPv6"]);
 }
 
 /// Every hook that the node has an address for does what it should.
@@ -190,12 +191,12 @@ fn both_families(routing: &'static str) {
     let six = cluster_ips(&kubectl, "six");
     for from in ["client", "host"] {
         for address in pods.iter().chain(&service).chain(&six) {
-            let peer = if address.contains(':') { format!("[{address}]:7000") } else { format!("{address}:7000") };
-            exec(&kubectl, from, &format!("demo tcp {peer} hello"), "hello");
+            exec(&kubectl, from, &format!("demo tcp {} hello", peer(address)), "hello");
         }
     }
     names(&kubectl, &service, &six, &pods);
     from_outside(&cluster);
+    load_balanced(&cluster, &kubectl, &["IPv4", "IPv6"]);
     to_outside(&cluster, &kubectl);
     ranges(&kubectl);
 }
@@ -212,6 +213,16 @@ fn from_outside(cluster: &Cluster) {
     }
     route(cluster, "fd00:172:30::7:7/128", "fd00:172:30::12");
     reached(cluster, "tcp [fd00:172:30::7:7]:7000 hello", &client);
+}
+
+/// A load balancer has an address of each family, which neighbours find.
+fn load_balanced(cluster: &Cluster, kubectl: &Kubectl, expected: &[&str]) {
+    kubectl.until(10, "get service echo -o jsonpath={.status.loadBalancer.ingress[*].ip}", "172");
+    let addresses = ips(&kubectl.json("get service echo")["status"]["loadBalancer"]["ingress"]);
+    assert_eq!(families(&addresses), expected);
+    for address in addresses {
+        reached(cluster, &format!("tcp {} hello", peer(&address)), " hello");
+    }
 }
 
 /// A pod's connections of both families leave from its node's address: nobody outside knows a way to pods.
@@ -263,6 +274,10 @@ fn cluster_ips(kubectl: &Kubectl, service: &str) -> Vec<String> {
 
 fn ips(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(|item| item["ip"].as_str().map(str::to_owned)).collect()
+}
+
+fn peer(address: &str) -> String {
+    if address.contains(':') { format!("[{address}]:7000") } else { format!("{address}:7000") }
 }
 
 fn families(ips: &[String]) -> Vec<&'static str> {

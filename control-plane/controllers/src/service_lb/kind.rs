@@ -185,16 +185,17 @@ fn block() -> Value {
         "type": "object",
         "properties": {
             "cidr": {
-                "type": "string", "format": "cidr", "maxLength": 18,
-                "description": "A network of IPv4, whose hosts' addresses are the pool's.",
+                "type": "string", "format": "cidr", "maxLength": 43,
+                "description": "A network whose hosts' addresses are the pool's.",
             },
-            "start": { "type": "string", "format": "ipv4", "maxLength": 15, "description": "The first address." },
-            "stop": { "type": "string", "format": "ipv4", "maxLength": 15, "description": "The last address; start, if absent." },
+            "start": { "type": "string", "maxLength": 39, "description": "The first address." },
+            "stop": { "type": "string", "maxLength": 39, "description": "The last address; start, if absent." },
         },
         "x-kubernetes-validations": [
             rule("has(self.cidr) != has(self.start)", "either cidr or start is required"),
             rule("!has(self.stop) || has(self.start)", "stop is for start"),
-            rule("!has(self.cidr) || !self.cidr.contains(':')", "only IPv4 is supported"),
+            rule("!has(self.start) || isIP(self.start)", "start is not an address"),
+            rule("!has(self.stop) || isIP(self.stop)", "stop is not an address"),
         ],
     })
 }

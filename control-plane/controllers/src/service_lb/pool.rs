@@ -1,7 +1,7 @@
 //! What gives load balancers their addresses: the server's flags, and LoadBalancerIPPools.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -38,7 +38,7 @@ impl Fault {
 }
 
 impl Pool {
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         self.ranges.iter().any(|range| range.contains(address))
     }
 
@@ -53,15 +53,19 @@ impl Pool {
             && spec.service_selector.as_ref().is_none_or(|selector| object::selects(selector, labels))
     }
 
-    /// Addresses that it may give.
-    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+    pub fn has_family(&self, ipv4: bool) -> bool {
+        self.ranges.iter().any(|range| range.is_ipv4() == ipv4)
+    }
+
+    /// Addresses of a family that it may give.
+    pub fn addresses(&self, ipv4: bool) -> impl Iterator<Item = IpAddr> {
         let ranges = if self.fault.is_none() { self.ranges.as_slice() } else { &[] };
-        ranges.iter().flat_map(AddressRange::addresses)
+        ranges.iter().filter(move |range| range.is_ipv4() == ipv4).flat_map(AddressRange::addresses)
     }
 
     /// What the object's status should say when these addresses are taken.
-    pub fn status(&self, taken: &BTreeSet<Ipv4Addr>) -> PoolStatus {
-        let total = self.ranges.iter().map(AddressRange::total).sum();
+    pub fn status(&self, taken: &BTreeSet<IpAddr>) -> PoolStatus {
+        let total = self.ranges.iter().map(AddressRange::total).fold(0, i64::saturating_add);
         let used = taken.iter().filter(|address| self.contains(**address)).count() as i64;
         let available = if self.fault.is_none() { total - used } else { 0 };
         let (status, reason, message) = match &self.fault {

@@ -1,16 +1,16 @@
 //! Ranges of addresses that load balancers may have.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
-/// A range of addresses, both ends in it.
+/// A range of addresses of one family, both ends in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct AddressRange {
-    first: Ipv4Addr,
-    last: Ipv4Addr,
+    first: IpAddr,
+    last: IpAddr,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,27 +18,49 @@ pub struct AddressRange {
 pub struct InvalidRange(String);
 
 impl AddressRange {
+    fn new(first: IpAddr, last: IpAddr) -> Option<Self> {
+        (first.is_ipv4() == last.is_ipv4() && first <= last).then_some(Self { first, last })
+    }
+
+    pub fn is_ipv4(&self) -> bool {
+        self.first.is_ipv4()
+    }
+
     /// How many addresses.
     pub fn total(&self) -> i64 {
-        i64::from(self.last.to_bits() - self.first.to_bits()) + 1
+        i64::try_from(bits(self.last) - bits(self.first)).unwrap_or(i64::MAX).saturating_add(1)
     }
 
     /// Is there an address in both?
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.first <= other.last && other.first <= self.last
+        self.is_ipv4() == other.is_ipv4() && self.first <= other.last && other.first <= self.last
     }
 
     pub fn overlaps_network(&self, network: IpNet) -> bool {
-        let IpNet::V4(network) = network else { return false };
         self.overlaps(&Self { first: network.network(), last: network.broadcast() })
     }
 
-    pub fn contains(&self, addr: Ipv4Addr) -> bool {
-        self.first <= addr && addr <= self.last
+    pub fn contains(&self, addr: IpAddr) -> bool {
+        self.is_ipv4() == addr.is_ipv4() && self.first <= addr && addr <= self.last
     }
 
-    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
-        (self.first.to_bits()..=self.last.to_bits()).map(Ipv4Addr::from_bits)
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let ipv4 = self.is_ipv4();
+        (bits(self.first)..=bits(self.last)).map(move |bits| address(bits, ipv4))
+    }
+}
+
+fn bits(addr: IpAddr) -> u128 {
+    match addr {
+        IpAddr::V4(addr) => addr.to_bits().into(),
+        IpAddr::V6(addr) => addr.to_bits(),
+    }
+}
+
+fn address(bits: u128, ipv4: bool) -> IpAddr {
+    match u32::try_from(bits) {
+        Ok(bits) if ipv4 => Ipv4Addr::from_bits(bits).into(),
+        _ => Ipv6Addr::from_bits(bits).into(),
     }
 }
 
@@ -51,20 +73,21 @@ impl fmt::Display for AddressRange {
 impl FromStr for AddressRange {
     type Err = InvalidRange;
 
-    /// A network gives its hosts' addresses, without its own and its broadcast address.
+    /// A network gives its hosts' addresses: of IPv4 without its own and its broadcast address, of IPv6 without that of
+    /// its routers (RFC 4291 section 2.6.1).
     fn from_str(text: &str) -> Result<Self, InvalidRange> {
         let invalid = || InvalidRange(text.to_owned());
         if let Some((first, last)) = text.split_once('-') {
             let [first, last] = [first, last].map(|text| text.trim().parse().map_err(|_| invalid()));
-            let range = Self { first: first?, last: last? };
-            return if range.first <= range.last { Ok(range) } else { Err(invalid()) };
+            return Self::new(first?, last?).ok_or_else(invalid);
         }
-        let network: Ipv4Net = text.trim().parse().map_err(|_| invalid())?;
-        let (mut first, mut last) = (network.network(), network.broadcast());
-        if network.prefix_len() < 31 {
-            first = Ipv4Addr::from_bits(first.to_bits() + 1);
-            last = Ipv4Addr::from_bits(last.to_bits() - 1);
+        let network: IpNet = text.trim().parse().map_err(|_| invalid())?;
+        let ipv4 = network.addr().is_ipv4();
+        let (mut first, mut last) = (bits(network.network()), bits(network.broadcast()));
+        if network.max_prefix_len() - network.prefix_len() > 1 {
+            first += 1;
+            last -= u128::from(ipv4);
         }
-        Ok(Self { first, last })
+        Self::new(address(first, ipv4), address(last, ipv4)).ok_or_else(invalid)
     }
 }

@@ -69,8 +69,8 @@ fn check_plan(objects: &[Arc<LoadBalancerIPPool>], services: &[Arc<Service>], ex
     let pools = resolve(&[], objects);
     let plan = step::step(services, &pools);
     let name = |service: &Service| service.metadata.name.clone().unwrap_or_default();
-    let address = |address: Option<Ipv4Addr>| address.map_or_else(|| "none".to_owned(), |address| address.to_string());
-    let writes = plan.writes.iter().map(|write| format!("{} {}", name(&write.service), address(write.address)));
+    let address = |addresses: &[IpAddr]| addresses.first().map_or_else(|| "none".to_owned(), ToString::to_string);
+    let writes = plan.writes.iter().map(|write| format!("{} {}", name(&write.service), address(&write.addresses)));
     let refusals = plan.refusals.iter().map(|refusal| format!("{}: {}", name(&refusal.service), refusal.reason));
     assert_eq!(writes.chain(refusals).collect::<Vec<_>>(), expected);
     pools.iter().map(|pool| pool.status(&plan.taken)).collect()
