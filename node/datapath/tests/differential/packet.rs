@@ -1,8 +1,10 @@
 //! Random packets that collide often: few addresses, few ports, every protocol and every kind of damage.
 
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
-use xebec_abi::{FlowKey4, Tuple4};
+use xebec_abi::{Addr4, FlowKey4, Tuple4};
 use xebec_logic::model::checksum;
+
+use crate::Generate;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -45,8 +47,10 @@ impl Generator {
         }
         Self { addresses, ports: vec![53, 80, 8_080, 8_081, 8_082, 8_083, 8_085, 4_000, 4_001, 61_000, 61_001, 65_535] }
     }
+}
 
-    pub fn packet(&self, random: &mut StdRng) -> Vec<u8> {
+impl Generate<Addr4> for Generator {
+    fn packet(&self, random: &mut StdRng) -> Vec<u8> {
         let mut packet = ethernet(match random.random_range(0..40) {
             0 | 3 => 0x0806,
             1 => 0x86dd,
@@ -74,7 +78,7 @@ impl Generator {
     }
 
     /// A packet of a flow, or an error about the packet that a packet of the flow answers.
-    pub fn about(&self, random: &mut StdRng, flow: &FlowKey4) -> Vec<u8> {
+    fn about(&self, random: &mut StdRng, flow: &FlowKey4) -> Vec<u8> {
         let tuple = flow.tuple;
         let ip = if random.random_bool(0.5) {
             let payload = self.segment(random, &tuple, flow.proto);
@@ -89,7 +93,9 @@ impl Generator {
         };
         [ethernet(0x0800), ip].concat()
     }
+}
 
+impl Generator {
     fn segment(&self, random: &mut StdRng, tuple: &Tuple4, proto: u8) -> Vec<u8> {
         let (src, dst) = (tuple.ports.src.bytes(), tuple.ports.dst.bytes());
         let ports = [src[0], src[1], dst[0], dst[1]];

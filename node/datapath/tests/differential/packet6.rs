@@ -4,7 +4,7 @@ use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use xebec_abi::{Addr6, FlowKey6, Tuple6};
 use xebec_logic::model::checksum;
 
-use crate::ipv6::at;
+use crate::{Generate, family::v6};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -31,7 +31,7 @@ impl Generator {
             "fd96:db8::9",
             "2001:db8::13",
         ]
-        .map(at)
+        .map(v6)
         .to_vec();
         for last in 1..8 {
             let text = [
@@ -42,12 +42,14 @@ impl Generator {
                 format!("2001:db8:113::{}", last / 2),
                 "2001:db8::11".to_owned(),
             ];
-            addresses.extend(text.iter().map(|text| at(text)));
+            addresses.extend(text.iter().map(|text| v6(text)));
         }
         Self { addresses, ports: vec![53, 80, 8_080, 8_081, 8_082, 8_083, 8_085, 4_000, 4_001, 61_000, 61_001, 65_535] }
     }
+}
 
-    pub fn packet(&self, random: &mut StdRng) -> Vec<u8> {
+impl Generate<Addr6> for Generator {
+    fn packet(&self, random: &mut StdRng) -> Vec<u8> {
         let ethertype = match random.random_range(0..40) {
             0 => 0x0800,
             1 => random.random(),
@@ -70,7 +72,7 @@ impl Generator {
     }
 
     /// A packet of a flow, or an error about the packet that a packet of the flow answers.
-    pub fn about(&self, random: &mut StdRng, flow: &FlowKey6) -> Vec<u8> {
+    fn about(&self, random: &mut StdRng, flow: &FlowKey6) -> Vec<u8> {
         let tuple = flow.tuple;
         let ip = if random.random_bool(0.5) {
             let payload = self.segment(random, &tuple, flow.proto);
@@ -85,7 +87,9 @@ impl Generator {
         };
         [ethernet(0x86dd), ip].concat()
     }
+}
 
+impl Generator {
     fn segment(&self, random: &mut StdRng, tuple: &Tuple6, proto: u8) -> Vec<u8> {
         let (src, dst) = (tuple.ports.src.bytes(), tuple.ports.dst.bytes());
         let ports = [src[0], src[1], dst[0], dst[1]];
@@ -100,10 +104,10 @@ impl Generator {
         let (mut src, mut dst) = (self.address(random), self.address(random));
         // Often a pod of this node, so that the interesting paths are common.
         if random.random_bool(0.5) {
-            src = at(&format!("fd10:db8:0:1::{}", random.random_range(2..6)));
+            src = v6(&format!("fd10:db8:0:1::{}", random.random_range(2..6)));
         }
         if random.random_bool(0.2) {
-            dst = at("2001:db8::11");
+            dst = v6("2001:db8::11");
         }
         let proto = *[TCP, TCP, UDP, UDP, ICMPV6, ICMPV6, 132, 59].choose(random).unwrap();
         let ports = self.ports(random);
@@ -119,9 +123,9 @@ impl Generator {
 
     /// Mostly one for what is announced: a run has few of them, and must not be without.
     fn solicitation(&self, random: &mut StdRng) -> Vec<u8> {
-        let (src, dst) = (self.address(random), at("ff02::1:ff00:1"));
+        let (src, dst) = (self.address(random), v6("ff02::1:ff00:1"));
         let kind = *[135, 135, 135, 136, 134].choose(random).unwrap();
-        let target = at(&format!("2001:db8:113::{}", random.random_range(1..5)));
+        let target = v6(&format!("2001:db8:113::{}", random.random_range(1..5)));
         let mut message = [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &target.octets()].concat();
         if random.random_bool(0.7) {
             message.extend([1, 1, 2, 0, 0, 0, 8, 8]);

@@ -6,12 +6,14 @@ use aya::{
     Ebpf,
     programs::{Program, TestRun, TestRunOptions, Xdp},
 };
-use xebec_abi::DropReason;
+use xebec_abi::{Addr4, DropReason};
 use xebec_logic::{
     model::{Bytes, Model},
     xdp::{self, Hop, Macs},
 };
 use xebec_netlink::Netns;
+
+use crate::worlds::Worlds;
 
 const DROP: u32 = 1;
 const PASS: u32 = 2;
@@ -53,8 +55,21 @@ impl Uplink {
         uplink
     }
 
+    /// Runs one packet through both: the kernel's action.
+    #[track_caller]
+    pub fn step(&self, worlds: &mut Worlds<Addr4>, packet: &[u8], context: &str) -> i32 {
+        let (action, mut out) = self.run(&worlds.ebpf, packet, context);
+        let (expected, dropped) = model(packet, &worlds.model);
+        if let Some(reason) = dropped {
+            *worlds.drops.entry(reason).or_default() += 1;
+        }
+        out.truncate(expected.1.len());
+        assert_eq!((action, out), expected, "{context}: {packet:02x?}");
+        action.cast_signed()
+    }
+
     /// The kernel's action and bytes.
-    pub fn run(&self, ebpf: &Ebpf, packet: &[u8], context: &str) -> (u32, Vec<u8>) {
+    fn run(&self, ebpf: &Ebpf, packet: &[u8], context: &str) -> (u32, Vec<u8>) {
         let Some(Program::Xdp(program)) = ebpf.program("xdp_netdev") else { panic!("no program") };
         let mut out = vec![0; packet.len() + xdp::OVERLAY_BYTES];
         let run = || self.test_run(program, packet, &mut out);
@@ -79,7 +94,7 @@ impl Drop for Uplink {
 }
 
 /// The model's action and bytes, and why it drops the packet.
-pub fn model(packet: &[u8], model: &Model) -> ((u32, Vec<u8>), Option<DropReason>) {
+fn model(packet: &[u8], model: &Model) -> ((u32, Vec<u8>), Option<DropReason>) {
     let mut bytes = Bytes(packet.to_vec());
     let sent = send(&mut bytes, model);
     let action = match sent {

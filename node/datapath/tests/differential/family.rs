@@ -1,0 +1,131 @@
+//! What differs between the families in the two worlds.
+
+use aya::Pod as Plain;
+use xebec_abi::{Addr4, Addr6, names};
+use xebec_logic::{Family, Verdict, l2, model::Bytes, model::Model, model::Node};
+
+use crate::IFINDEX;
+
+/// The networks of the test.
+#[derive(Clone, Copy)]
+pub enum Subnet {
+    /// Of pods, by number: 1 is this node's.
+    Pods(u8),
+    Services,
+    /// Load balancers' addresses.
+    Ingress,
+    Nodes,
+    Clients,
+}
+
+/// Lengths of prefixes.
+pub struct Lengths {
+    /// Of one node's pods, and of several nodes'.
+    pub node: u8,
+    pub nodes: u8,
+    pub clients: u8,
+}
+
+/// Names of maps.
+pub struct Maps {
+    pub frontends: &'static str,
+    pub backends: &'static str,
+    pub maglev: &'static str,
+    pub members: &'static str,
+    pub ranges: &'static str,
+    pub affinity: &'static str,
+    pub announced: &'static str,
+    pub pods: &'static str,
+    pub ipcache: &'static str,
+    pub prefixes: &'static str,
+    pub conntrack: &'static str,
+    pub nat: &'static str,
+    pub fragments: &'static str,
+}
+
+pub trait Tested: Family + Plain
+where
+    Node<Self>: Default,
+{
+    const MAPS: Maps;
+    const LENGTHS: Lengths;
+    /// Of a refusal in its frame, which may be longer than what it answers.
+    const REFUSAL_BYTES: usize;
+
+    fn at(subnet: Subnet, last: u8) -> Self;
+    /// What is asked for the address of a neighbour.
+    fn neighbour(packet: &mut Bytes, model: &Model<Self>) -> Option<Verdict>;
+}
+
+impl Tested for Addr4 {
+    const MAPS: Maps = Maps {
+        frontends: names::LB4_FRONTENDS,
+        backends: names::LB4_BACKENDS,
+        maglev: names::LB4_MAGLEV,
+        members: names::LB4_MEMBERS,
+        ranges: names::LB4_RANGES,
+        affinity: names::LB4_AFFINITY,
+        announced: names::L2_ANNOUNCED4,
+        pods: names::PODS4,
+        ipcache: names::IPCACHE4,
+        prefixes: names::PREFIXES4,
+        conntrack: names::CT4,
+        nat: names::NAT4,
+        fragments: names::FRAGMENTS4,
+    };
+    const LENGTHS: Lengths = Lengths { node: 24, nodes: 21, clients: 24 };
+    const REFUSAL_BYTES: usize = 14 + 20 + 8 + 28;
+
+    fn at(subnet: Subnet, last: u8) -> Self {
+        match subnet {
+            Subnet::Pods(node) => [10, 244, node, last],
+            Subnet::Services => [10, 96, 0, last],
+            Subnet::Ingress => [203, 0, 113, last],
+            Subnet::Nodes => [172, 30, 0, last],
+            Subnet::Clients => [192, 0, 2, last],
+        }
+    }
+
+    fn neighbour(packet: &mut Bytes, model: &Model<Self>) -> Option<Verdict> {
+        l2::arp(packet, model, IFINDEX)
+    }
+}
+
+impl Tested for Addr6 {
+    const MAPS: Maps = Maps {
+        frontends: names::LB6_FRONTENDS,
+        backends: names::LB6_BACKENDS,
+        maglev: names::LB6_MAGLEV,
+        members: names::LB6_MEMBERS,
+        ranges: names::LB6_RANGES,
+        affinity: names::LB6_AFFINITY,
+        announced: names::L2_ANNOUNCED6,
+        pods: names::PODS6,
+        ipcache: names::IPCACHE6,
+        prefixes: names::PREFIXES6,
+        conntrack: names::CT6,
+        nat: names::NAT6,
+        fragments: names::FRAGMENTS6,
+    };
+    const LENGTHS: Lengths = Lengths { node: 64, nodes: 61, clients: 48 };
+    const REFUSAL_BYTES: usize = 14 + 40 + 8 + 48;
+
+    fn at(subnet: Subnet, last: u8) -> Self {
+        // The last part reads as in IPv4.
+        match subnet {
+            Subnet::Pods(node) => v6(&format!("fd10:db8:0:{node}::{last}")),
+            Subnet::Services => v6(&format!("fd96:db8::{last}")),
+            Subnet::Ingress => v6(&format!("2001:db8:113::{last}")),
+            Subnet::Nodes => v6(&format!("2001:db8::{last}")),
+            Subnet::Clients => v6(&format!("2001:db8:ffff::{last}")),
+        }
+    }
+
+    fn neighbour(packet: &mut Bytes, model: &Model<Self>) -> Option<Verdict> {
+        l2::neighbour(packet, model, IFINDEX)
+    }
+}
+
+pub fn v6(text: &str) -> Addr6 {
+    text.parse::<std::net::Ipv6Addr>().unwrap().into()
+}
