@@ -48,6 +48,8 @@ pub fn to_overlay<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T
         let Frame::Ip = header::frame(packet, &mut room.ip)? else { return Ok(Verdict::PASS) };
         match tables.remote(&room.ip.dst) {
             Some(remote) => Ok(Verdict::encapsulate(remote.node.to_node())),
+            // Membership reports are for nobody here: the device drops what has no tunnel.
+            None if room.ip.dst.is_multicast() => Ok(Verdict::PASS),
             None => Err(DropReason::NoRemote),
         }
     })

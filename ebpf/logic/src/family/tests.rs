@@ -282,6 +282,19 @@ fn a_client_outside_reaches_backends_here_and_elsewhere() {
 }
 
 #[test]
+fn what_the_host_sends_to_other_nodes_pods_goes_to_their_nodes() {
+    #[track_caller]
+    fn check(to: Addr6, expected: Result<Verdict, DropReason>) {
+        let packet = icmp(at("fd10:db8:0:1::1"), to, &[143, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(overlay::to_overlay(&mut packet.clone(), &node()), expected);
+    }
+    check(remote(), Ok(Verdict::encapsulate(REMOTE_NODE)));
+    check(at("fd10:db8:0:9::9"), Err(DropReason::NoRemote));
+    // A report of what groups the host listens to (RFC 9777) is for nobody.
+    check(at("ff02::16"), Ok(Verdict::PASS));
+}
+
+#[test]
 fn a_maglev_table_leads_to_the_same_backend_at_every_node() {
     let served = |node_ip: Addr6, slots: [u16; maglev::BLOCK_ENTRIES]| {
         let mut model = node();
