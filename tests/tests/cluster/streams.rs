@@ -111,9 +111,13 @@ fn copy(kubectl: &Kubectl) {
     kubectl.ok(&format!("cp {pod}:/tmp/copied {}", back.display()));
     assert!(std::fs::read(back.join("sub/large")).expect("read") == bytes, "the large file is another");
     assert_eq!(std::fs::read_to_string(back.join("small")).expect("read"), "small");
-    // Versions of kubectl differ in how they end then; there is a word about it, and no file.
-    let missing = kubectl.command(&format!("cp {pod}:/tmp/none {}", dir.path().join("none").display()));
-    assert!(said_of(missing).contains("No such file"), "a missing file is told");
+    // Versions of kubectl differ in how they end then, and it may end before it has shown what the pod's tar said; there
+    // is a word about it, and no file.
+    eventually("a word about a missing file", 30, || {
+        let missing = kubectl.command(&format!("cp {pod}:/tmp/none {}", dir.path().join("none").display()));
+        let said = said_of(missing);
+        if said.contains("No such file") { Ok(()) } else { Err(said) }
+    });
     assert!(!dir.path().join("none").exists());
     kubectl.ok(&format!("exec {pod} -- rm -r /tmp/copied"));
 }
