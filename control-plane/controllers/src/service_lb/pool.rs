@@ -87,13 +87,11 @@ impl Pool {
     }
 }
 
-/// The pools in the order in which they give addresses: the flags', then the objects', the oldest first. Of two that
-/// overlap the later one gives none; nor does one with addresses of the cluster's own `networks`.
+/// The pools in the order in which they give addresses: the objects', the oldest first, then the flags', which are for what
+/// no object is for. An object that overlaps an older one, the flags or the cluster's own `networks` gives none.
 pub fn pools(flags: &[AddressRange], objects: &[Arc<LoadBalancerIPPool>], networks: &[IpNet]) -> Vec<Pool> {
-    let mut pools = Vec::new();
-    if !flags.is_empty() {
-        pools.push(Pool { object: None, ranges: flags.to_vec(), fault: None });
-    }
+    let mut pools: Vec<Pool> = Vec::new();
+    let default = Pool { object: None, ranges: flags.to_vec(), fault: None };
     let mut objects: Vec<_> = objects.iter().collect();
     objects.sort_by_key(|pool| (pool.metadata.creation_timestamp.as_ref().map(|time| time.0), &pool.metadata.name));
     for pool in objects {
@@ -101,7 +99,7 @@ pub fn pools(flags: &[AddressRange], objects: &[Arc<LoadBalancerIPPool>], networ
             Ok(ranges) => (ranges, None),
             Err(message) => (Vec::new(), Some(Fault::new("Invalid", message))),
         };
-        fault = fault.or_else(|| conflict(&ranges, &pools, networks));
+        fault = fault.or_else(|| conflict(&ranges, pools.iter().chain([&default]), networks));
         if pool.spec.disabled {
             fault = Some(Fault::new("Disabled", "spec.disabled is set"));
         }
@@ -110,15 +108,22 @@ pub fn pools(flags: &[AddressRange], objects: &[Arc<LoadBalancerIPPool>], networ
         }
         pools.push(Pool { object: Some(Arc::clone(pool)), ranges, fault });
     }
+    if !flags.is_empty() {
+        pools.push(default);
+    }
     pools
 }
 
-fn conflict(ranges: &[AddressRange], earlier: &[Pool], networks: &[IpNet]) -> Option<Fault> {
+fn conflict<'a>(
+    ranges: &[AddressRange],
+    others: impl Iterator<Item = &'a Pool> + Clone,
+    networks: &[IpNet],
+) -> Option<Fault> {
     for range in ranges {
         if let Some(network) = networks.iter().find(|network| range.overlaps_network(**network)) {
             return Some(Fault::new("Conflict", format!("{range} overlaps {network}, the cluster's own")));
         }
-        for pool in earlier {
+        for pool in others.clone() {
             let name =
                 pool.object.as_ref().map_or("the server's --load-balancer-pool", |pool| object::name(&pool.metadata));
             if let Some(other) = pool.ranges.iter().find(|other| other.overlaps(range)) {

@@ -26,7 +26,8 @@ fn resolve(flags: &[&str], objects: &[Arc<LoadBalancerIPPool>]) -> Vec<Pool> {
 #[track_caller]
 fn check(flags: &[&str], objects: &[Arc<LoadBalancerIPPool>], expected: [&str; 3]) {
     let pools = resolve(flags, objects);
-    let status = pools.last().expect("a pool").status(&BTreeSet::new());
+    let last = pools.iter().rfind(|pool| pool.object.is_some()).expect("a pool");
+    let status = last.status(&BTreeSet::new());
     let ready = &status.conditions[0];
     assert_eq!([ready.status.as_str(), ready.reason.as_str(), ready.message.as_str()], expected);
 }
@@ -95,6 +96,15 @@ fn a_pool_is_for_the_services_that_it_selects() {
     );
     let counts = statuses.iter().map(|status| [status.total, status.used, status.available]);
     assert_eq!(counts.collect::<Vec<_>>(), [[1, 1, 0], [1, 0, 1]]);
+}
+
+#[test]
+fn objects_come_before_the_flags() {
+    let edge = json!({ "blocks": blocks(&["192.0.2.1"]), "serviceSelector": { "matchLabels": { "tier": "edge" } } });
+    let pools = resolve(&["198.51.100.1-198.51.100.9"], &[pool("edge", edge)]);
+    let plan = step::step(&[service("a", "edge", None), service("b", "other", None)], &pools);
+    let given: Vec<_> = plan.writes.iter().flat_map(|write| &write.addresses).map(ToString::to_string).collect();
+    assert_eq!(given, ["192.0.2.1", "198.51.100.1"]);
 }
 
 #[test]
