@@ -62,11 +62,20 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
     queue.run(1, &stop, sync).await;
 }
 
+/// So many failures, over three seconds, are more than a start takes.
+const DEFINE_TRIES: u32 = 6;
+
 /// Makes LoadBalancerIPPool a kind, and waits until it is served.
 async fn define(context: &Context) {
-    let mut backoff = Backoff::reconnect();
+    let (mut backoff, mut failures) = (Backoff::reconnect(), 0);
     while let Err(error) = try_define(context).await {
-        tracing::debug!(error = chain(&error), "LoadBalancerIPPool is not served yet");
+        failures += 1;
+        let error = chain(&error);
+        if failures == DEFINE_TRIES {
+            tracing::warn!(error, "LoadBalancerIPPool is not served: load balancers get no addresses");
+        } else {
+            tracing::debug!(error, "LoadBalancerIPPool is not served yet");
+        }
         tokio::time::sleep(backoff.next_delay()).await;
     }
 }
