@@ -1,6 +1,6 @@
 //! `xebec`: the server, the node agent, and what kubectl does not do.
 
-#![allow(unsafe_code)] // pre_exec in `cluster::unit`, a passed socket in `server`.
+#![allow(unsafe_code)] // pre_exec in `cluster::unit`, a passed socket in `server`, calls of libc in `memory`.
 #![deny(clippy::print_stdout)] // `output` alone writes to standard output.
 
 mod agent;
@@ -12,6 +12,7 @@ mod dns;
 mod image;
 mod inside;
 mod log;
+mod memory;
 mod output;
 mod rollout;
 mod server;
@@ -82,6 +83,13 @@ enum Command {
     Supervise(Directory),
 }
 
+impl Command {
+    /// Whether it runs until it is told to stop.
+    fn is_daemon(&self) -> bool {
+        matches!(self, Self::Server(_) | Self::Agent(_) | Self::Dns(_) | Self::Supervise(_))
+    }
+}
+
 #[derive(Args)]
 struct Directory {
     /// The cluster's directory
@@ -105,7 +113,7 @@ fn main() -> ExitCode {
         return xebec_podnet::cni::main();
     }
     let cli = Cli::parse();
-    log::init(matches!(cli.command, Command::Server(_) | Command::Agent(_) | Command::Dns(_) | Command::Supervise(_)));
+    log::init(cli.command.is_daemon());
     // The process has one TLS provider; a second call would be the only failure.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(cli.command) {
@@ -121,6 +129,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        if command.is_daemon() {
+            tokio::spawn(memory::trim_after_start());
+        }
         match command {
             Command::Server(server) => server.run().await,
             Command::Agent(agent) => agent.run().await,
