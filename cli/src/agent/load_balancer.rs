@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::Args;
-use xebec_agent::{InvalidXdpMode, LoadBalancer, TableSize, XdpMode};
+use xebec_agent::{InvalidXdpMode, LoadBalancer, NodePortAddresses, TableSize, XdpMode};
 
 #[derive(Args)]
 pub struct LoadBalancerArgs {
@@ -11,6 +11,10 @@ pub struct LoadBalancerArgs {
     /// 1021, 2039, 4093, 8191, 16381, 32749, 65521; the same on every node
     #[arg(long, default_value_t = TableSize::default(), value_name = "ENTRIES")]
     maglev_table_size: TableSize,
+    /// Have NodePorts only on the node's addresses in these networks, CIDRs separated by commas, or, with the word primary,
+    /// on those of its Node object [default: all addresses]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "CIDR,...|primary")]
+    nodeport_addresses: NodePortAddresses,
     /// Balance in the driver of the uplinks, where it can: native, or generic for tests; only of one uplink with
     /// INTERFACE=MODE, which may be given several times
     #[arg(long, value_name = "[INTERFACE=]MODE", value_delimiter = ',')]
@@ -19,7 +23,11 @@ pub struct LoadBalancerArgs {
 
 impl LoadBalancerArgs {
     pub fn config(self) -> LoadBalancer {
-        let mut config = LoadBalancer { maglev_table_size: self.maglev_table_size, ..LoadBalancer::default() };
+        let mut config = LoadBalancer {
+            maglev_table_size: self.maglev_table_size,
+            nodeport_addresses: self.nodeport_addresses,
+            ..LoadBalancer::default()
+        };
         for Xdp { interface, mode } in self.xdp {
             match interface {
                 Some(interface) => drop(config.xdp_of.insert(interface, mode)),

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use xebec_client::bootstrap::Token;
 use xebec_datapath::{TableSize, XdpMode};
 use xebec_kubelet::eviction::Thresholds;
+use xebec_services::NodePortAddresses;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -54,6 +55,8 @@ pub struct Config {
 pub struct LoadBalancer {
     /// Entries of a Maglev table; the same on every node.
     pub maglev_table_size: TableSize,
+    /// Where the node has NodePorts.
+    pub nodeport_addresses: NodePortAddresses,
     /// How uplinks run `xdp_netdev`, if they do.
     pub xdp: Option<XdpMode>,
     /// The same of single uplinks, by name.

@@ -1,6 +1,7 @@
 //! Answers load balancers that ask whether this node has endpoints of a Service (`healthCheckNodePort`).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
@@ -26,49 +27,47 @@ const CONNECTIONS_MAX: usize = 64;
 const WEIGHT: &str = "X-Load-Balancing-Endpoint-Weight";
 
 /// The servers, one for each port.
-pub struct HealthServers {
-    addresses: Vec<IpAddr>,
-    running: BTreeMap<u16, Running>,
-}
+#[derive(Default)]
+pub struct HealthServers(BTreeMap<u16, Running>);
 
 struct Running {
     check: watch::Sender<HealthCheck>,
-    /// Ends with this.
-    _tasks: JoinSet<()>,
+    /// Each ends with its entry.
+    listeners: BTreeMap<IpAddr, JoinSet<()>>,
 }
 
 impl HealthServers {
-    pub fn new(addresses: Vec<IpAddr>) -> Self {
-        Self { addresses, running: BTreeMap::new() }
-    }
-
-    /// Starts, updates and stops servers. A port that is taken is tried again at the next change.
-    pub async fn set(&mut self, checks: Vec<HealthCheck>) {
+    /// Starts, updates and stops servers, which answer at `addresses`. One that is taken, with its port, is tried again
+    /// at the next change.
+    pub async fn set(&mut self, checks: Vec<HealthCheck>, addresses: &[IpAddr]) {
         let wanted: BTreeMap<u16, HealthCheck> = checks.into_iter().map(|check| (check.port, check)).collect();
-        self.running.retain(|port, _| wanted.contains_key(port));
+        self.0.retain(|port, _| wanted.contains_key(port));
         for (port, check) in wanted {
-            if let Some(running) = self.running.get(&port) {
-                running.check.send_replace(check);
-                continue;
-            }
             let service = check.service.to_string();
-            match start(&self.addresses, check).await {
-                Ok(running) => drop(self.running.insert(port, running)),
-                Err(error) => tracing::warn!(%error, service, port, "health checks of the Service are not answered"),
+            let running = self.0.entry(port).or_insert_with(|| Running::new(check.clone()));
+            running.check.send_replace(check);
+            running.listeners.retain(|address, _| addresses.contains(address));
+            for address in addresses {
+                if let Err(error) = running.listen(*address, port).await {
+                    tracing::warn!(%error, service, %address, port, "health checks of the Service are not answered");
+                }
             }
         }
     }
 }
 
-async fn start(addresses: &[IpAddr], check: HealthCheck) -> io::Result<Running> {
-    let port = check.port;
-    let (check, _) = watch::channel(check);
-    let mut tasks = JoinSet::new();
-    for address in addresses {
-        let listener = TcpListener::bind((*address, port)).await?;
-        tasks.spawn(serve(listener, check.subscribe()));
+impl Running {
+    fn new(check: HealthCheck) -> Self {
+        Self { check: watch::channel(check).0, listeners: BTreeMap::new() }
     }
-    Ok(Running { check, _tasks: tasks })
+
+    async fn listen(&mut self, address: IpAddr, port: u16) -> io::Result<()> {
+        if let Entry::Vacant(vacant) = self.listeners.entry(address) {
+            let listener = TcpListener::bind((address, port)).await?;
+            vacant.insert(JoinSet::new()).spawn(serve(listener, self.check.subscribe()));
+        }
+        Ok(())
+    }
 }
 
 async fn serve(listener: TcpListener, check: watch::Receiver<HealthCheck>) {
@@ -119,7 +118,11 @@ mod tests {
     use super::*;
 
     async fn ask(port: u16) -> Option<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
+        ask_at(Ipv4Addr::LOCALHOST, port).await
+    }
+
+    async fn ask_at(address: Ipv4Addr, port: u16) -> Option<String> {
+        let mut stream = TcpStream::connect((address, port)).await.ok()?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: n1\r\nConnection: close\r\n\r\n").await.ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await.ok()?;
@@ -130,16 +133,25 @@ mod tests {
     async fn load_balancers_are_answered_as_kube_proxy_does() {
         let port =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.and_then(|l| l.local_addr()).expect("a port").port();
-        let mut servers = HealthServers::new(vec![Ipv4Addr::LOCALHOST.into()]);
+        let mut servers = HealthServers::default();
+        let (own, other) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2));
         let check = |local_endpoints| HealthCheck { service: ServiceKey::new("demo", "web"), port, local_endpoints };
         for (count, status) in [(2, "200 OK"), (0, "503 Service Unavailable")] {
-            servers.set(vec![check(count)]).await;
+            servers.set(vec![check(count)], &[own.into()]).await;
             let answer = ask(port).await.expect("an answer");
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
             assert!(answer.contains(&format!("x-load-balancing-endpoint-weight: {count}\r\n")), "{answer}");
             assert!(answer.ends_with(&check(count).body()), "{answer}");
         }
-        servers.set(Vec::new()).await;
+        // An address comes, and goes again; connections to the other one stay.
+        servers.set(vec![check(1)], &[own.into(), other.into()]).await;
+        assert!(ask_at(other, port).await.is_some_and(|answer| answer.ends_with(&check(1).body())));
+        servers.set(vec![check(1)], &[own.into()]).await;
+        while ask_at(other, port).await.is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert!(ask(port).await.is_some());
+        servers.set(Vec::new(), &[own.into()]).await;
         while ask(port).await.is_some() {
             tokio::task::yield_now().await;
         }

@@ -6,6 +6,7 @@
 //! supervisor starts it again, and nothing that pods use depends on it meanwhile.
 #![allow(unsafe_code)] // pidfd_open(2) and pidfd_getfd(2), in `process` alone.
 
+mod addresses;
 mod announce;
 pub mod canary;
 mod cidr;
@@ -30,3 +31,4 @@ pub use config::{Config, LoadBalancer, Routing};
 pub use run::{Error, run};
 pub use xebec_datapath::{InvalidXdpMode, TableSize, XdpMode};
 pub use xebec_kubelet::eviction::Thresholds;
+pub use xebec_services::NodePortAddresses;

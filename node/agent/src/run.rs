@@ -1,7 +1,7 @@
 //! The task tree.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,7 +16,9 @@ use xebec_client::{EventRecorder, Informers};
 use xebec_cri::RuntimeClient;
 use xebec_datapath::Datapath;
 use xebec_podnet::PodNetwork;
+use xebec_services::NodeAddresses;
 
+use crate::addresses::Numbering;
 use crate::drift::Repairs;
 use crate::withdraw::WithdrawFromServices;
 use crate::{
@@ -128,8 +130,14 @@ async fn start_network(
     let stale = udp::follow(informers.clone(), Arc::clone(&pods), shared.applied.subscribe());
     parts.add("UDP sockets", endless(stale));
     let reachable = parts.add_upkeep(config, informers, &shared, &pods, &datapath);
-    let services = follow_services(informers.clone(), &config.node_name, shared, Arc::clone(&datapath), stop.clone());
-    parts.add("services", endless(services));
+    let chosen = config.load_balancer.nodeport_addresses.clone();
+    let numbering = Numbering::new(pods.node().handle.clone(), datapath.config(), chosen);
+    // Before the services: an address that they do not know of loses its ports.
+    let read = numbering.read().await.map_err(|error| Error::Network(error.into()))?;
+    let (told, addresses) = watch::channel(read);
+    parts.add("node addresses", endless(numbering.follow(told)));
+    let services = Services { informers: informers.clone(), node_name: config.node_name.clone(), addresses, shared };
+    parts.add("services", endless(services.follow(Arc::clone(&datapath), stop.clone())));
     let runtime = RuntimeClient::new(xebec_cri::connect(&config.container_runtime_endpoint));
     parts.add("address collection", endless(garbage::collect(runtime, pods)));
     parts.add("DNS", endless(dns::supervise(config.clone(), gateways)));
@@ -202,29 +210,28 @@ impl ServicesShared {
     }
 }
 
-fn follow_services(
+struct Services {
     informers: Informers,
-    node_name: &str,
+    node_name: String,
+    addresses: watch::Receiver<NodeAddresses>,
     shared: ServicesShared,
-    datapath: Arc<Datapath>,
-    stop: CancellationToken,
-) -> impl Future<Output = ()> + use<> {
-    let addresses: Vec<IpAddr> = datapath.config().node_ips().collect();
-    let node = xebec_services::Node {
-        name: node_name.to_owned(),
-        zone: None,
-        addresses: addresses.clone(),
-        inside_addresses: inside_addresses(datapath.config()),
-    };
-    let repairs = shared.repairs;
-    let repaired: xebec_services::Repaired = Arc::new(move |wrong| repairs.repaired("service", &wrong));
-    let config = xebec_services::Config {
-        applied: shared.applied,
-        repaired: Some(repaired),
-        ..xebec_services::Config::new(node)
-    };
-    let sink = Arc::new(services::DatapathSink::new(datapath, addresses));
-    async move { xebec_services::run(&informers, config, sink, shared.metrics, stop).await }
+}
+
+impl Services {
+    async fn follow(self, datapath: Arc<Datapath>, stop: CancellationToken) {
+        let addresses = self.addresses.borrow().clone();
+        let node = xebec_services::Node { name: self.node_name, zone: None, addresses };
+        let repairs = self.shared.repairs;
+        let repaired: xebec_services::Repaired = Arc::new(move |wrong| repairs.repaired("service", &wrong));
+        let config = xebec_services::Config {
+            addresses: Some(self.addresses),
+            applied: self.shared.applied,
+            repaired: Some(repaired),
+            ..xebec_services::Config::new(node)
+        };
+        let sink = Arc::new(services::DatapathSink::new(datapath));
+        xebec_services::run(&self.informers, config, sink, self.shared.metrics, stop).await;
+    }
 }
 
 /// At each SIGHUP. What fails leaves the programs that run: they are replaced one by one, each by one that was tested.
@@ -238,18 +245,6 @@ async fn reload(datapath: Arc<Datapath>) -> Result<(), AnyError> {
         }
     }
     Ok(())
-}
-
-/// Loopback and the pods' gateway, in each family.
-fn inside_addresses(config: &xebec_datapath::Config) -> Vec<IpAddr> {
-    let mut addresses = Vec::new();
-    if let Some(network) = config.ipv4 {
-        addresses.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), network.gateway.into()]);
-    }
-    if let Some(network) = config.ipv6 {
-        addresses.extend([IpAddr::V6(Ipv6Addr::LOCALHOST), network.gateway.into()]);
-    }
-    addresses
 }
 
 fn repairs_text(repairs: &Repairs) -> xebec_kubelet::MetricsText {

@@ -21,10 +21,9 @@ pub struct DatapathSink {
 }
 
 impl DatapathSink {
-    /// `addresses` are where health checks are answered.
-    pub fn new(datapath: Arc<Datapath>, addresses: Vec<IpAddr>) -> Self {
+    pub fn new(datapath: Arc<Datapath>) -> Self {
         let table_size = datapath.config().load_balancer.maglev_table_size;
-        Self { datapath, table_size, health: Mutex::new(HealthServers::new(addresses)) }
+        Self { datapath, table_size, health: Mutex::default() }
     }
 }
 
@@ -57,8 +56,8 @@ impl Sink for DatapathSink {
         changes.iter().map(one).enumerate().filter_map(|(index, done)| Some((index, done.err()?))).collect()
     }
 
-    async fn health_checks(&self, checks: Vec<HealthCheck>) {
-        self.health.lock().await.set(checks).await;
+    async fn health_checks(&self, checks: Vec<HealthCheck>, addresses: &[IpAddr]) {
+        self.health.lock().await.set(checks, addresses).await;
     }
 }
 

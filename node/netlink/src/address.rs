@@ -54,6 +54,20 @@ impl Handle {
         Ok(self.addr_messages(index).await?.iter().filter_map(network).collect())
     }
 
+    /// The addresses of all devices of the namespace.
+    pub async fn addr_list_all(&self) -> Result<Vec<IpNet>> {
+        let _dump = self.dump().await;
+        let messages: Vec<AddressMessage> = self
+            .rt
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|e| Error::netlink("list addresses of", "every link", e))?;
+        Ok(messages.iter().filter_map(network).collect())
+    }
+
     async fn addr_messages(&self, index: u32) -> Result<Vec<AddressMessage>> {
         let _dump = self.dump().await;
         let request = self.rt.address().get().set_link_index_filter(index);

@@ -19,8 +19,8 @@ use xebec_types::{label, object};
 
 use crate::candidates::{candidates, select};
 use crate::{
-    Algorithm, Backend, Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope, ServiceKey, ServicePort,
-    TrafficPolicy,
+    Addresses, Algorithm, Backend, Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope, ServiceKey,
+    ServicePort, TrafficPolicy,
 };
 
 /// Of `sessionAffinityConfig.clientIP.timeoutSeconds`, as the API documents it.
@@ -123,8 +123,9 @@ impl Dialled<'_> {
 
     fn external(&self, frontends: &mut Vec<Frontend>, scope: Scope) {
         if let Some(node_port) = self.port.node_port {
-            let inside = if scope == Scope::Internal { &self.node.inside_addresses[..] } else { &[] };
-            for addr in self.node.addresses.iter().chain(inside) {
+            let Addresses { outside, inside } = &self.node.addresses.node_ports;
+            let inside = if scope == Scope::Internal { &inside[..] } else { &[] };
+            for addr in outside.iter().chain(inside) {
                 self.add(frontends, *addr, node_port, FrontendKind::NodePort, scope);
             }
         }

@@ -1,6 +1,7 @@
 //! Follows Services, EndpointSlices and the node's pods, and keeps the datapath in line.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use xebec_types::object;
 
 use crate::compile::service_of;
 use crate::{
-    Change, HealthCheck, Metrics, Node, Programmed, ServiceKey, ServicePort, SliceVersion, Table, compile,
-    compile_host_ports, health_check, hostport,
+    Change, HealthCheck, Metrics, Node, NodeAddresses, Programmed, ServiceKey, ServicePort, SliceVersion, Table,
+    compile, compile_host_ports, health_check, hostport,
 };
 
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
@@ -32,13 +33,16 @@ pub trait Sink: Send + Sync + 'static {
     /// Applies a batch whose changes touch different frontends. Returns what failed, by index; the rest is live.
     async fn apply(&self, changes: &[Change]) -> Vec<(usize, SinkError)>;
 
-    /// What load balancers may ask this node about, all of it, whenever it may have changed.
-    async fn health_checks(&self, checks: Vec<HealthCheck>);
+    /// What load balancers may ask this node about, all of it, and at which of its addresses, whenever that may have
+    /// changed.
+    async fn health_checks(&self, checks: Vec<HealthCheck>, addresses: &[IpAddr]);
 }
 
 #[derive(Clone)]
 pub struct Config {
     pub node: Node,
+    /// The node's addresses, as they come and go; `None` of a node that keeps those it has.
+    pub addresses: Option<watch::Receiver<NodeAddresses>>,
     /// How long a change waits for others to join it.
     pub coalesce: Duration,
     /// How often the datapath is compared with what was written to it; less often where that takes more than a
@@ -57,6 +61,7 @@ impl Config {
     pub fn new(node: Node) -> Self {
         Self {
             node,
+            addresses: None,
             coalesce: Duration::from_millis(1),
             compare: Duration::from_secs(10),
             applied: Arc::default(),
@@ -91,8 +96,8 @@ pub async fn run(
     slices.add_index(BY_SERVICE, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
     let pods = informers.selected::<Pod>(&Selection::fields(&format!("spec.nodeName={}", config.node.name)));
     let nodes = informers.informer::<ApiNode>();
-    let (table, checks) = (Table::default(), BTreeMap::new());
-    let controller = Controller { config, services, slices, pods, nodes, sink, metrics, table, checks };
+    let (table, checks, checked_at) = Default::default();
+    let controller = Controller { config, services, slices, pods, nodes, sink, metrics, table, checks, checked_at };
     stop.run_until_cancelled(controller.run()).await;
 }
 
@@ -106,6 +111,8 @@ struct Controller {
     metrics: Arc<Metrics>,
     table: Table,
     checks: BTreeMap<ServiceKey, HealthCheck>,
+    /// The addresses at which the sink answers them.
+    checked_at: Vec<IpAddr>,
 }
 
 impl Controller {
@@ -122,6 +129,7 @@ impl Controller {
         // What has arrived so far is in the lists that `start` compiles.
         let _ = (changed_services.changed().now_or_never(), changed_slices.changed().now_or_never());
         let _ = (changed_pods.changed().now_or_never(), self.zone_changed());
+        self.addresses_changed();
         let mut failed = self.start().await;
         let mut retry = RETRY_FIRST;
         let mut compare_at = Instant::now() + self.config.compare;
@@ -139,6 +147,13 @@ impl Controller {
                     }
                     // Hints may mean something else in another zone.
                     service_keys = self.services.list().iter().map(|service| Key::of(&service.metadata)).collect();
+                }
+                () = renumbered(&mut self.config.addresses) => {
+                    if !self.addresses_changed() {
+                        continue;
+                    }
+                    service_keys = self.services.list().iter().map(|service| Key::of(&service.metadata)).collect();
+                    pod_keys = self.pods.list().iter().map(|pod| Key::of(&pod.metadata)).collect();
                 }
                 keys = changed_services.changed() => service_keys = keys,
                 keys = changed_slices.changed() => slice_keys = keys,
@@ -262,6 +277,15 @@ impl Controller {
         changed
     }
 
+    /// Reads the node's addresses; true if there are others.
+    fn addresses_changed(&mut self) -> bool {
+        let Some(addresses) = &mut self.config.addresses else { return false };
+        let addresses = addresses.borrow_and_update().clone();
+        let changed = self.config.node.addresses != addresses;
+        self.config.node.addresses = addresses;
+        changed
+    }
+
     /// Tells the sink what load balancers may ask, if that has changed.
     async fn check(&mut self, keys: &BTreeSet<ServiceKey>) {
         let mut changed = false;
@@ -277,8 +301,10 @@ impl Controller {
                 None => drop(self.checks.remove(key)),
             }
         }
-        if changed {
-            self.sink.health_checks(self.checks.values().cloned().collect()).await;
+        let addresses = &self.config.node.addresses.node_ports.outside;
+        if changed || (self.checked_at != *addresses && !self.checks.is_empty()) {
+            self.sink.health_checks(self.checks.values().cloned().collect(), addresses).await;
+            self.checked_at.clone_from(addresses);
         }
     }
 
@@ -313,6 +339,18 @@ impl Controller {
         self.metrics.frontends.store(self.table.programmed().len() as u64, Relaxed);
         self.metrics.observe(arrived.elapsed());
         again
+    }
+}
+
+/// Waits for other addresses of the node.
+async fn renumbered(addresses: &mut Option<watch::Receiver<NodeAddresses>>) {
+    let told = match addresses {
+        Some(addresses) => addresses.changed().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        // Nobody tells of any more.
+        std::future::pending().await
     }
 }
 

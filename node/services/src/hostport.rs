@@ -6,8 +6,8 @@ use xebec_types::core::{ContainerPort, Pod};
 use xebec_types::object;
 
 use crate::{
-    Algorithm, Backend, Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope, ServiceKey, ServicePort,
-    TrafficPolicy,
+    Addresses, Algorithm, Backend, Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope, ServiceKey,
+    ServicePort, TrafficPolicy,
 };
 
 /// Starts the name that stands for a pod among those of Services, none of which has a slash.
@@ -51,8 +51,9 @@ fn service_port(key: &ServiceKey, port: &ContainerPort, pod_ip: IpAddr, node: &N
             frontends.extend(scopes.iter().map(|scope| Frontend { key: key(scope), kind: FrontendKind::HostPort }));
         }
     };
-    add(&node.addresses, &[Scope::Internal, Scope::External]);
-    add(&node.inside_addresses, &[Scope::Internal]);
+    let Addresses { outside, inside } = &node.addresses.host_ports;
+    add(outside, &[Scope::Internal, Scope::External]);
+    add(inside, &[Scope::Internal]);
     frontends.sort_unstable();
     let backend = Backend {
         addr: pod_ip,

@@ -6,6 +6,7 @@
 //! Words: a *frontend* is what clients dial, a *backend* is what serves them, a *service port* is one port of a Service
 //! under one traffic policy, with the frontends that share its backends.
 
+mod address;
 mod algorithm;
 pub mod announce;
 mod candidates;
@@ -19,6 +20,7 @@ mod model;
 mod table;
 mod version;
 
+pub use address::{Addresses, InvalidNodePortAddresses, NodeAddresses, NodePortAddresses};
 pub use algorithm::Algorithm;
 pub use compile::{compile, compile_all};
 pub use controller::{Config, Repaired, Sink, SinkError, run};

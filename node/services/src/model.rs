@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::Algorithm;
+use crate::{Algorithm, NodeAddresses};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Protocol {
@@ -70,10 +70,7 @@ pub struct Node {
     pub name: String,
     /// Its label `topology.kubernetes.io/zone`.
     pub zone: Option<String>,
-    /// Where NodePorts are: the node's addresses that clients outside can reach.
-    pub addresses: Vec<IpAddr>,
-    /// Where NodePorts are too, but only for pods and processes of this node: loopback, the pods' gateway.
-    pub inside_addresses: Vec<IpAddr>,
+    pub addresses: NodeAddresses,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -19,12 +19,14 @@ use super::*;
 const NODE: &str = "n1";
 
 fn node() -> Node {
-    Node {
-        name: NODE.to_owned(),
-        zone: Some("z1".to_owned()),
-        addresses: vec!["172.30.0.11".parse().unwrap()],
-        inside_addresses: vec!["127.0.0.1".parse().unwrap()],
-    }
+    Node { name: NODE.to_owned(), zone: Some("z1".to_owned()), addresses: addresses(&["172.30.0.11"]) }
+}
+
+/// Of a node with these, of which the first is its own by the API.
+fn addresses(own: &[&str]) -> NodeAddresses {
+    let own: Vec<std::net::IpAddr> = own.iter().map(|ip| ip.parse().unwrap()).collect();
+    let inside = ["127.0.0.1".parse().unwrap()];
+    NodeAddresses::new(own.clone(), &own[..1], &inside, &NodePortAddresses::default())
 }
 
 fn service(spec: Value) -> Service {

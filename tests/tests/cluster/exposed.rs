@@ -70,7 +70,27 @@ fn exposed(routing: &'static str) {
     // An external address is whatever the network sends to a node.
     route(&cluster, "172.30.7.7/32", &nodes[1]);
     reached(&cluster, "tcp 172.30.7.7:7000 hello", " hello");
+    renumbered(&cluster, &nodes[1]);
     health_check(&cluster, &kubectl, &nodes);
+}
+
+/// An address that a node gets while it runs has NodePorts until it goes again.
+fn renumbered(cluster: &Cluster, node: &str) {
+    const SECOND: &str = "192.0.2.7";
+    let address = |verb: &str| {
+        let netns = format!("--net=/run/netns/{}", cluster.netns("node-2"));
+        let ip = ["ip", "address", verb, &format!("{SECOND}/32"), "dev", "eth0"].map(str::to_owned);
+        let done = Command::new("nsenter").arg(netns).args(ip).status().expect("start ip");
+        assert!(done.success(), "ip address {verb} {SECOND}");
+    };
+    address("add");
+    route(cluster, &format!("{SECOND}/32"), node);
+    reached(cluster, &format!("tcp {SECOND}:30700 hello"), " hello");
+    address("del");
+    eventually("the address has no NodePorts", 20, || match outside(cluster, &format!("tcp {SECOND}:30700 hello")) {
+        (false, _) => Ok(()),
+        (true, answer) => Err(answer),
+    });
 }
 
 /// A load balancer asks each node whether it has backends of a Service that is Local.

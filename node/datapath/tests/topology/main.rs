@@ -8,6 +8,7 @@ mod latency;
 mod machine;
 mod maglev;
 mod masquerade;
+mod node_port;
 mod offload;
 mod pods;
 mod restart;

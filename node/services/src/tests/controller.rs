@@ -1,5 +1,6 @@
 //! The controller between a small API server and a datapath that remembers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,7 +36,7 @@ impl Sink for Kernel {
         Vec::new()
     }
 
-    async fn health_checks(&self, checks: Vec<HealthCheck>) {
+    async fn health_checks(&self, checks: Vec<HealthCheck>, _: &[IpAddr]) {
         *self.checks.lock().unwrap() = checks;
     }
 }
@@ -174,6 +175,39 @@ async fn host_ports_and_health_checks_follow_the_api() {
         while !kernel.checks.lock().unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        stop.cancel();
+    };
+    tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(run, body) }).await.expect("in time");
+}
+
+#[tokio::test]
+async fn ports_of_the_node_are_where_its_addresses_are() {
+    let (api, kernel) = (Api::default(), Arc::new(Kernel::default()));
+    api.open();
+    let informers = Informers::new(api.client());
+    let stop = CancellationToken::new();
+    let (told, seen) = tokio::sync::watch::channel(addresses(&["172.30.0.11"]));
+    let config = Config { addresses: Some(seen), ..Config::new(node()) };
+    let run = run(&informers, config, kernel.clone(), Arc::default(), stop.clone());
+    let body = async {
+        let spec = with(with(http(), "type", json!("NodePort")), "clusterIP", json!("10.96.0.7"));
+        let mut web = named("web", spec);
+        web.spec.as_mut().unwrap().ports.as_mut().unwrap()[0].node_port = Some(30_080);
+        api.put(web);
+        api.put(pod("a", "10.244.1.2", json!({ "containerPort": 80, "hostPort": 8080, "hostIP": "192.0.2.7" })));
+        // Both scopes of the node's address, and loopback's one.
+        let before = ["10.96.0.7:80 -> ", "127.0.0.1:30080 -> ", "172.30.0.11:30080 -> ", "172.30.0.11:30080 -> "];
+        kernel.becomes(&before).await;
+        told.send_replace(addresses(&["172.30.0.11", "192.0.2.7"]));
+        let added = [
+            "192.0.2.7:8080 -> 10.244.1.2",
+            "192.0.2.7:8080 -> 10.244.1.2",
+            "192.0.2.7:30080 -> ",
+            "192.0.2.7:30080 -> ",
+        ];
+        kernel.becomes(&[&before[..], &added].concat()).await;
+        told.send_replace(addresses(&["172.30.0.11"]));
+        kernel.becomes(&before).await;
         stop.cancel();
     };
     tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(run, body) }).await.expect("in time");
