@@ -57,7 +57,32 @@ impl FromStr for Xdp {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        load_balancer: LoadBalancerArgs,
+    }
+
+    fn config(args: &[&str]) -> Result<LoadBalancer, String> {
+        let flags = Flags::try_parse_from(["agent"].iter().chain(args)).map_err(|error| error.to_string())?;
+        Ok(flags.load_balancer.config())
+    }
+
+    #[test]
+    fn node_ports_are_on_all_addresses_or_on_chosen_ones() {
+        let chosen = |args: &[&str]| config(args).map(|config| config.nodeport_addresses);
+        assert_eq!(chosen(&[]), Ok(NodePortAddresses::In(Vec::new())));
+        assert_eq!(chosen(&["--nodeport-addresses", "primary"]), Ok(NodePortAddresses::Primary));
+        let networks = ["192.0.2.0/24", "fd00::/8"].map(|net| net.parse().expect("a network"));
+        let both = chosen(&["--nodeport-addresses", "192.0.2.0/24,fd00::/8"]);
+        assert_eq!(both, Ok(NodePortAddresses::In(networks.to_vec())));
+        let error = chosen(&["--nodeport-addresses=10.0.0.0/99"]).expect_err("no network");
+        assert!(error.contains("--nodeport-addresses") && error.contains("\"10.0.0.0/99\" is not a CIDR"), "{error}");
+    }
 
     #[track_caller]
     fn check(text: &str, expected: Option<(Option<&str>, XdpMode)>) {

@@ -17,7 +17,8 @@ pub mod limits;
 pub mod maglev;
 pub mod names;
 pub mod proto;
-pub mod route;
+mod rate;
+mod route;
 pub mod stats;
 
 pub use be::Be16;
@@ -29,6 +30,7 @@ pub use lb::{
     RangeKey, ServiceId,
 };
 pub use maglev::{MaglevBlock, MaglevKey};
+pub use rate::{PodRate, pod_flag};
 pub use route::{Endpoint, L2Key, L2Mac, LocalPod, PrefixKey};
 pub use stats::{Counter, DropReason, MapId, Traffic};
 

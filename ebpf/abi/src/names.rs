@@ -33,6 +33,7 @@ pub const L2_ANNOUNCED6: &str = "xb_l2_6";
 pub const PODS6: &str = "xb_pods6";
 pub const IPCACHE6: &str = "xb_ipcache6";
 pub const PREFIXES6: &str = "xb_prefix6";
+pub const POD_RATES: &str = "xb_pod_rate";
 pub const DROPS: &str = "xb_drops";
 pub const COUNTERS: &str = "xb_counters";
 pub const MAP_ERRORS: &str = "xb_map_errors";
@@ -42,7 +43,7 @@ pub const LRU4: [&str; 4] = [LB4_AFFINITY, CT4, NAT4, FRAGMENTS4];
 pub const LRU6: [&str; 4] = [LB6_AFFINITY, CT6, NAT6, FRAGMENTS6];
 
 /// Every map that outlives an agent.
-pub const PINNED_MAPS: [&str; 33] = [
+pub const PINNED_MAPS: [&str; 34] = [
     LB4_FRONTENDS,
     LB4_BACKENDS,
     LB4_MEMBERS,
@@ -73,6 +74,7 @@ pub const PINNED_MAPS: [&str; 33] = [
     PODS6,
     IPCACHE6,
     PREFIXES6,
+    POD_RATES,
     DROPS,
     COUNTERS,
     MAP_ERRORS,

@@ -16,7 +16,8 @@ pub struct LocalPod {
     pub identity: u32,
     pub pod_mac: [u8; 6],
     pub host_mac: [u8; 6],
-    pub pad: u32,
+    /// Bits of [`crate::pod_flag`].
+    pub flags: u32,
     /// Cookie of its network namespace, 0 if unknown.
     pub netns_cookie: u64,
 }

@@ -78,6 +78,8 @@ index! {
         NoRoute = 14 => "no_route",
         /// The time to live of a translated packet is over.
         TtlExpired = 15 => "ttl_expired",
+        /// More than a pod's `kubernetes.io/ingress-bandwidth`.
+        PodBandwidth = 16 => "pod_bandwidth",
     }
 }
 
@@ -130,6 +132,8 @@ index! {
         XdpOverlay = 21 => "xdp_overlay",
         /// A translated packet went by the host's routes from XDP.
         XdpForward = 22 => "xdp_forward",
+        /// A packet tells its sender that its pod's bandwidth is almost used up.
+        CongestionMarked = 23 => "congestion_marked",
     }
 }
 

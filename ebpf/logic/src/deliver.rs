@@ -6,7 +6,7 @@ use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
     conntrack::{Touch, follow, set_answer_key, set_key},
     header::{Ip, Kind},
-    icmp, nat,
+    icmp, limit, nat,
 };
 
 /// Hands a packet to a pod, past the host's stack. A packet that must not be forwarded again goes
@@ -21,6 +21,7 @@ pub fn to_pod<A: Family, P: Packet, T: Tables<A>>(
     if ip.ttl <= 1 {
         return Ok(Verdict::PASS);
     }
+    limit::admit(packet, tables, pod)?;
     nat::decrement_ttl(packet, ip)?;
     let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (pod.pod_mac, pod.host_mac);
     packet.store(0, [a, b, c, d, e, f, g, h, i, j, k, l]).ok_or(DropReason::PacketWrite)?;

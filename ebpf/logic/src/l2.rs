@@ -23,12 +23,19 @@ const TARGET: usize = HEADER + 18;
 #[inline(always)]
 pub fn arp<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T, ifindex: u32) -> Option<Verdict> {
     let ethertype = Be16::from_bytes(packet.load::<2>(12)?);
-    (ethertype.get() == ETHERTYPE_ARP).then(|| answer(packet, tables, ifindex).unwrap_or(Verdict::PASS))
+    let verdict = |answers: bool| if answers { Verdict::ANSWER } else { Verdict::PASS };
+    (ethertype.get() == ETHERTYPE_ARP).then(|| verdict(answers(packet, tables, ifindex)))
 }
 
-/// Not inlined, for the sake of the caller's stack.
+/// Not inlined, for the sake of the caller's stack. A word is what it returns: of what it would write through a pointer
+/// LLVM may return the pointer too, and verifiers refuse one to the stack.
 #[inline(never)]
-fn answer<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T, ifindex: u32) -> Option<Verdict> {
+fn answers<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T, ifindex: u32) -> bool {
+    answer(packet, tables, ifindex).is_some()
+}
+
+#[inline(always)]
+fn answer<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T, ifindex: u32) -> Option<()> {
     let [a, b, c, d, e, f, operation @ ..] = packet.load::<8>(HEADER)?;
     if [a, b, c, d, e, f] != ETHERNET_IPV4 || operation != REQUEST {
         return None;
@@ -44,7 +51,7 @@ fn answer<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T, ifindex: u32)
     packet.store(SENDER + 6, target)?;
     packet.store(TARGET, sender)?;
     tables.count(Counter::ArpReply, packet.bytes());
-    Some(Verdict::ANSWER)
+    Some(())
 }
 
 const SOLICITATION: u8 = 135;
@@ -73,12 +80,18 @@ pub fn neighbour<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifinde
     if kind != SOLICITATION || code != 0 || !packet.pull(NDP_OPTION as u32) {
         return None;
     }
-    advertise(packet, tables, ifindex)
+    advertises(packet, tables, ifindex).then_some(Verdict::ANSWER)
 }
 
-/// By words: arrays of bytes would take more stack than a program has. Not inlined, for the sake of the caller's stack.
+/// As [`answers`].
 #[inline(never)]
-fn advertise<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifindex: u32) -> Option<Verdict> {
+fn advertises<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifindex: u32) -> bool {
+    advertise(packet, tables, ifindex).is_some()
+}
+
+/// By words: arrays of bytes would take more stack than a program has.
+#[inline(always)]
+fn advertise<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifindex: u32) -> Option<()> {
     let (mut target, mut asker) = (Addr6::UNSPECIFIED, Addr6::UNSPECIFIED);
     packet.load_words(NDP_TARGET, target.words_mut())?;
     packet.load_words(IPV6_SRC, asker.words_mut())?;
@@ -103,7 +116,7 @@ fn advertise<P: Packet, T: Tables<Addr6>>(packet: &mut P, tables: &T, ifindex: u
     packet.store(ICMPV6 + 4, FLAGS)?;
     packet.store(NDP_OPTION, [2, 1, a, b, c, d, e, f])?;
     tables.count(Counter::ArpReply, packet.bytes());
-    Some(Verdict::ANSWER)
+    Some(())
 }
 
 #[inline(always)]

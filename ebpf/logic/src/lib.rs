@@ -22,6 +22,7 @@ pub mod icmp;
 pub mod l2;
 pub mod latency;
 pub mod lb;
+pub mod limit;
 pub mod maglev;
 #[cfg(any(test, feature = "model"))]
 pub mod model;

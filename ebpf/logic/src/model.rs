@@ -8,11 +8,15 @@ use std::{
 
 use xebec_abi::{
     Addr4, Addr6, Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey,
-    FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, Ports,
+    FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, PodRate, Ports,
     PrefixKey, ServiceId, Tuple,
 };
 
-use crate::{Csum, Family, FlowMap, Host, Packet, Room, Settings, Tables, Unwanted, conntrack, csum, xdp::Grow};
+use crate::{
+    Csum, Family, FlowMap, Host, Packet, Room, Settings, Tables, Unwanted, conntrack, csum,
+    limit::{Admission, Charge},
+    xdp::Grow,
+};
 
 /// A packet whose checksums are complete, as from a wire.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +43,29 @@ impl Packet for Bytes {
     fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()> {
         self.0.get_mut(offset..offset + N)?.copy_from_slice(&bytes);
         Some(())
+    }
+
+    /// As `bpf_skb_ecn_set_ce`.
+    fn mark_congestion(&mut self) -> bool {
+        let ethertype = self.load::<2>(12);
+        let Some([first, second]) = self.load::<2>(14) else { return false };
+        let (traffic_class, at) = match ethertype {
+            Some([0x08, 0x00]) => (second, 15),
+            Some([0x86, 0xdd]) => (first << 4 | second >> 4, 15),
+            _ => return false,
+        };
+        let ecn = traffic_class & 3;
+        if ecn == 0 || ecn == 3 {
+            return ecn == 3;
+        }
+        if ethertype == Some([0x86, 0xdd]) {
+            return self.store(at, [second | 3 << 4]).is_some();
+        }
+        // The sum of the header's words grows by what the byte does, so its complement shrinks (RFC 1624).
+        let Some([high, low]) = self.load::<2>(24) else { return false };
+        let sum = u32::from(u16::from_be_bytes([high, low])) + u32::from(!u16::from(3 - ecn));
+        let check = (sum & 0xffff) + (sum >> 16);
+        self.store(at, [second | 3]).and_then(|()| self.store(24, (check as u16).to_be_bytes())).is_some()
     }
 
     /// A packet from a wire has no device's sum.
@@ -127,6 +154,8 @@ pub struct Model<A: Family = Addr4> {
     pub announced: HashMap<L2Key<A>, L2Mac>,
     pub pods: HashMap<A, LocalPod>,
     pub remotes: HashMap<PrefixKey<A>, Endpoint<A>>,
+    /// By the device of the pod.
+    pub rates: RefCell<HashMap<u32, PodRate>>,
     pub counters: RefCell<BTreeMap<Counter, u64>>,
     pub now_ns: Cell<u64>,
     pub random: Cell<u32>,
@@ -153,6 +182,7 @@ where
             announced: Default::default(),
             pods: Default::default(),
             remotes: Default::default(),
+            rates: Default::default(),
             counters: Default::default(),
             now_ns: Default::default(),
             random: Default::default(),
@@ -236,6 +266,17 @@ impl<A: Family> Host for Model<A> {
 
     fn count(&self, counter: Counter, _bytes: u64) {
         *self.counters.borrow_mut().entry(counter).or_default() += 1;
+    }
+
+    fn charge(&self, ifindex: u32, decide: impl FnOnce(&PodRate) -> Charge) -> Admission {
+        let mut rates = self.rates.borrow_mut();
+        let Some(rate) = rates.get_mut(&ifindex) else { return Admission::Pass };
+        let charge = decide(rate);
+        if charge.start_ns != 0 {
+            rate.full_ns = charge.start_ns;
+        }
+        rate.full_ns += charge.add_ns;
+        charge.admission
     }
 }
 

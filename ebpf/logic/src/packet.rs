@@ -51,6 +51,9 @@ pub trait Packet {
     #[must_use]
     fn add_csum(&mut self, offset: usize, diff: u32, csum: Csum, optional: bool) -> Option<()>;
 
+    /// Tells the packet's receiver of congestion, if its sender asked for that (RFC 3168): whether it does now.
+    fn mark_congestion(&mut self) -> bool;
+
     /// Tells that the packet's bytes changed by `diff` and no checksum in it makes up for that.
     fn add_frame_csum(&mut self, diff: u32);
 }

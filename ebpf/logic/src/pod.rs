@@ -7,7 +7,7 @@ use crate::{
     conntrack::{Touch, set_key},
     deliver, external,
     header::{self, Frame, Ip, Transport},
-    nat, reject, service,
+    limit, nat, reject, service,
 };
 
 /// What a pod sends. `ifindex` is the device it came from.
@@ -122,6 +122,9 @@ pub fn to_pod<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T) ->
     tables.with_room(|room| {
         let Frame::Ip = header::frame(packet, &mut room.ip)? else { return Ok(Verdict::PASS) };
         room.transport = header::transport(packet, tables, &room.ip)?;
+        if let Some(pod) = tables.pod(&room.ip.dst) {
+            limit::admit(packet, tables, &pod)?;
+        }
         deliver::reverse(packet, tables, room)?;
         Ok(Verdict::PASS)
     })

@@ -1,9 +1,13 @@
 use xebec_abi::{
     Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey, FragmentKey, FrontendKey,
-    FrontendValue, L2Key, L2Mac, LocalPod, MaglevKey, MemberKey, Ports, ServiceId, Tuple,
+    FrontendValue, L2Key, L2Mac, LocalPod, MaglevKey, MemberKey, PodRate, Ports, ServiceId, Tuple,
 };
 
-use crate::{Family, Room, conntrack::Touch};
+use crate::{
+    Family, Room,
+    conntrack::Touch,
+    limit::{Admission, Charge},
+};
 
 /// The two maps of flows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +35,8 @@ pub trait Host {
     fn now_ns(&self) -> u64;
     fn random(&self) -> u32;
     fn count(&self, counter: Counter, bytes: u64);
+    /// Looks at the bucket of a pod's device and changes it. A device without one takes everything.
+    fn charge(&self, ifindex: u32, decide: impl FnOnce(&PodRate) -> Charge) -> Admission;
 }
 
 /// Read-only configuration of a family; constants for the verifier.

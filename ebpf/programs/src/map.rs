@@ -8,7 +8,7 @@ use aya_ebpf::{
 use xebec_abi::{
     Addr4, Addr6, Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey,
     FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MapId, MemberKey, Origins,
-    Ports, PrefixKey, RangeKey, ServiceId, Traffic, Tuple,
+    PodRate, Ports, PrefixKey, RangeKey, ServiceId, Traffic, Tuple,
     latency::{Latency, LatencyKey4},
     limits,
     stats::{MAP_ERRORS_ENTRIES, TRAFFIC_ENTRIES},
@@ -16,6 +16,7 @@ use xebec_abi::{
 use xebec_logic::{
     Family, FlowMap, Room, Settings, Tables, Unwanted,
     conntrack::{self, Touch},
+    limit::{Admission, Charge},
 };
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
@@ -121,6 +122,8 @@ pub static STARTS: SkStorage<u64> = SkStorage::new();
 #[btf_map(name = "xb_latency4")]
 /// Least recently used: an entry costs a connection no allocation, and those of services that nobody dials make place.
 pub static LATENCIES: LruHashMap<LatencyKey4, Latency, { limits::LATENCIES_MAX as usize }> = LruHashMap::new();
+#[btf_map(name = "xb_pod_rate")]
+static POD_RATES: Grown<u32, PodRate, { limits::PODS_MAX as usize }> = HashMap::new();
 #[btf_map(name = "xb_drops")]
 static DROPS: PerCpuArray<Traffic, { TRAFFIC_ENTRIES as usize }> = PerCpuArray::new();
 #[btf_map(name = "xb_counters")]
@@ -561,4 +564,32 @@ where
 #[inline(always)]
 pub fn count(counter: Counter, bytes: u64) {
     add(COUNTERS.get_ptr_mut(counter.index()), bytes);
+}
+
+/// As [`xebec_logic::Host::charge`].
+#[inline(always)]
+pub fn charge(ifindex: u32, decide: impl FnOnce(&PodRate) -> Charge) -> Admission {
+    let Some(rate) = POD_RATES.get_ptr_mut(&ifindex) else { return Admission::Pass };
+    // SAFETY: the pointer is to a live entry; the word that changes is read once.
+    let seen =
+        unsafe { PodRate { bytes_per_s: (*rate).bytes_per_s, burst_ns: (*rate).burst_ns, full_ns: (*rate).full_ns } };
+    let charge = decide(&seen);
+    if charge.start_ns != 0 {
+        // Of CPUs that find the bucket full at the same time one is counted.
+        // SAFETY: as above.
+        unsafe { (*rate).full_ns = charge.start_ns };
+    }
+    if charge.add_ns != 0 {
+        // SAFETY: the instruction adds to a word of a live entry. It is `BPF_XADD`, which every kernel has; LLVM might
+        // make a fetching addition of an atomic one, which is 5.12's.
+        unsafe {
+            core::arch::asm!(
+                "lock *(u64 *)({0} + 0) += {1}",
+                in(reg) &raw mut (*rate).full_ns,
+                in(reg) charge.add_ns,
+                options(nostack),
+            );
+        }
+    }
+    charge.admission
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_pull_data},
+    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_ecn_set_ce, bpf_skb_pull_data},
     programs::TcContext,
 };
 use xebec_logic::{Csum, Family, Packet};
@@ -155,6 +155,12 @@ impl Packet for Skb<'_> {
             bpf_l4_csum_replace(self.ctx.skb.skb, offset as u32, 0, u64::from(diff), u64::from(pseudo | zero))
         };
         (result == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn mark_congestion(&mut self) -> bool {
+        // SAFETY: the context is the kernel's. The call may move the packet; nothing here keeps a pointer to it.
+        unsafe { bpf_skb_ecn_set_ce(self.ctx.skb.skb) == 1 }
     }
 
     #[inline(always)]

@@ -176,6 +176,12 @@ impl Packet for Frame<'_> {
         csum::apply(self, offset, diff, optional)
     }
 
+    /// Nothing goes into a pod from here.
+    #[inline(always)]
+    fn mark_congestion(&mut self) -> bool {
+        false
+    }
+
     /// A packet in a driver's buffer has no device's sum.
     #[inline(always)]
     fn add_frame_csum(&mut self, _diff: u32) {}

@@ -4,16 +4,21 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use xebec_datapath::{Datapath, PodEndpoint};
 use xebec_podnet::{EndpointInfo, Endpoints};
 
-pub struct DatapathEndpoints(pub Arc<Datapath>);
+pub struct DatapathEndpoints {
+    pub datapath: Arc<Datapath>,
+    /// Told of each sandbox that is attached.
+    pub attached: mpsc::UnboundedSender<String>,
+}
 
 #[async_trait::async_trait]
 impl Endpoints for DatapathEndpoints {
     async fn attach(&self, endpoint: &EndpointInfo) -> Result<(), Box<dyn Error + Send + Sync>> {
         for ip in &endpoint.ips {
-            self.0.attach_pod(&PodEndpoint {
+            self.datapath.attach_pod(&PodEndpoint {
                 ip: *ip,
                 host_ifindex: endpoint.host_ifindex,
                 pod_mac: endpoint.pod_mac.0,
@@ -21,11 +26,13 @@ impl Endpoints for DatapathEndpoints {
                 netns_cookie: endpoint.netns_cookie,
             })?;
         }
+        // Whoever listened has ended, and the agent with it.
+        let _ = self.attached.send(endpoint.container.clone());
         Ok(())
     }
 
     async fn detach(&self, ip: IpAddr) -> Result<(), Box<dyn Error + Send + Sync>> {
-        self.0.detach_pod(ip)?;
+        self.datapath.detach_pod(ip)?;
         Ok(())
     }
 }

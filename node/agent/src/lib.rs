@@ -8,6 +8,7 @@
 
 mod addresses;
 mod announce;
+mod bandwidth;
 pub mod canary;
 mod cidr;
 mod config;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use tokio::sync::mpsc;
 use xebec_datapath::{Datapath, XdpMode};
 use xebec_netlink::{Handle, Netns};
 use xebec_podnet::{Network as NodeNetwork, Node, PodNetwork, VXLAN_PORT, cni};
@@ -22,6 +23,8 @@ pub struct Network {
     pub pods: Arc<PodNetwork>,
     pub datapath: Arc<Datapath>,
     pub server: cni::Server,
+    /// The sandboxes that are attached, as they are.
+    pub attached: mpsc::UnboundedReceiver<String>,
 }
 
 /// # Errors
@@ -40,11 +43,12 @@ pub async fn open(config: &Config, pod_cidrs: &[IpNet]) -> Result<Network, Box<d
     })
     .await?;
     let datapath = Arc::new(Datapath::open(datapath_config(config, &netns, &node).await?)?);
-    let endpoints = Arc::new(DatapathEndpoints(Arc::clone(&datapath)));
+    let (told, attached) = mpsc::unbounded_channel();
+    let endpoints = Arc::new(DatapathEndpoints { datapath: Arc::clone(&datapath), attached: told });
     let pods = Arc::new(PodNetwork::open(node, &state_dir, endpoints).await?);
     let server = cni::Server::bind(&config.cni_socket(), Arc::clone(&pods))?;
     install_plugin(config)?;
-    Ok(Network { pods, datapath, server })
+    Ok(Network { pods, datapath, server, attached })
 }
 
 /// The podCIDR with the node's address of its family.

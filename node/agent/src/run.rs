@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_client::bootstrap::{Join, JoinError, Joined, join};
@@ -19,6 +19,7 @@ use xebec_podnet::PodNetwork;
 use xebec_services::NodeAddresses;
 
 use crate::addresses::Numbering;
+use crate::bandwidth::Bandwidth;
 use crate::drift::Repairs;
 use crate::withdraw::WithdrawFromServices;
 use crate::{
@@ -78,7 +79,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
 
     let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
     let recorder = EventRecorder::new(joined.client.clone(), "xebec-agent", &config.node_name);
-    let services = ServicesShared::new(Repairs::new(&config.node_name, Some(recorder)));
+    let services = ServicesShared::new(Repairs::new(&config.node_name, Some(recorder.clone())), recorder);
     let nodes = NodeClient::new(joined.ca_pem.as_bytes(), Arc::clone(&joined.identity))
         .map_err(|source| Error::Join(source.into()))?;
     let withdraw = WithdrawFromServices::new(&informers, &config.node_name, services.applied.subscribe(), nodes);
@@ -129,7 +130,7 @@ async fn start_network(
     parts.add("CNI server", async move { server.run(cni_stop).await.map_err(Into::into) });
     let stale = udp::follow(informers.clone(), Arc::clone(&pods), shared.applied.subscribe());
     parts.add("UDP sockets", endless(stale));
-    let reachable = parts.add_upkeep(config, informers, &shared, &pods, &datapath);
+    let reachable = parts.add_upkeep(config, informers, &shared, &pods, &datapath, network.attached);
     let chosen = config.load_balancer.nodeport_addresses.clone();
     let numbering = Numbering::new(pods.node().handle.clone(), datapath.config(), chosen);
     // Before the services: an address that they do not know of loses its ports.
@@ -186,6 +187,7 @@ struct ServicesShared {
     applied: Arc<watch::Sender<u64>>,
     metrics: Arc<xebec_services::Metrics>,
     repairs: Repairs,
+    recorder: EventRecorder,
     /// What the Node's conditions say about the datapath.
     verdicts: watch::Sender<Vec<xebec_kubelet::NodeVerdict>>,
     /// Set when the datapath is open.
@@ -193,9 +195,9 @@ struct ServicesShared {
 }
 
 impl ServicesShared {
-    fn new(repairs: Repairs) -> Self {
+    fn new(repairs: Repairs, recorder: EventRecorder) -> Self {
         let (applied, metrics, datapath) = Default::default();
-        Self { applied, metrics, repairs, verdicts: watch::Sender::default(), datapath }
+        Self { applied, metrics, repairs, recorder, verdicts: watch::Sender::default(), datapath }
     }
 
     /// Nothing before the datapath is open.
@@ -276,6 +278,7 @@ impl Parts {
         shared: &ServicesShared,
         pods: &Arc<PodNetwork>,
         datapath: &Arc<Datapath>,
+        attached: mpsc::UnboundedReceiver<String>,
     ) -> watch::Receiver<bool> {
         let name = || config.node_name.clone();
         let (repairs, looked) = (shared.repairs.clone(), watch::Sender::default());
@@ -290,6 +293,9 @@ impl Parts {
         let (network, remotes) = (Arc::clone(pods), Arc::clone(datapath));
         let remotes = remotes::follow(informers.clone(), name(), network, remotes, written, upkeep());
         self.add("routes", endless(remotes));
+        let recorder = shared.recorder.clone();
+        let bandwidth = Bandwidth::new(informers, &name(), Arc::clone(pods), Arc::clone(datapath), recorder);
+        self.add("bandwidth", endless(bandwidth.follow(attached, upkeep())));
         let outcomes = watch::Sender::default();
         let sources = status::Sources {
             node_name: name(),

@@ -1,12 +1,16 @@
 //! Pods of this node: their map entries and the programs on their veth pairs.
 
+mod rate;
+
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
     path::Path,
 };
 
-use xebec_abi::{Addr4, Addr6, LocalPod, limits::PODS_MAX};
+use xebec_abi::{Addr4, Addr6, LocalPod, limits::PODS_MAX, names, pod_flag};
+
+use rate::Rates;
 
 use crate::{
     Datapath, Drift, DriftKind,
@@ -53,6 +57,12 @@ impl Datapath {
         Ok(true)
     }
 
+    /// Limits how fast packets go into the pod that has this address, over all of its addresses; `None` is no limit. False
+    /// if it was so already, or if no pod has the address.
+    pub fn limit_pod(&self, ip: IpAddr, bytes_per_s: Option<u64>) -> Result<bool> {
+        lock(&self.pods).limit(ip, bytes_per_s)
+    }
+
     /// The pods that are attached.
     pub fn pods(&self) -> Vec<PodEndpoint> {
         lock(&self.pods).known.iter().map(endpoint).collect()
@@ -84,6 +94,7 @@ pub(crate) struct Pods {
     ipv4: Table<Addr4, LocalPod>,
     ipv6: Table<Addr6, LocalPod>,
     known: HashMap<IpAddr, LocalPod>,
+    rates: Rates,
 }
 
 impl Pods {
@@ -92,19 +103,23 @@ impl Pods {
         let ipv6 = Table::open(directory, Addr6::PODS)?;
         let mut known: HashMap<_, _> = entries(&ipv4)?.collect();
         known.extend(entries(&ipv6)?);
-        Ok(Self { ipv4, ipv6, known })
+        let mut rates = Rates::open(directory)?;
+        rates.retain(|ifindex| known.values().any(|pod: &LocalPod| pod.ifindex == ifindex))?;
+        Ok(Self { ipv4, ipv6, known, rates })
     }
 
     /// Each map's name, entries and limit.
-    pub fn fill(&self) -> [(&'static str, (u64, u64)); 2] {
+    pub fn fill(&self) -> [(&'static str, (u64, u64)); 3] {
         let count = |ipv6| self.known.keys().filter(|ip| ip.is_ipv6() == ipv6).count() as u64;
-        [(Addr4::PODS, false), (Addr6::PODS, true)].map(|(map, ipv6)| (map, (count(ipv6), u64::from(PODS_MAX))))
+        let counts = [(Addr4::PODS, count(false)), (Addr6::PODS, count(true)), (names::POD_RATES, self.rates.len())];
+        counts.map(|(map, count)| (map, (count, u64::from(PODS_MAX))))
     }
 
     /// Makes the maps hold what they should; returns what they did not.
     pub fn repair(&self) -> Result<Vec<Drift>> {
         let mut found = restore(&self.ipv4, &self.known)?;
         found.extend(restore(&self.ipv6, &self.known)?);
+        found.extend(self.rates.repair()?);
         Ok(found)
     }
 
@@ -119,15 +134,38 @@ impl Pods {
             identity: 0,
             pod_mac: pod.pod_mac,
             host_mac: pod.host_mac,
-            pad: 0,
+            flags: if self.rates.knows(pod.host_ifindex) { pod_flag::LIMITED } else { 0 },
             netns_cookie: pod.netns_cookie,
         };
-        match pod.ip {
+        self.write(pod.ip, value)
+    }
+
+    fn write(&mut self, ip: IpAddr, value: LocalPod) -> Result<()> {
+        match ip {
             IpAddr::V4(ip) => self.ipv4.put(&ip.octets(), &value)?,
             IpAddr::V6(ip) => self.ipv6.put(&ip.into(), &value)?,
         }
-        self.known.insert(pod.ip, value);
+        self.known.insert(ip, value);
         Ok(())
+    }
+
+    /// The bucket is there before packets look for it, and goes after they do.
+    fn limit(&mut self, ip: IpAddr, bytes_per_s: Option<u64>) -> Result<bool> {
+        let Some(ifindex) = self.known.get(&ip).map(|pod| pod.ifindex) else { return Ok(false) };
+        let mut changed = match bytes_per_s {
+            Some(bytes_per_s) => self.rates.put(ifindex, bytes_per_s)?,
+            None => false,
+        };
+        let flags = if bytes_per_s.is_some() { pod_flag::LIMITED } else { 0 };
+        let others = self.known.iter().filter(|(_, pod)| pod.ifindex == ifindex && pod.flags != flags);
+        for (ip, pod) in others.map(|(ip, pod)| (*ip, *pod)).collect::<Vec<_>>() {
+            self.write(ip, LocalPod { flags, ..pod })?;
+            changed = true;
+        }
+        if bytes_per_s.is_none() {
+            self.rates.remove(ifindex)?;
+        }
+        Ok(changed)
     }
 
     fn remove(&mut self, ip: IpAddr) -> Result<Option<LocalPod>> {
@@ -135,7 +173,13 @@ impl Pods {
             IpAddr::V4(ip) => self.ipv4.remove(&ip.octets())?,
             IpAddr::V6(ip) => self.ipv6.remove(&ip.into())?,
         };
-        Ok(self.known.remove(&ip))
+        let removed = self.known.remove(&ip);
+        if let Some(pod) = &removed
+            && !self.known.values().any(|other| other.ifindex == pod.ifindex)
+        {
+            self.rates.remove(pod.ifindex)?;
+        }
+        Ok(removed)
     }
 }
 

@@ -34,6 +34,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("this kernel has no queueing discipline {0}: load sch_{0} (CONFIG_NET_SCH_*)")]
+    NoQueue(&'static str),
     #[error("no link named {0}")]
     NoSuchLink(String),
     #[error("link {name} exists as {actual}, not as {wanted}: delete it or choose another name")]

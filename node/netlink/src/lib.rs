@@ -17,6 +17,7 @@ mod mac;
 mod neighbour;
 mod netns;
 mod route;
+mod shape;
 mod sock_diag;
 mod sysctl;
 
@@ -28,6 +29,7 @@ pub use mac::MacAddr;
 pub use neighbour::Neighbour;
 pub use netns::{NETNS_DIR, Netns};
 pub use route::{Route, RouteScope};
+pub use shape::Shape;
 
 #[cfg(test)]
 mod tests;

@@ -315,3 +315,25 @@ async fn udp_sockets_that_are_connected_to_a_peer_are_closed_and_no_others() {
     }
     assert_eq!(test.netns.destroy_udp(&[dead].into()).unwrap(), 0, "twice is once");
 }
+
+#[tokio::test]
+async fn a_device_sends_no_faster_than_it_is_shaped() {
+    let test = TestNetns::new();
+    let handle = test.handle();
+    handle.link_add_veth("a", Peer::new("b")).await.unwrap();
+    let index = handle.link("a").await.unwrap().index;
+    let shape = |bytes_per_s| Shape { bytes_per_s, burst_bytes: 1 << 17, limit_bytes: 1 << 17 };
+    assert_eq!(handle.shaped(index).await.unwrap(), None);
+    assert!(!handle.unshape(index).await.unwrap());
+    // From upstream's least to its largest, of which one word does not hold the number.
+    for bytes_per_s in [125, 1_250_000, 125_000_000_000_000, 4_294_967_296] {
+        assert!(handle.shape(index, &shape(bytes_per_s)).await.unwrap());
+        assert_eq!(handle.shaped(index).await.unwrap(), Some(bytes_per_s));
+        assert!(!handle.shape(index, &shape(bytes_per_s)).await.unwrap(), "twice is once");
+        assert_eq!(handle.shaped(handle.link("b").await.unwrap().index).await.unwrap(), None);
+    }
+    assert!(handle.unshape(index).await.unwrap());
+    assert_eq!(handle.shaped(index).await.unwrap(), None);
+    let error = handle.shape(4_000, &shape(125)).await.unwrap_err();
+    assert!(error.is_absent(), "{error:?}");
+}

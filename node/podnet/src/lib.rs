@@ -20,6 +20,7 @@ mod network;
 mod node;
 mod pod;
 mod remote;
+mod shape;
 
 pub use drift::{Drift, DriftKind};
 pub use error::{Error, Result};

@@ -1,6 +1,7 @@
 //! Whole clusters on this machine: real etcd, containerd, kubectl and kernel.
 
 mod bad_input;
+mod bandwidth;
 mod bench;
 mod clients;
 mod custom_resources;

@@ -21,7 +21,7 @@ use std::{
 use family::Tested;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use worlds::Worlds;
-use xebec_abi::{Addr4, Addr6, Be16, Counter, Direction, FlowKey, Ports, Tuple4};
+use xebec_abi::{Addr4, Addr6, Be16, Counter, Direction, DropReason, FlowKey, Ports, Tuple4};
 use xebec_datapath::{Config, Routing, testing};
 use xebec_logic::model::Node;
 
@@ -129,11 +129,14 @@ where
         Counter::ExternalRemote,
         Counter::Rejected,
         Counter::ArpReply,
+        Counter::CongestionMarked,
     ] {
         let counted = worlds.model.counted(counter);
         println!("{counter:?} {counted}");
         assert!(counted != 0 || packets < PACKETS, "the packets exercise {counter:?}");
     }
+    let limited = worlds.drops.get(&DropReason::PodBandwidth).copied().unwrap_or(0);
+    assert!(limited != 0 || packets < PACKETS, "the packets exercise a pod's bandwidth");
     worlds
 }
 

@@ -10,10 +10,10 @@ use aya::{
 use rand::{Rng, rngs::StdRng};
 use xebec_abi::{
     Affinity, AffinityKey, Backend, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint, Flow, FlowKey,
-    FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, PrefixKey, RangeKey,
-    ServiceId, Traffic,
+    FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, PodRate, PrefixKey,
+    RangeKey, ServiceId, Traffic,
     lb::{frontend_flag, scope},
-    maglev, names, proto,
+    maglev, names, pod_flag, proto,
 };
 use xebec_datapath::{Config, Routing, testing};
 use xebec_logic::{Action, Verdict, model::Bytes, model::Model, model::Node, netdev, overlay, pod};
@@ -49,11 +49,13 @@ where
                 identity: 0,
                 pod_mac: [2, 0, 0, 0, 0, last],
                 host_mac: [2, 0, 0, 0, 1, last],
-                pad: 0,
+                // Buckets that are full, half empty and empty, whatever the clock says: see `add_rates`.
+                flags: if last > 4 { pod_flag::LIMITED } else { 0 },
                 netns_cookie: 1_000 + u64::from(last),
             };
             worlds.model.pods.insert(A::at(Subnet::Pods(1), last), pod);
         }
+        worlds.add_rates();
         worlds.add_remotes();
         worlds.add_services(random);
         for last in 1..4 {
@@ -71,6 +73,17 @@ where
         fill(ebpf, A::MAPS.maglev, &model.maglev);
         fill(ebpf, A::MAPS.members, &model.members);
         worlds
+    }
+
+    /// Of the devices of pods, two of which are the one that packets come from.
+    fn add_rates(&mut self) {
+        let day = 86_400_000_000_000;
+        let (full, half_empty, empty) = ((0, day), (u64::MAX / 4, u64::MAX / 3), (u64::MAX / 4, day));
+        for (ifindex, (full_ns, burst_ns)) in [(IFINDEX, full), (46, empty), (47, half_empty)] {
+            let rate = PodRate { bytes_per_s: u64::MAX, burst_ns, full_ns };
+            self.model.rates.borrow_mut().insert(ifindex, rate);
+        }
+        fill(&mut self.ebpf, names::POD_RATES, &self.model.rates.borrow());
     }
 
     fn add_remotes(&mut self) {

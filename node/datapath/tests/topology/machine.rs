@@ -280,6 +280,13 @@ impl Node {
         self.network.del(&pod.space.name, "eth0").await.unwrap();
     }
 
+    /// Limits what the pod sends; true if it was otherwise.
+    pub async fn shape(&self, pod: &Pod, bytes_per_s: Option<u64>) -> bool {
+        let records = self.network.records();
+        let record = records.iter().find(|record| record.container == pod.space.name).unwrap();
+        self.network.shape(record, bytes_per_s).await.unwrap()
+    }
+
     pub fn put(&self, vip: Ipv4Addr, port: u16, proto: u8, backends: &[(Ipv4Addr, u16)]) {
         self.datapath().put_service(&service(vip, port, proto, backends)).unwrap();
     }

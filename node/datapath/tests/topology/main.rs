@@ -1,6 +1,7 @@
 //! Nodes, pods and a host outside as network namespaces, with the real object and real TCP and UDP. Needs root.
 #![allow(clippy::unwrap_used)]
 
+mod bandwidth;
 mod drift;
 mod external;
 mod ipv6;
