@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
-use xebec_agent::{Config, Routing, Thresholds};
+use xebec_agent::{Capacity, Config, Routing, Thresholds};
 use xebec_machinery::net::{self, IpFamily};
 
 use crate::cluster::cgroup;
@@ -63,6 +63,10 @@ pub struct Agent {
     routing: RoutingKind,
     #[command(flatten)]
     load_balancer: LoadBalancerArgs,
+    /// Entries of the datapath's maps of Services, of each family, such as frontends=500000,backends=2000000; also of
+    /// members, source-ranges and maglev-blocks. Other sizes are taken over without loss
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME=ENTRIES,...")]
+    datapath_capacity: Capacity,
     /// Pods of all nodes; as given to the server
     #[arg(long, value_delimiter = ',', default_value = super::CLUSTER_CIDR)]
     cluster_cidr: Vec<IpNet>,
@@ -161,6 +165,7 @@ impl Agent {
                 RoutingKind::Native => Routing::Native,
             },
             load_balancer: self.load_balancer.config(),
+            capacity: self.datapath_capacity,
             cluster_cidrs: self.cluster_cidr,
             service_cidrs: self.service_cluster_ip_range,
             cluster_dns,

@@ -77,6 +77,8 @@ pub struct Bandwidth {
     recorder: EventRecorder,
     /// What each sandbox was brought to.
     applied: HashMap<String, Limits>,
+    /// Why others were not, as their pods were told.
+    failed: HashMap<String, String>,
     told: HashSet<(String, Invalid)>,
 }
 
@@ -89,7 +91,15 @@ impl Bandwidth {
         recorder: EventRecorder,
     ) -> Self {
         let pods = informers.selected::<Pod>(&Selection::fields(&format!("spec.nodeName={node_name}")));
-        Self { pods, network, datapath, recorder, applied: HashMap::new(), told: HashSet::new() }
+        Self {
+            pods,
+            network,
+            datapath,
+            recorder,
+            applied: HashMap::new(),
+            failed: HashMap::new(),
+            told: HashSet::new(),
+        }
     }
 
     /// Follows pods for ever. `attached` names sandboxes whose devices were made, or made again.
@@ -120,6 +130,7 @@ impl Bandwidth {
     async fn apply(&mut self, is_first: bool, look_again: bool, upkeep: &Upkeep) -> Result<(), AnyError> {
         let records = self.network.records();
         self.applied.retain(|container, _| records.iter().any(|record| record.container == *container));
+        self.failed.retain(|container, _| records.iter().any(|record| record.container == *container));
         let mut outcome = Ok(());
         for record in &records {
             let Some(pod) = self.pods.get(&record.namespace, &record.name).filter(|pod| is_of(pod, record)) else {
@@ -139,12 +150,14 @@ impl Bandwidth {
                         upkeep.repairs.repaired("bandwidth", &[format!("of pod {}/{}", record.namespace, record.name)]);
                     }
                     self.applied.insert(record.container.clone(), limits);
+                    self.failed.remove(&record.container);
                 }
                 // A pod that goes takes its namespace with it.
                 Err(_) if !self.network.records().contains(record) => {}
                 Err(error) => {
-                    if known != Some(limits) {
-                        self.recorder.warning(&*pod, "BandwidthNotLimited", chain(error.as_ref()));
+                    let why = chain(error.as_ref());
+                    if self.failed.insert(record.container.clone(), why.clone()).as_ref() != Some(&why) {
+                        self.recorder.warning(&*pod, "BandwidthNotLimited", why);
                     }
                     outcome = outcome.and(Err(error));
                 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use xebec_client::bootstrap::Token;
-use xebec_datapath::{TableSize, XdpMode};
+use xebec_datapath::{Capacity, TableSize, XdpMode};
 use xebec_kubelet::eviction::Thresholds;
 use xebec_services::NodePortAddresses;
 
@@ -35,6 +35,8 @@ pub struct Config {
     pub cgroup_root: String,
     pub routing: Routing,
     pub load_balancer: LoadBalancer,
+    /// Sizes of the datapath's maps.
+    pub capacity: Capacity,
     /// Of each family that pods have.
     pub cluster_cidrs: Vec<IpNet>,
     /// Of each family that Services have.

@@ -30,6 +30,6 @@ mod withdraw;
 
 pub use config::{Config, LoadBalancer, Routing};
 pub use run::{Error, run};
-pub use xebec_datapath::{InvalidXdpMode, TableSize, XdpMode};
+pub use xebec_datapath::{Capacity, InvalidXdpMode, TableSize, XdpMode};
 pub use xebec_kubelet::eviction::Thresholds;
 pub use xebec_services::NodePortAddresses;

@@ -222,13 +222,18 @@ struct Services {
 impl Services {
     async fn follow(self, datapath: Arc<Datapath>, stop: CancellationToken) {
         let addresses = self.addresses.borrow().clone();
-        let node = xebec_services::Node { name: self.node_name, zone: None, addresses };
+        let node = xebec_services::Node { name: self.node_name.clone(), zone: None, addresses };
         let repairs = self.shared.repairs;
         let repaired: xebec_services::Repaired = Arc::new(move |wrong| repairs.repaired("service", &wrong));
+        let recorder = self.shared.recorder;
+        let refused: xebec_services::Refused = Arc::new(move |service, why| {
+            recorder.warning(service, "NotProgrammed", format!("node {}: {why}", self.node_name));
+        });
         let config = xebec_services::Config {
             addresses: Some(self.addresses),
             applied: self.shared.applied,
             repaired: Some(repaired),
+            refused: Some(refused),
             ..xebec_services::Config::new(node)
         };
         let sink = Arc::new(services::DatapathSink::new(datapath));

@@ -8,7 +8,7 @@ use std::{
 use ipnet::{Ipv4Net, Ipv6Net};
 use xebec_abi::VERSION;
 
-use crate::{TableSize, XdpMode};
+use crate::{Capacity, TableSize, XdpMode};
 
 /// What the datapath of a node needs to know.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +32,7 @@ pub struct Config {
     /// Source ports for masquerading; must not overlap `ip_local_port_range`.
     pub snat_ports: RangeInclusive<u16>,
     pub load_balancer: LoadBalancer,
+    pub capacity: Capacity,
 }
 
 /// How services are answered from outside.

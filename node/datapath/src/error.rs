@@ -34,7 +34,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    #[error("map {map} is full: its limit is {limit} entries")]
+    #[error("map {map} is full: its limit is {limit} entries{}", crate::capacity::advice(map))]
     Full { map: &'static str, limit: u32 },
     #[error(
         "pinned map {map} has keys of {key} and values of {value} bytes, this version's are \

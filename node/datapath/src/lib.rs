@@ -15,6 +15,7 @@
 mod announce;
 mod arp;
 mod canary;
+mod capacity;
 mod clock;
 mod clsact;
 mod config;
@@ -43,6 +44,7 @@ pub mod testing;
 mod xdp;
 
 pub use canary::{CANARY, CANARY6};
+pub use capacity::{Capacity, InvalidCapacity};
 pub use config::{Config, LoadBalancer, Network, Network4, Network6, Routing};
 pub use drift::{Drift, DriftKind};
 pub use error::{Error, Result};
@@ -111,6 +113,7 @@ impl Datapath {
         let links = directory.join(link::DIRECTORY);
         fs::create_dir_all(&links).map_err(|source| Error::Directory { path: links.clone(), source })?;
         object::require_bpffs(&config.bpffs)?;
+        config.capacity.resize(&directory)?;
         let programs = Programs::load(&config, &directory, tc)?;
         let datapath = Self {
             services: Mutex::new(Services::open(&directory)?),

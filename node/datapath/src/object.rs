@@ -224,6 +224,9 @@ pub fn load(config: &Config, directory: Option<&Path>, helpers: Helpers) -> Resu
     for name in absent_families(config) {
         loader.map_max_entries(name, ABSENT_ENTRIES);
     }
+    for (name, size) in config.capacity.sizes() {
+        loader.map_max_entries(name, size);
+    }
     if let Some(directory) = directory {
         forget_other_sizes(config, directory)?;
         for name in PINNED_MAPS {

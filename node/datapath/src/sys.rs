@@ -16,6 +16,7 @@ use std::{
 
 use aya::Pod;
 
+const MAP_CREATE: i64 = 0;
 const MAP_LOOKUP_ELEM: i64 = 1;
 const MAP_UPDATE_ELEM: i64 = 2;
 const MAP_DELETE_ELEM: i64 = 3;
@@ -47,6 +48,19 @@ pub enum AttachType {
     Xdp = 37,
     TcxIngress = 46,
     TcxEgress = 47,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapCreateAttr {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    name: [u8; 16],
 }
 
 #[repr(C)]
@@ -244,6 +258,15 @@ pub fn lookup_batch(
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok((attr.count, false)),
         Err(error) => Err(error),
     }
+}
+
+/// A map of the type, sizes and flags that `info` says. A name that is too long is cut.
+pub fn map_create(name: &str, info: &MapInfo) -> io::Result<OwnedFd> {
+    let MapInfo { kind, key_size, value_size, max_entries, map_flags, .. } = *info;
+    let mut attr = MapCreateAttr { kind, key_size, value_size, max_entries, map_flags, ..Default::default() };
+    // The last byte ends it.
+    attr.name[..15].iter_mut().zip(name.bytes()).for_each(|(byte, of_name)| *byte = of_name);
+    owned(bpf(MAP_CREATE, &mut attr))
 }
 
 pub fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {

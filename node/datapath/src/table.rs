@@ -47,6 +47,19 @@ impl<K: Pod, V: Pod> Table<K, V> {
         Ok(Self { fd, name, limit: info.max_entries, entry: PhantomData })
     }
 
+    /// A map like this one, of another size and without entries. It is nowhere pinned.
+    pub fn empty(&self, size: u32) -> Result<Self> {
+        let failed = |source| Error::Map { operation: "make a larger or smaller", map: self.name, source };
+        let info = sys::map_info(self.fd.as_fd()).map_err(failed)?;
+        let fd = sys::map_create(self.name, &sys::MapInfo { max_entries: size, ..info }).map_err(failed)?;
+        Ok(Self { fd, name: self.name, limit: size, entry: PhantomData })
+    }
+
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        let failed = |source| Error::Pin { operation: "pin", path: path.to_owned(), source };
+        sys::pin(self.fd.as_fd(), path).map_err(failed)
+    }
+
     pub fn get(&self, key: &K) -> Result<Option<V>> {
         let mut value = sys::zeroed::<V>();
         let found =

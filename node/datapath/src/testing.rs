@@ -12,7 +12,7 @@ use aya::{
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use crate::{Config, Error, Hook, LoadBalancer, Network, Result, Routing, XdpMode, object, xdp};
+use crate::{Capacity, Config, Error, Hook, LoadBalancer, Network, Result, Routing, XdpMode, object, xdp};
 
 /// Loads every program with maps of its own, pinned nowhere and attached to nothing.
 pub fn load(config: &Config) -> Result<Ebpf> {
@@ -86,5 +86,6 @@ pub fn config() -> Config {
         netns_cookie: 1,
         snat_ports: Config::SNAT_PORTS,
         load_balancer: LoadBalancer::default(),
+        capacity: Capacity::default(),
     }
 }

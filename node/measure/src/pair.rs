@@ -3,7 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Result;
-use xebec_datapath::{Backend, Config, Datapath, Frontend, FrontendKey, LoadBalancer, Network, Routing, Service};
+use xebec_datapath::{
+    Backend, Capacity, Config, Datapath, Frontend, FrontendKey, LoadBalancer, Network, Routing, Service,
+};
 
 use crate::netns::{Scratch, connect};
 use crate::packet_filter::{SERVICE_PORT, address};
@@ -92,6 +94,7 @@ impl Ebpf {
             netns_cookie: 0,
             snat_ports: Config::SNAT_PORTS,
             load_balancer: LoadBalancer::default(),
+            capacity: Capacity::default(),
         };
         let datapath = client.netns.run(|| Datapath::open(config))??;
         Ok(Self { datapath: datapath.into(), _bpffs: bpffs, cgroup })

@@ -52,10 +52,15 @@ pub struct Config {
     pub applied: Arc<watch::Sender<u64>>,
     /// Told of frontends that others took away or changed in the datapath, after they have been put back.
     pub repaired: Option<Repaired>,
+    /// Told of Services that the datapath does not take, at each attempt.
+    pub refused: Option<Refused>,
 }
 
 /// Called with what was wrong, for people.
 pub type Repaired = Arc<dyn Fn(Vec<String>) + Send + Sync>;
+
+/// Called with a Service and why the datapath does not take it, for people.
+pub type Refused = Arc<dyn Fn(&Service, String) + Send + Sync>;
 
 impl Config {
     pub fn new(node: Node) -> Self {
@@ -66,6 +71,7 @@ impl Config {
             compare: Duration::from_secs(10),
             applied: Arc::default(),
             repaired: None,
+            refused: None,
         }
     }
 }
@@ -329,7 +335,12 @@ impl Controller {
                 Change::Put(port) => port.id.service.clone(),
                 Change::Remove(_) => orphans(),
             };
-            tracing::warn!(service = %key, error, "program a service");
+            let why = xebec_client::chain(error.as_ref());
+            tracing::warn!(service = %key, error = why, "program a service");
+            if let (Some(refused), Some(service)) = (&self.config.refused, self.services.get(&key.namespace, &key.name))
+            {
+                refused(&service, why);
+            }
             again.insert(key);
         }
         let puts = changes.iter().filter(|change| matches!(change, Change::Put(_))).count() as u64;

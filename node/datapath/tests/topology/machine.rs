@@ -15,8 +15,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 use xebec_datapath::{
-    Backend, Config, Datapath, Frontend, FrontendKey, LoadBalancer, Network, Network4, Network6, PodEndpoint, Routing,
-    Service,
+    Backend, Capacity, Config, Datapath, Frontend, FrontendKey, LoadBalancer, Network, Network4, Network6, PodEndpoint,
+    Routing, Service,
 };
 use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
 use xebec_podnet::{EndpointInfo, Endpoints, PodNetwork, PodRequest, Remote, VXLAN_PORT};
@@ -235,6 +235,7 @@ impl Node {
             netns_cookie: space.netns.cookie().unwrap(),
             snat_ports: Config::SNAT_PORTS,
             load_balancer: LoadBalancer::default(),
+            capacity: Capacity::default(),
         };
         let datapath = open(&space.netns, &config);
         let attached = Arc::new(Attached { netns: space.netns.clone(), datapath: Some(Arc::new(datapath)).into() });

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use xebec_datapath::{Config, Datapath, LoadBalancer, PodEndpoint};
+use xebec_datapath::{Capacity, Config, Datapath, LoadBalancer, PodEndpoint};
 use xebec_podnet::{EndpointInfo, Endpoints, Network, Node, PodNetwork, PodRequest, Remote, Routing};
 
 use crate::netns::{Scratch, Switch};
@@ -80,6 +80,7 @@ impl NodeUnderTest {
             netns_cookie: 0,
             snat_ports: Config::SNAT_PORTS,
             load_balancer: LoadBalancer::default(),
+            capacity: Capacity::default(),
         };
         let datapath = Arc::new(scratch.netns.run(|| Datapath::open(config))??);
         let other = 1 - index;

@@ -75,7 +75,12 @@ async fn the_datapath_follows_the_api() {
 
     let informers = Informers::new(api.client());
     let stop = CancellationToken::new();
-    let config = Config::new(node());
+    let refusals: Arc<Mutex<Vec<String>>> = Arc::default();
+    let sink = Arc::clone(&refusals);
+    let refused: Refused = Arc::new(move |service, why| {
+        sink.lock().unwrap().push(format!("{}: {why}", service.metadata.name.as_deref().unwrap()));
+    });
+    let config = Config { refused: Some(refused), ..Config::new(node()) };
     let mut applied = config.applied.subscribe();
     let run = run(&informers, config, kernel.clone(), metrics.clone(), stop.clone());
     let body = async {
@@ -97,6 +102,7 @@ async fn the_datapath_follows_the_api() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(*applied.borrow(), 3, "what the datapath refused is not applied");
+        assert_eq!(refusals.lock().unwrap()[0], "web: map full", "its Service is told");
         kernel.refuses.store(false, Ordering::Relaxed);
         applied.wait_for(|version| *version == 4).await.unwrap();
         kernel.becomes(&["10.96.0.7:80 -> 10.244.2.2"]).await;
