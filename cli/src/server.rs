@@ -15,6 +15,7 @@ use clap::Args;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
+use xebec_agent::Capacity;
 use xebec_apiserver::{AuthorizationMode, Pki, UserInfo};
 use xebec_client::{Client, Informers};
 use xebec_controllers::{Accounts, Controllers, CsrSigner, TokenSigner};
@@ -46,6 +47,9 @@ pub struct Server {
     /// Addresses of Services: one range, or one of each family, the family that is the default first
     #[arg(long, value_delimiter = ',', default_value = super::SERVICE_CIDR)]
     service_cluster_ip_range: Vec<IpNet>,
+    /// As given to the agents: Services for which frontends=ENTRIES has no room are refused
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME=ENTRIES,...")]
+    datapath_capacity: Capacity,
     /// Addresses of pods: of the same families as --service-cluster-ip-range
     #[arg(long, value_delimiter = ',', default_value = super::CLUSTER_CIDR)]
     cluster_cidr: Vec<IpNet>,
@@ -168,6 +172,7 @@ impl Server {
             advertise_port: self.secure_port,
             // The name of a network, as its ServiceCIDR wants it: 10.96.0.1/16 is 10.96.0.0/16.
             service_cluster_ip_range: self.service_cluster_ip_range.iter().map(IpNet::trunc).collect(),
+            service_frontends_max: self.datapath_capacity.frontends,
             service_account_issuer: self.service_account_issuer.clone(),
             authorization_mode: self.authorization_mode.clone(),
             token_auth_file: self.token_auth_file.clone(),

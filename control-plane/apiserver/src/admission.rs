@@ -1,9 +1,12 @@
 //! Admission: what may change or refuse a write after it was authorized and before it is stored.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use xebec_machinery::{GroupVersionKind, GroupVersionResource, Status};
 
+use crate::service_capacity::ServiceCapacity;
 use crate::user::UserInfo;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -190,11 +193,12 @@ mod priority;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod service_capacity;
 mod storage_object_in_use_protection;
 mod taint_nodes_by_condition;
 
 /// Every plugin, in upstream's order (`AllOrderedPlugins`).
-pub fn plugins() -> Vec<Box<dyn Plugin>> {
+pub fn plugins(capacity: &Arc<ServiceCapacity>) -> Vec<Box<dyn Plugin>> {
     vec![
         Box::new(namespace_lifecycle::NamespaceLifecycle),
         Box::new(limit_ranger::LimitRanger),
@@ -209,6 +213,7 @@ pub fn plugins() -> Vec<Box<dyn Plugin>> {
         Box::new(runtime_class::RuntimeClass),
         Box::new(certificate_subject_restriction::CertificateSubjectRestriction),
         Box::new(default_class::DefaultIngressClass),
+        Box::new(service_capacity::ServiceCapacity(capacity.clone())),
         // Last: what is refused above costs nothing.
         Box::<resource_quota::ResourceQuota>::default(),
     ]

@@ -19,6 +19,7 @@ use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
 use crate::proxy::KubeletProxy;
 use crate::resource_metrics::ResourceMetrics;
+use crate::service_capacity::ServiceCapacity;
 use crate::service_ip::ServiceAllocator;
 
 pub struct App {
@@ -34,6 +35,7 @@ pub struct App {
     /// What nodes and pods use.
     pub resource_metrics: ResourceMetrics,
     pub services: ServiceAllocator,
+    pub service_capacity: Arc<ServiceCapacity>,
     /// Dials kubelets; replaced when its certificate is renewed.
     pub kubelets: parking_lot::RwLock<Option<KubeletProxy>>,
     /// Cancelled when the server stops; ends watches.

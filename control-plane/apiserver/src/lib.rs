@@ -25,6 +25,7 @@ pub mod request_info;
 mod resource_metrics;
 mod rest;
 mod server;
+mod service_capacity;
 mod service_ip;
 pub mod user;
 mod wire;

@@ -26,6 +26,7 @@ use crate::health::Health;
 use crate::kinds::{Kinds, StrategyIndexer};
 use crate::metrics::Metrics;
 use crate::resource_metrics::{self, ResourceMetrics};
+use crate::service_capacity::{self, ServiceCapacity};
 use crate::service_ip::{self, ServiceAllocator};
 use crate::user::UserInfo;
 
@@ -72,13 +73,15 @@ impl Server {
             .await
             .map_err(StartError::Cache)?;
         restore_services(&cache, &services).await?;
+        let service_capacity =
+            Arc::new(ServiceCapacity::new(config.service_frontends_max, &config.service_cluster_ip_range));
         let listeners = std::mem::take(&mut config.listeners);
         let client_certs = Arc::new(ClientCerts::new(&config)?);
         let tls = connection::tls(&config, client_certs.clone()).map_err(StartError::Tls)?;
         let app = Arc::new(App {
             authn: Authenticators::new(&config)?,
             admission: Chain::new(
-                admission::plugins(),
+                admission::plugins(&service_capacity),
                 &config.enable_admission_plugins,
                 &config.disable_admission_plugins,
             )?,
@@ -90,6 +93,7 @@ impl Server {
             kubelets: RwLock::default(),
             authz,
             services,
+            service_capacity,
             store,
             cache,
             kinds,
@@ -118,6 +122,7 @@ impl Server {
         tasks.spawn(resource_metrics::run(app.clone()));
         tasks.spawn(service_ip::run(app.clone()));
         tasks.spawn(service_ip::follow_ranges(app.clone()));
+        tasks.spawn(service_capacity::follow(app.clone()));
         if app.config.shared_store {
             tasks.spawn(peers::run(app.clone()));
         }

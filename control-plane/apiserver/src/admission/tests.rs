@@ -3,7 +3,8 @@ use super::*;
 #[track_caller]
 fn check(enabled: &[&str], disabled: &[&str], expected: Result<(), &str>) {
     let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let chain = Chain::new(plugins(), &owned(enabled), &owned(disabled));
+    let capacity = Arc::new(ServiceCapacity::new(1, &[]));
+    let chain = Chain::new(plugins(&capacity), &owned(enabled), &owned(disabled));
     let outcome = chain.map(|chain| assert!(disabled.iter().all(|d| !chain.names().contains(d))));
     assert_eq!(outcome.map_err(|e| e.to_string()), expected.map_err(str::to_owned));
 }

@@ -39,6 +39,8 @@ fn ask(netns: &Netns, to: SocketAddr, stop: &Arc<AtomicBool>) -> JoinHandle<(u64
         let (mut asked, mut wrong) = (0, Vec::new());
         let mut buffer = [0; 4_000];
         while !stop.load(Ordering::Relaxed) {
+            // Paced: masquerade has 4,536 ports for flows to one address and port.
+            thread::sleep(Duration::from_millis(5));
             asked += 1;
             // The server answers a long question with as much: each number has a length of its own.
             let length = 1_600 + asked as usize % 1_000;
@@ -132,7 +134,7 @@ async fn maps_grow_under_load_without_loss() {
     for asker in askers {
         let (asked, wrong) = asker.join().unwrap();
         assert!(asked > 10, "{asked}");
-        assert_eq!(wrong, [String::new(); 0], "of {asked}");
+        assert!(wrong.is_empty(), "of {asked}: {wrong:?}");
     }
     for stream in streams {
         assert!(stream.finish() > 10);
