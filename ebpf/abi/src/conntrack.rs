@@ -115,14 +115,48 @@ impl<A: Address> FlowKey<A> {
 pub struct FlowState(pub u32);
 
 impl FlowState {
-    /// Packets in one direction only.
+    /// Half-open: nothing has answered.
     pub const OPENING: Self = Self(0);
-    /// Seen in the other direction too, or (TCP) a segment without SYN.
+    /// Of a request's entry: its client has shown that it got an answer. Of an answer's: there was one.
     pub const OPEN: Self = Self(1);
     /// TCP FIN seen.
     pub const CLOSING: Self = Self(2);
     /// TCP RST seen, and nothing after it.
     pub const RESET: Self = Self(3);
+    /// The lowest byte of [`FlowState::answered`].
+    const ANSWERED: u32 = 4;
+    /// How far a client may have got with acknowledging when it is first heard after an answer: two packets of the largest
+    /// size there is. Of 4,096 guesses one is as good.
+    const ANSWER_BYTES_MAX: u32 = 1 << 20;
+
+    /// Of a request's entry. Half-open: there was an answer, with this sequence number (TCP, in host order), and nothing
+    /// shows yet that the client got it.
+    #[inline(always)]
+    pub const fn answered(seq: u32) -> Self {
+        Self(seq & !0xff | Self::ANSWERED)
+    }
+
+    #[inline(always)]
+    pub const fn is_answered(self) -> bool {
+        self.0 & 0xff == Self::ANSWERED
+    }
+
+    /// Does this acknowledgement number (in host order) show that its sender got the answer?
+    #[inline(always)]
+    pub const fn shows(self, ack: u32) -> bool {
+        self.is_answered() && ack.wrapping_sub(self.0 & !0xff) <= Self::ANSWER_BYTES_MAX
+    }
+
+    /// May the client's address be forged, as far as is known?
+    #[inline(always)]
+    pub const fn is_half_open(self) -> bool {
+        self.0 == Self::OPENING.0 || self.is_answered()
+    }
+
+    #[inline(always)]
+    pub const fn is_closed(self) -> bool {
+        self.0 == Self::CLOSING.0 || self.0 == Self::RESET.0
+    }
 }
 
 of_families! {

@@ -23,10 +23,13 @@ pub const MAGLEV_BLOCKS_MAX: u32 = 131_072;
 pub const AFFINITIES_MAX: u32 = 32_768;
 /// Backends of services that nodes' clients connected to last, counted by backend.
 pub const LATENCIES_MAX: u32 = 8_192;
-/// Flows whose service address is translated packet by packet.
-pub const FLOWS_MAX: u32 = 32_768;
-/// Masqueraded flows and flows from outside to services take two entries each.
-pub const NAT_MAX: u32 = 65_536;
+/// Flows whose service address is translated packet by packet, and those from outside to pods; and the transient ones.
+pub const FLOWS_MAX: u32 = 32_768 + 2 * TRANSIENT_FLOWS_MAX;
+/// Masqueraded flows and flows from outside to services take two entries each; and the transient ones.
+pub const NAT_MAX: u32 = 65_536 + 2 * TRANSIENT_NAT_MAX;
+/// Half-open and closed flows of each map, of two entries each: the oldest makes place for another one.
+pub const TRANSIENT_FLOWS_MAX: u32 = 4_096;
+pub const TRANSIENT_NAT_MAX: u32 = 8_192;
 /// Datagrams whose fragments are on their way.
 pub const FRAGMENTS_MAX: u32 = 4_096;
 /// Addresses of a family that the node answers ARP or neighbour solicitations for, over all devices.
@@ -43,6 +46,8 @@ pub const SOCKET_ORIGINS_MAX: usize = 8;
 pub const SNAT_TRIES_MAX: u32 = 32;
 /// Of these, ports that must be free: only then may a connection that is over have to give its port.
 pub const SNAT_TRIES_FREE: u32 = 16;
+/// Tries after which any half-open flow has to give its port.
+pub const SNAT_TRIES_PATIENT: u32 = 24;
 /// How long a closed connection keeps its port from others, after its last packet: what `tcp_tw_reuse` takes for enough
 /// (`tcp_twsk_unique`, net/ipv4/tcp_ipv4.c).
 pub const LINGER_NS: u64 = 1_000_000_000;
@@ -56,11 +61,13 @@ const fn lru_bytes<A: Address>() -> u64 {
     (FLOWS_MAX + NAT_MAX) as u64 * entry::<FlowKey<A>, Flow<A>>()
         + AFFINITIES_MAX as u64 * entry::<AffinityKey<A>, Affinity<A>>()
         + FRAGMENTS_MAX as u64 * entry::<FragmentKey<A>, Ports>()
+        + (TRANSIENT_FLOWS_MAX + TRANSIENT_NAT_MAX) as u64 * size_of::<FlowKey<A>>() as u64
 }
 const fn entry<K, V>() -> u64 {
     (72 + size_of::<K>() + size_of::<V>()) as u64
 }
 const _: () = assert!(LATENCIES_MAX as u64 * entry::<LatencyKey4, Latency>() <= 3 << 20, "as above");
 const _: () = assert!(lru_bytes::<Addr4>() <= 20 << 20, "LRU maps must fit the node's memory budget");
-const _: () = assert!(lru_bytes::<Addr6>() <= 24 << 20, "LRU maps must fit the node's memory budget");
+const _: () = assert!(lru_bytes::<Addr6>() <= 27 << 20, "LRU maps must fit the node's memory budget");
+const _: () = assert!(TRANSIENT_FLOWS_MAX.is_power_of_two() && TRANSIENT_NAT_MAX.is_power_of_two());
 const _: () = assert!(SERVICE_BACKENDS_MAX as u32 * 2 <= BACKENDS_MAX);

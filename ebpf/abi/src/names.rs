@@ -14,6 +14,7 @@ pub const SOCK_STARTS: &str = "xb_sock_start";
 pub const LATENCY4: &str = "xb_latency4";
 pub const CT4: &str = "xb_ct4";
 pub const NAT4: &str = "xb_nat4";
+pub const TRANSIENT4: &str = "xb_transient4";
 pub const FRAGMENTS4: &str = "xb_frag4";
 pub const L2_ANNOUNCED4: &str = "xb_l2_4";
 pub const PODS4: &str = "xb_pods4";
@@ -28,6 +29,7 @@ pub const LB6_AFFINITY: &str = "xb_lb6_affinity";
 pub const SOCK6_ORIGINS: &str = "xb_sock6_origin";
 pub const CT6: &str = "xb_ct6";
 pub const NAT6: &str = "xb_nat6";
+pub const TRANSIENT6: &str = "xb_transient6";
 pub const FRAGMENTS6: &str = "xb_frag6";
 pub const L2_ANNOUNCED6: &str = "xb_l2_6";
 pub const PODS6: &str = "xb_pods6";
@@ -39,11 +41,11 @@ pub const COUNTERS: &str = "xb_counters";
 pub const MAP_ERRORS: &str = "xb_map_errors";
 
 /// The maps of each family that the kernel allocates whole.
-pub const LRU4: [&str; 4] = [LB4_AFFINITY, CT4, NAT4, FRAGMENTS4];
-pub const LRU6: [&str; 4] = [LB6_AFFINITY, CT6, NAT6, FRAGMENTS6];
+pub const WHOLE4: [&str; 5] = [LB4_AFFINITY, CT4, NAT4, TRANSIENT4, FRAGMENTS4];
+pub const WHOLE6: [&str; 5] = [LB6_AFFINITY, CT6, NAT6, TRANSIENT6, FRAGMENTS6];
 
 /// Every map that outlives an agent.
-pub const PINNED_MAPS: [&str; 34] = [
+pub const PINNED_MAPS: [&str; 36] = [
     LB4_FRONTENDS,
     LB4_BACKENDS,
     LB4_MEMBERS,
@@ -55,6 +57,7 @@ pub const PINNED_MAPS: [&str; 34] = [
     LATENCY4,
     CT4,
     NAT4,
+    TRANSIENT4,
     FRAGMENTS4,
     L2_ANNOUNCED4,
     PODS4,
@@ -69,6 +72,7 @@ pub const PINNED_MAPS: [&str; 34] = [
     SOCK6_ORIGINS,
     CT6,
     NAT6,
+    TRANSIENT6,
     FRAGMENTS6,
     L2_ANNOUNCED6,
     PODS6,

@@ -134,6 +134,10 @@ index! {
         XdpForward = 22 => "xdp_forward",
         /// A packet tells its sender that its pod's bandwidth is almost used up.
         CongestionMarked = 23 => "congestion_marked",
+        /// A half-open flow made place for another one: many mean a flood of packets with forged sources.
+        HalfOpenEvicted = 24 => "half_open_evicted",
+        /// A port of the node was taken from a flow that was half-open or over.
+        SnatTakeover = 25 => "snat_takeover",
     }
 }
 

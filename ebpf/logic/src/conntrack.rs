@@ -57,7 +57,7 @@ pub fn touch<A: Family>(flow: &mut Flow<A>, touch: &Touch) {
 }
 
 /// Counts a packet on a flow, if there is one: then `to` is what its tuple becomes, and the answer how many packets the
-/// flow has had.
+/// flow has had, and its state now.
 #[inline(always)]
 pub fn follow<A: Family, T: Tables<A>>(
     tables: &T,
@@ -65,18 +65,18 @@ pub fn follow<A: Family, T: Tables<A>>(
     key: &FlowKey<A>,
     touch: &Touch,
     to: &mut Tuple<A>,
-) -> Option<u32> {
+) -> Option<(u32, FlowState)> {
     tables.touch(map, key, touch, |flow| {
         *to = flow.to;
-        flow.packets as u32
+        (flow.packets as u32, flow.state)
     })
 }
 
-/// TCP: SYN opens (again, when a port is reused), any other segment shows an open connection, FIN
-/// closes, and so does RST unless something follows it. Others are open from their second packet on.
+/// Whether a flow is half-open, [`crate::transient`] decides. TCP: FIN closes, and so does RST unless something follows
+/// it. SYN opens what is closed (a port is used again); anybody could send it to a connection that is open.
 #[inline(always)]
 pub fn next(state: FlowState, touch: &Touch) -> FlowState {
-    if touch.quoted {
+    if touch.quoted || state.is_half_open() {
         return state;
     }
     if touch.proto != proto::TCP {
@@ -86,7 +86,7 @@ pub fn next(state: FlowState, touch: &Touch) -> FlowState {
         FlowState::RESET
     } else if touch.tcp_flags & TCP_FIN != 0 {
         FlowState::CLOSING
-    } else if touch.opens() {
+    } else if touch.opens() && state.is_closed() {
         FlowState::OPENING
     } else if state == FlowState::CLOSING && touch.tcp_flags & TCP_SYN == 0 {
         state
@@ -109,22 +109,31 @@ impl Half {
         Self { state: flow.state, seen_ns: flow.seen_ns, service: flow.service }
     }
 
+    /// Of what is inside the cluster: of a service, what answers; else what asks.
     #[inline(always)]
-    fn is_closed(self) -> bool {
-        self.state == FlowState::CLOSING || self.state == FlowState::RESET
+    fn inside(self, answer: Self) -> FlowState {
+        if self.service == ServiceId(0) { self.state } else { answer.state }
     }
+}
+
+/// Have both ends closed a connection, or has the one in the cluster aborted it?
+#[inline(always)]
+pub fn is_done(request: Half, answer: Half) -> bool {
+    (request.state.is_closed() && answer.state.is_closed()) || request.inside(answer) == FlowState::RESET
 }
 
 /// Is a connection over for so long that another one may have its port? As when Linux reopens or evicts one that is in
 /// TIME_WAIT (`nf_conntrack_tcp_packet`, `nf_nat_used_tuple_harder`), except that nobody knows the sequence numbers here:
 /// a server that is in TIME_WAIT itself and sees an older one sends its client back to try again (RFC 6191 has the rule).
+/// A half-open flow is over if it is as silent, or if others are `pressed` for a port.
 #[inline(always)]
-pub fn is_over(request: Half, answer: Half, now_ns: u64) -> bool {
-    let refused = request.state == FlowState::OPENING && answer.is_closed();
-    // The end in the cluster: of a service, what answers; else what asks.
-    let inside = if request.service == ServiceId(0) { request.state } else { answer.state };
+pub fn is_over(request: Half, answer: Half, now_ns: u64, pressed: bool) -> bool {
+    let is_half_open = request.state.is_half_open();
+    if is_half_open && pressed {
+        return true;
+    }
     let either = request.state == FlowState::RESET || answer.state == FlowState::RESET;
-    let linger = if refused || (request.is_closed() && answer.is_closed()) || inside == FlowState::RESET {
+    let linger = if is_half_open || is_done(request, answer) {
         LINGER_NS
     } else if either {
         RESET_NS
@@ -133,6 +142,32 @@ pub fn is_over(request: Half, answer: Half, now_ns: u64) -> bool {
     };
     let silent = |half: Half| now_ns.saturating_sub(half.seen_ns) > linger;
     silent(request) && silent(answer)
+}
+
+/// Is this the tuple of the answer to `other`?
+#[inline(always)]
+pub fn is_answer<A: Family>(tuple: &Tuple<A>, other: &Tuple<A>) -> bool {
+    tuple.src == other.dst
+        && tuple.dst == other.src
+        && tuple.ports.src == other.ports.dst
+        && tuple.ports.dst == other.ports.src
+}
+
+/// Is there an open connection already, to the backend in `to`? Then `to` becomes what its tuple becomes: a SYN does not
+/// end it, as anybody could have sent that. If its client did, the backend tells it to reset the connection (RFC 9293
+/// section 3.10.7.4), and the SYN after that opens another one.
+#[inline(always)]
+pub fn is_open<A: Family, T: Tables<A>>(tables: &T, map: FlowMap, key: &FlowKey<A>, to: &mut Tuple<A>) -> bool {
+    let look = |flow: &Flow<A>| {
+        let is_same = flow.to.dst == to.dst && flow.to.ports.dst == to.ports.dst;
+        let is_open = flow.state == FlowState::OPEN && is_same;
+        if is_open {
+            to.src = flow.to.src;
+            to.ports.src = flow.to.ports.src;
+        }
+        is_open
+    };
+    tables.look(map, key, look).unwrap_or(false)
 }
 
 /// Makes it a flow at its first packet, whose tuple becomes that of the answer to `other`.

@@ -7,6 +7,7 @@ use crate::{
     conntrack::{Touch, follow, set_answer_key, set_key},
     header::{Ip, Kind},
     icmp, limit, nat,
+    transient::follow_answer,
 };
 
 /// Hands a packet to a pod, past the host's stack. A packet that must not be forwarded again goes
@@ -37,10 +38,11 @@ pub fn reverse<A: Family, P: Packet, T: Tables<A>>(
     room: &mut Room<A>,
 ) -> Result<(), DropReason> {
     if room.transport.kind.has_flow() {
-        room.touch = Touch::new(packet, tables, &room.ip, &room.transport);
-        set_key(&mut room.key, &room.ip, room.transport.ports, Direction::REPLY);
-        if follow(tables, FlowMap::Conntrack, &room.key, &room.touch, &mut room.claim.to).is_some() {
-            nat::translate(packet, &mut room.ip, &mut room.transport, &room.claim.to)?;
+        let Room { ip, transport, touch, key, claim, .. } = room;
+        *touch = Touch::new(packet, tables, ip, transport);
+        set_key(key, ip, transport.ports, Direction::REPLY);
+        if follow_answer(packet, tables, FlowMap::Conntrack, key, (touch, ip.l4), &mut claim.to).is_some() {
+            nat::translate(packet, ip, transport, &claim.to)?;
         }
         Ok(())
     } else if room.transport.kind == Kind::IcmpError {

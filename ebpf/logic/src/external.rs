@@ -12,12 +12,13 @@ use xebec_abi::{
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
-    conntrack::{Touch, begin, follow, set_key},
+    conntrack::{Touch, begin, is_open, set_key},
     deliver,
     header::{Ip, Kind, Transport},
     lb::{Choice, Client, Selection, select},
     maglev, nat,
     snat::{self, Claim},
+    transient::{enlist, follow_answer, follow_request},
 };
 
 /// Sends a packet from outside to a backend, if it is for a service: then `ip` says where it goes. False: nobody's.
@@ -34,7 +35,10 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     *touch = Touch::new(packet, tables, ip, transport);
     set_key(key, ip, transport.ports, Direction::OUT);
     // A new connection may use the ports of one that is over: its backend may be gone.
-    let known = if touch.opens() { None } else { follow(tables, FlowMap::Nat, key, touch, &mut claim.to) };
+    let known = match touch.opens() {
+        true => None,
+        false => follow_request(packet, tables, FlowMap::Nat, key, (touch, ip.l4), &mut claim.to),
+    };
     match known {
         Some(packets) => snat::repair_sometimes(tables, &key.tuple, &claim.to, packets, touch),
         None => {
@@ -84,7 +88,13 @@ pub fn open<A: Family, T: Tables<A>>(
     chosen: &mut Claim<A>,
     touch: &Touch,
 ) -> Result<(), DropReason> {
-    if touch.proto == proto::TCP && !touch.opens() {
+    if touch.opens() {
+        chosen.key.tuple = *tuple;
+        chosen.key.set(touch.proto, Direction::OUT);
+        if is_open(tables, FlowMap::Nat, &chosen.key, &mut chosen.to) {
+            return Ok(());
+        }
+    } else if touch.proto == proto::TCP {
         tables.count(Counter::FlowMiss, touch.bytes);
     }
     if !is_here(tables, &chosen.to.dst) {
@@ -113,11 +123,12 @@ fn remember<A: Family, T: Tables<A>>(
     key.tuple.set_reversed(to);
     key.set(touch.proto, Direction::IN);
     begin(flow, tuple, *service, *backend, touch);
-    for _ in 0..2 {
-        tables.put_flow(FlowMap::Nat, key, flow)?;
-        key.tuple = *tuple;
-        key.direction = Direction::OUT;
-        flow.to = *to;
+    tables.put_flow(FlowMap::Nat, key, flow)?;
+    key.tuple = *tuple;
+    key.direction = Direction::OUT;
+    flow.to = *to;
+    if tables.put_flow(FlowMap::Nat, key, flow)? {
+        enlist(tables, FlowMap::Nat, key);
     }
     Ok(())
 }
@@ -170,7 +181,7 @@ pub fn answer<A: Family, P: Packet, T: Tables<A>>(
     }
     *touch = Touch::new(packet, tables, ip, transport);
     set_key(key, ip, transport.ports, Direction::IN);
-    match follow(tables, FlowMap::Nat, key, touch, &mut claim.to) {
+    match follow_answer(packet, tables, FlowMap::Nat, key, (touch, ip.l4), &mut claim.to) {
         Some(_) => nat::translate(packet, ip, transport, &claim.to),
         None => Ok(()),
     }

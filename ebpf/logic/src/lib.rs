@@ -37,6 +37,7 @@ pub mod service;
 pub mod snat;
 pub mod sock;
 mod tables;
+pub mod transient;
 pub mod xdp;
 
 pub use family::{Family, Header4, Header6};

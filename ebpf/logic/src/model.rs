@@ -3,13 +3,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
 };
 
 use xebec_abi::{
     Addr4, Addr6, Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey,
     FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, PodRate, Ports,
     PrefixKey, ServiceId, Tuple,
+    limits::{TRANSIENT_FLOWS_MAX, TRANSIENT_NAT_MAX},
 };
 
 use crate::{
@@ -150,6 +151,8 @@ pub struct Model<A: Family = Addr4> {
     pub affinity: RefCell<HashMap<AffinityKey<A>, Affinity<A>>>,
     pub conntrack: RefCell<HashMap<FlowKey<A>, Flow<A>>>,
     pub nat: RefCell<HashMap<FlowKey<A>, Flow<A>>>,
+    /// By map, the longest waiting first.
+    pub transient: RefCell<[VecDeque<FlowKey<A>>; 2]>,
     pub fragments: RefCell<HashMap<FragmentKey<A>, Ports>>,
     pub announced: HashMap<L2Key<A>, L2Mac>,
     pub pods: HashMap<A, LocalPod>,
@@ -161,6 +164,8 @@ pub struct Model<A: Family = Addr4> {
     pub random: Cell<u32>,
     /// Flows that fit; more are refused.
     pub flows_max: Option<usize>,
+    /// Transient flows that fit, by map.
+    pub transient_max: [u32; 2],
 }
 
 impl<A: Family> Default for Model<A>
@@ -178,6 +183,7 @@ where
             affinity: Default::default(),
             conntrack: Default::default(),
             nat: Default::default(),
+            transient: Default::default(),
             fragments: Default::default(),
             announced: Default::default(),
             pods: Default::default(),
@@ -187,6 +193,7 @@ where
             now_ns: Default::default(),
             random: Default::default(),
             flows_max: Default::default(),
+            transient_max: [TRANSIENT_FLOWS_MAX, TRANSIENT_NAT_MAX],
         }
     }
 }
@@ -345,6 +352,10 @@ impl<A: Family> Tables<A> for Model<A> {
         }
     }
 
+    fn alter<R>(&self, map: FlowMap, key: &FlowKey<A>, change: impl FnOnce(&mut Flow<A>) -> R) -> Option<R> {
+        self.flows(map).borrow_mut().get_mut(key).map(change)
+    }
+
     fn look<R>(&self, map: FlowMap, key: &FlowKey<A>, look: impl FnOnce(&Flow<A>) -> R) -> Option<R> {
         self.flows(map).borrow().get(key).map(look)
     }
@@ -365,12 +376,21 @@ impl<A: Family> Tables<A> for Model<A> {
         Ok(true)
     }
 
-    fn put_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), DropReason> {
+    fn put_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason> {
         if let Some(known) = self.flows(map).borrow_mut().get_mut(key) {
             *known = *flow;
-            return Ok(());
+            return Ok(false);
         }
-        self.add_flow(map, key, flow).map(drop)
+        self.add_flow(map, key, flow)
+    }
+
+    fn enlist(&self, map: FlowMap, key: &FlowKey<A>, leave: impl FnOnce(&FlowKey<A>, &mut FlowKey<A>)) {
+        let leaving = {
+            let flows = &mut self.transient.borrow_mut()[map as usize];
+            flows.push_back(*key);
+            if flows.len() > self.transient_max[map as usize] as usize { flows.pop_front() } else { None }
+        };
+        leave(&leaving.unwrap_or_default(), &mut FlowKey::default());
     }
 
     fn fragment(&self, key: &FragmentKey<A>) -> Option<Ports> {

@@ -8,6 +8,7 @@ use crate::{
     deliver, external,
     header::{self, Frame},
     reject, snat,
+    transient::{enlist, follow_request},
 };
 
 /// What arrives at an uplink.
@@ -81,7 +82,7 @@ pub fn track_inbound<A: Family, P: Packet, T: Tables<A>>(
     }
     *touch = Touch::new(packet, tables, ip, transport);
     set_answer_key(key, ip, transport.ports, Direction::INBOUND);
-    if tables.touch(FlowMap::Conntrack, key, touch, |_| ()).is_some() {
+    if follow_request(packet, tables, FlowMap::Conntrack, key, (touch, ip.l4), &mut claim.to).is_some() {
         return Ok(());
     }
     remember_inbound(tables, key, touch, u32::from_ne_bytes(tunnel), &mut claim.flow)
@@ -98,7 +99,10 @@ fn remember_inbound<A: Family, T: Tables<A>>(
 ) -> Result<(), DropReason> {
     begin(flow, &Tuple::default(), ServiceId(0), BackendId(0), touch);
     flow.to.src = A::of_node(tunnel.to_ne_bytes());
-    tables.put_flow(FlowMap::Conntrack, key, flow)
+    if tables.put_flow(FlowMap::Conntrack, key, flow)? {
+        enlist(tables, FlowMap::Conntrack, key);
+    }
+    Ok(())
 }
 
 /// What leaves through an uplink.

@@ -1,6 +1,6 @@
 //! The host side of a pod's veth pair.
 
-use xebec_abi::{Counter, Direction, DropReason, Flow};
+use xebec_abi::{Counter, Direction, DropReason};
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
@@ -8,6 +8,7 @@ use crate::{
     deliver, external,
     header::{self, Frame, Ip, Transport},
     limit, nat, reject, service,
+    transient::follow_answer,
 };
 
 /// What a pod sends. `ifindex` is the device it came from.
@@ -101,12 +102,13 @@ fn leave<A: Family, P: Packet, T: Tables<A>>(
     tables: &T,
     room: &mut Room<A>,
 ) -> Result<Verdict, DropReason> {
-    let Room { ip, transport, touch, key, .. } = room;
+    let Room { ip, transport, touch, key, claim, .. } = room;
     if tables.overlay() && transport.kind.has_flow() && ip.dst != tables.node_ip() && ip.ttl > 1 {
         *touch = Touch::new(packet, tables, ip, transport);
         set_key(key, ip, transport.ports, Direction::INBOUND);
-        let tunnel = |flow: &Flow<A>| (flow.to.src != A::UNSPECIFIED).then(|| flow.to.src.to_node());
-        if let Some(Some(node)) = tables.touch(FlowMap::Conntrack, key, touch, tunnel) {
+        let is_known = follow_answer(packet, tables, FlowMap::Conntrack, key, (touch, ip.l4), &mut claim.to).is_some();
+        if is_known && claim.to.src != A::UNSPECIFIED {
+            let node = claim.to.src.to_node();
             nat::decrement_ttl(packet, ip)?;
             tables.count(Counter::ToOverlay, packet.bytes());
             return Ok(Verdict::overlay(node));

@@ -5,11 +5,12 @@ use xebec_abi::{Counter, Direction, DropReason, FrontendKey, Ports, Tuple, lb::s
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables,
-    conntrack::{Touch, begin, follow, set_key},
+    conntrack::{Touch, begin, is_open, set_key},
     header::Kind,
     lb::{Choice, Client, Selection, hash, select},
     nat,
     snat::Claim,
+    transient::{enlist, follow_request},
 };
 
 /// Sends a packet that a pod addressed to a service to one of its backends: `ip` says which.
@@ -29,7 +30,8 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     *touch = Touch::new(packet, tables, ip, transport);
     set_key(key, ip, transport.ports, Direction::SERVICE);
     // A new connection may use the ports of one that is over: its backend may be gone.
-    if touch.opens() || follow(tables, FlowMap::Conntrack, key, touch, &mut claim.to).is_none() {
+    let turn = (&*touch, ip.l4);
+    if touch.opens() || follow_request(packet, tables, FlowMap::Conntrack, key, turn, &mut claim.to).is_none() {
         open(tables, &key.tuple, netns, touch, claim)?;
     }
     nat::translate(packet, ip, transport, &claim.to)
@@ -63,15 +65,23 @@ fn open<A: Family, T: Tables<A>>(
         // itself, untranslated.
         to.src = tables.hairpin_ip();
     }
+    if touch.opens() {
+        key.tuple = *tuple;
+        key.set(proto, Direction::SERVICE);
+        if is_open(tables, FlowMap::Conntrack, key, to) {
+            return Ok(());
+        }
+    }
     // The answer's entry first: an answer must never find nothing.
     key.tuple.set_reversed(to);
     key.set(proto, Direction::REPLY);
     begin(flow, tuple, frontend.service, backend.id, touch);
-    for _ in 0..2 {
-        tables.put_flow(FlowMap::Conntrack, key, flow)?;
-        key.tuple = *tuple;
-        key.direction = Direction::SERVICE;
-        flow.to = *to;
+    tables.put_flow(FlowMap::Conntrack, key, flow)?;
+    key.tuple = *tuple;
+    key.direction = Direction::SERVICE;
+    flow.to = *to;
+    if tables.put_flow(FlowMap::Conntrack, key, flow)? {
+        enlist(tables, FlowMap::Conntrack, key);
     }
     tables.count(Counter::PacketLb, touch.bytes);
     Ok(())

@@ -3,16 +3,18 @@
 
 use xebec_abi::{
     BackendId, Be16, Counter, Direction, DropReason, Flow, FlowKey, Ports, ServiceId, Tuple,
-    limits::{SNAT_TRIES_FREE, SNAT_TRIES_MAX},
+    limits::{SNAT_TRIES_FREE, SNAT_TRIES_MAX, SNAT_TRIES_PATIENT},
+    proto,
 };
 
 use crate::{
     Family, FlowMap, Host, Packet, Room, Tables,
-    conntrack::{Half, Touch, begin, follow, is_over, set_answer_key, set_key},
+    conntrack::{Half, Touch, begin, follow, is_answer, is_over, set_answer_key, set_key},
     header::Kind,
     icmp,
     lb::{Choice, hash, scale},
     nat,
+    transient::{enlist, follow_answer, follow_request},
 };
 
 /// A lost entry for answers is written again at least this often.
@@ -36,16 +38,17 @@ pub fn masquerade<A: Family, P: Packet, T: Tables<A>>(
     let Room { ip, transport, touch, key, claim, .. } = room;
     *touch = Touch::new(packet, tables, ip, transport);
     set_key(key, ip, transport.ports, Direction::OUT);
-    match follow(tables, FlowMap::Nat, key, touch, &mut claim.to) {
+    let turn = (&*touch, ip.l4);
+    match follow_request(packet, tables, FlowMap::Nat, key, turn, &mut claim.to) {
         Some(packets) => repair_sometimes(tables, &key.tuple, &claim.to, packets, touch),
         None => {
             key.direction = Direction::INBOUND;
-            if tables.touch(FlowMap::Conntrack, key, touch, |_| ()).is_some() {
+            if follow_answer(packet, tables, FlowMap::Conntrack, key, turn, &mut claim.to).is_some() {
                 return Ok(());
             }
             // A backend's answer to a client outside.
             key.direction = Direction::IN;
-            if follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_none() {
+            if follow_answer(packet, tables, FlowMap::Nat, key, turn, &mut claim.to).is_none() {
                 claim.to = key.tuple;
                 (claim.service, claim.backend) = (ServiceId(0), BackendId(0));
                 self::claim(tables, &key.tuple, claim, touch)?;
@@ -64,11 +67,13 @@ pub struct Claim<A: Family> {
     pub backend: BackendId,
     pub key: FlowKey<A>,
     pub flow: Flow<A>,
+    /// Of another flow, whose port is taken.
+    other: FlowKey<A>,
     pub choice: Choice<A>,
 }
 
-/// Finds a free port of the node, or one whose connection is over, and makes node and port the source of `claim.to`. The
-/// entry for answers is the claim: it is added only if it is not there. Not inlined, for the sake of the caller's stack.
+/// Finds a free port of the node, or one whose flow is over or half-open, and makes node and port the source of `claim.to`.
+/// The entry for answers is the claim: it is added only if it is not there. Not inlined, for the sake of the caller's stack.
 #[inline(never)]
 pub fn claim<A: Family, T: Tables<A>>(
     tables: &T,
@@ -76,11 +81,13 @@ pub fn claim<A: Family, T: Tables<A>>(
     claim: &mut Claim<A>,
     touch: &Touch,
 ) -> Result<(), DropReason> {
-    let Claim { to, service, backend, key, flow, .. } = claim;
+    let Claim { to, service, backend, key, flow, other, .. } = claim;
     let proto = touch.proto;
     let min = tables.snat_port_min();
     let span = u32::from(tables.snat_port_max().wrapping_sub(min)) + 1;
     let mut uniform = hash(tuple, proto, tables.hash_seed());
+    // A segment in the middle of a connection is of no use from another port.
+    let takes_over = proto != proto::TCP || touch.opens();
     begin(flow, tuple, *service, *backend, touch);
     to.src = tables.node_ip();
     for attempt in 0..SNAT_TRIES_MAX {
@@ -92,12 +99,17 @@ pub fn claim<A: Family, T: Tables<A>>(
         // It is there already when a connection is opened again from the same port.
         if tables.add_flow(FlowMap::Nat, key, flow)?
             || tables.look(FlowMap::Nat, key, |known| known.to == flow.to) == Some(true)
-            || (attempt >= SNAT_TRIES_FREE && touch.opens() && take_over(tables, key, flow)?)
+            || (attempt >= SNAT_TRIES_FREE
+                && takes_over
+                && take_over(tables, key, flow, attempt >= SNAT_TRIES_PATIENT, other)?)
         {
             key.tuple = *tuple;
             key.direction = Direction::OUT;
             flow.to = *to;
-            return tables.put_flow(FlowMap::Nat, key, flow);
+            if tables.put_flow(FlowMap::Nat, key, flow)? {
+                enlist(tables, FlowMap::Nat, key);
+            }
+            return Ok(());
         }
         tables.count(Counter::SnatRetry, 0);
         uniform = uniform.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);
@@ -105,47 +117,50 @@ pub fn claim<A: Family, T: Tables<A>>(
     Err(DropReason::NoSnatPort)
 }
 
-/// Gives the port of a connection that is over to another flow: its request's entry goes, its answer's becomes `flow`.
+/// Gives the port of a flow that is over to another one: its request's entry goes, its answer's becomes `flow`.
 #[inline(never)]
-fn take_over<A: Family, T: Tables<A>>(tables: &T, answer: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason> {
-    let mut key = *answer;
-    if !finished(tables, answer, flow.seen_ns, &mut key) {
+fn take_over<A: Family, T: Tables<A>>(
+    tables: &T,
+    answer: &FlowKey<A>,
+    flow: &Flow<A>,
+    pressed: bool,
+    key: &mut FlowKey<A>,
+) -> Result<bool, DropReason> {
+    if !finished(tables, answer, (flow.seen_ns, pressed), key) {
         return Ok(false);
     }
     // One CPU at a time, and each looks again: what it saw may be what another one has just replaced.
-    key = FlowKey { direction: Direction::TAKEOVER, ..*answer };
-    if !tables.add_flow(FlowMap::Nat, &key, flow)? {
+    *key = FlowKey { direction: Direction::TAKEOVER, ..*answer };
+    if !tables.add_flow(FlowMap::Nat, key, flow)? {
         return Ok(false);
     }
     let mut taken = Ok(false);
-    if finished(tables, answer, flow.seen_ns, &mut key) {
-        tables.remove_flow(FlowMap::Nat, &key);
-        taken = tables.put_flow(FlowMap::Nat, answer, flow).map(|()| true);
+    if finished(tables, answer, (flow.seen_ns, pressed), key) {
+        tables.remove_flow(FlowMap::Nat, key);
+        taken = tables.put_flow(FlowMap::Nat, answer, flow).map(|_| true);
+        tables.count(Counter::SnatTakeover, 0);
     }
-    key = FlowKey { direction: Direction::TAKEOVER, ..*answer };
-    tables.remove_flow(FlowMap::Nat, &key);
+    *key = FlowKey { direction: Direction::TAKEOVER, ..*answer };
+    tables.remove_flow(FlowMap::Nat, key);
     taken
 }
 
-/// Is the connection with this entry for answers over? Then `request` becomes the key of its other entry.
+/// Is the flow with this entry for answers over? Then `request` becomes the key of its other entry.
 #[inline(never)]
-fn finished<A: Family, T: Tables<A>>(tables: &T, answer: &FlowKey<A>, now_ns: u64, request: &mut FlowKey<A>) -> bool {
+fn finished<A: Family, T: Tables<A>>(
+    tables: &T,
+    answer: &FlowKey<A>,
+    (now_ns, pressed): (u64, bool),
+    request: &mut FlowKey<A>,
+) -> bool {
     let look = |flow: &Flow<A>| {
         request.tuple.set_reversed(&flow.to);
         Half::of(flow)
     };
     let Some(half) = tables.look(FlowMap::Nat, answer, look) else { return false };
     request.set(answer.proto, Direction::OUT);
-    let over = |flow: &Flow<A>| is_answer(&flow.to, &answer.tuple) && is_over(Half::of(flow), half, now_ns);
+    let over = |flow: &Flow<A>| is_answer(&flow.to, &answer.tuple) && is_over(Half::of(flow), half, now_ns, pressed);
     tables.look(FlowMap::Nat, request, over).unwrap_or(false)
-}
-
-#[inline(always)]
-fn is_answer<A: Family>(tuple: &Tuple<A>, other: &Tuple<A>) -> bool {
-    tuple.src == other.dst
-        && tuple.dst == other.src
-        && tuple.ports.src == other.ports.dst
-        && tuple.ports.dst == other.ports.src
 }
 
 /// An LRU map may have evicted the entry for answers alone.
@@ -221,7 +236,7 @@ pub fn unmasquerade<A: Family, P: Packet, T: Tables<A>>(
     }
     *touch = Touch::new(packet, tables, ip, transport);
     set_key(key, ip, transport.ports, Direction::IN);
-    if follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_none() {
+    if follow_answer(packet, tables, FlowMap::Nat, key, (touch, ip.l4), &mut claim.to).is_none() {
         tables.count(Counter::SnatMiss, touch.bytes);
         return Ok(false);
     }

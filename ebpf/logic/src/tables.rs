@@ -78,14 +78,19 @@ pub trait Tables<A: Family>: Settings<A> + Host {
         wanted: impl FnOnce(&Tuple<A>) -> bool,
         look: impl FnOnce(&Flow<A>) -> R,
     ) -> Result<Option<R>, Unwanted>;
+    /// Changes a flow in place, without counting a packet.
+    fn alter<R>(&self, map: FlowMap, key: &FlowKey<A>, change: impl FnOnce(&mut Flow<A>) -> R) -> Option<R>;
     /// Looks at a flow, without counting a packet.
     fn look<R>(&self, map: FlowMap, key: &FlowKey<A>, look: impl FnOnce(&Flow<A>) -> R) -> Option<R>;
     /// Removes a flow, if it is there.
     fn remove_flow(&self, map: FlowMap, key: &FlowKey<A>);
     /// Adds a flow. False if there is one already.
     fn add_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason>;
-    /// Adds a flow or writes over the one there is, in place.
-    fn put_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), DropReason>;
+    /// Adds a flow or writes over the one there is, in place. True if there was none.
+    fn put_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason>;
+    /// Gives a flow the place of another among the transient ones of its map, which is made known, zeroes if there was
+    /// none, with room for another key.
+    fn enlist(&self, map: FlowMap, key: &FlowKey<A>, leave: impl FnOnce(&FlowKey<A>, &mut FlowKey<A>));
 
     fn fragment(&self, key: &FragmentKey<A>) -> Option<Ports>;
     fn put_fragment(&self, key: &FragmentKey<A>, ports: &Ports);

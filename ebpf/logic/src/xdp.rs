@@ -4,7 +4,7 @@
 //!
 //! IPv4 alone: packets of IPv6 are left to [`crate::netdev`].
 
-use xebec_abi::{Addr4, Counter, Direction, DropReason, Tuple4, config::OVERLAY_PORT, proto};
+use xebec_abi::{Addr4, Counter, Direction, DropReason, Flow, Tuple4, config::OVERLAY_PORT, proto};
 
 use crate::{
     Family, FlowMap, Host, Packet, Room, Tables,
@@ -15,6 +15,7 @@ use crate::{
     lb::hash,
     nat,
     snat::{self, in_range},
+    transient::{answered, requested},
 };
 
 const IPV4_HEADER: usize = Addr4::HEADER_BYTES;
@@ -78,15 +79,20 @@ pub fn decide<P: Packet, T: Tables<Addr4>>(
         let key = key(tuple, ip.proto, Direction::IN);
         // An answer to a pod, or to the node itself, is delivered by the slower path.
         let is_outside = |to: &Tuple4| !tables.in_cluster(to.dst) && to.dst != tables.node_ip();
-        tables.touch_if(FlowMap::Nat, &key, &touch, is_outside, |flow| flow.to).ok()??
+        let (to, state) =
+            tables.touch_if(FlowMap::Nat, &key, &touch, is_outside, |flow| (flow.to, flow.state)).ok()??;
+        answered(packet, tables, FlowMap::Nat, &key, &touch, ip.l4, state);
+        to
     } else if touch.opens() {
         open(tables, &tuple, &touch)?
     } else {
         let key = key(tuple, ip.proto, Direction::OUT);
         // A flow that keeps its client's address has its backend here.
         let is_elsewhere = |to: &Tuple4| to.src != tuple.src;
-        match tables.touch_if(FlowMap::Nat, &key, &touch, is_elsewhere, |flow| (flow.to, flow.packets as u32)).ok()? {
-            Some((to, packets)) => {
+        let look = |flow: &Flow<Addr4>| (flow.to, flow.packets as u32, flow.state);
+        match tables.touch_if(FlowMap::Nat, &key, &touch, is_elsewhere, look).ok()? {
+            Some((to, packets, state)) => {
+                requested(packet, tables, FlowMap::Nat, &key, &touch, ip.l4, state);
                 snat::repair_sometimes(tables, &tuple, &to, packets, &touch);
                 to
             }

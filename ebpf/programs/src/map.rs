@@ -2,7 +2,8 @@
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage, lpm_trie::Key as TrieKey},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage, lpm_trie::Key as TrieKey},
+    helpers::bpf_get_smp_processor_id,
     macros::btf_map,
 };
 use xebec_abi::{
@@ -16,7 +17,9 @@ use xebec_abi::{
 use xebec_logic::{
     Family, FlowMap, Room, Settings, Tables, Unwanted,
     conntrack::{self, Touch},
+    lb::scale,
     limit::{Admission, Charge},
+    transient::Turn,
 };
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
@@ -35,6 +38,8 @@ type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity<A>, { limits::AFFINITIE
 type SocketOrigins<A> = SkStorage<Origins<A>>;
 type Conntrack<A> = LruHashMap<FlowKey<A>, Flow<A>, { limits::FLOWS_MAX as usize }>;
 type Nat<A> = LruHashMap<FlowKey<A>, Flow<A>, { limits::NAT_MAX as usize }>;
+type Transient<A> = Array<FlowKey<A>, { (limits::TRANSIENT_FLOWS_MAX + limits::TRANSIENT_NAT_MAX) as usize }>;
+type Turns<A> = PerCpuArray<Turn<A>, 1>;
 type Fragments<A> = LruHashMap<FragmentKey<A>, Ports, { limits::FRAGMENTS_MAX as usize }>;
 type Announced<A> = Grown<L2Key<A>, L2Mac, { limits::ANNOUNCED_MAX as usize }>;
 type Pods<A> = Grown<A, LocalPod, { limits::PODS_MAX as usize }>;
@@ -64,6 +69,11 @@ mod v4 {
     pub static CT: Conntrack<Addr4> = LruHashMap::new();
     #[btf_map(name = "xb_nat4")]
     pub static NAT: Nat<Addr4> = LruHashMap::new();
+    /// Keys of the requests of transient flows, those of `CT` first: as many turns as each has places.
+    #[btf_map(name = "xb_transient4")]
+    pub static TRANSIENT: Transient<Addr4> = Array::new();
+    #[btf_map(name = "xb_turn4")]
+    pub static TURN: Turns<Addr4> = PerCpuArray::new();
     #[btf_map(name = "xb_frag4")]
     pub static FRAGMENTS: Fragments<Addr4> = LruHashMap::new();
     #[btf_map(name = "xb_l2_4")]
@@ -101,6 +111,11 @@ mod v6 {
     pub static CT: Conntrack<Addr6> = LruHashMap::new();
     #[btf_map(name = "xb_nat6")]
     pub static NAT: Nat<Addr6> = LruHashMap::new();
+    /// Keys of the requests of transient flows, those of `CT` first: as many turns as each has places.
+    #[btf_map(name = "xb_transient6")]
+    pub static TRANSIENT: Transient<Addr6> = Array::new();
+    #[btf_map(name = "xb_turn6")]
+    pub static TURN: Turns<Addr6> = PerCpuArray::new();
     #[btf_map(name = "xb_frag6")]
     pub static FRAGMENTS: Fragments<Addr6> = LruHashMap::new();
     #[btf_map(name = "xb_l2_6")]
@@ -145,6 +160,8 @@ pub trait Stored: Family {
     fn origins() -> &'static SocketOrigins<Self>;
     fn conntrack() -> &'static Conntrack<Self>;
     fn nat() -> &'static Nat<Self>;
+    fn transient() -> &'static Transient<Self>;
+    fn turn() -> &'static Turns<Self>;
     fn fragments() -> &'static Fragments<Self>;
     fn announced() -> &'static Announced<Self>;
     fn pods() -> &'static Pods<Self>;
@@ -218,6 +235,16 @@ impl Stored for Addr4 {
     #[inline(always)]
     fn nat() -> &'static Nat<Self> {
         &v4::NAT
+    }
+
+    #[inline(always)]
+    fn transient() -> &'static Transient<Self> {
+        &v4::TRANSIENT
+    }
+
+    #[inline(always)]
+    fn turn() -> &'static Turns<Self> {
+        &v4::TURN
     }
 
     #[inline(always)]
@@ -303,6 +330,16 @@ impl Stored for Addr6 {
     #[inline(always)]
     fn nat() -> &'static Nat<Self> {
         &v6::NAT
+    }
+
+    #[inline(always)]
+    fn transient() -> &'static Transient<Self> {
+        &v6::TRANSIENT
+    }
+
+    #[inline(always)]
+    fn turn() -> &'static Turns<Self> {
+        &v6::TURN
     }
 
     #[inline(always)]
@@ -486,6 +523,13 @@ where
     }
 
     #[inline(always)]
+    fn alter<R>(&self, map: FlowMap, key: &FlowKey<A>, change: impl FnOnce(&mut Flow<A>) -> R) -> Option<R> {
+        let flow = self.flow(map, key)?;
+        // SAFETY: the pointer is to a live entry; another CPU may be writing to it.
+        Some(change(unsafe { &mut *flow }))
+    }
+
+    #[inline(always)]
     fn look<R>(&self, map: FlowMap, key: &FlowKey<A>, look: impl FnOnce(&Flow<A>) -> R) -> Option<R> {
         let flow = self.flow(map, key)?;
         // SAFETY: the pointer is to a live entry; another CPU may be writing to it.
@@ -511,13 +555,36 @@ where
     }
 
     #[inline(always)]
-    fn put_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), DropReason> {
+    fn put_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason> {
         if let Some(known) = self.flow(map, key) {
             // SAFETY: the pointer is to a live entry.
             unsafe { *known = *flow };
-            return Ok(());
+            return Ok(false);
         }
-        self.insert(map, key, flow).map_err(|_| DropReason::FlowInsert)
+        self.insert(map, key, flow).map(|()| true).map_err(|_| DropReason::FlowInsert)
+    }
+
+    #[inline(always)]
+    fn enlist(&self, map: FlowMap, key: &FlowKey<A>, leave: impl FnOnce(&FlowKey<A>, &mut FlowKey<A>)) {
+        let Some(turn) = A::turn().get_ptr_mut(0) else { return };
+        // SAFETY: as in `with_room`.
+        let Turn { next: [flows, nat], leaving, answer } = unsafe { &mut *turn };
+        let (next, first, count) = match map {
+            FlowMap::Conntrack => (flows, 0, limits::TRANSIENT_FLOWS_MAX),
+            FlowMap::Nat => (nat, limits::TRANSIENT_FLOWS_MAX, limits::TRANSIENT_NAT_MAX),
+        };
+        // Each CPU takes every place in turn, from one far from those of others: so the oldest goes, without a count that
+        // all would have to change. Two that take the same place at once lose a flow, which is collected as garbage.
+        // SAFETY: the helper says which CPU this is.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        let place = next.wrapping_add(scale(cpu.wrapping_mul(0x9e37_79b1), count)) & (count - 1);
+        *next = next.wrapping_add(1);
+        let Some(place) = A::transient().get_ptr_mut(first + place) else { return };
+        // SAFETY: the pointer is to an entry of an array.
+        let place = unsafe { &mut *place };
+        *leaving = *place;
+        *place = *key;
+        leave(leaving, answer);
     }
 
     #[inline(always)]

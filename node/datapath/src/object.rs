@@ -17,7 +17,7 @@ use aya::{
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use xebec_abi::{
     config::{HAIRPIN_IP, HAIRPIN_IP6, global},
-    names::{LRU4, LRU6, PINNED_MAPS},
+    names::{PINNED_MAPS, WHOLE4, WHOLE6},
 };
 
 use crate::{
@@ -182,19 +182,19 @@ pub fn load_adapted(config: &Config, directory: Option<&Path>) -> Result<(Ebpf, 
     }
 }
 
-/// Entries of the LRU maps of a family that the node does not have.
+/// Entries of the maps that are allocated whole, of a family that the node does not have.
 const ABSENT_ENTRIES: u32 = 1;
 
 fn absent_families(config: &Config) -> impl Iterator<Item = &'static str> + use<> {
-    let ipv4 = if config.ipv4.is_none() { &LRU4[..] } else { &[] };
-    let ipv6 = if config.ipv6.is_none() { &LRU6[..] } else { &[] };
+    let ipv4 = if config.ipv4.is_none() { &WHOLE4[..] } else { &[] };
+    let ipv6 = if config.ipv6.is_none() { &WHOLE6[..] } else { &[] };
     ipv4.iter().chain(ipv6).copied()
 }
 
-/// A node that got a family, or lost one, makes that family's LRU maps anew: pinned maps keep their size.
+/// A node that got a family, or lost one, makes that family's maps anew that are allocated whole: pinned maps keep their size.
 fn forget_other_sizes(config: &Config, directory: &Path) -> Result<()> {
     let absent: HashSet<_> = absent_families(config).collect();
-    for name in LRU4.into_iter().chain(LRU6) {
+    for name in WHOLE4.into_iter().chain(WHOLE6) {
         let path = directory.join(name);
         let failed = |source| Error::Map { operation: "resize", map: name, source };
         let Ok(map) = sys::open_pin(&path) else { continue };

@@ -13,17 +13,30 @@ fn check(proto: u8, state: FlowState, tcp_flags: u8, expected: FlowState) {
 fn tcp_states_follow_the_flags() {
     let (opening, open, closing) = (FlowState::OPENING, FlowState::OPEN, FlowState::CLOSING);
     let reset = FlowState::RESET;
-    for state in [opening, open, closing, reset] {
-        check(proto::TCP, state, TCP_SYN, opening);
+    for state in [open, closing, reset] {
         check(proto::TCP, state, TCP_SYN | TCP_ACK, open);
         check(proto::TCP, state, TCP_RST, reset);
         check(proto::TCP, state, TCP_RST | TCP_ACK, reset);
         check(proto::TCP, state, TCP_FIN | TCP_ACK, closing);
     }
-    check(proto::TCP, opening, TCP_ACK, open);
+    for state in [closing, reset] {
+        check(proto::TCP, state, TCP_SYN, opening);
+    }
+    check(proto::TCP, open, TCP_SYN, open);
     check(proto::TCP, reset, TCP_ACK, open);
     check(proto::TCP, open, TCP_ACK, open);
     check(proto::TCP, closing, TCP_ACK, closing);
+}
+
+#[test]
+fn a_packet_alone_ends_no_half_open_flow() {
+    for state in [FlowState::OPENING, FlowState::answered(7)] {
+        for flags in [TCP_SYN, TCP_ACK, TCP_SYN | TCP_ACK, TCP_RST, TCP_FIN | TCP_ACK] {
+            check(proto::TCP, state, flags, state);
+        }
+        check(proto::UDP, state, 0, state);
+        check(proto::ICMP, state, 8, state);
+    }
 }
 
 /// `silence` of both directions, in nanoseconds.
@@ -31,7 +44,7 @@ fn tcp_states_follow_the_flags() {
 fn over(service: u32, request: FlowState, answer: FlowState, silence: [u64; 2]) -> bool {
     let now = 1_000 * LINGER_NS;
     let half = |state, silence| Half { state, seen_ns: now - silence, service: ServiceId(service) };
-    is_over(half(request, silence[0]), half(answer, silence[1]), now)
+    is_over(half(request, silence[0]), half(answer, silence[1]), now, false)
 }
 
 #[test]
@@ -39,15 +52,22 @@ fn a_connection_is_over_when_both_ends_closed_it_or_one_aborted_it() {
     let (opening, open, closing, reset) = (FlowState::OPENING, FlowState::OPEN, FlowState::CLOSING, FlowState::RESET);
     let soon = LINGER_NS + 1;
     for service in [0, 1] {
-        for (request, answer) in [(closing, closing), (closing, reset), (reset, closing), (opening, reset)] {
+        for (request, answer) in
+            [(closing, closing), (closing, reset), (reset, closing), (opening, opening), (FlowState::answered(1), open)]
+        {
             assert!(over(service, request, answer, [soon, soon]), "{request:?} {answer:?}");
             assert!(!over(service, request, answer, [soon, 5]), "{request:?} {answer:?}: heard just now");
             assert!(!over(service, request, answer, [5, soon]), "{request:?} {answer:?}: heard just now");
         }
-        for (request, answer) in [(open, open), (closing, open), (open, closing), (opening, open), (opening, opening)] {
+        for (request, answer) in [(open, open), (closing, open), (open, closing)] {
             assert!(!over(service, request, answer, [RESET_NS + 1, RESET_NS + 1]), "{request:?} {answer:?}");
         }
     }
+    // Where ports are short, a half-open flow does not wait.
+    let half = |state| Half { state, seen_ns: 5, service: ServiceId(1) };
+    assert!(is_over(half(opening), half(open), 5, true));
+    assert!(!is_over(half(open), half(open), 5, true));
+    assert!(!is_over(half(closing), half(closing), 5, true));
     // A pod's own reset is the end; one from outside may be forged.
     assert!(over(0, reset, open, [soon, soon]));
     assert!(over(1, open, reset, [soon, soon]));
@@ -55,12 +75,6 @@ fn a_connection_is_over_when_both_ends_closed_it_or_one_aborted_it() {
         assert!(!over(service, request, answer, [RESET_NS, RESET_NS]));
         assert!(over(service, request, answer, [RESET_NS + 1, RESET_NS + 1]));
     }
-}
-
-#[test]
-fn other_protocols_are_open_from_the_second_packet_on() {
-    check(proto::UDP, FlowState::OPENING, 0, FlowState::OPEN);
-    check(proto::ICMP, FlowState::OPENING, 8, FlowState::OPEN);
 }
 
 #[test]

@@ -73,7 +73,12 @@ fn flows_to_one_destination_never_share_a_port() {
         let mut out = packet.clone();
         // With few ports left a flow may be refused; it is then counted, not translated wrongly.
         match to_netdev(&mut out, &model) {
-            Ok(_) => assert!(ports.insert(verified(&out).ports.src.get()), "a port twice"),
+            Ok(_) => {
+                assert!(ports.insert(verified(&out).ports.src.get()), "a port twice");
+                // An answer and another packet: half-open flows would give their ports.
+                arrives(&model, &udp(verified(&out).reversed(), true), Ok(Verdict::pod(IFINDEX)));
+                leaves(&model, &packet, Ok(Verdict::PASS));
+            }
             Err(reason) => assert_eq!(reason, DropReason::NoSnatPort),
         }
     }
@@ -94,6 +99,14 @@ fn connect(model: &Model, sport: u16) -> Result<u16, DropReason> {
     Ok(verified(&packet).ports.src.get())
 }
 
+/// [`connect`], and the rest of the handshake.
+fn establish(model: &Model, sport: u16) -> Result<u16, DropReason> {
+    let port = connect(model, sport)?;
+    answer(model, port, SYN | header::TCP_ACK);
+    leaves(model, &tcp(tuple(POD, sport, OUTSIDE, 80), header::TCP_ACK), Ok(Verdict::PASS));
+    Ok(port)
+}
+
 fn answer(model: &Model, port: u16, flags: u8) -> Bytes {
     arrives(model, &tcp(tuple(OUTSIDE, 80, NODE, port), flags), Ok(Verdict::pod(IFINDEX)))
 }
@@ -104,13 +117,10 @@ fn full() -> (Model, Vec<u16>) {
     model.node.snat_ports = (61_000, 61_003);
     let mut ports = Vec::new();
     for sport in 4_000.. {
-        ports.extend(connect(&model, sport));
+        ports.extend(establish(&model, sport));
         if ports.len() == 4 {
             break;
         }
-    }
-    for port in &ports {
-        answer(&model, *port, SYN | header::TCP_ACK);
     }
     (model, ports)
 }
@@ -133,7 +143,7 @@ fn a_connection_that_is_over_gives_its_port() {
     assert_eq!(connect(&model, 5_000), Err(DropReason::NoSnatPort), "just closed");
     model.now_ns.set(model.now_ns.get() + 2 * SECOND);
     let entries = model.nat.borrow().len();
-    assert_eq!(connect(&model, 5_000), Ok(ports[1]));
+    assert_eq!(establish(&model, 5_000), Ok(ports[1]));
     assert_eq!(model.nat.borrow().len(), entries, "both entries are another's, and nothing else is left");
     assert_eq!(owner(&model, ports[1]), 5_000);
     assert_eq!(connect(&model, 5_001), Err(DropReason::NoSnatPort), "it is given once");
@@ -143,8 +153,7 @@ fn a_connection_that_is_over_gives_its_port() {
     // The same pod's port again: its own entries, open again.
     answer(&model, ports[1], FIN);
     leaves(&model, &tcp(tuple(POD, 5_000, OUTSIDE, 80), FIN), Ok(Verdict::PASS));
-    assert_eq!(connect(&model, 5_000), Ok(ports[1]));
-    answer(&model, ports[1], SYN | header::TCP_ACK);
+    assert_eq!(establish(&model, 5_000), Ok(ports[1]));
     model.now_ns.set(model.now_ns.get() + 2 * SECOND);
     assert_eq!(connect(&model, 5_001), Err(DropReason::NoSnatPort), "open again");
 }
@@ -161,25 +170,29 @@ fn an_aborted_connection_gives_its_port() {
     leaves(&model, &tcp(tuple(POD, open, OUTSIDE, 80), header::TCP_ACK), Ok(Verdict::PASS));
     answer(&model, ports[0], RST);
     model.now_ns.set(model.now_ns.get() + 2 * SECOND);
-    assert_eq!(connect(&model, 5_001), Ok(ports[2]));
+    assert_eq!(establish(&model, 5_001), Ok(ports[2]));
     assert_eq!(connect(&model, 5_002), Err(DropReason::NoSnatPort));
     model.now_ns.set(model.now_ns.get() + 301 * SECOND);
     assert_eq!(connect(&model, 5_002), Ok(ports[0]));
 }
 
 #[test]
-fn only_connections_are_taken_over_and_only_by_connections() {
+fn what_is_established_keeps_its_port_and_a_stray_segment_gets_none() {
     let (model, ports) = full();
     leaves(&model, &tcp(tuple(POD, owner(&model, ports[0]), OUTSIDE, 80), RST), Ok(Verdict::PASS));
     model.now_ns.set(model.now_ns.get() + 2 * SECOND);
     let mut stray = tcp(tuple(POD, 5_000, OUTSIDE, 80), header::TCP_ACK);
     assert_eq!(to_netdev(&mut stray, &model), Err(DropReason::NoSnatPort));
+    let datagram = |sport| udp(tuple(POD, sport, OUTSIDE, 80), true);
     for sport in 6_000..6_100 {
-        let _ = to_netdev(&mut udp(tuple(POD, sport, OUTSIDE, 80), true), &model);
+        let mut packet = datagram(sport);
+        if to_netdev(&mut packet, &model).is_ok() {
+            arrives(&model, &udp(verified(&packet).reversed(), true), Ok(Verdict::pod(IFINDEX)));
+            leaves(&model, &datagram(sport), Ok(Verdict::PASS));
+        }
     }
     model.now_ns.set(model.now_ns.get() + 400 * SECOND);
-    let mut packet = udp(tuple(POD, 7_000, OUTSIDE, 80), true);
-    assert_eq!(to_netdev(&mut packet, &model), Err(DropReason::NoSnatPort));
+    assert_eq!(to_netdev(&mut datagram(7_000), &model), Err(DropReason::NoSnatPort));
 }
 
 #[test]

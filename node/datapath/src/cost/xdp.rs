@@ -8,8 +8,8 @@ use aya::{
     programs::{TestRun, TestRunOptions},
 };
 use xebec_abi::{
-    Backend4, BackendKey, Be16, Direction, Flow4, FlowKey4, FrontendKey4, FrontendValue, Ports, ServiceId, Tuple4,
-    lb::scope, names, proto,
+    Backend4, BackendKey, Be16, Direction, Flow4, FlowKey4, FlowState, FrontendKey4, FrontendValue, Ports, ServiceId,
+    Tuple4, lb::scope, names, proto,
 };
 
 use super::{Cost, REPEAT, put, udp};
@@ -93,7 +93,7 @@ fn establish(ebpf: &mut Ebpf) -> Result<()> {
     let back = tuple([192, 0, 2, 8], 40_000, [198, 51, 100, 9], 8_080);
     for (tuple, to) in [(there, back), (back, there)] {
         let key = FlowKey4 { tuple, proto: proto::UDP, direction: Direction::OUT, pad: [0; 2] };
-        put(ebpf, names::NAT4, key, Flow4 { to, ..Flow4::default() })?;
+        put(ebpf, names::NAT4, key, Flow4 { to, state: FlowState::OPEN, ..Flow4::default() })?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! What differs between the families in the two worlds.
 
 use aya::Pod as Plain;
-use xebec_abi::{Addr4, Addr6, names};
+use xebec_abi::{Addr4, Addr6, Tuple, names};
 use xebec_logic::{Family, Verdict, l2, model::Bytes, model::Model, model::Node};
 
-use crate::IFINDEX;
+use crate::{IFINDEX, packet, packet6};
 
 /// The networks of the test.
 #[derive(Clone, Copy)]
@@ -53,6 +53,10 @@ where
     const REFUSAL_BYTES: usize;
 
     fn at(subnet: Subnet, last: u8) -> Self;
+    /// A client outside, one of as many as there are numbers.
+    fn stranger(number: u16) -> Self;
+    /// A TCP segment with these flags and zeroes.
+    fn segment(tuple: &Tuple<Self>, flags: u8) -> Vec<u8>;
     /// What is asked for the address of a neighbour.
     fn neighbour(packet: &mut Bytes, model: &Model<Self>) -> Option<Verdict>;
 }
@@ -84,6 +88,15 @@ impl Tested for Addr4 {
             Subnet::Nodes => [172, 30, 0, last],
             Subnet::Clients => [192, 0, 2, last],
         }
+    }
+
+    fn stranger(number: u16) -> Self {
+        let [high, low] = number.to_be_bytes();
+        [198, 18, high, low]
+    }
+
+    fn segment(tuple: &Tuple<Self>, flags: u8) -> Vec<u8> {
+        packet::segment(tuple, flags)
     }
 
     fn neighbour(packet: &mut Bytes, model: &Model<Self>) -> Option<Verdict> {
@@ -119,6 +132,14 @@ impl Tested for Addr6 {
             Subnet::Nodes => v6(&format!("2001:db8::{last}")),
             Subnet::Clients => v6(&format!("2001:db8:ffff::{last}")),
         }
+    }
+
+    fn stranger(number: u16) -> Self {
+        v6(&format!("2001:db8:2::{number:x}"))
+    }
+
+    fn segment(tuple: &Tuple<Self>, flags: u8) -> Vec<u8> {
+        packet6::segment(tuple, flags)
     }
 
     fn neighbour(packet: &mut Bytes, model: &Model<Self>) -> Option<Verdict> {

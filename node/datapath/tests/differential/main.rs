@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod family;
+mod flood;
 mod packet;
 mod packet6;
 mod worlds;
@@ -21,9 +22,9 @@ use std::{
 use family::Tested;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use worlds::Worlds;
-use xebec_abi::{Addr4, Addr6, Be16, Counter, Direction, DropReason, FlowKey, Ports, Tuple4};
+use xebec_abi::{Addr4, Addr6, Be16, Counter, Direction, DropReason, FlowKey, Ports, Tuple4, proto};
 use xebec_datapath::{Config, Routing, testing};
-use xebec_logic::model::Node;
+use xebec_logic::{conntrack, model::Node};
 
 /// The loopback device's index, which test runs come from.
 const IFINDEX: u32 = 1;
@@ -150,6 +151,7 @@ fn parameters() -> (u64, u32) {
 #[test]
 fn kernel_and_model_take_ports_over_alike() {
     const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
     const FIN: u8 = 0x11;
     const RST: u8 = 0x04;
     let config = Config { routing: Routing::Native, snat_ports: 61_000..=61_003, ..testing::config() };
@@ -160,7 +162,16 @@ fn kernel_and_model_take_ports_over_alike() {
     // How many connections of these ports of a pod are opened.
     let open = |worlds: &mut Worlds<Addr4>, sports: Range<u16>| {
         worlds.model.now_ns.set(start.elapsed().as_nanos() as u64);
-        let mut opens = |sport| worlds.step("to_netdev", &packet::segment(&tuple(sport), SYN), "opening") == NEXT;
+        let mut opens = |sport| {
+            let opens = worlds.step("to_netdev", &packet::segment(&tuple(sport), SYN), "opening") == NEXT;
+            if opens {
+                let key = conntrack::key(tuple(sport), proto::TCP, Direction::OUT);
+                let answer = worlds.model.nat.borrow()[&key].to.reversed();
+                worlds.step("from_netdev", &packet::segment(&answer, SYN | ACK), "opening");
+                worlds.step("to_netdev", &packet::segment(&tuple(sport), ACK), "opening");
+            }
+            opens
+        };
         sports.filter(|sport| opens(*sport)).count()
     };
     assert_eq!(open(&mut worlds, 4_000..4_020), 4);

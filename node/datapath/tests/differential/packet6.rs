@@ -16,6 +16,16 @@ pub struct Generator {
     ports: Vec<u16>,
 }
 
+/// A TCP segment with these flags and zeroes.
+pub fn segment(tuple: &Tuple6, flags: u8) -> Vec<u8> {
+    let mut packet = ethernet(0x86dd);
+    packet.extend([0x60, 0, 0, 0, 0, 20, TCP, 64]);
+    packet.extend([tuple.src.octets(), tuple.dst.octets()].concat());
+    packet.extend([tuple.ports.src.bytes(), tuple.ports.dst.bytes()].concat());
+    packet.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    packet
+}
+
 impl Generator {
     pub fn new() -> Self {
         let mut addresses: Vec<Addr6> = [

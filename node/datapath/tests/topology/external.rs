@@ -168,7 +168,7 @@ async fn a_client_outside_is_refused_at_once() {
         "xebec_datapath_events_total{event=\"rejected\"} 4\n",
         // Both protocols, each with two addresses outside and three inside; and both as whole addresses.
         "xebec_datapath_map_entries{map=\"xb_lb4_fe\"} 12\n",
-        "xebec_datapath_map_max_entries{map=\"xb_ct4\"} 32768\n",
+        "xebec_datapath_map_max_entries{map=\"xb_ct4\"} 40960\n",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
