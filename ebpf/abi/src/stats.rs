@@ -80,6 +80,8 @@ index! {
         TtlExpired = 15 => "ttl_expired",
         /// More than a pod's `kubernetes.io/ingress-bandwidth`.
         PodBandwidth = 16 => "pod_bandwidth",
+        /// A pod accepts a TCP connection of which nothing is known any more.
+        NoFlow = 17 => "no_flow",
     }
 }
 

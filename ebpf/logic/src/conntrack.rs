@@ -45,6 +45,12 @@ impl Touch {
     pub fn opens(&self) -> bool {
         self.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
     }
+
+    /// Does it accept one?
+    #[inline(always)]
+    pub fn accepts(&self) -> bool {
+        self.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN | TCP_ACK
+    }
 }
 
 /// Counts a packet on a flow.
@@ -153,21 +159,28 @@ pub fn is_answer<A: Family>(tuple: &Tuple<A>, other: &Tuple<A>) -> bool {
         && tuple.ports.dst == other.ports.src
 }
 
-/// Is there an open connection already, to the backend in `to`? Then `to` becomes what its tuple becomes: a SYN does not
-/// end it, as anybody could have sent that. If its client did, the backend tells it to reset the connection (RFC 9293
-/// section 3.10.7.4), and the SYN after that opens another one.
+/// Is there a connection already that is not closed, to the backend in `to`? Then `to` becomes what its tuple becomes: the
+/// SYN is that of a client who waits for an answer, or anybody's, which does not end a connection. If its client did, the
+/// backend tells it to reset the connection (RFC 9293 section 3.10.7.4), and the SYN after that opens another one.
 #[inline(always)]
-pub fn is_open<A: Family, T: Tables<A>>(tables: &T, map: FlowMap, key: &FlowKey<A>, to: &mut Tuple<A>) -> bool {
-    let look = |flow: &Flow<A>| {
+pub fn is_known<A: Family, T: Tables<A>>(
+    tables: &T,
+    map: FlowMap,
+    key: &FlowKey<A>,
+    now_ns: u64,
+    to: &mut Tuple<A>,
+) -> bool {
+    let look = |flow: &mut Flow<A>| {
         let is_same = flow.to.dst == to.dst && flow.to.ports.dst == to.ports.dst;
-        let is_open = flow.state == FlowState::OPEN && is_same;
-        if is_open {
+        let is_known = is_same && !flow.state.is_closed();
+        if is_known {
+            flow.seen_ns = now_ns;
             to.src = flow.to.src;
             to.ports.src = flow.to.ports.src;
         }
-        is_open
+        is_known
     };
-    tables.look(map, key, look).unwrap_or(false)
+    tables.alter(map, key, look).unwrap_or(false)
 }
 
 /// Makes it a flow at its first packet, whose tuple becomes that of the answer to `other`.

@@ -12,7 +12,7 @@ use xebec_abi::{
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
-    conntrack::{Touch, begin, is_open, set_key},
+    conntrack::{Touch, begin, is_known, set_key},
     deliver,
     header::{Ip, Kind, Transport},
     lb::{Choice, Client, Selection, select},
@@ -91,7 +91,8 @@ pub fn open<A: Family, T: Tables<A>>(
     if touch.opens() {
         chosen.key.tuple = *tuple;
         chosen.key.set(touch.proto, Direction::OUT);
-        if is_open(tables, FlowMap::Nat, &chosen.key, &mut chosen.to) {
+        if is_known(tables, FlowMap::Nat, &chosen.key, touch.now_ns, &mut chosen.to) {
+            snat::repair_sometimes(tables, tuple, &chosen.to, 0, touch);
             return Ok(());
         }
     } else if touch.proto == proto::TCP {

@@ -5,7 +5,7 @@ use xebec_abi::{Counter, Direction, DropReason, FrontendKey, Ports, Tuple, lb::s
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables,
-    conntrack::{Touch, begin, is_open, set_key},
+    conntrack::{Touch, begin, is_known, set_key},
     header::Kind,
     lb::{Choice, Client, Selection, hash, select},
     nat,
@@ -68,7 +68,7 @@ fn open<A: Family, T: Tables<A>>(
     if touch.opens() {
         key.tuple = *tuple;
         key.set(proto, Direction::SERVICE);
-        if is_open(tables, FlowMap::Conntrack, key, to) {
+        if is_known(tables, FlowMap::Conntrack, key, touch.now_ns, to) {
             return Ok(());
         }
     }

@@ -49,6 +49,10 @@ pub fn masquerade<A: Family, P: Packet, T: Tables<A>>(
             // A backend's answer to a client outside.
             key.direction = Direction::IN;
             if follow_answer(packet, tables, FlowMap::Nat, key, turn, &mut claim.to).is_none() {
+                if touch.accepts() {
+                    // Its client would not know it from another address, and new ones of the same ports would not either.
+                    return Err(DropReason::NoFlow);
+                }
                 claim.to = key.tuple;
                 (claim.service, claim.backend) = (ServiceId(0), BackendId(0));
                 self::claim(tables, &key.tuple, claim, touch)?;
@@ -96,13 +100,15 @@ pub fn claim<A: Family, T: Tables<A>>(
         to.ports = Ports { src: port, dst };
         key.tuple.set_reversed(to);
         key.set(proto, Direction::IN);
-        // It is there already when a connection is opened again from the same port.
-        if tables.add_flow(FlowMap::Nat, key, flow)?
-            || tables.look(FlowMap::Nat, key, |known| known.to == flow.to) == Some(true)
-            || (attempt >= SNAT_TRIES_FREE
-                && takes_over
-                && take_over(tables, key, flow, attempt >= SNAT_TRIES_PATIENT, other)?)
-        {
+        let is_taken = match tables.look(FlowMap::Nat, key, |known| known.to == flow.to) {
+            // To try and add what is there could make the map evict another flow.
+            None => tables.add_flow(FlowMap::Nat, key, flow)?,
+            // When a connection is opened again from the same port.
+            Some(true) => true,
+            Some(false) if attempt < SNAT_TRIES_FREE || !takes_over => false,
+            Some(false) => take_over(tables, key, flow, attempt >= SNAT_TRIES_PATIENT, other)?,
+        };
+        if is_taken {
             key.tuple = *tuple;
             key.direction = Direction::OUT;
             flow.to = *to;

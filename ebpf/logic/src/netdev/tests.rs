@@ -177,6 +177,14 @@ fn an_aborted_connection_gives_its_port() {
 }
 
 #[test]
+fn a_pod_accepts_no_connection_that_is_not_known() {
+    let model = node();
+    let mut packet = tcp(tuple(POD, 80, OUTSIDE, 5_000), SYN | header::TCP_ACK);
+    assert_eq!(to_netdev(&mut packet, &model), Err(DropReason::NoFlow));
+    assert!(model.nat.borrow().is_empty(), "what it sends later is not taken for its own connection");
+}
+
+#[test]
 fn what_is_established_keeps_its_port_and_a_stray_segment_gets_none() {
     let (model, ports) = full();
     leaves(&model, &tcp(tuple(POD, owner(&model, ports[0]), OUTSIDE, 80), RST), Ok(Verdict::PASS));

@@ -4,6 +4,7 @@
 mod bandwidth;
 mod drift;
 mod external;
+mod flood;
 mod growth;
 mod ipv6;
 mod latency;
