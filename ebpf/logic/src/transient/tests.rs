@@ -95,7 +95,7 @@ fn a_flood_leaves_established_flows_alone() {
         assert_eq!(model.nat.borrow().len(), 2 * (40 + usize::from(PLACES)), "both entries of a flow go");
         assert_eq!(model.counted(Counter::HalfOpenEvicted), u64::from(PLACES) * 9);
         // Answers find their entries too.
-        let (to, _) = there[0].unwrap();
+        let (to, _) = there[0].expect("a flow");
         answers(&model, segment(to.reversed(), TCP_ACK, ISN.wrapping_add(1), 2));
         assert_eq!(model.counted(Counter::SnatMiss), 0);
     }
@@ -107,7 +107,7 @@ fn who_did_not_see_the_answer_opens_nothing() {
     // Nothing acknowledged, all too much, and what was never sent.
     for (port, ack) in (4_000..).zip([0x8000_0000, 1 << 21, 0_u32.wrapping_sub(1_000)]) {
         shake(&model, port, ack);
-        assert!(request(&model, port).unwrap().1.is_half_open(), "{ack:#x}");
+        assert!(request(&model, port).expect("a flow").1.is_half_open(), "{ack:#x}");
     }
     // An acknowledgement before there is an answer.
     arrives(&model, segment(client(4_010), TCP_SYN, 1, 0));
@@ -119,7 +119,7 @@ fn who_did_not_see_the_answer_opens_nothing() {
         answers(&model, segment(there.reversed(), TCP_RST | TCP_ACK, ISN, 2));
     }
     for port in [4_010, 4_011] {
-        assert!(request(&model, port).unwrap().1.is_half_open(), "{port}");
+        assert!(request(&model, port).expect("a flow").1.is_half_open(), "{port}");
     }
     flood(&model);
     for port in [4_000, 4_001, 4_002, 4_010, 4_011] {
@@ -169,7 +169,7 @@ fn a_forged_syn_does_not_end_a_connection() {
         // Its backend resets what it does not know: then the next one opens another.
         arrives(&model, segment(client(4_000), TCP_RST, 99, 0));
         arrives(&model, segment(client(4_000), TCP_SYN, 99, 0));
-        assert_eq!(request(&model, 4_000).unwrap().1, FlowState::OPENING);
+        assert_eq!(request(&model, 4_000).expect("a flow").1, FlowState::OPENING);
     }
 }
 
@@ -222,7 +222,7 @@ fn half_open_flows_give_their_ports() {
     }
     assert_eq!(established.len(), 4, "as many as ports");
     for port in established {
-        assert_eq!(request(&model, port).unwrap().1, FlowState::OPEN);
+        assert_eq!(request(&model, port).expect("a flow").1, FlowState::OPEN);
     }
 }
 
@@ -235,7 +235,7 @@ fn who_dials_a_pod_itself_is_no_different() {
     arrives(&model, segment(dialled, TCP_SYN, 1, 0));
     answers(&model, segment(dialled.reversed(), TCP_SYN | TCP_ACK, ISN, 2));
     arrives(&model, segment(dialled, TCP_ACK, 2, 0x8000_0000));
-    assert!(state().unwrap().is_half_open());
+    assert!(state().expect("a flow").is_half_open());
     arrives(&model, segment(dialled, TCP_ACK, 2, ISN.wrapping_add(1)));
     assert_eq!(state(), Some(FlowState::OPEN));
     for port in 20_000..20_100 {

@@ -25,8 +25,8 @@ const UDP: u8 = 17;
 /// Of a service with its backend on this node, and of one elsewhere.
 const PORTS: [u16; 2] = [30_081, 30_082];
 const ESTABLISHED: usize = 100;
-/// By each protocol to each backend: eight times as many flows as the map holds.
-const FORGED: u32 = 2 * NAT_MAX / 2;
+/// By each protocol to each backend: four times as many flows as the map holds.
+const FORGED: u32 = NAT_MAX / 2;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn put(node: &Node, port: u16, backend: IpAddr, local: bool) {
