@@ -8,7 +8,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 use xebec_machinery::{GroupVersionKind, Status};
 
-use crate::{DefId, Definition, Type, schema};
+use crate::{Alternative, DefId, Definition, Type, schema};
 
 /// Upstream reports at most this many strict errors.
 const STRICT_ERRORS_MAX: usize = 100;
@@ -21,7 +21,7 @@ pub struct TypeError(String);
 /// Checks an object against its definition and makes it canonical: unknown fields and nulls go, empty optional lists and maps too, quantities and times are
 /// rewritten. Answers the unknown fields, worded `unknown field "spec.foo"`.
 pub fn check(def: DefId, object: &mut Value) -> Result<Vec<String>, TypeError> {
-    let mut checker = Checker { unknown: Vec::new() };
+    let mut checker = Checker { unknown: Vec::new(), lenient: false };
     let root = Path { parent: None, segment: Segment::Root };
     checker.object(schema().definition(def), object, &root, None)?;
     Ok(checker.unknown)
@@ -91,6 +91,8 @@ impl<'a> Path<'a> {
 
 struct Checker {
     unknown: Vec<String>,
+    /// Inside of what Go decodes by itself, and not strictly.
+    lenient: bool,
 }
 
 impl Checker {
@@ -117,13 +119,13 @@ impl Checker {
                 return false;
             }
             result = self.value(field.ty, value, &path, def);
-            field.required || !is_empty_collection(field.ty, value)
+            (field.required || !is_empty_collection(field.ty, value)) && !value.is_null()
         });
         result
     }
 
     fn report_unknown(&mut self, path: &Path<'_>) {
-        if self.unknown.len() < STRICT_ERRORS_MAX {
+        if !self.lenient && self.unknown.len() < STRICT_ERRORS_MAX {
             self.unknown.push(format!("unknown field \"{}\"", path.spelled(true)));
         }
     }
@@ -134,12 +136,38 @@ impl Checker {
             Type::List(item) => self.list(*item, value, path, owner),
             Type::WrappedStrings => self.list(Type::String, value, path, owner),
             Type::Map(item) => self.map(*item, value, path, owner),
+            Type::Or(def, other) => self.either(def, other, value, path, owner),
             Type::RawExtension | Type::FieldsV1 | Type::Json | Type::Any => Ok(()),
             scalar => scalar::check(scalar, value).map_err(|error| match error {
                 scalar::Error::Mismatch => mismatch(value, path, Some(owner), &go_type(ty)),
                 scalar::Error::Message(message) => TypeError(message),
             }),
         }
+    }
+
+    /// Their `UnmarshalJSON` drops what it does not know without a word (`apiextensions/v1/marshal.go`).
+    fn either(
+        &mut self,
+        def: DefId,
+        other: Alternative,
+        value: &mut Value,
+        path: &Path<'_>,
+        owner: &Definition,
+    ) -> Result<(), TypeError> {
+        let before = std::mem::replace(&mut self.lenient, true);
+        let checked = match (&*value, other) {
+            (Value::Object(_), _) => self.object(schema().definition(def), value, path, Some(owner)),
+            (Value::Array(_), Alternative::List) => self.list(Type::Object(def), value, path, owner),
+            (Value::Array(_), Alternative::Strings) => self.list(Type::String, value, path, owner),
+            (Value::Bool(_), Alternative::Bool) => Ok(()),
+            (_, Alternative::Bool) => Err(TypeError("boolean or JSON schema expected".into())),
+            _ => {
+                *value = Value::Null;
+                Ok(())
+            }
+        };
+        self.lenient = before;
+        checked
     }
 
     fn list(&mut self, item: Type, value: &mut Value, path: &Path<'_>, owner: &Definition) -> Result<(), TypeError> {
@@ -209,6 +237,7 @@ fn go_type(ty: Type) -> String {
         Type::FieldsV1 => "v1.FieldsV1".into(),
         Type::Json | Type::Any => "interface {}".into(),
         Type::WrappedStrings => "[]string".into(),
+        Type::Or(def, _) => schema().definition(def).go_name(),
         Type::Object(def) => schema().definition(def).go_name(),
         Type::List(item) => format!("[]{}", go_type(*item)),
         Type::Map(item) => format!("map[string]{}", go_type(*item)),

@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 use xebec_machinery::{GroupVersion, GroupVersionKind};
 
 pub use resource::{Resource, Subresource};
-pub use table::{DefId, Definition, Field, ListType, Type};
+pub use table::{Alternative, DefId, Definition, Field, ListType, Type};
 pub use view::View;
 
 /// The table, parsed and indexed.

@@ -5,8 +5,8 @@
 //! def PodSpec [atomic] [gvk=group/version/Kind]
 //!  volumes [.Volume 1 [required] [map=name | set] [atomic] [merge=name] [retain-keys] [default=TCP]
 //! ```
-//! A field is its name, the code of its type (see [`Parser::ty`]; `[` list of, `{` map of, `.X` a definition of the same package, otherwise a full name) and
-//! its protobuf field number; `2.1` is field 1 of the message in field 2, where Go embeds a struct.
+//! A field is its name, the code of its type (see [`Parser::ty`]; `[` list of, `{` map of, `.X` a definition of the same package, otherwise a full name;
+//! `|[.X` an X or a list of them, `|b.X` an X or a boolean, `|s.X` an X or a list of strings) and its protobuf field number; `2.1` is field 1 of the message in field 2, where Go embeds a struct.
 
 use std::collections::HashMap;
 
@@ -48,11 +48,22 @@ pub enum Type {
     Json,
     /// Anything at all; no protobuf form.
     Any,
+    /// An object, or something else in its place (`JSONSchemaPropsOrArray` and its like).
+    Or(DefId, Alternative),
     /// A list of strings that protobuf wraps in a message (`ExtraValue`).
     WrappedStrings,
     Object(DefId),
     List(&'static Type),
     Map(&'static Type),
+}
+
+/// What may stand in the place of an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Alternative {
+    Bool,
+    /// A list of such objects.
+    List,
+    Strings,
 }
 
 /// How lists merge in server-side apply.
@@ -225,10 +236,20 @@ impl Parser {
         if let Some(value) = code.strip_prefix('{') {
             return Type::Map(Box::leak(Box::new(self.ty(value))));
         }
+        let alternatives =
+            [("|[", Alternative::List), ("|b", Alternative::Bool), ("|s", Alternative::Strings)].into_iter();
+        let mut either = alternatives.filter_map(|(prefix, other)| Some((code.strip_prefix(prefix)?, other)));
+        match either.next() {
+            Some((object, other)) => self.definition_of(object).map_or(Type::Any, |id| Type::Or(id, other)),
+            None => self.definition_of(code).map_or(Type::Any, Type::Object),
+        }
+    }
+
+    fn definition_of(&self, code: Str) -> Option<DefId> {
         let key = match code.strip_prefix('.') {
-            Some(name) => Some((self.package, name)),
-            None => code.rsplit_once('.'),
+            Some(name) => (self.package, name),
+            None => code.rsplit_once('.')?,
         };
-        key.and_then(|key| self.ids.get(&key)).map_or(Type::Any, |id| Type::Object(*id))
+        self.ids.get(&key).copied()
     }
 }

@@ -58,7 +58,7 @@ impl PatchSchema for View {
             Type::WrappedStrings => Shape::List(ListKind::Atomic),
             // Their inside belongs to whoever wrote them.
             Type::RawExtension | Type::FieldsV1 | Type::Json => Shape::Object { atomic: true },
-            Type::Any => Shape::Deduced,
+            Type::Any | Type::Or(..) => Shape::Deduced,
             _ => Shape::Scalar,
         }
     }

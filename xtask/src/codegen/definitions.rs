@@ -142,7 +142,10 @@ fn scalar(name: &str) -> Option<&'static str> {
         "RawExtension" => "R",
         "FieldsV1" => "F",
         "JSON" => "J",
-        "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" | "Patch" => "a",
+        "JSONSchemaPropsOrArray" => "|[.JSONSchemaProps",
+        "JSONSchemaPropsOrBool" => "|b.JSONSchemaProps",
+        "JSONSchemaPropsOrStringArray" => "|s.JSONSchemaProps",
+        "Patch" => "a",
         _ => return None,
     })
 }

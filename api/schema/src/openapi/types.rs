@@ -157,7 +157,7 @@ impl Types {
             Type::IntOrString => self.named(INT_OR_STRING),
             Type::RawExtension => self.named(RAW_EXTENSION),
             Type::FieldsV1 => self.named(FIELDS),
-            Type::Json | Type::Any => json!({}),
+            Type::Json | Type::Any | Type::Or(..) => json!({}),
             Type::WrappedStrings => json!({"type": "array", "items": {"type": "string"}}),
             Type::Object(def) => self.reference(def),
             Type::List(item) => json!({"type": "array", "items": self.ty(*item)}),

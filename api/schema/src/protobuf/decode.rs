@@ -10,24 +10,26 @@ use xebec_machinery::time;
 
 use super::wire::{Reader, Wire};
 use super::{DEPTH_MAX, Error};
-use crate::{DefId, Definition, Field, Type, schema};
+use crate::{Alternative, DefId, Definition, Field, Type, schema};
 
 /// Optional fields whose zero is not the same as nothing. Sorted.
 #[rustfmt::skip]
-pub(super) const POINTERS: [&str; 82] = [
+pub(super) const POINTERS: [&str; 93] = [
     "activeDeadlineSeconds", "adminAccess", "allNodes", "allocateLoadBalancerNodePorts", "allowPrivilegeEscalation",
     "allowVolumeExpansion", "appProtocol", "attachRequired", "automountServiceAccountToken", "averageUtilization", "backoffLimit",
-    "backoffLimitPerIndex", "blockOwnerDeletion", "bool", "completions", "controller", "defaultMode", "deletionGracePeriodSeconds",
-    "enableServiceLinks", "expirationSeconds", "failedJobsHistoryLimit", "fsGroup", "gracePeriodSeconds", "hostProcess", "hostUsers",
-    "hostnameOverride", "ignoreStoreReadErrorWithClusterBreakingPotential", "immutable", "ingressClassName", "int",
-    "leaseDurationSeconds", "leaseTransitions", "loadBalancerClass", "manualSelector", "maxFailedIndexes", "maxSkew", "maxSurge",
-    "maxUnavailable", "minAvailable", "minDomains", "minReplicas", "mode", "optional", "orphanDependents", "parallelism", "partition",
-    "perDeviceNodeSelection", "podInfoOnMount", "port", "priority", "privileged", "progressDeadlineSeconds", "readOnlyRootFilesystem",
-    "ready", "replicas", "requiresRepublish", "revisionHistoryLimit", "runAsGroup", "runAsNonRoot", "runAsUser", "runtimeClassName",
-    "seLinuxMount", "serving", "setHostnameAsFQDN", "shareProcessNamespace", "stabilizationWindowSeconds", "started",
-    "startingDeadlineSeconds", "storageCapacity", "storageClassName", "string", "successThreshold", "successfulJobsHistoryLimit",
-    "suspend", "targetCPUUtilizationPercentage", "terminating", "terminationGracePeriodSeconds", "timeoutSeconds", "tolerationSeconds",
-    "ttlSecondsAfterFinished", "userSpecifiedTTL", "volumeAttributesClassName",
+    "backoffLimitPerIndex", "blockOwnerDeletion", "bool", "completions", "controller", "defaultMode",
+    "deletionGracePeriodSeconds", "enableServiceLinks", "expirationSeconds", "failedJobsHistoryLimit", "fsGroup",
+    "gracePeriodSeconds", "hostProcess", "hostUsers", "hostnameOverride", "ignoreStoreReadErrorWithClusterBreakingPotential",
+    "immutable", "ingressClassName", "int", "leaseDurationSeconds", "leaseTransitions", "loadBalancerClass", "manualSelector",
+    "maxFailedIndexes", "maxItems", "maxLength", "maxProperties", "maxSkew", "maxSurge", "maxUnavailable", "maximum",
+    "minAvailable", "minDomains", "minItems", "minLength", "minProperties", "minReplicas", "minimum", "mode", "multipleOf",
+    "optional", "optionalOldSelf", "orphanDependents", "parallelism", "partition", "perDeviceNodeSelection", "podInfoOnMount",
+    "port", "priority", "privileged", "progressDeadlineSeconds", "readOnlyRootFilesystem", "ready", "replicas",
+    "requiresRepublish", "revisionHistoryLimit", "runAsGroup", "runAsNonRoot", "runAsUser", "runtimeClassName", "seLinuxMount",
+    "serving", "setHostnameAsFQDN", "shareProcessNamespace", "stabilizationWindowSeconds", "started", "startingDeadlineSeconds",
+    "storageCapacity", "storageClassName", "string", "successThreshold", "successfulJobsHistoryLimit", "suspend",
+    "targetCPUUtilizationPercentage", "terminating", "terminationGracePeriodSeconds", "timeoutSeconds", "tolerationSeconds",
+    "ttlSecondsAfterFinished", "userSpecifiedTTL", "volumeAttributesClassName", "x-kubernetes-preserve-unknown-fields",
 ];
 
 pub(super) fn object(def: DefId, bytes: &[u8], depth: usize) -> Result<Value, Error> {
@@ -78,7 +80,9 @@ fn merge(field: &Field, wire: Wire<'_>, map: &mut Map<String, Value>, depth: usi
         }
         ty => {
             let value = self::value(ty, wire, depth)?;
-            if !is_zero(&value) || field.required || POINTERS.binary_search(&field.name).is_ok() {
+            // Those of both kinds are behind pointers, all of them.
+            let is_pointer = matches!(ty, Type::Or(..)) && !value.is_null();
+            if !is_zero(&value) || field.required || is_pointer || POINTERS.binary_search(&field.name).is_ok() {
                 map.insert(field.name.to_owned(), value);
             } else {
                 map.remove(field.name);
@@ -155,7 +159,32 @@ fn value(ty: Type, wire: Wire<'_>, depth: usize) -> Result<Value, Error> {
             Value::Array(items)
         }
         Type::Object(def) => object(def, wire.bytes()?, depth + 1)?,
+        Type::Or(def, other) => either(def, other, wire.bytes()?, depth + 1)?,
         Type::List(_) | Type::Map(_) | Type::Any => Value::Null,
+    })
+}
+
+/// As Go's encoder to JSON chooses between the two.
+fn either(def: DefId, other: Alternative, bytes: &[u8], depth: usize) -> Result<Value, Error> {
+    let item = match other {
+        Alternative::Bool => Type::Bool,
+        Alternative::List => Type::Object(def),
+        Alternative::Strings => Type::String,
+    };
+    let (mut schema, mut allows, mut items) = (Value::Null, Value::Bool(false), Vec::new());
+    let mut reader = Reader::new(bytes);
+    while let Some((tag, wire)) = reader.field()? {
+        match (other, tag) {
+            (Alternative::Bool, 1) => allows = value(item, wire, depth)?,
+            (Alternative::Bool, 2) | (_, 1) => schema = object(def, wire.bytes()?, depth)?,
+            (_, 2) => items.push(value(item, wire, depth)?),
+            _ => {}
+        }
+    }
+    Ok(match other {
+        Alternative::Bool if schema.is_null() => allows,
+        Alternative::List | Alternative::Strings if !items.is_empty() => items.into(),
+        _ => schema,
     })
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use xebec_machinery::time;
 
 use super::{Error, Writer};
-use crate::{DefId, Field, Type, schema};
+use crate::{Alternative, DefId, Field, Type, schema};
 
 pub(super) fn object(def: DefId, value: &Value, out: &mut Writer) -> Result<(), Error> {
     let Value::Object(map) = value else { return Err(unfit("an object", value)) };
@@ -88,7 +88,23 @@ fn value(ty: Type, tag: u16, value: &Value, out: &mut Writer) -> Result<(), Erro
             let Value::Object(entries) = value else { return Err(unfit("an object", value)) };
             map(*item, tag, entries, out)?;
         }
+        Type::Or(def, other) => out.message(tag, |out| either(def, other, value, out))?,
         Type::Any => {}
+    }
+    Ok(())
+}
+
+/// As Go's struct of both; one of them is set (`apiextensions/v1/generated.proto`).
+fn either(def: DefId, other: Alternative, value: &Value, out: &mut Writer) -> Result<(), Error> {
+    match (other, value) {
+        (Alternative::Bool, Value::Bool(allows)) => out.varint(1, (*allows).into()),
+        (Alternative::Bool, schema) => {
+            out.varint(1, 1);
+            out.message(2, |out| object(def, schema, out))?;
+        }
+        (Alternative::List, Value::Array(_)) => list(Type::Object(def), 2, value, out)?,
+        (Alternative::Strings, Value::Array(_)) => list(Type::String, 2, value, out)?,
+        (_, schema) => out.message(1, |out| object(def, schema, out))?,
     }
     Ok(())
 }

@@ -81,6 +81,78 @@ fn zeros_that_mean_nothing_are_dropped() {
     assert_eq!(kind_of(body.as_slice()), Ok(GroupVersionKind::new("apps", "v1", "Deployment")));
 }
 
+fn json_schema() -> DefId {
+    let name = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+    schema().by_name(name).expect("the definition")
+}
+
+/// A definition as client-go's apiextensions client sends it: each place where a schema may be something else too.
+#[test]
+fn schemas_of_definitions_survive_a_round_trip() {
+    let props = json!({
+        "type": "object",
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "title": "t",
+        "externalDocs": {"url": "https://example.com"},
+        "x-kubernetes-preserve-unknown-fields": true,
+        "x-kubernetes-validations": [{"rule": "true", "reason": "FieldValueInvalid", "optionalOldSelf": false}],
+        "default": {"n": null, "list": [1, "a", false]},
+        "example": "e",
+        "properties": {
+            "list": {"type": "array", "minItems": 0, "items": {"type": "array", "items": {"type": "string"}}},
+            "tuple": {"items": [{"type": "string"}, {"type": "integer"}], "additionalItems": false},
+            "any": {"items": {"type": "string"}, "additionalItems": {"type": "string", "maxLength": 0}},
+            "open": {"type": "object", "additionalProperties": true},
+            "closed": {"type": "object", "additionalProperties": false, "maxProperties": 0},
+            "map": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0.0, "maximum": -0.5}},
+            "enum": {"enum": ["a", 1, null, {"a": []}]},
+            "port": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+            "object": {"x-kubernetes-embedded-resource": true, "x-kubernetes-map-type": "atomic", "nullable": true},
+            "keyed": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["a"], "uniqueItems": true},
+            "not": {"not": {"pattern": "^a"}, "allOf": [{"multipleOf": 2.5}], "oneOf": [{"required": ["a"]}]},
+        },
+        "patternProperties": {"^x": {"format": "int32"}},
+        "definitions": {"d": {"id": "i", "$ref": "#/d", "exclusiveMinimum": true, "exclusiveMaximum": true}},
+        "dependencies": {"a": ["b", "c"], "d": {"description": "a schema"}},
+    });
+    let unused = |name: &str| !props.to_string().contains(&format!("\"{name}\""));
+    let def = schema().definition(json_schema());
+    // Of each pair of bounds one is enough.
+    let bounds = ["maxItems", "minLength", "minProperties"];
+    let missing: Vec<_> = def.fields.iter().map(|field| field.name).filter(|name| unused(name)).collect();
+    assert_eq!(missing, bounds, "every field is tried");
+    round_trip(json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "x.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "x", "kind": "X"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": props}}],
+        },
+    }));
+}
+
+/// The bytes are Go's: `allows` is set beside a schema, and the numbers are those of `generated.proto`.
+#[test]
+fn a_schema_or_a_boolean_is_written_as_go_does() {
+    let bytes = |value: Value| {
+        let mut out = Writer::default();
+        encode::object(json_schema(), &value, &mut out).expect("it fits");
+        assert_eq!(decode::object(json_schema(), out.as_slice(), 0), Ok(value));
+        out.as_slice().to_vec()
+    };
+    // Field 30 of wire type 2 is 30 << 3 | 2 = 242, as a varint 0xf2 0x01; `type` is field 5, 0x2a.
+    let typed = [0x2a, 1, b's'];
+    let check = |value: Value, field: [u8; 2], content: &[u8]| {
+        let length = u8::try_from(content.len()).expect("short");
+        assert_eq!(bytes(value), [&field[..], &[length], content].concat());
+    };
+    let inside = |number: u8| [&[number << 3 | 2, 3][..], &typed].concat();
+    check(json!({"additionalProperties": false}), [0xf2, 1], &[8, 0]);
+    check(json!({"additionalProperties": true}), [0xf2, 1], &[8, 1]);
+    check(json!({"additionalProperties": {"type": "s"}}), [0xf2, 1], &[&[8, 1][..], &inside(2)].concat());
+    check(json!({"items": {"type": "s"}}), [0xc2, 1], &inside(1));
+    check(json!({"items": [{"type": "s"}, {"type": "s"}]}), [0xc2, 1], &[inside(2), inside(2)].concat());
+}
+
 #[test]
 fn what_is_no_object_is_refused() {
     let bad = |kind: &str| {

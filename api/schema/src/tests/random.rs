@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use xebec_machinery::patch::{apply, merge, strategic};
 
-use crate::{DefId, ListType, Type, decode, default, protobuf, schema};
+use crate::{Alternative, DefId, ListType, Type, decode, default, protobuf, schema};
 
 /// xorshift64*: the same sequence on every machine.
 struct Random(u64);
@@ -33,9 +33,7 @@ impl Random {
         let mut map = Map::new();
         for field in &schema().definition(def).fields {
             let key = |keys: &[&str]| keys.contains(&field.name);
-            // What may be anything has no form in protobuf.
-            let any = matches!(field.ty, Type::Any | Type::Map(Type::Any));
-            let skip = any || field.proto == [0; 3] || depth > 5 || key(&["apiVersion", "kind", "managedFields"]);
+            let skip = field.proto == [0; 3] || depth > 5 || key(&["apiVersion", "kind", "managedFields"]);
             if !skip && (self.chance(25) || key(&["name"])) {
                 // A list may be atomic to apply and merge by a key in a strategic patch: then items need the key as well.
                 let list_type = match (field.list_type, &field.patch_merge_key) {
@@ -62,6 +60,12 @@ impl Random {
             Type::IntOrString => self.pick(&[json!(80), json!("http")]).clone(),
             Type::RawExtension | Type::FieldsV1 | Type::Json | Type::Any => json!({"a": [1, {"b": "c"}]}),
             Type::WrappedStrings => json!(["x", "y"]),
+            Type::Or(def, other) => match (other, self.chance(50)) {
+                (_, true) => self.object(def, depth),
+                (Alternative::Bool, _) => self.chance(50).into(),
+                (Alternative::List, _) => self.list(Type::Object(def), ListType::Atomic, depth),
+                (Alternative::Strings, _) => json!(["x", "y"]),
+            },
             Type::Object(def) => self.object(def, depth),
             Type::List(item) => self.list(*item, list_type, depth),
             Type::Map(item) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, request};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
@@ -84,6 +84,31 @@ async fn with_widgets() -> Cluster {
     let cluster = Cluster::start().await;
     establish(&cluster, &widgets(&plain_spec())).await;
     cluster
+}
+
+/// As client-go's apiextensions client does with `application/vnd.kubernetes.protobuf`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_definition_comes_and_goes_as_protobuf() {
+    let cluster = Cluster::start().await;
+    let mut sent = widgets(&json!({ "type": "object", "properties": {
+        "color": { "type": "string" },
+        "tags": { "type": "array", "items": { "type": "string", "minLength": 0 } },
+        "limits": { "type": "object", "additionalProperties": { "type": "integer", "minimum": 0 } },
+        "free": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
+    } }));
+    sent["apiVersion"] = "apiextensions.k8s.io/v1".into();
+    sent["kind"] = "CustomResourceDefinition".into();
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    let body = xebec_schema::protobuf::encode(&sent).unwrap();
+    let schema = |crd: &Value| crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].to_string().replace("0.0", "0");
+    let made = cluster.send("POST", DEFINITIONS, &[("content-type", protobuf)], body).await.expect(201);
+    assert_eq!(schema(&made), schema(&sent), "nothing is lost on the way in");
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let mut connection = cluster.connect(Some(("admin", &["system:masters"]))).await;
+    let response = connection.send_request(request("GET", &path, &[("accept", protobuf)], "")).await.unwrap();
+    let bytes = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    let got = xebec_schema::protobuf::decode(&bytes).unwrap();
+    assert_eq!(schema(&got), schema(&sent), "nor on the way out");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
