@@ -10,6 +10,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 use xebec_client::Informers;
 use xebec_client::bootstrap::{Join, Joined, join};
+use xebec_clock::Clock;
 
 use crate::signal;
 
@@ -58,6 +59,7 @@ impl Dns {
             ca_file: None,
             dir: self.identity_dir.clone(),
             node_name: self.node_name,
+            clock: Clock::default(),
         })
         .await?;
         let config = xebec_dns::Config {

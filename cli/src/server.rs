@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use xebec_agent::Capacity;
-use xebec_apiserver::{AuthorizationMode, Pki, UserInfo};
+use xebec_apiserver::{AdminKubeconfig, AuthorizationMode, Pki, UserInfo};
 use xebec_client::{Client, Informers};
 use xebec_controllers::{Accounts, Controllers, CsrSigner, TokenSigner};
 use xebec_machinery::net;
@@ -90,7 +90,7 @@ pub struct Server {
     /// them on their own network
     #[arg(long, value_delimiter = ',', value_name = "CIDR|FIRST-LAST")]
     load_balancer_pool: Vec<xebec_controllers::service_lb::AddressRange>,
-    /// Write a kubeconfig with a client certificate of system:masters here
+    /// Write a kubeconfig with a client certificate of system:masters here, and again before it expires
     #[arg(long)]
     write_kubeconfig: Option<PathBuf>,
     /// The server in that kubeconfig [default: https://ADDRESS:PORT]
@@ -120,7 +120,6 @@ impl Server {
         let stop = CancellationToken::new();
         signal::cancel_on_termination(stop.clone())?;
         let server = xebec_apiserver::Server::start(config, store).await.context("start the API server")?;
-        self.write_kubeconfig(&pki, advertise)?;
         tracing::info!(address = %self.bind_address, port = self.secure_port, "serving");
         // The roles are objects too: before they are there, every request of a controller would be refused.
         server.ready().await;
@@ -178,6 +177,7 @@ impl Server {
             token_auth_file: self.token_auth_file.clone(),
             client_ca_file: self.client_ca_file.clone(),
             bootstrap_token: Some(token.to_owned()),
+            admin_kubeconfig: self.admin_kubeconfig(advertise),
             enable_admission_plugins: self.enable_admission_plugins.clone(),
             disable_admission_plugins: self.disable_admission_plugins.clone(),
             shared_store: !self.store.is_embedded(),
@@ -228,14 +228,10 @@ impl Server {
         parts
     }
 
-    fn write_kubeconfig(&self, pki: &Pki, advertise: IpAddr) -> Result<()> {
-        let Some(path) = &self.write_kubeconfig else { return Ok(()) };
-        let server = self
-            .kubeconfig_server
-            .clone()
-            .unwrap_or_else(|| format!("https://{}", SocketAddr::new(advertise, self.secure_port)));
-        let text = pki.admin_kubeconfig(&server)?;
-        write_secret(path, &text).with_context(|| format!("write {}", path.display()))
+    fn admin_kubeconfig(&self, advertise: IpAddr) -> Option<AdminKubeconfig> {
+        let own = || format!("https://{}", SocketAddr::new(advertise, self.secure_port));
+        let server = self.kubeconfig_server.clone().unwrap_or_else(own);
+        self.write_kubeconfig.clone().map(|path| AdminKubeconfig { path, server })
     }
 }
 

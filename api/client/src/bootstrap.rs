@@ -4,6 +4,7 @@
 //! What is on disk wins: once a directory holds a certificate the token is no longer needed.
 
 mod csr;
+mod rotation;
 mod server_ca;
 mod token;
 
@@ -16,14 +17,11 @@ pub use server_ca::ServerCaError;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
 use std::{fs, io};
 pub use token::{InvalidToken, Token};
-use tokio_util::sync::CancellationToken;
-use xebec_types::time;
+use xebec_clock::Clock;
 
-/// How soon a change of the wall clock is noticed.
-const LOOK: Duration = Duration::from_secs(600);
 const CA_FILE: &str = "ca.crt";
 const CLIENT_FILE: &str = "kubelet-client.pem";
 const SERVING_FILE: &str = "kubelet-server.pem";
@@ -38,6 +36,7 @@ pub struct Join {
     /// Where certificates and keys are kept.
     pub dir: PathBuf,
     pub node_name: String,
+    pub clock: Clock,
 }
 
 /// A node that the cluster knows.
@@ -45,6 +44,8 @@ pub struct Joined {
     pub client: Client,
     pub ca_pem: String,
     pub identity: Arc<Identity>,
+    pub clock: Clock,
+    renewal_errors: AtomicU64,
     dir: PathBuf,
     node_name: String,
 }
@@ -84,7 +85,7 @@ pub async fn join(options: &Join) -> Result<Joined, JoinError> {
     fs::create_dir_all(&options.dir).map_err(file_error)?;
     let ca_pem = trusted_ca(options).await?;
     let path = options.dir.join(CLIENT_FILE);
-    let stored = Identity::load(&path)?.filter(|i| !i.is_expired(time::now()));
+    let stored = Identity::load(&path)?.filter(|i| !i.is_expired(options.clock.now()));
     let identity = match stored {
         Some(identity) => Arc::new(identity),
         None => Arc::new(first_identity(options, &ca_pem, &path).await?),
@@ -93,11 +94,14 @@ pub async fn join(options: &Join) -> Result<Joined, JoinError> {
         servers: options.servers.clone(),
         ca_pem: ca_pem.clone().into_bytes(),
         auth: Auth::Certificate(Arc::clone(&identity)),
+        clock: options.clock.clone(),
     };
     Ok(Joined {
         client: connection.client()?,
         ca_pem,
         identity,
+        clock: options.clock.clone(),
+        renewal_errors: AtomicU64::new(0),
         dir: options.dir.clone(),
         node_name: options.node_name.clone(),
     })
@@ -108,7 +112,7 @@ impl Joined {
     pub async fn serving(&self, addresses: &[IpAddr]) -> Result<Arc<Identity>, JoinError> {
         let path = self.dir.join(SERVING_FILE);
         let request = csr::Request::serving(&self.node_name, addresses);
-        let stored = Identity::load(&path)?.filter(|i| !i.is_expired(time::now()));
+        let stored = Identity::load(&path)?.filter(|i| !i.is_expired(self.clock.now()));
         if let Some(identity) = stored
             && request.is_met_by(&identity)
         {
@@ -125,55 +129,6 @@ impl Joined {
             self.identity.replace(&stored.pem())?;
         }
         Ok(())
-    }
-
-    /// Renews both certificates at two thirds of their lives until `stop`; no restart needed.
-    pub async fn rotate(&self, serving: &Identity, addresses: &[IpAddr], stop: &CancellationToken) {
-        let client = csr::Request::client(&self.node_name);
-        let server = csr::Request::serving(&self.node_name, addresses);
-        let both = async {
-            tokio::join!(self.renew(&self.identity, &client, CLIENT_FILE), self.renew(serving, &server, SERVING_FILE),)
-        };
-        tokio::select! { () = stop.cancelled() => {} _ = both => {} }
-    }
-
-    async fn renew(&self, identity: &Identity, request: &csr::Request, file: &str) {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
-        let path = self.dir.join(file);
-        loop {
-            due(identity).await;
-            match self.renew_once(identity, request, &path).await {
-                Ok(()) => {
-                    let not_after = identity.not_after();
-                    tracing::info!(signer = request.signer, %not_after, "certificate renewed");
-                    backoff.reset();
-                    // A certificate too short to renew in time must not become a busy loop.
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-                Err(error) => {
-                    let signer = request.signer;
-                    tracing::warn!(signer, error = chain(&error), "certificate not renewed");
-                    tokio::time::sleep(backoff.next_delay()).await;
-                }
-            }
-        }
-    }
-
-    async fn renew_once(&self, identity: &Identity, request: &csr::Request, path: &Path) -> Result<(), JoinError> {
-        identity.replace(&csr::obtain(&self.client, request).await?)?;
-        Ok(identity.save(path)?)
-    }
-}
-
-/// Returns when the certificate is to be renewed, by the wall clock: a sleep of weeks would miss that the machine slept
-/// too, or that its clock was set.
-async fn due(identity: &Identity) {
-    loop {
-        let left = identity.renew_in(time::now());
-        if left.is_zero() {
-            return;
-        }
-        tokio::time::sleep(left.min(LOOK)).await;
     }
 }
 
@@ -224,8 +179,12 @@ async fn fetch_ca(servers: &[String], pin: &[u8; 32]) -> Result<String, JoinErro
 
 async fn first_identity(options: &Join, ca_pem: &str, path: &Path) -> Result<Identity, JoinError> {
     let token = options.token.as_ref().ok_or(JoinError::NoToken)?;
-    let connection =
-        Connection { servers: options.servers.clone(), ca_pem: ca_pem.into(), auth: Auth::Token(token.bearer()) };
+    let connection = Connection {
+        servers: options.servers.clone(),
+        ca_pem: ca_pem.into(),
+        auth: Auth::Token(token.bearer()),
+        clock: options.clock.clone(),
+    };
     let client = connection.client()?;
     let request = csr::Request::client(&options.node_name);
     let mut backoff = Backoff::reconnect();

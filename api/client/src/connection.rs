@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use xebec_clock::Clock;
 
 /// How a server that vanished without closing its connections is noticed: a ping after this much
 /// silence, and as long again for the answer.
@@ -33,6 +34,8 @@ pub struct Connection {
     pub servers: Vec<String>,
     pub ca_pem: Vec<u8>,
     pub auth: Auth,
+    /// By which certificates are good.
+    pub clock: Clock,
 }
 
 #[derive(Clone)]
@@ -101,7 +104,7 @@ impl Connection {
             return Err(ConnectError::EmptyCa);
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_details(provider, Arc::new(self.clock.clone()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots);
         let mut config = match &self.auth {

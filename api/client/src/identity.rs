@@ -11,10 +11,9 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 use x509_parser::extensions::GeneralName;
-use xebec_types::time::{self, Timestamp};
 
 /// The certificate that a client or server presents; a resolver for rustls on both sides.
 #[derive(Debug)]
@@ -26,8 +25,8 @@ pub struct Identity {
 struct Certificate {
     pem: String,
     key: Arc<CertifiedKey>,
-    not_before: Timestamp,
-    not_after: Timestamp,
+    not_before: SystemTime,
+    not_after: SystemTime,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -104,21 +103,21 @@ impl Identity {
     }
 
     #[must_use]
-    pub fn not_after(&self) -> Timestamp {
+    pub fn not_after(&self) -> SystemTime {
         self.read().not_after
     }
 
     #[must_use]
-    pub fn is_expired(&self, now: Timestamp) -> bool {
+    pub fn is_expired(&self, now: SystemTime) -> bool {
         now >= self.not_after()
     }
 
-    /// How long until two thirds of the life have passed.
+    /// When two thirds of the life have passed.
     #[must_use]
-    pub fn renew_in(&self, now: Timestamp) -> Duration {
+    pub fn renew_at(&self) -> SystemTime {
         let current = self.read();
-        let life = time::since(current.not_before, current.not_after);
-        time::until(time::after(current.not_before, life * 2 / 3), now)
+        let life = current.not_after.duration_since(current.not_before).unwrap_or_default();
+        current.not_before + life * 2 / 3
     }
 
     fn read(&self) -> Arc<Certificate> {
@@ -135,7 +134,8 @@ impl Certificate {
         let leaf = chain.first().ok_or(IdentityError::NoCertificate)?;
         let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|_| IdentityError::Malformed)?;
         let seconds = |at: x509_parser::time::ASN1Time| {
-            Timestamp::from_second(at.timestamp()).map_err(|_| IdentityError::Malformed)
+            let since = u64::try_from(at.timestamp()).map_err(|_| IdentityError::Malformed)?;
+            UNIX_EPOCH.checked_add(Duration::from_secs(since)).ok_or(IdentityError::Malformed)
         };
         let not_before = seconds(parsed.validity().not_before)?;
         let not_after = seconds(parsed.validity().not_after)?;

@@ -8,6 +8,7 @@ use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use xebec_clock::Clock;
 
 use crate::connection::{Auth, ConnectError, Connection};
 use crate::identity::Identity;
@@ -30,10 +31,10 @@ pub enum AskError {
 }
 
 impl NodeClient {
-    /// Trusts kubelets whose certificates `ca_pem` signed, and shows them `identity`.
-    pub fn new(ca_pem: &[u8], identity: Arc<Identity>) -> Result<Self, ConnectError> {
+    /// Trusts kubelets whose certificates `ca_pem` signed, and shows them `identity`; by `clock` their certificates are good.
+    pub fn new(ca_pem: &[u8], identity: Arc<Identity>, clock: Clock) -> Result<Self, ConnectError> {
         let auth = Auth::Certificate(identity);
-        let tls = Connection { servers: Vec::new(), ca_pem: ca_pem.to_vec(), auth }.tls()?;
+        let tls = Connection { servers: Vec::new(), ca_pem: ca_pem.to_vec(), auth, clock }.tls()?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
         Ok(Self(legacy::Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector)))
     }

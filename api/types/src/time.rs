@@ -7,8 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The wall clock. Pure code takes `now` as an argument; only shells call this.
 #[must_use]
 pub fn now() -> Timestamp {
-    // `Timestamp::now` needs jiff's `std`, which nothing here turns on.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    at(SystemTime::now())
+}
+
+/// A time of the system's; the epoch for what was before it.
+#[must_use]
+pub fn at(time: SystemTime) -> Timestamp {
+    // `Timestamp::try_from` needs jiff's `std`, which nothing here turns on.
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = i64::try_from(since.as_secs()).unwrap_or_default();
     let nanoseconds = i32::try_from(since.subsec_nanos()).unwrap_or_default();
     Timestamp::new(seconds, nanoseconds).unwrap_or_default()

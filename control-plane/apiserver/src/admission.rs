@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use time::OffsetDateTime;
 use xebec_machinery::{GroupVersionKind, GroupVersionResource, Status};
 
 use crate::service_capacity::ServiceCapacity;
@@ -30,6 +31,7 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     pub user: &'a UserInfo,
     pub dry_run: bool,
+    pub now: OffsetDateTime,
     /// Null for a delete.
     pub object: Value,
     /// Absent for a create.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
+use xebec_clock::Clock;
 use xebec_machinery::Status;
 use xebec_store::cache::{At, Cache, Filter, Object, Query};
 use xebec_store::{Expect, Revision, Store};
@@ -63,8 +64,13 @@ impl App {
         self.cache.get_consistent(&resource.storage, resource.scope(namespace), name).await.map_err(store_error)
     }
 
+    /// What is now, everywhere in the server.
+    pub fn clock(&self) -> &Clock {
+        self.config.pki.clock()
+    }
+
     pub fn now(&self) -> OffsetDateTime {
-        OffsetDateTime::now_utc()
+        self.clock().now().into()
     }
 }
 

@@ -59,7 +59,8 @@ impl Authenticators {
 
     /// The user that makes a request.
     pub async fn request(&self, app: &App, headers: &HeaderMap, peer: Option<&PeerCert>) -> Result<UserInfo, Status> {
-        if let Some(user) = peer.and_then(|peer| peer.user(app.now())) {
+        if let Some((user, left)) = peer.and_then(|peer| peer.user(app.now())) {
+            app.metrics.certificates.seen(left);
             return Ok(user.clone().authenticated());
         }
         let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());

@@ -53,6 +53,8 @@ pub struct Config {
     pub client_ca_file: Option<PathBuf>,
     /// Created as a Secret in kube-system after start: `[a-z0-9]{6}.[a-z0-9]{16}`.
     pub bootstrap_token: Option<String>,
+    /// Written at start and before it expires.
+    pub admin_kubeconfig: Option<AdminKubeconfig>,
     pub enable_admission_plugins: Vec<String>,
     pub disable_admission_plugins: Vec<String>,
     pub max_requests_inflight: usize,
@@ -66,6 +68,14 @@ pub struct Config {
     /// Ends the server.
     pub shutdown_grace: Duration,
     pub connections: Limits,
+}
+
+/// A kubeconfig of `system:masters`.
+#[derive(Clone, Debug)]
+pub struct AdminKubeconfig {
+    pub path: PathBuf,
+    /// `https://host:port`, as its users reach the server.
+    pub server: String,
 }
 
 /// What a client may do to a connection that is not asking for anything.
@@ -115,6 +125,7 @@ impl Config {
             token_auth_file: None,
             client_ca_file: None,
             bootstrap_token: None,
+            admin_kubeconfig: None,
             enable_admission_plugins: Vec::new(),
             disable_admission_plugins: Vec::new(),
             max_requests_inflight: 400,

@@ -31,7 +31,7 @@ pub mod user;
 mod wire;
 
 pub use body::Body;
-pub use config::{AuthorizationMode, Config, Limits};
+pub use config::{AdminKubeconfig, AuthorizationMode, Config, Limits};
 pub use options::Continue;
 pub use pki::Pki;
 pub use server::{LocalService, SecretTokens, Server, StartError};

@@ -1,6 +1,7 @@
 //! `/metrics` in the Prometheus text format, under upstream's names
 //! (kubernetes.io, "Kubernetes Metrics Reference").
 
+mod certificates;
 mod connections;
 
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub struct Metrics {
     watch_events: IntCounterVec,
     store_requests: HistogramVec,
     pub connections: Connections,
+    pub certificates: Certificates,
 }
 
 /// What a request was about, for labels; all short-lived strings.
@@ -99,6 +101,7 @@ impl Metrics {
             watch_events,
             store_requests,
             connections: Connections::register(&registry)?,
+            certificates: Certificates::register(&registry)?,
             registry,
         })
     }
@@ -181,6 +184,7 @@ fn parts(key: &str) -> (&str, &str) {
     (if group == "core" { "" } else { group }, resource)
 }
 
+pub use certificates::Certificates;
 pub use connections::Connections;
 
 /// Decrements its gauge when it is dropped.

@@ -4,6 +4,7 @@ mod files;
 mod kubeconfig;
 mod serving;
 mod sign;
+mod validity;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,12 +15,16 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, Ke
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
+use xebec_clock::Clock;
 
 pub use serving::ServingCert;
 pub use sign::{SignError, Signer};
+pub use validity::Validity;
 
-/// Certificates that xebec issues to itself; renewed at two thirds of it.
+/// Certificates that xebec issues to itself and to nodes; renewed at two thirds of it.
 pub const CERTIFICATE_LIFETIME: Duration = Duration::days(30);
+/// Of the kubeconfig of administrators: it is copied to where nobody renews it.
+pub const KUBECONFIG_LIFETIME: Duration = Duration::days(365);
 const CA_LIFETIME: Duration = Duration::days(3650);
 /// Clocks of other machines may be behind ours.
 const BACKDATE: Duration = Duration::minutes(5);
@@ -44,6 +49,8 @@ pub enum PkiError {
     },
     #[error("{path} is not a {what}")]
     Invalid { path: PathBuf, what: &'static str },
+    #[error("{path}: the cluster's CA certificate expired at {at}: docs/control-plane.md says how to replace it")]
+    Expired { path: PathBuf, at: OffsetDateTime },
     #[error("load the key of {name} into TLS")]
     Tls {
         name: String,
@@ -57,8 +64,7 @@ pub enum PkiError {
 pub struct Issued {
     pub cert_pem: String,
     pub key_pem: String,
-    pub not_before: OffsetDateTime,
-    pub not_after: OffsetDateTime,
+    pub validity: Validity,
     der: CertificateDer<'static>,
     key_der: Vec<u8>,
 }
@@ -71,11 +77,6 @@ impl Issued {
             .map_err(|source| PkiError::Tls { name: name.to_owned(), source })?;
         Ok(CertifiedKey::new(vec![self.der.clone()], key))
     }
-
-    /// When two thirds of its life are over.
-    pub fn renew_at(&self) -> OffsetDateTime {
-        self.not_before + (self.not_after - self.not_before) * 2 / 3
-    }
 }
 
 /// See the module.
@@ -83,7 +84,7 @@ pub struct Pki {
     dir: PathBuf,
     ca_pem: String,
     ca_der: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Authority,
     service_account_key: KeyPair,
     sans: RwLock<Vec<String>>,
     serving: Arc<ServingCert>,
@@ -92,12 +93,17 @@ pub struct Pki {
 impl Pki {
     /// Reads `dir`, making what is missing. `sans` are the names and addresses that clients dial the server by.
     pub fn load_or_create(dir: impl AsRef<Path>, sans: &[String]) -> Result<Self, PkiError> {
+        Self::by_clock(dir, sans, Clock::default())
+    }
+
+    /// As [`load_or_create`](Self::load_or_create), by a clock that the whole server then goes by.
+    pub fn by_clock(dir: impl AsRef<Path>, sans: &[String], clock: Clock) -> Result<Self, PkiError> {
         let dir = dir.as_ref().to_owned();
         files::create_dir(&dir)?;
         let (ca_pem, ca_key) = match files::read_pair(&dir, "ca")? {
             Some(pair) => pair,
             None => {
-                let (cert, key) = create_ca()?;
+                let (cert, key) = create_ca(&clock)?;
                 files::write_pair(&dir, "ca", &cert, &key)?;
                 (cert, key)
             }
@@ -105,11 +111,15 @@ impl Pki {
         let invalid = |what| PkiError::Invalid { path: dir.join("ca.crt"), what };
         let ca_key = KeyPair::from_pem(&ca_key).map_err(|_| invalid("CA with a private key"))?;
         let ca_der = first_certificate(&ca_pem).ok_or_else(|| invalid("certificate"))?;
-        let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|_| invalid("certificate"))?;
+        let validity = Validity::of(&ca_der).ok_or_else(|| invalid("certificate"))?;
+        if validity.not_after <= clock.now() {
+            return Err(PkiError::Expired { path: dir.join("ca.crt"), at: validity.not_after });
+        }
+        let key = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|_| invalid("certificate"))?;
+        let issuer = Authority { key, validity, clock };
         let service_account_key = load_service_account_key(&dir)?;
         let sans = with_standard_names(sans);
-        let serving =
-            issue(&issuer, "kube-apiserver", &[], &sans, ExtendedKeyUsagePurpose::ServerAuth, CERTIFICATE_LIFETIME)?;
+        let serving = issuer.serving(&sans)?;
         let serving = Arc::new(ServingCert::new(&serving, ca_der.clone())?);
         Ok(Self { dir, ca_pem, ca_der, issuer, service_account_key, sans: RwLock::new(sans), serving })
     }
@@ -124,6 +134,16 @@ impl Pki {
 
     pub fn ca_der(&self) -> &CertificateDer<'static> {
         &self.ca_der
+    }
+
+    /// What is now, for certificates and everything else in the server.
+    pub fn clock(&self) -> &Clock {
+        &self.issuer.clock
+    }
+
+    /// From when to when the CA is good; nothing that it signs is good for longer.
+    pub fn ca_validity(&self) -> Validity {
+        self.issuer.validity
     }
 
     /// The server's own certificate; follows renewals.
@@ -143,16 +163,16 @@ impl Pki {
 
     /// A client certificate with this user name and these groups.
     pub fn issue_client(&self, name: &str, groups: &[&str]) -> Result<Issued, PkiError> {
-        issue(&self.issuer, name, groups, &[], ExtendedKeyUsagePurpose::ClientAuth, CERTIFICATE_LIFETIME)
+        self.issue_client_for(name, groups, CERTIFICATE_LIFETIME)
     }
 
     /// A client certificate of another life span, for files that nobody renews.
     pub fn issue_client_for(&self, name: &str, groups: &[&str], lifetime: Duration) -> Result<Issued, PkiError> {
-        issue(&self.issuer, name, groups, &[], ExtendedKeyUsagePurpose::ClientAuth, lifetime)
+        self.issuer.issue(name, groups, &[], ExtendedKeyUsagePurpose::ClientAuth, lifetime)
     }
 
     pub fn issue_server(&self, name: &str, groups: &[&str], sans: &[String]) -> Result<Issued, PkiError> {
-        issue(&self.issuer, name, groups, sans, ExtendedKeyUsagePurpose::ServerAuth, CERTIFICATE_LIFETIME)
+        self.issuer.issue(name, groups, sans, ExtendedKeyUsagePurpose::ServerAuth, CERTIFICATE_LIFETIME)
     }
 
     /// Adds a name or an address to the serving certificate.
@@ -170,26 +190,28 @@ impl Pki {
     /// Replaces the serving certificate; connections from then on see the new one.
     pub fn renew_serving(&self) -> Result<(), PkiError> {
         let sans = self.sans.read().clone();
-        let issued = issue(
-            &self.issuer,
-            "kube-apiserver",
-            &[],
-            &sans,
-            ExtendedKeyUsagePurpose::ServerAuth,
-            CERTIFICATE_LIFETIME,
-        )?;
-        self.serving.replace(&issued)
+        self.serving.replace(&self.issuer.serving(&sans)?)
     }
 
     /// A kubeconfig of `system:masters` with everything embedded.
     pub fn admin_kubeconfig(&self, server: &str) -> Result<String, PkiError> {
-        let lifetime = Duration::days(365);
-        let admin = self.issue_client_for("kubernetes-admin", &[crate::user::SYSTEM_MASTERS], lifetime)?;
-        Ok(kubeconfig::render(server, &self.ca_pem, &admin))
+        Ok(self.admin(server)?.0)
+    }
+
+    /// Writes [`admin_kubeconfig`](Self::admin_kubeconfig) to a file that only its owner can read.
+    pub fn write_admin_kubeconfig(&self, path: &Path, server: &str) -> Result<Validity, PkiError> {
+        let (text, validity) = self.admin(server)?;
+        files::write_secret(path, &text)?;
+        Ok(validity)
+    }
+
+    fn admin(&self, server: &str) -> Result<(String, Validity), PkiError> {
+        let admin = self.issue_client_for("kubernetes-admin", &[crate::user::SYSTEM_MASTERS], KUBECONFIG_LIFETIME)?;
+        Ok((kubeconfig::render(server, &self.ca_pem, &admin), admin.validity))
     }
 }
 
-fn create_ca() -> Result<(String, String), PkiError> {
+fn create_ca(clock: &Clock) -> Result<(String, String), PkiError> {
     let error = |source| PkiError::Certificate { name: "kubernetes".into(), source };
     let key = KeyPair::generate().map_err(error)?;
     let mut params = CertificateParams::default();
@@ -197,42 +219,60 @@ fn create_ca() -> Result<(String, String), PkiError> {
     params.distinguished_name.push(DnType::CommonName, "kubernetes");
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = OffsetDateTime::now_utc() - BACKDATE;
+    params.not_before = OffsetDateTime::from(clock.now()) - BACKDATE;
     params.not_after = params.not_before + CA_LIFETIME;
     let cert = params.self_signed(&key).map_err(error)?;
     Ok((cert.pem(), key.serialize_pem()))
 }
 
-fn issue(
-    issuer: &Issuer<'static, KeyPair>,
-    name: &str,
-    groups: &[&str],
-    sans: &[String],
-    usage: ExtendedKeyUsagePurpose,
-    lifetime: Duration,
-) -> Result<Issued, PkiError> {
-    let error = |source| PkiError::Certificate { name: name.to_owned(), source };
-    let key = KeyPair::generate().map_err(error)?;
-    let mut params = CertificateParams::new(sans.to_vec()).map_err(error)?;
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    for group in groups {
-        params.distinguished_name.push(DnType::OrganizationName, *group);
+/// What signs, and until when.
+struct Authority {
+    key: Issuer<'static, KeyPair>,
+    validity: Validity,
+    clock: Clock,
+}
+
+impl Authority {
+    fn serving(&self, sans: &[String]) -> Result<Issued, PkiError> {
+        self.issue("kube-apiserver", &[], sans, ExtendedKeyUsagePurpose::ServerAuth, CERTIFICATE_LIFETIME)
     }
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![usage];
-    params.use_authority_key_identifier_extension = true;
-    params.not_before = OffsetDateTime::now_utc() - BACKDATE;
-    params.not_after = params.not_before + lifetime;
-    let cert = params.signed_by(&key, issuer).map_err(error)?;
-    Ok(Issued {
-        cert_pem: cert.pem(),
-        key_pem: key.serialize_pem(),
-        not_before: params.not_before,
-        not_after: params.not_after,
-        der: cert.der().clone(),
-        key_der: key.serialize_der(),
-    })
+
+    fn issue(
+        &self,
+        name: &str,
+        groups: &[&str],
+        sans: &[String],
+        usage: ExtendedKeyUsagePurpose,
+        lifetime: Duration,
+    ) -> Result<Issued, PkiError> {
+        let error = |source| PkiError::Certificate { name: name.to_owned(), source };
+        let key = KeyPair::generate().map_err(error)?;
+        let mut params = CertificateParams::new(sans.to_vec()).map_err(error)?;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for group in groups {
+            params.distinguished_name.push(DnType::OrganizationName, *group);
+        }
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![usage];
+        params.use_authority_key_identifier_extension = true;
+        let validity = self.validity_for(lifetime - BACKDATE);
+        (params.not_before, params.not_after) = (validity.not_before, validity.not_after);
+        let cert = params.signed_by(&key, &self.key).map_err(error)?;
+        Ok(Issued {
+            cert_pem: cert.pem(),
+            key_pem: key.serialize_pem(),
+            validity,
+            der: cert.der().clone(),
+            key_der: key.serialize_der(),
+        })
+    }
+
+    /// From now on, and no longer than the CA itself: what outlived it would be refused although it says that it is good.
+    fn validity_for(&self, lifetime: Duration) -> Validity {
+        let now = OffsetDateTime::from(self.clock.now());
+        Validity { not_before: now - BACKDATE, not_after: (now + lifetime).min(self.validity.not_after) }
+    }
 }
 
 fn load_service_account_key(dir: &Path) -> Result<KeyPair, PkiError> {

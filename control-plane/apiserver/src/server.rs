@@ -1,12 +1,15 @@
 //! The server's life: load the cache, listen, run what must run after start, stop.
 
 mod activity;
+mod ca;
 mod connection;
+pub(crate) mod event;
 mod event_ttl;
 pub(crate) mod hooks;
 mod listener;
 mod local;
 mod peers;
+mod renewal;
 
 use std::sync::Arc;
 
@@ -100,7 +103,6 @@ impl Server {
             config,
         });
         crate::crd::load(&app).await.map_err(StartError::Cache)?;
-        hooks::kubelet_client(&app)?;
         let tasks = TaskTracker::new();
         for feed in feeds {
             let app = app.clone();
@@ -115,9 +117,16 @@ impl Server {
             let (tls, clients, seats) = (tls.clone(), client_certs.clone(), seats.clone());
             tasks.spawn(listener::accept(app.clone(), listener, tls, clients, seats, tasks.clone()));
         }
+        // The kubeconfig is written when somebody listens.
+        let renewal = renewal::Renewal::start(app.clone())?;
         tasks.spawn(crate::crd::run(app.clone()));
-        tasks.spawn(hooks::run(app.clone()));
-        tasks.spawn(hooks::renew(app.clone()));
+        let started = app.clone();
+        tasks.spawn(async move {
+            hooks::run(started.clone()).await;
+            // Its Events are in a namespace that the hooks make.
+            ca::watch(started).await;
+        });
+        tasks.spawn(renewal.run());
         tasks.spawn(event_ttl::run(app.clone()));
         tasks.spawn(resource_metrics::run(app.clone()));
         tasks.spawn(service_ip::run(app.clone()));

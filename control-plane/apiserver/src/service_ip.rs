@@ -4,7 +4,6 @@
 //! is made and claimed before the object is stored, so two requests never store the same one, on whichever servers.
 
 mod claim;
-mod event;
 mod range;
 mod repair;
 

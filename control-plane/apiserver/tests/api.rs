@@ -29,6 +29,8 @@ mod kinds;
 mod kube_rs;
 #[path = "api/lists.rs"]
 mod lists;
+#[path = "api/rotation.rs"]
+mod rotation;
 #[path = "api/services.rs"]
 mod services;
 #[path = "api/subresources.rs"]

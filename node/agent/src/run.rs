@@ -13,6 +13,7 @@ use xebec_client::bootstrap::{Join, JoinError, Joined, join};
 use xebec_client::identity::Identity;
 use xebec_client::node::NodeClient;
 use xebec_client::{EventRecorder, Informers};
+use xebec_clock::Clock;
 use xebec_cri::RuntimeClient;
 use xebec_datapath::Datapath;
 use xebec_podnet::PodNetwork;
@@ -65,6 +66,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
             ca_file: config.ca_file.clone(),
             dir: config.identity_dir(),
             node_name: config.node_name.clone(),
+            clock: Clock::default(),
         })
         .await?,
     );
@@ -80,14 +82,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
     let recorder = EventRecorder::new(joined.client.clone(), "xebec-agent", &config.node_name);
     let services = ServicesShared::new(Repairs::new(&config.node_name, Some(recorder.clone())), recorder);
-    let nodes = NodeClient::new(joined.ca_pem.as_bytes(), Arc::clone(&joined.identity))
+    let nodes = NodeClient::new(joined.ca_pem.as_bytes(), Arc::clone(&joined.identity), joined.clock.clone())
         .map_err(|source| Error::Join(source.into()))?;
     let withdraw = WithdrawFromServices::new(&informers, &config.node_name, services.applied.subscribe(), nodes);
     let kubelet = xebec_kubelet::Config {
         withdraw: Some(Arc::new(withdraw)),
         applied_slices: Some(services.applied.subscribe()),
         node_conditions: Some(services.verdicts.subscribe()),
-        metrics: vec![services.metrics_text(), services.datapath_text(), repairs_text(&services.repairs)],
+        metrics: vec![
+            services.metrics_text(),
+            services.datapath_text(),
+            repairs_text(&services.repairs),
+            certificates_text(&joined, &serving),
+        ],
         ..kubelet_config(&config, &joined, &serving, network_ready)
     };
     let (client, kubelet_informers) = (joined.client.clone(), informers.clone());
@@ -165,6 +172,7 @@ fn kubelet_config(
     let tls = xebec_kubelet::Tls {
         cert_resolver: Arc::clone(serving) as _,
         client_ca_pem: joined.ca_pem.clone().into_bytes(),
+        clock: joined.clock.clone(),
     };
     let root_dir = config.data_dir.join("kubelet");
     xebec_kubelet::Config {
@@ -252,6 +260,11 @@ async fn reload(datapath: Arc<Datapath>) -> Result<(), AnyError> {
         }
     }
     Ok(())
+}
+
+fn certificates_text(joined: &Arc<Joined>, serving: &Arc<Identity>) -> xebec_kubelet::MetricsText {
+    let (joined, serving) = (Arc::clone(joined), Arc::clone(serving));
+    Arc::new(move || joined.metrics(&serving))
 }
 
 fn repairs_text(repairs: &Repairs) -> xebec_kubelet::MetricsText {

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use xebec_client::identity::Identity;
 use xebec_client::{Informers, connection};
+use xebec_clock::Clock;
 use xebec_kubelet::{Config, Tls, run};
 
 #[tokio::main]
@@ -28,7 +29,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let pem = std::fs::read_to_string(required("--cert")?)? + &std::fs::read_to_string(required("--key")?)?;
     let identity = Identity::from_pem(&pem)?;
-    let tls = Tls { cert_resolver: Arc::new(identity), client_ca_pem: std::fs::read(required("--ca")?)? };
+    let tls = Tls {
+        cert_resolver: Arc::new(identity),
+        client_ca_pem: std::fs::read(required("--ca")?)?,
+        clock: Clock::default(),
+    };
     let (_network, network_ready) = watch::channel(true);
     let node = option("--node").unwrap_or_else(|| "by-hand".to_owned());
     let config = Config {

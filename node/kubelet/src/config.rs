@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use xebec_clock::Clock;
 use xebec_types::core::Taint;
 
 use crate::eviction::Thresholds;
@@ -81,6 +82,8 @@ pub struct Tls {
     pub cert_resolver: Arc<dyn rustls::server::ResolvesServerCert>,
     /// Client certificates must be signed by one of these (PEM).
     pub client_ca_pem: Vec<u8>,
+    /// By which certificates and tokens are good.
+    pub clock: Clock,
 }
 
 /// Takes a pod out of every node's load balancing before it is told to stop.

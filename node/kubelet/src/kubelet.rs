@@ -234,7 +234,7 @@ pub async fn run_with(
     let port = listener.local_addr().map_err(|source| RunError::Listen { address, source })?.port();
     let tls = crate::tls::server(&config.tls).map_err(RunError::Tls)?;
     let recorder = Recorder::Api(EventRecorder::new(client.clone(), "kubelet", &config.node_name));
-    let objects = Arc::new(ApiObjects::new(client.clone(), &informers));
+    let objects = Arc::new(ApiObjects::new(client.clone(), &informers, config.tls.clock.clone()));
     let pods = informers.selected::<Pod>(&Selection::fields(&format!("spec.nodeName={}", config.node_name)));
     let reviews = Arc::new(ApiReviews::new(client.clone(), &config.node_name));
     let pod_api = Arc::new(ApiPods(client.clone()));

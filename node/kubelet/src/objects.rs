@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use kube::api::PostParams;
 use xebec_client::{Api, Client, Informers, is_not_found};
+use xebec_clock::Clock;
 use xebec_types::authentication::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use xebec_types::core::{ConfigMap, Secret, Service, ServiceAccount};
 use xebec_types::time::{self, Timestamp};
@@ -57,6 +58,7 @@ pub struct ApiObjects {
     config_maps: Cache<(String, String), ConfigMapData>,
     secrets: Cache<(String, String), BTreeMap<String, Vec<u8>>>,
     tokens: Mutex<HashMap<(PodRef, TokenSpec), Token>>,
+    clock: Clock,
 }
 
 #[derive(Clone)]
@@ -86,14 +88,15 @@ impl<K: std::hash::Hash + Eq, V: Clone> Cache<K, V> {
 }
 
 impl ApiObjects {
-    pub fn new(client: Client, informers: &Informers) -> Self {
+    /// `clock` says when tokens are old.
+    pub fn new(client: Client, informers: &Informers, clock: Clock) -> Self {
         let services = informers.informer::<Service>();
-        Self { client, services, config_maps: Cache::new(), secrets: Cache::new(), tokens: Mutex::default() }
+        Self { client, services, config_maps: Cache::new(), secrets: Cache::new(), tokens: Mutex::default(), clock }
     }
 
     fn remembered_token(&self, key: &(PodRef, TokenSpec)) -> Option<String> {
-        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.get(key).filter(|token| token.refresh_at > time::now()).map(|token| token.text.clone())
+        let (now, tokens) = (time::at(self.clock.now()), self.tokens.lock().unwrap_or_else(PoisonError::into_inner));
+        tokens.get(key).filter(|token| token.refresh_at > now).map(|token| token.text.clone())
     }
 }
 
@@ -164,7 +167,7 @@ impl Objects for ApiObjects {
             .await
             .map_err(error("serviceaccount", name))?;
         let status = answer.status.unwrap_or_default();
-        let now = time::now();
+        let now = time::at(self.clock.now());
         let expires = status.expiration_timestamp.map_or(now, |at| at.0);
         let text = status.token.unwrap_or_default();
         let token = Token { refresh_at: refresh_at(now, expires), text: text.clone() };
@@ -190,3 +193,6 @@ fn refresh_at(now: Timestamp, expires: Timestamp) -> Timestamp {
     let life = time::until(expires, now);
     time::after(now, (life * 4 / 5).min(Duration::from_secs(24 * 3600)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ pub fn server(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
         .allow_unauthenticated()
         .build()
         .map_err(TlsError::Verifier)?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(tls.clock.clone()))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Versions)?
         .with_client_cert_verifier(verifier)

@@ -13,11 +13,10 @@ fn pem(name: &str) -> String {
 #[test]
 fn an_identity_renews_at_two_thirds_of_its_life() {
     let identity = Identity::from_pem(&pem("n1")).expect("valid");
-    let start: Timestamp = "2030-01-01T00:00:00Z".parse().expect("time");
-    assert_eq!(identity.renew_in(start), Duration::from_secs(20 * 86_400));
-    let late: Timestamp = "2030-01-25T00:00:00Z".parse().expect("time");
-    assert_eq!(identity.renew_in(late), Duration::ZERO);
-    assert!(!identity.is_expired(late));
+    let day = |day| SystemTime::from(rcgen::date_time_ymd(2030, 1, day));
+    assert_eq!(identity.renew_at(), day(21));
+    assert!(!identity.is_expired(day(30)));
+    assert!(identity.is_expired(day(31)));
     assert_eq!(identity.addresses(), [IpAddr::from([10, 0, 0, 7])]);
 }
 

@@ -1,14 +1,17 @@
 //! Client certificates: the common name is the user, organizations are the groups.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::time_provider::TimeProvider;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use xebec_clock::Clock;
 
 use super::AuthnError;
 use crate::config::Config;
@@ -27,15 +30,19 @@ impl PeerCert {
         self.user.as_ref().map(|_| self.not_after)
     }
 
-    pub fn user(&self, now: OffsetDateTime) -> Option<&UserInfo> {
-        self.user.as_ref().filter(|_| now <= self.not_after)
+    /// Whom it names, and for how long.
+    pub fn user(&self, now: OffsetDateTime) -> Option<(&UserInfo, time::Duration)> {
+        self.user.as_ref().filter(|_| now <= self.not_after).map(|user| (user, self.not_after - now))
     }
 }
 
 /// Lets every client in that can prove the possession of its key: whom its certificate makes it is decided by
 /// authentication, which answers 401 where TLS could only hang up.
 #[derive(Debug)]
-pub struct ClientCerts(Arc<dyn ClientCertVerifier>);
+pub struct ClientCerts {
+    verifier: Arc<dyn ClientCertVerifier>,
+    clock: Clock,
+}
 
 impl ClientCerts {
     pub fn new(config: &Config) -> Result<Self, AuthnError> {
@@ -50,13 +57,18 @@ impl ClientCerts {
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
-        Ok(Self(verifier.map_err(|e| failed(&e))?))
+        Ok(Self { verifier: verifier.map_err(|e| failed(&e))?, clock: config.pki.clock().clone() })
+    }
+
+    pub fn now(&self) -> OffsetDateTime {
+        self.clock.now().into()
     }
 
     /// Whom the presented chain makes the client.
     pub fn peer(&self, chain: &[CertificateDer<'_>]) -> Option<PeerCert> {
         let (cert, intermediates) = chain.split_first()?;
-        let verified = self.0.verify_client_cert(cert, intermediates, UnixTime::now());
+        let now = self.clock.current_time().unwrap_or_else(|| UnixTime::since_unix_epoch(Duration::ZERO));
+        let verified = self.verifier.verify_client_cert(cert, intermediates, now);
         if let Err(error) = &verified {
             tracing::info!(%error, "client certificate refused");
         }
@@ -80,7 +92,7 @@ impl ClientCertVerifier for ClientCerts {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        self.verifier.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -98,7 +110,7 @@ impl ClientCertVerifier for ClientCerts {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        self.verifier.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -107,10 +119,10 @@ impl ClientCertVerifier for ClientCerts {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        self.verifier.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.verifier.supported_verify_schemes()
     }
 }

@@ -108,6 +108,7 @@ async fn admit(app: &App, info: &RequestInfo, user: &UserInfo) -> Result<(), Sta
         name: &info.name,
         user,
         dry_run: false,
+        now: app.now(),
         object: Value::Null,
         old_object: None,
         warnings: Vec::new(),

@@ -1,9 +1,9 @@
 //! Signing of certificate requests, within the bounds of the well-known Kubernetes signers.
 
 use rcgen::{CertificateSigningRequestParams, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 
-use super::{BACKDATE, CERTIFICATE_LIFETIME, Pki};
+use super::{CERTIFICATE_LIFETIME, Pki};
 
 /// Shortest `expirationSeconds` that the API allows.
 const MIN_LIFETIME: Duration = Duration::minutes(10);
@@ -51,9 +51,8 @@ impl Pki {
         let lifetime = expiration_seconds
             .map(Duration::seconds)
             .map_or(CERTIFICATE_LIFETIME, |asked| asked.clamp(MIN_LIFETIME, CERTIFICATE_LIFETIME));
-        let now = OffsetDateTime::now_utc();
-        params.not_before = now - BACKDATE;
-        params.not_after = now + lifetime;
+        let validity = self.issuer.validity_for(lifetime);
+        (params.not_before, params.not_after) = (validity.not_before, validity.not_after);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![match kind {
@@ -61,7 +60,7 @@ impl Pki {
             _ => ExtendedKeyUsagePurpose::ClientAuth,
         }];
         params.use_authority_key_identifier_extension = true;
-        Ok(request.signed_by(&self.issuer).map_err(SignError::Sign)?.pem())
+        Ok(request.signed_by(&self.issuer.key).map_err(SignError::Sign)?.pem())
     }
 }
 

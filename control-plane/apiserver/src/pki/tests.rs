@@ -15,11 +15,11 @@ fn certificates_are_renewed_at_two_thirds_of_their_life() {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::load_or_create(dir.path(), &[]).unwrap();
     let issued = pki.issue_client("a", &["g"]).unwrap();
-    let life = issued.not_after - issued.not_before;
-    assert_eq!(issued.renew_at() - issued.not_before, life * 2 / 3);
-    let before = pki.serving().renew_at();
+    let Validity { not_before, not_after } = issued.validity;
+    assert_eq!(issued.validity.renew_at() - not_before, (not_after - not_before) * 2 / 3);
+    let before = pki.serving().validity().renew_at();
     pki.renew_serving().unwrap();
-    assert!(pki.serving().renew_at() >= before);
+    assert!(pki.serving().validity().renew_at() >= before);
 }
 
 /// `outcome`: "" if signed, else part of the refusal.

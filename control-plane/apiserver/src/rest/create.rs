@@ -40,7 +40,7 @@ pub async fn create_object(call: &Call, mut value: Value, options: &WriteOptions
     let mut value = admit(call, Operation::Create, value, None, options.dry_run).await?;
     write::default(resource, &mut value);
     let generated = object::name(&value).is_empty() && !object::generate_name(&value).is_empty();
-    meta::born(resource, &mut value);
+    meta::born(resource, &mut value, call.app.now());
     if !generated {
         resource.strategy.prepare_for_create(&call.context(), &mut value);
         store_new(call, &mut value, options).await?;

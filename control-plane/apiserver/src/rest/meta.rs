@@ -2,6 +2,7 @@
 
 use rand::Rng;
 use serde_json::Value;
+use time::OffsetDateTime;
 use xebec_machinery::{Status, object};
 
 use super::Call;
@@ -85,13 +86,13 @@ pub fn match_name(call: &Call, value: &mut Value) -> Result<(), Status> {
 }
 
 /// Identity and birth of a new object (`rest.FillObjectMetaSystemFields`, `BeforeCreate`).
-pub fn born(resource: &Resource, value: &mut Value) {
+pub fn born(resource: &Resource, value: &mut Value, now: OffsetDateTime) {
     let metadata = object::metadata_mut(value);
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "selfLink", "generation"] {
         metadata.remove(field);
     }
     object::set_uid(value, &uuid::Uuid::new_v4().to_string());
-    object::set_creation_timestamp(value, &xebec_machinery::time::now_rfc3339());
+    object::set_creation_timestamp(value, &xebec_machinery::time::rfc3339(now.into()));
     if resource.strategy.has_generation() {
         object::set_generation(value, 1);
     }

@@ -35,7 +35,8 @@ pub async fn request(call: &Call, body: &Bytes) -> Answer {
         .collect();
     let audiences = if audiences.is_empty() { call.app.config.audiences() } else { audiences };
     let bound = bound(call, &request).await?;
-    let now = call.app.now().unix_timestamp();
+    let at = call.app.now();
+    let now = at.unix_timestamp();
     let expires = now + seconds.min(GRANTED_SECONDS_MAX);
     let claims = Claims::new(&call.app.config, &audiences, now, expires, call.namespace(), &account, bound);
     let token = call.app.authn.service_accounts.sign(&claims)?;
@@ -46,7 +47,7 @@ pub async fn request(call: &Call, body: &Bytes) -> Answer {
     request["metadata"] = json!({
         "name": call.name(),
         "namespace": call.namespace(),
-        "creationTimestamp": xebec_machinery::time::now_rfc3339(),
+        "creationTimestamp": xebec_machinery::time::rfc3339(at.into()),
     });
     request["status"] = json!({
         "token": token,

@@ -79,6 +79,7 @@ fn attributes<'a>(
         name,
         user: &call.user,
         dry_run,
+        now: call.app.now(),
         object,
         old_object,
         warnings: Vec::new(),

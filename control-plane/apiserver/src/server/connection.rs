@@ -9,7 +9,6 @@ use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -31,12 +30,9 @@ const KEEPALIVE_SECONDS: u32 = 30;
 const SILENCE_MS_MAX: u32 = 120_000;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// How soon a change of the wall clock is noticed.
-const LOOK: Duration = Duration::from_secs(600);
-
 pub fn tls(config: &Config, clients: Arc<ClientCerts>) -> Result<TlsAcceptor, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+    let mut tls = rustls::ServerConfig::builder_with_details(provider, Arc::new(config.pki.clock().clone()))
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(clients)
         .with_cert_resolver(config.pki.serving());
@@ -63,7 +59,7 @@ async fn speak(app: Arc<App>, stream: TlsStream<TcpStream>, peer: Option<PeerCer
     let limits = app.config.connections;
     let expiry = peer.as_ref().and_then(PeerCert::expiry);
     let origin = Origin::Remote(peer.map(Arc::new));
-    let stop = app.stop.clone();
+    let (stop, clock) = (app.stop.clone(), app.clock().clone());
     let activity = Arc::new(Activity::new(limits));
     let seen = activity.clone();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
@@ -76,10 +72,16 @@ async fn speak(app: Arc<App>, stream: TlsStream<TcpStream>, peer: Option<PeerCer
     tokio::pin!(connection);
     // From here on its requests are refused. A client that has renewed its certificate shows it when it connects
     // again, which one that keeps its connection busy would never do by itself.
+    let expired = async {
+        match expiry {
+            Some(at) => clock.sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    };
     let parting = async {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = passed(expiry) => {}
+            () = expired => {}
         }
     };
     tokio::pin!(parting);
@@ -164,18 +166,6 @@ impl End {
             Self::Timeout => "timeout",
             Self::Other(_) => "error",
         }
-    }
-}
-
-/// Returns when the time has come, if there is one. By the wall clock, which may be set.
-async fn passed(at: Option<OffsetDateTime>) {
-    let Some(at) = at else { return std::future::pending().await };
-    loop {
-        let left = Duration::try_from(at - OffsetDateTime::now_utc()).unwrap_or_default();
-        if left.is_zero() {
-            return;
-        }
-        tokio::time::sleep(left.min(LOOK)).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What runs after start: bootstrap objects, and certificates that are renewed in time.
+//! What runs after start: the objects that every cluster has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +7,13 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full};
-use rustls::RootCertStore;
 use serde_json::Value;
 
-use super::{LocalService, StartError};
+use super::LocalService;
 use crate::app::App;
 use crate::authz::policy;
 use crate::bootstrap::{self, Bootstrap};
-use crate::pki::KUBELET_CLIENT;
-use crate::proxy::KubeletProxy;
-use crate::user::{SYSTEM_MASTERS, UserInfo};
+use crate::user::UserInfo;
 
 /// The hooks, as `/readyz?verbose` names them.
 pub const NAMES: [&str; 2] = ["poststarthook/bootstrap-controller", "poststarthook/rbac/bootstrap-roles"];
@@ -24,7 +21,6 @@ pub const NAMES: [&str; 2] = ["poststarthook/bootstrap-controller", "poststartho
 /// Writes that wait for the disk together.
 const CONCURRENT: usize = 16;
 const RETRY: Duration = Duration::from_millis(200);
-const RENEWAL_CHECK: Duration = Duration::from_secs(600);
 
 /// Creates what every cluster has; tries again until it is there.
 pub async fn run(app: Arc<App>) {
@@ -119,40 +115,4 @@ pub(crate) async fn send(
     let code = response.status().as_u16();
     let bytes = response.into_body().collect().await.map_err(|e| e.to_string())?.to_bytes();
     Ok((code, serde_json::from_slice(&bytes).unwrap_or_default()))
-}
-
-/// Gives the server the certificate that kubelets know it by.
-pub fn kubelet_client(app: &App) -> Result<(), StartError> {
-    let pki = &app.config.pki;
-    let issued = pki.issue_client(KUBELET_CLIENT, &[SYSTEM_MASTERS])?;
-    let key = Arc::new(issued.certified_key(KUBELET_CLIENT)?);
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.ca_der().clone()).map_err(StartError::Tls)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(StartError::Tls)?
-        .with_root_certificates(roots)
-        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
-    *app.kubelets.write() = Some(KubeletProxy::new(config));
-    Ok(())
-}
-
-/// Renews the server's own certificates at two thirds of their life.
-pub async fn renew(app: Arc<App>) {
-    loop {
-        tokio::select! {
-            () = app.stop.cancelled() => return,
-            () = tokio::time::sleep(RENEWAL_CHECK) => {}
-        }
-        if app.now() < app.config.pki.serving().renew_at() {
-            continue;
-        }
-        // The serving certificate is the last: it says whether all are renewed.
-        let renewed = kubelet_client(&app).map_err(|e| xebec_store::chain(&e));
-        let renewed = renewed.and_then(|()| app.config.pki.renew_serving().map_err(|e| xebec_store::chain(&e)));
-        if let Err(problem) = renewed {
-            tracing::error!(problem, "certificates were not renewed");
-        }
-    }
 }

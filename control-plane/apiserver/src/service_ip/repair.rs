@@ -12,9 +12,11 @@ use xebec_store::cache::{At, Filter, Kind, Query, Start};
 use xebec_store::{Result, chain};
 
 use super::claim::{self, ADDRESSES, Claimed, PORTS};
-use super::event;
 use crate::app::App;
+use crate::server::event;
 
+/// Who upstream's events about addresses and ports come from.
+const COMPONENT: &str = "ipallocator-repair-controller";
 /// As upstream's repair controllers of addresses and ports.
 const INTERVAL: Duration = Duration::from_secs(180);
 /// A claim without a Service is an orphan when no request can be about to write the Service any more.
@@ -100,7 +102,7 @@ async fn repair(app: &Arc<App>) -> Result<()> {
             if let Number::Ip(ip) = number {
                 let message =
                     format!("IPAddress: {ip} for Service {namespace}/{name} appears to have leaked: cleaning up");
-                event::warn(app, &claim, "IPAddressNotAllocated", &message).await;
+                event::warn(app, COMPONENT, &claim, "IPAddressNotAllocated", &message).await;
             }
             let owner = serde_json::json!({"metadata": {"namespace": namespace, "name": name}});
             claim::give_back(&*app.store, number, &owner).await?;
@@ -152,7 +154,7 @@ async fn reclaim(app: &Arc<App>, service: &Value, number: Number) -> Result<()> 
             ("PortAlreadyAllocated", format!("Port {port} was assigned to multiple services; please recreate service"))
         }
     };
-    event::warn(app, service, fault.0, &fault.1).await;
+    event::warn(app, COMPONENT, service, fault.0, &fault.1).await;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use xebec_apiserver::{Config, Pki, Server, UserInfo};
+use xebec_clock::Clock;
 
 /// A server with a store of its own, which goes with it.
 pub struct Cluster {
@@ -48,6 +49,14 @@ impl Cluster {
     pub async fn with(configure: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Arc::new(Pki::load_or_create(dir.path().join("pki"), &[]).unwrap());
+        let store = Arc::new(open_store(&dir.path().join("store")).await);
+        Self::over(store, pki, dir, configure).await
+    }
+
+    /// By a clock of its own.
+    pub async fn by_clock(clock: Clock, configure: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Arc::new(Pki::by_clock(dir.path().join("pki"), &[], clock).unwrap());
         let store = Arc::new(open_store(&dir.path().join("store")).await);
         Self::over(store, pki, dir, configure).await
     }
@@ -118,7 +127,7 @@ impl Cluster {
         let mut roots = RootCertStore::empty();
         roots.add(self.pki.ca_der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
+        let builder = rustls::ClientConfig::builder_with_details(provider, Arc::new(self.pki.clock().clone()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);

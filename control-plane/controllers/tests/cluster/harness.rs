@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_apiserver::pki::Pki;
-use xebec_apiserver::{SecretTokens, Server, UserInfo};
+use xebec_apiserver::{AdminKubeconfig, SecretTokens, Server, UserInfo};
 use xebec_client::connection::{Auth, Connection};
 use xebec_client::identity::Identity;
 use xebec_client::kube::core::NamespaceResourceScope;
 use xebec_client::{Api, Client, Informers, ListParams, PostParams, Resource};
+use xebec_clock::Clock;
 use xebec_controllers::{Accounts, Config, Controllers, CsrSigner, TokenSigner};
 use xebec_types::apps::Deployment;
 use xebec_types::core::{Namespace, Node, Pod, ServiceAccount};
@@ -66,6 +67,10 @@ async fn serve(dir: &Path, pki: &Arc<Pki>, listener: TcpListener) -> Server {
     };
     let config = xebec_apiserver::Config {
         bootstrap_token: Some(TOKEN.into()),
+        admin_kubeconfig: Some(AdminKubeconfig {
+            path: dir.join("kubeconfig"),
+            server: format!("https://{}", listener.local_addr().expect("address")),
+        }),
         shutdown_grace: Duration::from_millis(200),
         ..xebec_apiserver::Config::new(Arc::clone(pki), vec![listener])
     };
@@ -76,6 +81,11 @@ async fn serve(dir: &Path, pki: &Arc<Pki>, listener: TcpListener) -> Server {
 
 impl Cluster {
     pub async fn start(nodes: usize) -> Self {
+        Self::by_clock(nodes, Clock::default()).await
+    }
+
+    /// With a server that goes by this clock.
+    pub async fn by_clock(nodes: usize, clock: Clock) -> Self {
         xebec_client::connection::install_crypto();
         // RUST_LOG=debug shows what a test that fails was waiting for.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
@@ -84,7 +94,7 @@ impl Cluster {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         let port = listener.local_addr().expect("address").port();
         let sans = ["127.0.0.1".to_string(), "localhost".into()];
-        let pki = Arc::new(Pki::load_or_create(dir.path().join("pki"), &sans).expect("pki"));
+        let pki = Arc::new(Pki::by_clock(dir.path().join("pki"), &sans, clock).expect("pki"));
         let server = serve(dir.path(), &pki, listener).await;
         let user = UserInfo::new("test", &["system:masters", "system:authenticated"]);
         let client = Client::new(server.local_client_service(user), "default");
@@ -184,6 +194,7 @@ impl Cluster {
             servers: servers.to_vec(),
             ca_pem: self.pki.ca_pem().into(),
             auth: Auth::Certificate(Arc::new(Identity::from_pem(&pem).expect("identity"))),
+            clock: self.pki.clock().clone(),
         }
     }
 
@@ -194,6 +205,17 @@ impl Cluster {
     #[allow(dead_code)] // For the example.
     pub fn kubeconfig(&self) -> String {
         self.pki.admin_kubeconfig(&self.url()).expect("kubeconfig")
+    }
+
+    /// As the server wrote it last.
+    #[allow(dead_code)] // The example needs neither.
+    pub fn written_kubeconfig(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("kubeconfig")).expect("a kubeconfig")
+    }
+
+    #[allow(dead_code)]
+    pub fn pki(&self) -> &Pki {
+        &self.pki
     }
 
     pub fn ca_hash(&self) -> String {

@@ -10,6 +10,7 @@ mod harness;
 mod loadbalancer;
 mod node;
 mod policy;
+mod rotation;
 mod token;
 mod workload;
 
@@ -200,6 +201,7 @@ async fn a_node_joins_with_a_token_and_renews_with_its_certificate() {
         ca_file: None,
         dir: dir.path().into(),
         node_name: "n1".into(),
+        clock: xebec_clock::Clock::default(),
     };
     let wrong = format!("abcdef.ffffffffffffffff@sha256:{}", cluster.ca_hash());
     let refused = xebec_client::bootstrap::join(&join(Some(&wrong))).await.err().expect("refused");

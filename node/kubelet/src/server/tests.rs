@@ -10,6 +10,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use xebec_clock::Clock;
 
 use super::*;
 use crate::config::Tls;
@@ -52,7 +53,11 @@ impl Authority {
         let (chain, key) = self.issue();
         let provider = rustls::crypto::ring::default_provider();
         let key = rustls::sign::CertifiedKey::from_der(chain, key, &provider).unwrap();
-        Tls { cert_resolver: Arc::new(Fixed(Arc::new(key))), client_ca_pem: self.pem.clone().into_bytes() }
+        Tls {
+            cert_resolver: Arc::new(Fixed(Arc::new(key))),
+            client_ca_pem: self.pem.clone().into_bytes(),
+            clock: Clock::default(),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ impl Charge {
             object: attributes.object.clone(),
             old: attributes.old_object.cloned(),
             dry_run: attributes.dry_run,
-            now: time::OffsetDateTime::now_utc().into(),
+            now: attributes.now.into(),
         }
     }
 

@@ -1,27 +1,23 @@
-//! Events of the repair of what Services hold, with upstream's reasons and words.
+//! Events that the API server itself writes, with upstream's reasons and words where upstream has them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use http::Method;
 use serde_json::{Value, json};
-use xebec_machinery::{object, time};
+use xebec_machinery::object;
 
+use super::{LocalService, hooks};
 use crate::app::App;
-use crate::server::{LocalService, hooks};
 use crate::user::UserInfo;
 
-const COMPONENT: &str = "ipallocator-repair-controller";
-
-/// Tells of a fault of `about`, a Service or an IPAddress: once as long as the event is kept, however often it is found.
-pub async fn warn(app: &Arc<App>, about: &Value, reason: &str, message: &str) {
-    let is_address = about["kind"] == "IPAddress";
-    let (version, kind) = if is_address { ("networking.k8s.io/v1", "IPAddress") } else { ("v1", "Service") };
+/// Tells of a fault of `about`: once as long as the event is kept, however often it is found. `component` found it.
+pub async fn warn(app: &Arc<App>, component: &str, about: &Value, reason: &str, message: &str) {
     // Events of what has no namespace are in `default`.
-    let namespace = if is_address { "default" } else { object::namespace(about) };
+    let namespace = Some(object::namespace(about)).filter(|namespace| !namespace.is_empty()).unwrap_or("default");
     let mut hasher = DefaultHasher::new();
     (object::uid(about), reason, message).hash(&mut hasher);
-    let now = time::now_rfc3339();
+    let now = xebec_machinery::time::rfc3339(app.now().into());
     let event = json!({
         "apiVersion": "v1",
         "kind": "Event",
@@ -30,8 +26,8 @@ pub async fn warn(app: &Arc<App>, about: &Value, reason: &str, message: &str) {
             "namespace": namespace,
         },
         "involvedObject": {
-            "apiVersion": version,
-            "kind": kind,
+            "apiVersion": about["apiVersion"],
+            "kind": about["kind"],
             "namespace": object::namespace(about),
             "name": object::name(about),
             "uid": object::uid(about),
@@ -39,8 +35,8 @@ pub async fn warn(app: &Arc<App>, about: &Value, reason: &str, message: &str) {
         "type": "Warning",
         "reason": reason,
         "message": message,
-        "source": {"component": COMPONENT},
-        "reportingComponent": COMPONENT,
+        "source": {"component": component},
+        "reportingComponent": component,
         "reportingInstance": "",
         "firstTimestamp": now,
         "lastTimestamp": now,
