@@ -10,6 +10,7 @@ mod body;
 mod bootstrap;
 pub mod config;
 mod crd;
+pub mod decoders;
 mod discovery;
 mod flow_control;
 mod health;

@@ -19,6 +19,12 @@ use xebec_types::certificates::{CertificateSigningRequest, CertificateSigningReq
 use xebec_types::core::Node;
 use xebec_types::{ByteString, condition, object, time};
 
+/// Whether a PEM request says what it is for; what is not readable is not approved.
+#[must_use]
+pub fn is_readable(request_pem: &[u8]) -> bool {
+    request::Request::parse(request_pem).is_some()
+}
+
 pub(crate) async fn run(context: Context, stop: CancellationToken) {
     let controller = Controller {
         requests: context.informers.informer(),

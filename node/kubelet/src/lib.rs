@@ -47,3 +47,4 @@ mod worker;
 pub use config::{Config, MetricsText, NodeVerdict, Tls, Withdraw, Withdrawal};
 pub use kubelet::{RunError, run, run_with};
 pub use pod::PodRef;
+pub use server::decoders;

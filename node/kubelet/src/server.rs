@@ -3,6 +3,7 @@
 mod access;
 mod applied;
 mod attach;
+pub mod decoders;
 mod dial;
 mod exec;
 mod portforward;

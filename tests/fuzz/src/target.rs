@@ -2,9 +2,11 @@
 
 mod cel;
 mod certificate;
+mod credential;
 mod document;
 mod packet;
 mod patch;
+mod stream;
 mod text;
 
 /// One decoder.
@@ -39,7 +41,13 @@ pub const TARGETS: &[Target] = &[
     target("continue-token", 1, text::continue_seeds, text::continue_token),
     target("request", 1, text::request_seeds, text::request),
     target("certificate", 2, certificate::seeds, certificate::certificate),
+    target("client-certificate", 2, credential::certificate_seeds, credential::certificate),
+    target("token", 10, credential::token_seeds, credential::token),
+    target("claims", 10, credential::claims_seeds, credential::claims),
     target("join-token", 1, certificate::token_seeds, certificate::token),
+    target("spdy", 2, stream::spdy_seeds, stream::spdy),
+    target("spdy-headers", 1, stream::header_seeds, stream::headers),
+    target("websocket", 2, stream::websocket_seeds, stream::websocket),
     target("packet", 1, packet::seeds, packet::packet),
     target("dns", 1, packet::dns_seeds, packet::dns),
 ];

@@ -40,7 +40,13 @@ short_runs! {
     continue_tokens_are_read_or_refused: "continue-token";
     requests_are_understood: "request";
     certificates_are_read_or_refused: "certificate";
+    client_certificates_name_somebody_or_nobody: "client-certificate";
+    tokens_name_somebody_or_nobody: "token";
+    claims_are_read_or_refused: "claims";
     join_tokens_are_read_or_refused: "join-token";
+    spdy_sessions_end: "spdy";
+    spdy_headers_are_read_or_refused: "spdy-headers";
+    websockets_end: "websocket";
     packets_are_judged: "packet";
     questions_are_parsed: "dns";
 }

@@ -174,6 +174,15 @@ impl ServiceAccountTokens {
         Ok(Some(Authenticated { user: user(&claims), audiences: matched }))
     }
 
+    /// Whom a token with our signature names.
+    pub fn named(&self, token: &str) -> Option<String> {
+        let user = match self.claims(token)? {
+            AnyClaims::Bound(claims) => user(&claims),
+            AnyClaims::Legacy(claims) => claims.user(),
+        };
+        Some(user.name)
+    }
+
     /// The claims of a token with our signature.
     fn claims(&self, token: &str) -> Option<AnyClaims> {
         if token.matches('.').count() != 2 {
@@ -221,7 +230,7 @@ async fn alive(app: &App, claims: &Kubernetes) -> Result<bool, Status> {
         let Some(found) = app.find(resource, namespace, &reference.name).await? else { return Ok(false) };
         let found = parse(&found)?;
         let deleted = object::deletion_timestamp(&found).and_then(xebec_machinery::time::parse);
-        let deleted = deleted.is_some_and(|at| time::OffsetDateTime::from(at) + LEEWAY < app.now());
+        let deleted = deleted.is_some_and(|at| time::OffsetDateTime::from(at).saturating_add(LEEWAY) < app.now());
         if deleted || object::uid(&found) != reference.uid {
             return Ok(false);
         }

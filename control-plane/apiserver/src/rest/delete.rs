@@ -130,7 +130,8 @@ async fn plan(call: &Call, options: &DeleteOptions, existing: &Existing) -> Resu
     }
     let mut new = old.clone();
     if !begun || grace < left {
-        let at = call.app.now() + time::Duration::seconds(grace);
+        // A client may ask for more seconds than there are dates.
+        let at = call.app.now().saturating_add(time::Duration::seconds(grace));
         object::set_deletion_timestamp(&mut new, &xebec_machinery::time::rfc3339(at.into()));
         if !call.resource.is("", "namespaces") {
             object::set_deletion_grace_period_seconds(&mut new, grace);

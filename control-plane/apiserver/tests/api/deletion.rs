@@ -37,6 +37,12 @@ async fn a_pod_on_a_node_gets_its_grace_period() {
     assert_eq!(sooner["metadata"]["deletionGracePeriodSeconds"], 5);
     cluster.delete(&path, &json!({ "gracePeriodSeconds": 0 })).await.expect(200);
     cluster.get(&path).await.refused(404, "NotFound", "pods \"p\" not found");
+    // More seconds than there are dates.
+    cluster.post(PODS, &pod("p")).await.expect(201);
+    cluster.post(&format!("{path}/binding"), &binding).await.expect(201);
+    let never = cluster.delete(&path, &json!({ "gracePeriodSeconds": i64::MAX })).await.expect(200);
+    assert_eq!(never["metadata"]["deletionTimestamp"], "9999-12-31T23:59:59Z");
+    cluster.delete(&path, &json!({ "gracePeriodSeconds": 0 })).await.expect(200);
     cluster.post(PODS, &pod("unbound")).await.expect(201);
     cluster.delete(&format!("{PODS}/unbound"), &Value::Null).await.expect(200);
     cluster.get(&format!("{PODS}/unbound")).await.refused(404, "NotFound", "");

@@ -24,6 +24,8 @@ use crate::pod;
 /// SPDY frames inside WebSocket messages.
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 const PROTOCOL: &str = "portforward.k8s.io";
+/// Connections whose second stream has not come yet.
+const WAITING_MAX: usize = 1024;
 
 pub(super) async fn serve(
     kubelet: &Arc<Kubelet>,
@@ -104,6 +106,8 @@ where
         while let Some(stream) = accepted.recv().await {
             let id = stream.headers.get("requestid").cloned().unwrap_or_default();
             match stream.headers.get("streamtype").map(String::as_str) {
+                // Half of a connection without end: no client does that.
+                Some("error") if errors.len() >= WAITING_MAX => return,
                 Some("error") => drop(errors.insert(id, stream)),
                 Some("data") => {
                     let Some(error) = errors.remove(&id) else { continue };

@@ -139,7 +139,7 @@ impl Pending {
 }
 
 /// Collects the client's streams and begins to read those it writes.
-async fn streams(mut accepted: mpsc::Receiver<Stream>, wanted: Wanted) -> Option<(Sender, Reader)> {
+pub(super) async fn streams(mut accepted: mpsc::Receiver<Stream>, wanted: Wanted) -> Option<(Sender, Reader)> {
     let (inputs, reader) = mpsc::channel(16);
     let (mut stdout, mut stderr, mut error) = (None, None, None);
     for _ in 0..wanted.streams() {

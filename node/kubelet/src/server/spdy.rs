@@ -61,6 +61,8 @@ impl Writer {
 
 /// Frames in flight in either direction before the sender waits.
 const QUEUE: usize = 64;
+/// Streams that are open at once: far more than clients have; what a peer may make us hold.
+const STREAMS_MAX: usize = 4096;
 
 /// Runs a session until the connection ends; streams arrive at `accepted`.
 pub(super) async fn run<S>(connection: S, accepted: mpsc::Sender<Stream>) -> io::Result<()>
@@ -90,6 +92,9 @@ async fn read<R: AsyncRead + Unpin>(
                 let (sender, incoming) = mpsc::channel(QUEUE);
                 if !last {
                     streams.insert(id, sender);
+                }
+                if streams.len() > STREAMS_MAX {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "SPDY: too many streams are open"));
                 }
                 let stream = Stream { id, headers: fields, incoming, outgoing: outgoing.clone() };
                 if outgoing.send(Outgoing::Reply { id }).await.is_err() || accepted.send(stream).await.is_err() {
@@ -131,6 +136,22 @@ async fn write<W: AsyncWrite + Unpin>(mut writer: W, mut queue: mpsc::Receiver<O
         }
     }
     Ok(())
+}
+
+/// The fields of a header block that was inflated.
+pub(super) fn parse_headers(plain: &[u8]) -> io::Result<Headers> {
+    header::parse(plain)
+}
+
+/// What a client sends that opens streams of these types, under the ids 1, 3, …, says something on some of them, and ends each.
+pub(super) fn session(types: &[&str], said: &[(u32, &[u8])]) -> Vec<u8> {
+    let Ok(mut headers) = Compressor::new() else { return Vec::new() };
+    let ids = || (1..).step_by(2).zip(types);
+    let opened = ids()
+        .flat_map(|(id, kind)| frame::syn_stream(id, &headers.encode(&[("streamType", kind)]).unwrap_or_default()));
+    let opened: Vec<u8> = opened.collect();
+    let said = said.iter().flat_map(|(id, data)| frame::frame(*id, 0, data));
+    opened.into_iter().chain(said).chain(ids().flat_map(|(id, _)| frame::frame(id, 1, b""))).collect()
 }
 
 /// What a client sends to forward one connection: its two streams, and a question.

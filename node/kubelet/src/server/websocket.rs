@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -74,8 +75,13 @@ pub(super) fn accept(
 }
 
 pub(super) async fn socket(upgraded: Upgraded) -> Socket {
+    over(TokioIo::new(upgraded)).await
+}
+
+/// The server's side of a WebSocket whose handshake is done.
+pub(super) async fn over<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSocketStream<S> {
     let config = WebSocketConfig::default().max_message_size(Some(32 << 20)).max_frame_size(Some(32 << 20));
-    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await
+    WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
 }
 
 /// The channels of one exec or attach session.
@@ -95,21 +101,24 @@ pub(super) fn negotiate(request: &mut Request<Incoming>) -> Result<(Answer, OnUp
     Ok((answer, upgrade, protocol))
 }
 
-pub(super) struct Messages {
-    stream: SplitStream<Socket>,
+pub(super) struct Messages<S = TokioIo<Upgraded>> {
+    stream: SplitStream<WebSocketStream<S>>,
 }
 
-pub(super) struct Channels {
-    sink: SplitSink<Socket, Message>,
+pub(super) struct Channels<S = TokioIo<Upgraded>> {
+    sink: SplitSink<WebSocketStream<S>, Message>,
     protocol: Protocol,
 }
 
-pub(super) fn split(socket: Socket, protocol: Protocol) -> (Channels, Messages) {
+pub(super) fn split<S>(socket: WebSocketStream<S>, protocol: Protocol) -> (Channels<S>, Messages<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (sink, stream) = socket.split();
     (Channels { sink, protocol }, Messages { stream })
 }
 
-impl Messages {
+impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
     pub async fn next(&mut self) -> Input {
         loop {
             match self.stream.next().await {
@@ -135,7 +144,7 @@ fn parse(bytes: &Bytes) -> Option<Input> {
     }
 }
 
-impl Channels {
+impl<S: AsyncRead + AsyncWrite + Unpin> Channels<S> {
     pub async fn send(&mut self, channel: u8, data: &[u8]) -> Result<(), Error> {
         let mut message = Vec::with_capacity(data.len() + 1);
         message.push(channel);

@@ -28,6 +28,7 @@ pub fn certificate(bytes: &[u8]) {
     if let Ok(identity) = Identity::from_pem(&text) {
         _ = (identity.addresses(), identity.not_after());
     }
+    _ = xebec_controllers::certificates::is_readable(text.as_bytes());
     if let Some(pki) = PKI.as_ref() {
         _ = pki.sign_csr(&text, "kubernetes.io/kube-apiserver-client", None).is_ok();
     }

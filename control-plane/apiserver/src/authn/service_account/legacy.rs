@@ -45,7 +45,7 @@ impl Claims {
         }
     }
 
-    fn user(&self) -> UserInfo {
+    pub fn user(&self) -> UserInfo {
         UserInfo {
             name: service_account_name(&self.namespace, &self.account_name),
             uid: self.account_uid.clone(),

@@ -99,7 +99,7 @@ impl Decompressor {
     }
 }
 
-fn parse(plain: &[u8]) -> io::Result<Headers> {
+pub(super) fn parse(plain: &[u8]) -> io::Result<Headers> {
     let head = plain.first_chunk::<4>().ok_or_else(|| failed(&"it ends early"))?;
     let count = u32::from_be_bytes(*head);
     let mut headers = Headers::new();
