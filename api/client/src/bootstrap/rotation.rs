@@ -66,17 +66,22 @@ impl Joined {
                     backoff.reset();
                     if identity.renew_at() <= self.clock.now() {
                         // A certificate too short to renew in time must not become a busy loop.
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        self.pause(Duration::from_secs(1)).await;
                     }
                 }
                 Err(error) => {
                     self.renewal_errors.fetch_add(1, Ordering::Relaxed);
                     let signer = request.signer;
                     tracing::warn!(signer, error = chain(&error), "certificate not renewed");
-                    tokio::time::sleep(backoff.next_delay()).await;
+                    self.pause(backoff.next_delay()).await;
                 }
             }
         }
+    }
+
+    /// By the same clock: who has slept meanwhile does not go on waiting.
+    async fn pause(&self, time: Duration) {
+        self.clock.sleep_until(self.clock.now() + time).await;
     }
 
     async fn renew_once(&self, identity: &Identity, request: &csr::Request, path: &Path) -> Result<(), JoinError> {

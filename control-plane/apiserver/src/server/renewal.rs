@@ -41,14 +41,17 @@ impl Renewal {
                 self.app.clock().sleep_until(self.next().into()).await;
                 if let Err(error) = self.renew() {
                     tracing::error!(error = xebec_store::chain(&error), "certificates were not renewed");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                if self.next() <= self.app.now() {
-                    tokio::time::sleep(PAUSE).await;
+                    self.pause().await;
+                } else if self.next() <= self.app.now() {
+                    self.pause().await;
                 }
             }
         };
         tokio::select! { () = stop.cancelled() => {} () = renewing => {} }
+    }
+
+    async fn pause(&self) {
+        self.app.clock().sleep_until((self.app.now() + PAUSE).into()).await;
     }
 
     fn next(&self) -> OffsetDateTime {
