@@ -10,6 +10,7 @@ mod listener;
 mod local;
 mod peers;
 mod renewal;
+mod seats;
 
 use std::sync::Arc;
 
@@ -109,7 +110,7 @@ impl Server {
             tasks.spawn(async move { app.authz.follow(&app.cache, feed, app.stop.clone()).await });
         }
         let mut addresses = Vec::new();
-        let seats = Arc::new(tokio::sync::Semaphore::new(listener::seats(app.config.connections.count)));
+        let seats = seats::Seats::new(listener::seats(app.config.connections.count));
         for listener in listeners {
             listener.set_nonblocking(true).map_err(StartError::Listen)?;
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?;

@@ -75,6 +75,12 @@ impl Activity {
         }
     }
 
+    /// For comparisons: whether a request is being served, and when the last one ended.
+    pub fn rank(&self) -> (bool, Instant) {
+        let state = self.state.lock();
+        (!state.running.is_empty(), state.idle_since)
+    }
+
     fn next(&self) -> Option<(Instant, Overdue)> {
         let state = self.state.lock();
         if state.running.is_empty() {

@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, Overdue};
+use super::seats::Seat;
 use crate::app::App;
 use crate::authn::{ClientCerts, PeerCert};
 use crate::config::{Config, Limits};
@@ -26,6 +27,7 @@ const HEADER_BYTES_MAX: usize = 64 << 10;
 const RESETS_MAX: usize = 100;
 /// What one stream holds for a client that does not read.
 const UNSENT_BYTES_MAX: usize = 64 << 10;
+const NODES: &str = "system:nodes";
 const KEEPALIVE_SECONDS: u32 = 30;
 const SILENCE_MS_MAX: u32 = 120_000;
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -44,7 +46,13 @@ pub fn tls(config: &Config, clients: Arc<ClientCerts>) -> Result<TlsAcceptor, ru
     Ok(TlsAcceptor::from(Arc::new(tls)))
 }
 
-pub async fn serve(app: Arc<App>, tcp: TcpStream, tls: TlsAcceptor, clients: Arc<ClientCerts>) -> Result<(), End> {
+pub async fn serve(
+    app: Arc<App>,
+    tcp: TcpStream,
+    tls: TlsAcceptor,
+    clients: Arc<ClientCerts>,
+    seat: &Seat,
+) -> Result<(), End> {
     let limits = app.config.connections;
     tcp.set_nodelay(true).map_err(End::other)?;
     let_go_of_the_silent(&tcp).map_err(End::other)?;
@@ -52,15 +60,18 @@ pub async fn serve(app: Arc<App>, tcp: TcpStream, tls: TlsAcceptor, clients: Arc
     let stream = handshake.map_err(|_| End::HandshakeTimeout)?.map_err(|error| End::Handshake(error.to_string()))?;
     let peer = stream.get_ref().1.peer_certificates().and_then(|chain| clients.peer(chain));
     // What speaks HTTP is large; those that never get here do not pay for it.
-    Box::pin(speak(app, stream, peer)).await
+    Box::pin(speak(app, stream, peer, seat)).await
 }
 
-async fn speak(app: Arc<App>, stream: TlsStream<TcpStream>, peer: Option<PeerCert>) -> Result<(), End> {
+async fn speak(app: Arc<App>, stream: TlsStream<TcpStream>, peer: Option<PeerCert>, seat: &Seat) -> Result<(), End> {
     let limits = app.config.connections;
     let expiry = peer.as_ref().and_then(PeerCert::expiry);
+    let user = peer.as_ref().and_then(|peer| peer.user(app.now()));
+    let is_node = user.is_some_and(|(user, _)| user.groups.iter().any(|group| group == NODES));
     let origin = Origin::Remote(peer.map(Arc::new));
     let (stop, clock) = (app.stop.clone(), app.clock().clone());
     let activity = Arc::new(Activity::new(limits));
+    seat.observe(activity.clone(), is_node);
     let seen = activity.clone();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (app, origin, running) = (app.clone(), origin.clone(), seen.begin());
@@ -136,6 +147,8 @@ pub enum End {
     Handshake(String),
     #[error("nothing was asked for long")]
     Idle,
+    #[error("a client of another address has got its place")]
+    Displaced,
     #[error("an answer was not read in time")]
     Unread,
     #[error("a request head, or a sign of life, did not come in time")]
@@ -163,6 +176,7 @@ impl End {
             Self::Handshake(_) => "handshake_error",
             Self::Idle => "idle",
             Self::Unread => "unread",
+            Self::Displaced => "displaced",
             Self::Timeout => "timeout",
             Self::Other(_) => "error",
         }

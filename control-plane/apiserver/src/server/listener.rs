@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use super::connection;
+use super::connection::{self, End};
+use super::seats::Seats;
 use crate::app::App;
 use crate::authn::ClientCerts;
 
@@ -23,7 +23,7 @@ pub async fn accept(
     listener: TcpListener,
     tls: TlsAcceptor,
     clients: Arc<ClientCerts>,
-    seats: Arc<Semaphore>,
+    seats: Arc<Seats>,
     tasks: TaskTracker,
 ) {
     let mut failures = 0_u64;
@@ -32,8 +32,8 @@ pub async fn accept(
             () = app.stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let tcp = match accepted {
-            Ok((tcp, _)) => tcp,
+        let (tcp, client) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: others must close first.
                 app.metrics.connections.refused("accept");
@@ -45,15 +45,18 @@ pub async fn accept(
                 continue;
             }
         };
-        let Ok(seat) = seats.clone().try_acquire_owned() else {
+        let Some(seat) = seats.take(client.ip()) else {
             app.metrics.connections.refused("limit");
             continue;
         };
         let (app, tls, clients) = (app.clone(), tls.clone(), clients.clone());
         tasks.spawn(async move {
-            let _seat = seat;
             let _open = app.metrics.connections.open();
-            if let Err(end) = connection::serve(app.clone(), tcp, tls, clients).await {
+            let ended = tokio::select! {
+                ended = connection::serve(app.clone(), tcp, tls, clients, &seat) => ended,
+                () = seat.displaced() => Err(End::Displaced),
+            };
+            if let Err(end) = ended {
                 app.metrics.connections.ended(end.reason());
                 tracing::debug!(%end, "connection ended");
             }

@@ -102,6 +102,51 @@ async fn ten_thousand_connections_cost_little_and_end_by_themselves() {
     others_are_served(&cluster, "after").await;
 }
 
+/// A connection from this address of the loopback.
+async fn dial(cluster: &Cluster, from: [u8; 4]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((std::net::Ipv4Addr::from(from), 0).into()).unwrap();
+    socket.connect(cluster.server.addresses()[0]).await.unwrap()
+}
+
+/// Whether the server still holds it; it would say nothing else.
+async fn is_open(tcp: &mut TcpStream) -> bool {
+    let mut byte = [0];
+    tokio::time::timeout(Duration::from_millis(50), tcp.read(&mut byte)).await.is_err()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_does_not_keep_others_out() {
+    const COUNT: usize = 8;
+    let cluster = Cluster::with(|config| {
+        config.connections = Limits { count: COUNT, handshake: 60 * SECOND, ..Limits::default() };
+    })
+    .await;
+    until("nobody is connected", SOON, async || cluster.metric(OPEN).await == 0).await;
+    let node: (&str, &[&str]) = ("system:node:n", &["system:nodes"]);
+    let mut of_node = cluster.connect_over(dial(&cluster, [127, 0, 0, 2]).await, Some(node)).await;
+    let me = crate::harness::request("GET", "/version", &[], "");
+    assert_eq!(of_node.send_request(me.clone()).await.unwrap().status(), 200);
+    let mut hoard = Vec::new();
+    for _ in 1..COUNT {
+        hoard.push(dial(&cluster, [127, 0, 0, 2]).await);
+    }
+    until("all are taken", SOON, async || cluster.metric(OPEN).await == COUNT as i64).await;
+    let mut more = dial(&cluster, [127, 0, 0, 2]).await;
+    assert!(!is_open(&mut more).await, "the address with the most gets no more");
+    let admin: (&str, &[&str]) = ("admin", &["system:masters"]);
+    let mut other = cluster.connect_over(dial(&cluster, [127, 0, 0, 3]).await, Some(admin)).await;
+    assert_eq!(other.send_request(me.clone()).await.unwrap().status(), 200, "another address does");
+    let displaced = ended("displaced");
+    until("one gave way", SOON, async || cluster.metric(&displaced).await == 1).await;
+    assert!(!is_open(&mut hoard[0]).await, "the one that was silent for longest");
+    for tcp in &mut hoard[1..] {
+        assert!(is_open(tcp).await);
+    }
+    assert_eq!(of_node.send_request(me).await.unwrap().status(), 200, "a node keeps its own");
+    assert_eq!(cluster.metric("xebec_apiserver_connections_refused_total{reason=\"limit\"}").await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_without_files_goes_on_when_there_are_some() {
     let cluster = Cluster::start().await;

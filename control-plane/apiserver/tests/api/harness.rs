@@ -102,7 +102,13 @@ impl Cluster {
 
     /// A new connection with a client certificate, or without one.
     pub async fn connect(&self, user: Option<(&str, &[&str])>) -> SendRequest<Full<Bytes>> {
-        let tls = self.tls(user).await;
+        let tcp = TcpStream::connect(self.server.addresses()[0]).await.unwrap();
+        self.connect_over(tcp, user).await
+    }
+
+    /// As [`connect`](Self::connect), over a connection that the caller made.
+    pub async fn connect_over(&self, tcp: TcpStream, user: Option<(&str, &[&str])>) -> SendRequest<Full<Bytes>> {
+        let tls = self.handshake(tcp, user, &[]).await;
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
         tokio::spawn(connection);
         sender
@@ -124,6 +130,16 @@ impl Cluster {
     }
 
     async fn tls_over(&self, user: Option<(&str, &[&str])>, protocols: &[&[u8]]) -> TlsStream<TcpStream> {
+        let tcp = TcpStream::connect(self.server.addresses()[0]).await.unwrap();
+        self.handshake(tcp, user, protocols).await
+    }
+
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+        user: Option<(&str, &[&str])>,
+        protocols: &[&[u8]],
+    ) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         roots.add(self.pki.ca_der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -139,7 +155,6 @@ impl Cluster {
             }
         };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let tcp = TcpStream::connect(self.server.addresses()[0]).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
     }
