@@ -2,6 +2,7 @@
 //!
 //! Admission charges what a request would add; the resourcequota controller counts what is there. Both ask here.
 
+mod devices;
 mod pod;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub fn usage(group: &str, resource: &str, object: &Value, now: SystemTime) -> Am
         ("", "pods") => pod::usage(object, now, &mut usage),
         ("", "services") => service(object, &mut usage),
         ("", "persistentvolumeclaims") => claim(object, &mut usage),
+        ("resource.k8s.io", "resourceclaims") => devices::usage(object, &mut usage),
         ("", plural) if BY_PLURAL.contains(&plural) => {
             usage.insert(plural.to_owned(), one());
         }
@@ -50,6 +52,9 @@ pub fn counted(name: &str) -> Option<(&str, &str)> {
     let of_claims = ["requests.storage", "persistentvolumeclaims"];
     if of_claims.contains(&name) || name.contains(STORAGE_CLASS) {
         return Some(("", "persistentvolumeclaims"));
+    }
+    if name.ends_with(devices::DEVICES) {
+        return Some(("resource.k8s.io", "resourceclaims"));
     }
     if name == "services.nodeports" || name == "services.loadbalancers" {
         return Some(("", "services"));

@@ -3,6 +3,8 @@
 //! `device.driver`, `device.attributes["domain"].name` and `device.capacity["domain"].name`. A domain that a device says nothing of is empty rather than
 //! missing, so that `has(device.attributes["domain"].name)` is false and not an error.
 
+mod bind;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ impl Selector {
     pub fn compile(text: &str) -> Result<Self, String> {
         let failed = |why: String| format!("compilation failed: {why}");
         let mut expression = cel::parse(text).map_err(failed)?;
+        bind::expand(&mut expression).map_err(failed)?;
         match cel::infer(&expression, "device", &schema()).map_err(failed)?.as_str() {
             "bool" | "dyn" => {}
             other => return Err(format!("must evaluate to bool or the unknown type, not {other}")),

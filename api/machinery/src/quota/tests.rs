@@ -131,3 +131,30 @@ fn limited_compute_must_be_stated_by_every_container() {
         Err("must specify limits.cpu for: a,b; requests.memory for: a,b,c"),
     );
 }
+
+#[test]
+fn claims_are_charged_for_the_devices_of_each_class() {
+    let check = |requests: Value, expected: &str| {
+        let claim = json!({"spec": {"devices": {"requests": requests}}});
+        let expected = format!("count/resourceclaims.resource.k8s.io=1{expected}");
+        check_usage("resource.k8s.io", "resourceclaims", claim, &expected);
+    };
+    let exact =
+        |class: &str, count: i64| json!({"deviceClassName": class, "allocationMode": "ExactCount", "count": count});
+    let all = json!({"deviceClassName": "gpu", "allocationMode": "All"});
+    check(json!([]), "");
+    check(
+        json!([{"exactly": exact("gpu", 2)}, {"exactly": exact("gpu", 1)}, {"exactly": exact("nic", 1)}]),
+        ",gpu.deviceclass.resource.k8s.io/devices=3,nic.deviceclass.resource.k8s.io/devices=1",
+    );
+    check(json!([{"exactly": all}]), ",gpu.deviceclass.resource.k8s.io/devices=32");
+    // One of several: the worst of each class.
+    let first = [exact("gpu", 1), exact("gpu", 4), exact("nic", 2)];
+    check(
+        json!([{"firstAvailable": first}, {"exactly": exact("gpu", 1)}]),
+        ",gpu.deviceclass.resource.k8s.io/devices=5,nic.deviceclass.resource.k8s.io/devices=2",
+    );
+    let of_claims = Some(("resource.k8s.io", "resourceclaims"));
+    assert_eq!(counted("gpu.example.com.deviceclass.resource.k8s.io/devices"), of_claims);
+    assert_eq!(counted("count/resourceclaims.resource.k8s.io"), of_claims);
+}

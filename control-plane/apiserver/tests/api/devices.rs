@@ -115,3 +115,26 @@ async fn only_marked_namespaces_look_on_at_devices_of_others() {
     cluster.post(CLAIMS, &sent).await.expect(201);
     cluster.post(&templates, &template).await.expect(201);
 }
+
+/// What the quota's controller would count is written here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_holds_the_devices_of_a_class() {
+    let cluster = Cluster::start().await;
+    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    let name = "gpu.example.com.deviceclass.resource.k8s.io/devices";
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {name: "3"}}});
+    let mut made = cluster.post(quotas, &quota).await.expect(201);
+    made["status"] = json!({"hard": {name: "3"}, "used": {name: "0"}});
+    cluster.put(&format!("{quotas}/q/status"), &made).await.expect(200);
+    let of = |claim_name: &str, count: i64| {
+        let mut claim = claim(claim_name);
+        claim["spec"]["devices"]["requests"][0]["exactly"]["count"] = count.into();
+        claim
+    };
+    cluster.post(CLAIMS, &of("two", 2)).await.expect(201);
+    let message = format!("exceeded quota: q, requested: {name}=2, used: {name}=2, limited: {name}=3");
+    cluster.post(CLAIMS, &of("more", 2)).await.refused(403, "Forbidden", &message);
+    cluster.post(CLAIMS, &of("one", 1)).await.expect(201);
+    let used = cluster.get(&format!("{quotas}/q")).await.expect(200)["status"]["used"].clone();
+    assert_eq!(used, json!({name: "3"}));
+}

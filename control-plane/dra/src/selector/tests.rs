@@ -30,6 +30,20 @@ fn attributes_and_capacities_are_compared_by_their_types() {
 }
 
 #[test]
+fn a_domain_can_be_named_once() {
+    let bound = |expression: &str| format!("cel.bind(gpu, device.attributes['gpu.example.com'], {expression})");
+    check(&bound("gpu.model == 'a100' && gpu.index < 5"), Ok(true));
+    check(&bound("gpu.healthy && gpu.index > 5"), Ok(false));
+    check(&bound("cel.bind(index, gpu.index, index == 3 && index < 4)"), Ok(true));
+    check(&bound("has(gpu.none)"), Ok(false));
+    check("cel.bind(none, device.attributes['none.example.com'], has(none.model))", Ok(false));
+    check("cel.bind(twice, device.driver + device.driver, [1, 2].all(n, n < twice.size()))", Ok(true));
+    check("cel.bind('a', 1, true)", Err("compilation failed: cel.bind() variable names must be simple identifiers"));
+    check("cel.bind(a, 1, a)", Err("must evaluate to bool or the unknown type, not int"));
+    check("cel.bind(a, 1, true) && a == 1", Err("compilation failed: undeclared reference to 'a' (in container '')"));
+}
+
+#[test]
 fn a_domain_that_a_device_does_not_know_is_empty() {
     check("has(device.attributes['none.example.com'].model)", Ok(false));
     check("'model' in device.attributes['none.example.com']", Ok(false));
