@@ -7,7 +7,7 @@ use crate::{Context, control};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-pub use step::{Content, Step, step};
+pub use step::{Content, Left, Step, step};
 use tokio_util::sync::CancellationToken;
 use xebec_client::{
     Api, Client, DeleteParams, Error, Informer, Key, ListParams, Outcome, Patch, PatchParams, Workqueue, chain,
@@ -69,35 +69,25 @@ async fn sync(client: &Client, namespace: &Namespace) -> Result<Outcome, Error> 
     }
 }
 
-/// Deletes what is in the namespace and tells what was left.
+/// Deletes what is in the namespace and tells what was left. While there are pods the rest stays: NetworkPolicies and what else
+/// guards them outlive them (KEP-5080).
 async fn empty(client: &Client, namespace: &str, kinds: Vec<Served>) -> Content {
     let deletable = kinds.into_iter().filter(|k| k.namespaced && k.allows("delete") && k.allows("list"));
-    let work = deletable.map(|kind| async move {
-        let left = empty_kind(client, namespace, &kind).await;
-        (kind.group_resource(), left)
-    });
+    let (pods, others) = deletable.partition::<Vec<_>, _>(|k| k.api.group.is_empty() && k.api.plural == "pods");
     let mut content = Content::default();
-    for (kind, left) in control::in_parallel(work).await {
-        match left {
-            Ok(Left { objects: 0, .. }) => {}
-            Ok(left) => {
-                for finalizer in left.finalizers {
-                    *content.finalizers.entry(finalizer).or_default() += 1;
-                }
-                content.remaining.insert(kind, left.objects);
-            }
-            Err(error) => {
-                content.failures.insert(kind, chain(&error));
-            }
+    for kinds in [pods, others] {
+        let work = kinds.into_iter().map(|kind| async move {
+            let left = empty_kind(client, namespace, &kind).await;
+            (format!("{}.{}", kind.api.plural, kind.api.group), left)
+        });
+        for (kind, left) in control::in_parallel(work).await {
+            content.add(kind, left.map_err(|error| chain(&error)));
+        }
+        if !content.is_empty() {
+            break;
         }
     }
     content
-}
-
-#[derive(Default)]
-struct Left {
-    objects: usize,
-    finalizers: Vec<String>,
 }
 
 async fn empty_kind(client: &Client, namespace: &str, kind: &Served) -> Result<Left, Error> {

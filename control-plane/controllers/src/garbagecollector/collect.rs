@@ -46,9 +46,33 @@ impl Collector {
                 owners.retain(|o| !gone.contains(&o.uid));
                 self.patch(&identity, &meta, json!({"ownerReferences": owners})).await?;
             }
-            Action::Delete(policy) => self.delete(&identity, policy).await?,
+            Action::Delete(policy) => {
+                if policy == PropagationPolicy::Foreground && self.waits_in_a_circle(uid) {
+                    self.unblock_owners(&identity, &meta).await?;
+                }
+                self.delete(&identity, policy).await?;
+            }
         }
         Ok(Outcome::Done)
+    }
+
+    /// Whether something that waits for its own dependents would wait for this object's end, and this object for its: that may be a
+    /// circle.
+    fn waits_in_a_circle(&self, uid: &Uid) -> bool {
+        let graph = self.graph();
+        let dependents = graph.get(uid).into_iter().flat_map(|node| &node.dependents);
+        dependents.filter_map(|dependent| graph.get(dependent)).any(|node| node.deleting_dependents)
+    }
+
+    /// Owners no longer wait for this object.
+    async fn unblock_owners(&self, identity: &Identity, meta: &ObjectMeta) -> Result<(), Error> {
+        let mut owners = meta.owner_references.clone().unwrap_or_default();
+        let blocking: Vec<_> = owners.iter_mut().filter(|o| o.block_owner_deletion == Some(true)).collect();
+        if blocking.is_empty() {
+            return Ok(());
+        }
+        blocking.into_iter().for_each(|owner| owner.block_owner_deletion = Some(false));
+        self.patch(identity, meta, json!({"ownerReferences": owners})).await
     }
 
     /// Lets dependents go their own way and takes the `orphan` finalizer off.

@@ -10,12 +10,39 @@ use xebec_types::{condition, finalizer, object};
 pub struct Content {
     /// Why the served kinds are not known.
     pub undiscovered: Option<String>,
-    /// Objects left, by kind.
+    /// Objects left, by `RESOURCE.GROUP`; a dot ends those of the core group.
     pub remaining: BTreeMap<String, usize>,
     /// Objects left, by finalizer.
     pub finalizers: BTreeMap<String, usize>,
     /// Why a kind's objects could not be deleted.
     pub failures: BTreeMap<String, String>,
+}
+
+/// What is left of a kind.
+#[derive(Default)]
+pub struct Left {
+    pub objects: usize,
+    pub finalizers: Vec<String>,
+}
+
+impl Content {
+    pub fn add(&mut self, kind: String, left: Result<Left, String>) {
+        match left {
+            Ok(Left { objects: 0, .. }) => {}
+            Ok(left) => {
+                for finalizer in left.finalizers {
+                    *self.finalizers.entry(finalizer).or_default() += 1;
+                }
+                self.remaining.insert(kind, left.objects);
+            }
+            Err(why) => _ = self.failures.insert(kind, why),
+        }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.undiscovered.is_none() && self.remaining.is_empty() && self.failures.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -29,7 +56,7 @@ pub enum Step {
 
 #[must_use]
 pub fn step(namespace: &Namespace, content: &Content, now: Timestamp) -> Step {
-    if content.undiscovered.is_none() && content.remaining.is_empty() && content.failures.is_empty() {
+    if content.is_empty() {
         return Step::Finalize;
     }
     let known = namespace.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
@@ -143,7 +170,7 @@ mod tests {
     #[test]
     fn what_remains_is_told_once() {
         let content = Content {
-            remaining: [("pods".to_string(), 2)].into(),
+            remaining: [("pods.".to_string(), 2)].into(),
             finalizers: [("example.com/hold".to_string(), 1)].into(),
             ..Content::default()
         };
@@ -155,7 +182,7 @@ mod tests {
             c.and_then(|c| c.message.clone()).unwrap_or_default()
         };
         let remaining = message("NamespaceContentRemaining");
-        assert_eq!(remaining, "Some resources are remaining: pods has 2 resource instances");
+        assert_eq!(remaining, "Some resources are remaining: pods. has 2 resource instances");
         assert!(message("NamespaceFinalizersRemaining").contains("example.com/hold"));
         namespace.status = Some(NamespaceStatus { conditions: Some(conditions.clone()), ..NamespaceStatus::default() });
         let again = step(&namespace, &content, Timestamp::UNIX_EPOCH);
