@@ -99,6 +99,7 @@ impl Reconcile for Controller {
 impl Controller {
     fn watch(&self) {
         self.pods.watch(&self.queue, GATHER);
+        self.histories.watch(&self.queue, "DaemonSet");
         let (queue, sets) = (self.queue.clone(), Arc::clone(&self.pods.owners));
         self.nodes.on_change(move |change| {
             if is_heartbeat(change) {

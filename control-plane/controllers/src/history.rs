@@ -6,7 +6,9 @@ use crate::control::{self, Claim, Resource};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use xebec_client::{Api, Client, Error, Informer, Patch, PatchParams, PostParams, is_already_exists, is_not_found};
+use xebec_client::{
+    Api, Client, Error, Informer, Key, Patch, PatchParams, PostParams, Workqueue, is_already_exists, is_not_found,
+};
 use xebec_types::apps::ControllerRevision;
 use xebec_types::core::PodTemplateSpec;
 use xebec_types::{LabelSelector, ObjectMeta, RawExtension, object};
@@ -118,6 +120,18 @@ impl Histories {
         let revisions = context.informers.informer::<ControllerRevision>();
         revisions.add_index(BY_CONTROLLER, |revision| pods::controller_index(&revision.metadata));
         Self { client: context.client.clone(), revisions }
+    }
+
+    /// An owner of this kind looks again when a revision of its is deleted: what runs must have one.
+    pub(crate) fn watch(&self, queue: &Workqueue<Key>, kind: &'static str) {
+        let queue = queue.clone();
+        self.revisions.on_change(move |change| {
+            let (Some(old), None) = (&change.old, &change.new) else { return };
+            let owner = object::controller_of(&old.metadata).filter(|owner| owner.kind == kind);
+            if let Some(owner) = owner {
+                queue.add(Key::new(object::namespace(&old.metadata), &owner.name));
+            }
+        });
     }
 
     /// The owner's revisions, sorted, after adopting and releasing.

@@ -100,6 +100,7 @@ impl Reconcile for Controller {
 impl Controller {
     fn watch(&self) {
         self.pods.watch(&self.queue, GATHER);
+        self.histories.watch(&self.queue, "StatefulSet");
         let (queue, sets) = (self.queue.clone(), Arc::clone(&self.pods.owners));
         // A member waits for a claim of its name to be gone, or to be back.
         self.claims.on_change(move |change| {

@@ -10,6 +10,7 @@ mod garbage;
 mod harness;
 mod loadbalancer;
 mod node;
+mod ownership;
 mod policy;
 mod raw;
 mod rotation;
