@@ -8,6 +8,7 @@ use crate::core::persistent_volume_claim;
 use crate::errors::Errors;
 use crate::meta;
 use crate::names::{label, reference_name};
+use crate::storage::driver_name;
 use crate::value::{at, boolean, integer, is_set, items, string};
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
@@ -122,6 +123,7 @@ fn source(volume: &Value, path: &Path, errors: &mut Errors) {
             }
             "projected" => projected(source, &path, errors),
             "ephemeral" => ephemeral(source, &path, errors),
+            "csi" => csi(source, &path, errors),
             "persistentVolumeClaim" if string(source, "claimName").is_empty() => {
                 errors.required(&path.child("claimName"), "")
             }
@@ -143,6 +145,13 @@ fn ephemeral(source: &Value, path: &Path, errors: &mut Errors) {
     meta::labels(at(template, "metadata.labels"), &path.child("metadata").child("labels"), errors);
     meta::annotations(at(template, "metadata.annotations"), &path.child("metadata").child("annotations"), errors);
     persistent_volume_claim::spec(at(template, "spec"), &path.child("spec"), errors);
+}
+
+fn csi(source: &Value, path: &Path, errors: &mut Errors) {
+    driver_name(string(source, "driver"), &path.child("driver"), errors);
+    if is_set(source, "nodePublishSecretRef") && string(source, "nodePublishSecretRef.name").is_empty() {
+        errors.required(&path.child("nodePublishSecretRef").child("name"), "");
+    }
 }
 
 fn empty_dir(source: &Value, path: &Path, errors: &mut Errors) {

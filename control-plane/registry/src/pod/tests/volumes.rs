@@ -47,6 +47,11 @@ fn a_volume_has_one_source() {
         json!({"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}}),
         &["spec.volumes[0].ephemeral.volumeClaimTemplate.spec.resources[storage]: Required value"],
     );
+    check(json!({"name": "v", "csi": {"driver": "inline.example.com", "nodePublishSecretRef": {"name": "s"}}}), &[]);
+    check(
+        json!({"name": "v", "csi": {"driver": "inline.example.com", "nodePublishSecretRef": {}}}),
+        &["spec.volumes[0].csi.nodePublishSecretRef.name: Required value"],
+    );
     check_spec(json!({"volumes": [{"name": "v"}, {"name": "v"}]}), &["spec.volumes[1].name: Duplicate value: \"v\""]);
 }
 
