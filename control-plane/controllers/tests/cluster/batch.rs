@@ -1,6 +1,7 @@
 //! Jobs from the API to their last condition.
 
 use crate::harness::Cluster;
+use crate::raw::{name, uid};
 use crate::workload::{create, events, patch};
 use serde_json::{Value, json};
 use xebec_client::DeleteParams;
@@ -157,4 +158,41 @@ async fn a_cron_job_starts_jobs_and_notes_their_success() {
     let gone =
         || async { cluster.api::<Job>("ns").list(&Default::default()).await.ok()?.items.is_empty().then_some(()) };
     cluster.until("no jobs", gone).await;
+}
+
+/// When the time of a CronJob comes and its Job `old` still runs: which of its Jobs run then, `old` and those that are new?
+async fn check_concurrency(policy: &str, expected: (usize, usize)) {
+    let cluster = Cluster::start(1).await;
+    cluster.namespace("ns").await;
+    let of = job(&json!({}), "forever")["spec"].clone();
+    let spec =
+        json!({"schedule": "@every 1s", "suspend": true, "concurrencyPolicy": policy, "jobTemplate": {"spec": of}});
+    let tick = cluster.make("cronjobs", &json!({"metadata": {"name": "tick"}, "spec": spec})).await;
+    let owner =
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "name": "tick", "uid": uid(&tick), "controller": true});
+    let old = json!({"metadata": {"name": "old", "ownerReferences": [owner]}, "spec": of});
+    let old = cluster.make("jobs", &old).await;
+    let active = json!({"apiVersion": "batch/v1", "kind": "Job", "name": "old", "namespace": "ns", "uid": uid(&old)});
+    cluster.change("cronjobs/tick/status", &json!({"status": {"active": [active]}})).await;
+    assert_eq!(cluster.all_of("jobs").await.len(), 1, "a suspended CronJob starts nothing");
+    cluster.change("cronjobs/tick", &json!({"spec": {"suspend": false}})).await;
+    if policy == "Forbid" {
+        // It is told when a time has come and nothing was started.
+        events(&cluster, &["JobAlreadyActive"]).await;
+    }
+    let as_wanted = || async {
+        let (old, new): (Vec<_>, Vec<_>) = cluster.all_of("jobs").await.into_iter().partition(|job| name(job) == "old");
+        let active = cluster.read("cronjobs/tick").await?["status"]["active"].as_array().map_or(0, Vec::len);
+        ((old.len(), new.len()) == expected && active == expected.0 + expected.1).then_some(())
+    };
+    cluster.until(policy, as_wanted).await;
+}
+
+/// Conformance: CronJob "should schedule multiple jobs concurrently", "should not schedule new jobs when ForbidConcurrent", "should replace jobs
+/// when ReplaceConcurrent".
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_of_a_cron_job_meet_as_its_policy_says() {
+    check_concurrency("Allow", (1, 1)).await;
+    check_concurrency("Forbid", (1, 0)).await;
+    check_concurrency("Replace", (0, 1)).await;
 }
