@@ -31,8 +31,14 @@ mod kube_rs;
 mod lists;
 #[path = "api/rotation.rs"]
 mod rotation;
+#[path = "api/pods.rs"]
+mod pods;
+#[path = "api/publishing.rs"]
+mod publishing;
 #[path = "api/services.rs"]
 mod services;
+#[path = "api/strictness.rs"]
+mod strictness;
 #[path = "api/subresources.rs"]
 mod subresources;
 #[path = "api/watches.rs"]

@@ -65,6 +65,9 @@ async fn tokens_live_as_long_as_their_pod() {
     let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
     let checked = cluster.post(reviews, &json!({ "spec": { "token": token } })).await.expect(201);
     assert_eq!(checked["status"]["authenticated"], true);
+    assert_eq!(checked["status"]["user"]["username"], "system:serviceaccount:default:default");
+    let groups = ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"];
+    assert_eq!(checked["status"]["user"]["groups"], json!(groups));
     let elsewhere =
         cluster.post(reviews, &json!({ "spec": { "token": token, "audiences": ["vault"] } })).await.expect(201);
     assert!(elsewhere["status"].get("authenticated").is_none());

@@ -34,6 +34,32 @@ async fn a_limit_range_fills_in_and_refuses() {
     large["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "2"}});
     let message = "pods \"b\" is forbidden: maximum cpu usage per Container is 1, but limit is 2";
     refused(&cluster, &pods, &large, message).await;
+    let mut small = pod("c", json!({}));
+    small["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "200m"}});
+    let made = cluster.post(&pods, &small).await.expect(201);
+    let partial = json!({"limits": {"cpu": "500m"}, "requests": {"cpu": "200m"}});
+    assert_eq!(made["spec"]["containers"][0]["resources"], partial, "what is said is kept");
+
+    // What is changed holds for the next pod, and nothing holds without the object.
+    let path = format!("{NS}/limitranges/l");
+    let more = json!([{"op": "replace", "path": "/spec/limits/0/max/cpu", "value": "3"}, {"op": "add", "path": "/spec/limits/0/min", "value": {"cpu": "50m"}}]);
+    cluster.patch("json", &path, &more).await.expect(200);
+    until(async || cluster.post(&format!("{pods}?dryRun=All"), &large).await.code == 201).await;
+    small["metadata"]["name"] = "d".into();
+    small["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "10m"}});
+    let message = "pods \"d\" is forbidden: minimum cpu usage per Container is 50m, but request is 10m";
+    refused(&cluster, &pods, &small, message).await;
+    cluster.delete(&path, &Value::Null).await.expect(200);
+    until(async || cluster.post(&format!("{pods}?dryRun=All"), &small).await.code == 201).await;
+}
+
+/// Admission hears of changes by its own watch.
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !holds().await {
+        assert!(std::time::Instant::now() < deadline, "it comes true");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }
 
 /// Creates a quota on ConfigMaps and does what the controller would: says what is used.
@@ -116,4 +142,12 @@ async fn a_runtime_class_adds_its_overhead() {
     assert_eq!(made["spec"]["overhead"], json!({"memory": "64Mi"}));
     let missing = pod("b", json!({"runtimeClassName": "none"}));
     refused(&cluster, &pods, &missing, "pods \"b\" is forbidden: pod rejected: RuntimeClass \"none\" not found").await;
+    let plain = json!({"metadata": {"name": "plain"}, "handler": "plain"});
+    cluster.post("/apis/node.k8s.io/v1/runtimeclasses", &plain).await.expect(201);
+    let made = cluster.post(&pods, &pod("c", json!({"runtimeClassName": "plain"}))).await.expect(201);
+    assert_eq!(made["spec"].get("overhead"), None);
+    cluster.delete("/apis/node.k8s.io/v1/runtimeclasses/plain", &Value::Null).await.expect(200);
+    let late = pod("d", json!({"runtimeClassName": "plain"}));
+    until(async || cluster.post(&format!("{pods}?dryRun=All"), &late).await.code == 403).await;
+    refused(&cluster, &pods, &late, "pods \"d\" is forbidden: pod rejected: RuntimeClass \"plain\" not found").await;
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Cluster, request};
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
 
 /// A namespaced definition of `Widget` with one version, and this schema of `spec`.
@@ -55,7 +55,7 @@ fn widget(name: &str, spec: &Value) -> Value {
     json!({ "apiVersion": "example.com/v1", "kind": "Widget", "metadata": { "name": name }, "spec": spec })
 }
 
-async fn establish(cluster: &Cluster, definition: &Value) {
+pub async fn establish(cluster: &Cluster, definition: &Value) {
     cluster.post(DEFINITIONS, definition).await.expect(201);
     let name = definition["metadata"]["name"].as_str().unwrap();
     until(|| async {
@@ -71,7 +71,7 @@ fn condition(definition: &Value, kind: &str) -> String {
     found.unwrap_or_default()
 }
 
-async fn until<F: Future<Output = bool>>(attempt: impl Fn() -> F) {
+pub async fn until<F: Future<Output = bool>>(attempt: impl Fn() -> F) {
     let done = async {
         while !attempt().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -341,6 +341,27 @@ async fn schemas_are_published() {
     })
     .await;
     assert_eq!(cluster.get("/openapi/v3/apis/example.com/v1").await.code, 404);
+}
+
+/// Conformance: "watch on custom resource definition objects".
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_watch_tells_of_the_object_that_it_names() {
+    let cluster = with_widgets().await;
+    let mut watches = Vec::new();
+    for name in ["a", "b"] {
+        let query = format!("fieldSelector=metadata.name%3D{name}");
+        watches.push(crate::watches::Watch::over(&cluster, WIDGETS, &query, "").await);
+    }
+    for name in ["a", "b"] {
+        cluster.post(WIDGETS, &widget(name, &json!({ "color": "red" }))).await.expect(201);
+        cluster.patch("merge", &format!("{WIDGETS}/{name}"), &json!({ "spec": { "color": "blue" } })).await.expect(200);
+        cluster.delete(&format!("{WIDGETS}/{name}"), &Value::Null).await.expect(200);
+    }
+    for (name, watch) in ["a", "b"].into_iter().zip(&mut watches) {
+        for event in ["ADDED", "MODIFIED", "DELETED"] {
+            watch.expect(&format!("{event} {name}")).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

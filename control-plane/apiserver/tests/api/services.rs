@@ -54,6 +54,10 @@ async fn services_have_an_address_of_each_family_that_they_ask_for() {
     let cluster = Cluster::with(dual).await;
     let kubernetes = cluster.get(&format!("{SERVICES}/kubernetes")).await.expect(200);
     assert_eq!(kubernetes["spec"]["clusterIPs"], json!(["10.96.0.1"]));
+    assert_eq!(
+        (&kubernetes["spec"]["ports"][0]["name"], &kubernetes["spec"]["ports"][0]["port"]),
+        (&json!("https"), &json!(443))
+    );
     assert_eq!(kubernetes["spec"]["ipFamilyPolicy"], "SingleStack");
     let path = format!("{SERVICES}/a");
     let made = cluster.post(SERVICES, &service("a", json!({ "ipFamilyPolicy": "PreferDualStack" }))).await.expect(201);

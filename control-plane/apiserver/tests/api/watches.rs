@@ -8,14 +8,18 @@ use serde_json::{Value, json};
 use crate::harness::{CONFIG_MAPS, Cluster, config_map, request};
 
 /// A watch, read event by event.
-struct Watch {
+pub struct Watch {
     body: Incoming,
     buffer: Vec<u8>,
 }
 
 impl Watch {
     async fn open(cluster: &Cluster, query: &str, accept: &str) -> Self {
-        let path = format!("{CONFIG_MAPS}?watch=true&{query}");
+        Self::over(cluster, CONFIG_MAPS, query, accept).await
+    }
+
+    pub async fn over(cluster: &Cluster, collection: &str, query: &str, accept: &str) -> Self {
+        let path = format!("{collection}?watch=true&{query}");
         let response = cluster.open(request("GET", &path, &[("accept", accept)], Bytes::new())).await;
         assert_eq!(response.status(), 200);
         Self { body: response.into_body(), buffer: Vec::new() }
@@ -34,7 +38,7 @@ impl Watch {
     }
 
     /// `TYPE name`
-    async fn expect(&mut self, expected: &str) -> Value {
+    pub async fn expect(&mut self, expected: &str) -> Value {
         let event = self.next().await.expect(expected);
         let name = event["object"]["metadata"]["name"].as_str().unwrap_or("-");
         assert_eq!(format!("{} {name}", event["type"].as_str().unwrap()), expected, "{event}");
@@ -154,5 +158,36 @@ async fn where_a_watch_starts_is_what_the_client_asked_for() {
         cluster.post(CONFIG_MAPS, &config_map("b")).await.expect(201);
         watch.expect(last).await;
         cluster.delete(&format!("{CONFIG_MAPS}/b"), &Value::Null).await.expect(200);
+    }
+}
+
+/// Conformance: "should receive events on concurrent watches in same order".
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_watch_tells_the_same_in_the_same_order() {
+    let cluster = Cluster::start().await;
+    let first = cluster.post(CONFIG_MAPS, &config_map("first")).await.expect(201);
+    let start = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let mut reference = Watch::open(&cluster, &format!("resourceVersion={start}"), "").await;
+    let writer = async |name: &str| {
+        let path = format!("{CONFIG_MAPS}/{name}");
+        for round in 0..5 {
+            cluster.post(CONFIG_MAPS, &config_map(name)).await.expect(201);
+            cluster.patch("merge", &path, &json!({ "data": { "round": round.to_string() } })).await.expect(200);
+            cluster.delete(&path, &Value::Null).await.expect(200);
+        }
+    };
+    tokio::join!(writer("a"), writer("b"), writer("c"));
+    let version = |event: &Value| event["object"]["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let mut told = vec![start.to_owned()];
+    for _ in 0..45 {
+        told.push(version(&reference.next().await.unwrap()));
+    }
+    assert!(told.is_sorted_by_key(|version| version.parse::<u64>().unwrap()), "{told:?}");
+    // A watch from any of these versions tells what came after it, as the first did.
+    for at in 0..told.len() - 1 {
+        let mut watch = Watch::open(&cluster, &format!("resourceVersion={}", told[at]), "").await;
+        for expected in &told[at + 1..] {
+            assert_eq!(version(&watch.next().await.unwrap()), *expected, "from {}", told[at]);
+        }
     }
 }
