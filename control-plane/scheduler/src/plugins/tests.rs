@@ -122,6 +122,7 @@ fn node_ports() {
         (port(80, "", "TCP"), port(81, "", "TCP"), "a"),
         (port(80, "10.0.0.1", "TCP"), port(80, "10.0.0.2", "TCP"), "a"),
         (port(80, "10.0.0.1", "TCP"), port(80, "0.0.0.0", "TCP"), taken),
+        (port(80, "0.0.0.0", "TCP"), port(80, "127.0.0.1", "TCP"), taken),
     ] {
         check(&node, &[("there", "a", there)], incoming, expected);
     }

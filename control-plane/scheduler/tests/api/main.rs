@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod devices;
+mod preemption;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
