@@ -4,6 +4,7 @@ mod bad_input;
 mod bandwidth;
 mod bench;
 mod clients;
+mod commands;
 mod custom_resources;
 mod dual_stack;
 mod exposed;

@@ -10,7 +10,8 @@ fn instance(name: &str, state: State, exit_code: i32) -> Instance {
 
 /// The status of a pod whose containers are `containers`; every running container is ready and started.
 fn status_of(spec: Value, containers: Vec<Instance>, waiting: &[(&str, &str)], terminal: bool) -> PodStatus {
-    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "spec": spec})).unwrap();
+    let pod: Pod =
+        serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u", "generation": 7}, "spec": spec})).unwrap();
     let sandbox = Sandbox {
         id: "s0".into(),
         attempt: 0,
@@ -153,4 +154,12 @@ fn the_primary_family_is_the_nodes() {
     };
     check(&["172.30.0.11", "fd00::11"], ["10.244.1.5", "fd00::5"]);
     check(&["fd00::11", "172.30.0.11"], ["fd00::5", "10.244.1.5"]);
+}
+
+#[test]
+fn a_status_says_which_spec_it_is_of() {
+    let status = status_of(json!({"containers": [{"name": "a"}]}), vec![], &[], false);
+    assert_eq!(status.observed_generation, Some(7));
+    let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready").unwrap();
+    assert_eq!(ready.observed_generation, Some(7));
 }
