@@ -1,9 +1,10 @@
 //! `cargo xtask compat`: writes `docs/compatibility.md` from what tests find.
 //!
 //! The part about kinds is the work of a test of `xebec-apiserver` (`tests/api/compat.rs`), which also checks it in every run of the tests. The
-//! part about features is a list of tests ([`FEATURES`]): a feature works when all of its tests pass.
+//! parts about features and about the behaviours that upstream certifies are lists of tests ([`LISTS`]): what is listed works when all of its
+//! tests pass.
 
-mod features;
+mod list;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,21 +14,22 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{sh, test, up};
-use features::Feature;
+use list::{Entry, List};
 
 const PAGE: &str = "docs/compatibility.md";
-const FEATURES: &str = "xtask/src/compat/features.txt";
-const BEGIN: &str = "<!-- features: begin -->\n";
-const END: &str = "<!-- features: end -->\n";
+const LISTS: [List; 2] = [
+    List { file: "xtask/src/compat/features.txt", what: "feature", mark: "features" },
+    List { file: "xtask/src/compat/conformance.txt", what: "upstream's test", mark: "conformance" },
+];
 /// Its tests start whole clusters.
 const CLUSTERS: &str = "xebec-tests";
 
 #[derive(Args)]
 pub struct Compat {
-    /// Only write the part about kinds (half a minute); features stay as they are
+    /// Only write the part about kinds (half a minute); the rest stays as it is
     #[arg(long, conflicts_with = "check")]
     kinds: bool,
-    /// Only look whether the features are those of the list, and their tests exist
+    /// Only look whether the page has what is listed, and the tests exist
     #[arg(long)]
     check: bool,
 }
@@ -43,36 +45,53 @@ impl Compat {
         if self.kinds {
             return Ok(());
         }
-        let features = features::read(&fs::read_to_string(sh::root().join(FEATURES)).context(FEATURES)?)?;
-        let passed = passed(&features)?;
-        let page = fs::read_to_string(sh::root().join(PAGE)).context(PAGE)?;
-        fs::write(sh::root().join(PAGE), with_features(&page, &features::render(&features, &passed))?).context(PAGE)
+        let lists = read()?;
+        let entries: Vec<&Entry> = lists.iter().flat_map(|(_, entries)| entries).collect();
+        write(&lists, &passed(&entries)?)
     }
 }
 
-/// Compares the features of the page with the list, as if all tests passed: a run in which one does not fails by itself.
+/// Compares the page with the lists, as if all tests passed: a run in which one does not fails by itself.
 ///
 /// # Errors
-/// A test of the list that does not exist, a stale page.
+/// A test of a list that does not exist, a stale page.
 pub fn check() -> Result<()> {
-    let features = features::read(&fs::read_to_string(sh::root().join(FEATURES)).context(FEATURES)?)?;
-    let mut list = sh::cargo();
-    list.args(["nextest", "list", "--message-format", "oneline", "--color", "never"]);
-    for package in packages(&features) {
-        list.args(["--package", package]);
-    }
-    let listed = sh::read(&mut list)?;
-    let known: BTreeSet<String> = listed.lines().filter_map(features::test_of).collect();
-    let named = || features.iter().flat_map(|feature| &feature.tests);
-    let missing: Vec<_> = named().filter(|test| !known.contains(*test)).map(String::as_str).collect();
-    if !missing.is_empty() {
-        bail!("{FEATURES} names tests that do not exist: {}", missing.join(", "));
-    }
+    let lists = read()?;
+    let entries: Vec<&Entry> = lists.iter().flat_map(|(_, entries)| entries).collect();
+    let named: BTreeSet<String> = entries.iter().flat_map(|entry| &entry.tests).cloned().collect();
     let page = fs::read_to_string(sh::root().join(PAGE)).context(PAGE)?;
-    if with_features(&page, &features::render(&features, &named().cloned().collect()))? != page {
+    if with_lists(&page, &lists, &named)? != page {
         bail!("{PAGE} is stale: run `cargo xtask compat`");
     }
+    let mut nextest = sh::cargo();
+    nextest.args(["nextest", "list", "--message-format", "oneline", "--color", "never"]);
+    for package in packages(&entries) {
+        nextest.args(["--package", package]);
+    }
+    let listed = sh::read(&mut nextest)?;
+    let known: BTreeSet<String> = listed.lines().filter_map(list::test_of).collect();
+    for (list, entries) in &lists {
+        let named = entries.iter().flat_map(|entry| &entry.tests);
+        let missing: Vec<_> = named.filter(|test| !known.contains(*test)).map(String::as_str).collect();
+        if !missing.is_empty() {
+            bail!("{} names tests that do not exist: {}", list.file, missing.join(", "));
+        }
+    }
     Ok(())
+}
+
+fn read() -> Result<Vec<(List, Vec<Entry>)>> {
+    let read = |list: List| {
+        let text = fs::read_to_string(sh::root().join(list.file)).context(list.file)?;
+        let entries = list::read(&text).context(list.file)?;
+        Ok((list, entries))
+    };
+    LISTS.into_iter().map(read).collect()
+}
+
+fn write(lists: &[(List, Vec<Entry>)], passed: &BTreeSet<String>) -> Result<()> {
+    let page = fs::read_to_string(sh::root().join(PAGE)).context(PAGE)?;
+    fs::write(sh::root().join(PAGE), with_lists(&page, lists, passed)?).context(PAGE)
 }
 
 /// Lets the test write its part.
@@ -83,10 +102,10 @@ fn kinds() -> Result<()> {
     sh::run(run.env("XEBEC_COMPATIBILITY", "write"))
 }
 
-/// Runs the tests of all features and says which passed.
-fn passed(features: &[Feature]) -> Result<BTreeSet<String>> {
+/// Runs the tests that are listed and says which passed.
+fn passed(entries: &[&Entry]) -> Result<BTreeSet<String>> {
     let mut passed = BTreeSet::new();
-    for package in packages(features) {
+    for package in packages(entries) {
         let mut run = match package {
             // A binary that is named by hand is not built.
             CLUSTERS if std::env::var_os("XEBEC").is_some() => sh::cargo(),
@@ -96,12 +115,12 @@ fn passed(features: &[Feature]) -> Result<BTreeSet<String>> {
             }
             _ => sh::cargo(),
         };
-        let tests = features.iter().flat_map(|feature| &feature.tests).filter_map(|test| test.split_once(' '));
+        let tests = entries.iter().flat_map(|entry| &entry.tests).filter_map(|test| test.split_once(' '));
         let tests: BTreeSet<_> = tests.filter(|(owner, _)| *owner == package).map(|(_, test)| test).collect();
         let filter: Vec<_> = tests.into_iter().map(|test| format!("test(={test})")).collect();
         run.args(["nextest", "run", "--package", package, "--no-fail-fast", "--color", "never"]);
         run.args(["--status-level", "pass", "--final-status-level", "none", "-E", &filter.join(" | ")]);
-        passed.extend(outcome(&mut run)?.lines().filter_map(features::passed));
+        passed.extend(outcome(&mut run)?.lines().filter_map(list::passed));
     }
     Ok(passed)
 }
@@ -114,12 +133,15 @@ fn outcome(run: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-fn packages(features: &[Feature]) -> BTreeSet<&str> {
-    features.iter().flat_map(|feature| &feature.tests).filter_map(|test| Some(test.split_once(' ')?.0)).collect()
+fn packages<'a>(entries: &[&'a Entry]) -> BTreeSet<&'a str> {
+    entries.iter().flat_map(|entry| &entry.tests).filter_map(|test| Some(test.split_once(' ')?.0)).collect()
 }
 
-fn with_features(page: &str, features: &str) -> Result<String> {
-    let begin = page.find(BEGIN).with_context(|| format!("{PAGE} has no {BEGIN}"))? + BEGIN.len();
-    let end = page.find(END).with_context(|| format!("{PAGE} has no {END}"))?;
-    Ok(format!("{}{features}{}", &page[..begin], &page[end..]))
+fn with_lists(page: &str, lists: &[(List, Vec<Entry>)], passed: &BTreeSet<String>) -> Result<String> {
+    lists.iter().try_fold(page.to_owned(), |page, (list, entries)| {
+        let (begin, end) = (format!("<!-- {}: begin -->\n\n", list.mark), format!("<!-- {}: end -->\n", list.mark));
+        let at = |mark: &str| page.find(mark).with_context(|| format!("{PAGE} has no {mark}"));
+        let (begin, end) = (at(&begin)? + begin.len(), at(&end)?);
+        Ok(format!("{}{}{}", &page[..begin], list::render(list.what, entries, passed), &page[end..]))
+    })
 }
