@@ -29,12 +29,12 @@ mod kinds;
 mod kube_rs;
 #[path = "api/lists.rs"]
 mod lists;
-#[path = "api/rotation.rs"]
-mod rotation;
 #[path = "api/pods.rs"]
 mod pods;
 #[path = "api/publishing.rs"]
 mod publishing;
+#[path = "api/rotation.rs"]
+mod rotation;
 #[path = "api/services.rs"]
 mod services;
 #[path = "api/strictness.rs"]
