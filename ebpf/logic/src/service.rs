@@ -32,12 +32,15 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     // A new connection may use the ports of one that is over: its backend may be gone.
     let turn = (&*touch, ip.l4);
     if touch.opens() || follow_request(packet, tables, FlowMap::Conntrack, key, turn, &mut claim.to).is_none() {
-        open(tables, &key.tuple, netns, touch, claim)?;
+        // Here, not in what opens: that has no stack left for it.
+        if open(tables, &key.tuple, netns, touch, claim)? {
+            enlist(tables, FlowMap::Conntrack, &claim.key);
+        }
     }
     nat::translate(packet, ip, transport, &claim.to)
 }
 
-/// Chooses a backend and remembers it, for the request and for its answer. Not inlined: the stack of
+/// Chooses a backend and remembers it, for the request and for its answer. True: the flow is new. Not inlined: the stack of
 /// a program is 512 bytes, and this part needs its own only once per flow.
 #[inline(never)]
 fn open<A: Family, T: Tables<A>>(
@@ -46,7 +49,7 @@ fn open<A: Family, T: Tables<A>>(
     netns: u64,
     touch: &Touch,
     claim: &mut Claim<A>,
-) -> Result<(), DropReason> {
+) -> Result<bool, DropReason> {
     let proto = touch.proto;
     let frontend = FrontendKey { addr: tuple.dst, port: tuple.ports.dst, proto, scope: scope::INTERNAL };
     // A hash, so that retransmissions choose the same backend even if nothing can be remembered.
@@ -69,7 +72,7 @@ fn open<A: Family, T: Tables<A>>(
         key.tuple = *tuple;
         key.set(proto, Direction::SERVICE);
         if is_known(tables, FlowMap::Conntrack, key, touch.now_ns, to) {
-            return Ok(());
+            return Ok(false);
         }
     }
     // The answer's entry first: an answer must never find nothing.
@@ -80,9 +83,7 @@ fn open<A: Family, T: Tables<A>>(
     key.tuple = *tuple;
     key.direction = Direction::SERVICE;
     flow.to = *to;
-    if tables.put_flow(FlowMap::Conntrack, key, flow)? {
-        enlist(tables, FlowMap::Conntrack, key);
-    }
+    let is_new = tables.put_flow(FlowMap::Conntrack, key, flow)?;
     tables.count(Counter::PacketLb, touch.bytes);
-    Ok(())
+    Ok(is_new)
 }
