@@ -67,23 +67,30 @@ impl PodApi for ApiPods {
 #[derive(Debug)]
 pub struct StatusWriter {
     wanted: watch::Sender<Option<PodStatus>>,
-    written: watch::Receiver<Option<PodStatus>>,
+    written: Arc<watch::Sender<Option<PodStatus>>>,
 }
 
 impl StatusWriter {
     /// `known` is what the API server has already.
     pub fn start(api: Arc<dyn PodApi>, pod: PodRef, known: Option<PodStatus>) -> Self {
         let (wanted, wants) = watch::channel(None);
-        let (done, written) = watch::channel(known);
-        tokio::spawn(write(api, pod, wants, done));
+        let written = Arc::new(watch::Sender::new(known));
+        tokio::spawn(write(api, pod, wants, Arc::clone(&written)));
         Self { wanted, written }
     }
 
-    pub fn set(&self, status: PodStatus) {
+    /// `known` is what the API server had when the status was made: where the readiness that was written is not there, it
+    /// is written again. Whoever marks the pods of a silent node may do so within the second that the condition names.
+    pub fn set(&self, status: PodStatus, known: Option<&PodStatus>) {
+        let differs = known.is_some_and(|known| readiness(known) != readiness(&status));
+        let is_lost = differs && self.written.borrow().as_ref() == Some(&status);
+        if is_lost {
+            self.written.send_replace(known.cloned());
+        }
         self.wanted.send_if_modified(|wanted| {
             let changed = wanted.as_ref() != Some(&status);
             *wanted = Some(status);
-            changed
+            changed || is_lost
         });
     }
 
@@ -93,7 +100,7 @@ impl StatusWriter {
         if wanted.is_none() {
             return;
         }
-        let mut written = self.written.clone();
+        let mut written = self.written.subscribe();
         let _ = tokio::time::timeout(limit, written.wait_for(|written| *written == wanted)).await;
     }
 }
@@ -102,7 +109,7 @@ async fn write(
     api: Arc<dyn PodApi>,
     pod: PodRef,
     mut wants: watch::Receiver<Option<PodStatus>>,
-    done: watch::Sender<Option<PodStatus>>,
+    done: Arc<watch::Sender<Option<PodStatus>>>,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     while wants.changed().await.is_ok() {
@@ -131,6 +138,12 @@ async fn write(
             }
         }
     }
+}
+
+/// What the condition Ready says.
+fn readiness(status: &PodStatus) -> Option<&str> {
+    let ready = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready")?;
+    Some(&ready.status)
 }
 
 /// A strategic merge patch from `before` to `after`; `None` when there is nothing to change.

@@ -189,7 +189,7 @@ impl Worker {
             return;
         }
         let (verdicts, ready) = self.kubelet.probes.verdicts(pod, observed);
-        self.status.set(status::generate(&status::Inputs {
+        let status = status::generate(&status::Inputs {
             pod,
             observed,
             waiting: &self.waiting,
@@ -203,7 +203,8 @@ impl Worker {
             node_ips: &self.kubelet.config.node_ips,
             start_time: self.start_time,
             now: time::now(),
-        }));
+        });
+        self.status.set(status, pod.status.as_ref());
     }
 }
 

@@ -45,11 +45,31 @@ impl PodApi for Flaky {
 async fn a_write_that_failed_is_tried_again_with_the_newest_status() {
     let api = Arc::new(Flaky::default());
     let writer = StatusWriter::start(Arc::clone(&api) as Arc<dyn PodApi>, reference(), None);
-    writer.set(status("Pending", None));
+    writer.set(status("Pending", None), None);
     tokio::time::sleep(Duration::from_millis(20)).await;
-    writer.set(status("Running", None));
+    writer.set(status("Running", None), None);
     writer.flush(Duration::from_secs(5)).await;
     let phases: Vec<String> =
         api.0.lock().unwrap().iter().map(|p| p["status"]["phase"].as_str().unwrap().to_owned()).collect();
     assert_eq!(phases, ["Pending", "Running"]);
+}
+
+#[tokio::test]
+async fn a_readiness_that_somebody_else_took_is_written_again() {
+    let ready = |ready: &str| -> PodStatus {
+        let condition = json!({"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-02T03:04:05Z"});
+        serde_json::from_value(json!({"phase": "Running", "conditions": [condition]})).unwrap()
+    };
+    let api = Arc::new(Flaky::default());
+    let writer = StatusWriter::start(Arc::clone(&api) as Arc<dyn PodApi>, reference(), None);
+    let written = async |known: &PodStatus| {
+        writer.set(ready("True"), Some(known));
+        writer.flush(Duration::from_secs(5)).await;
+        api.0.lock().unwrap().len()
+    };
+    assert_eq!(written(&ready("False")).await, 2, "the first write fails");
+    assert_eq!(written(&ready("True")).await, 2);
+    assert_eq!(written(&ready("False")).await, 3);
+    assert_eq!(api.0.lock().unwrap()[2]["status"]["conditions"][0]["status"], "True");
+    assert_eq!(written(&ready("True")).await, 3);
 }
