@@ -199,7 +199,9 @@ of_families! {
         pub sent: [Origin<A>; SOCKET_ORIGINS_MAX],
         /// Slot of `sent` to write next.
         pub next: u32,
-        pub pad: u32,
+        /// Of a TCP socket that connects to a service: when it began, in µs of the boot-time clock, of which these are
+        /// the lower bits. Once it is connected: how many µs that took, until they are counted; then zero.
+        pub connect_us: u32,
     }
 }
 const _: () = assert!(

@@ -10,7 +10,6 @@ pub const LB4_RANGES: &str = "xb_lb4_range";
 pub const LB4_MAGLEV: &str = "xb_lb4_maglev";
 pub const LB4_AFFINITY: &str = "xb_lb4_affinity";
 pub const SOCK4_ORIGINS: &str = "xb_sock4_origin";
-pub const SOCK_STARTS: &str = "xb_sock_start";
 pub const LATENCY4: &str = "xb_latency4";
 pub const CT4: &str = "xb_ct4";
 pub const NAT4: &str = "xb_nat4";
@@ -45,7 +44,7 @@ pub const WHOLE4: [&str; 5] = [LB4_AFFINITY, CT4, NAT4, TRANSIENT4, FRAGMENTS4];
 pub const WHOLE6: [&str; 5] = [LB6_AFFINITY, CT6, NAT6, TRANSIENT6, FRAGMENTS6];
 
 /// Every map that outlives an agent.
-pub const PINNED_MAPS: [&str; 36] = [
+pub const PINNED_MAPS: [&str; 35] = [
     LB4_FRONTENDS,
     LB4_BACKENDS,
     LB4_MEMBERS,
@@ -53,7 +52,6 @@ pub const PINNED_MAPS: [&str; 36] = [
     LB4_MAGLEV,
     LB4_AFFINITY,
     SOCK4_ORIGINS,
-    SOCK_STARTS,
     LATENCY4,
     CT4,
     NAT4,

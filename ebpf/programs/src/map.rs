@@ -131,9 +131,6 @@ mod v6 {
     pub static PREFIXES: Prefixes<Addr6> = LpmTrie::new();
 }
 
-/// When a socket that a hook translated began to connect (boot-time clock).
-#[btf_map(name = "xb_sock_start")]
-pub static STARTS: SkStorage<u64> = SkStorage::new();
 #[btf_map(name = "xb_latency4")]
 /// Least recently used: an entry costs a connection no allocation, and those of services that nobody dials make place.
 pub static LATENCIES: LruHashMap<LatencyKey4, Latency, { limits::LATENCIES_MAX as usize }> = LruHashMap::new();

@@ -1,15 +1,16 @@
 //! The program on connections' events: what connections to services take. It sees connections that were dialled by a
-//! socket that [`crate::socket`] translated, when they are made, retransmit and change their state; never a packet.
+//! socket that [`crate::socket`] translated, when they are made, retransmit and change their state; of its packets only the
+//! one with the first round-trip time after the handshake.
 
 use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{
-        BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB,
-        BPF_SOCK_OPS_RETRANS_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
-        BPF_TCP_CLOSE, bpf_sock,
+        BPF_NOEXIST, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RETRANS_CB_FLAG,
+        BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_TCP_CLOSE,
     },
-    helpers::{bpf_ktime_get_boot_ns, bpf_sk_storage_get},
+    helpers::bpf_sk_storage_get,
     macros::sock_ops,
     programs::SockOpsContext,
 };
@@ -19,16 +20,20 @@ use xebec_abi::{
 };
 use xebec_logic::latency::{bucket, round_trip_us};
 
-use crate::map::{LATENCIES, STARTS, Stored, count_error};
+use crate::{
+    map::{LATENCIES, Stored, count_error},
+    socket::now_us,
+};
 
 const EEXIST: i32 = 17;
-const NS_PER_US: u64 = 1_000;
+/// Events of one socket alone: others cost nothing.
+const EVENTS: u32 = BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
 
 #[sock_ops]
 pub fn sock_ops(ctx: SockOpsContext) -> u32 {
     let _observed = match ctx.op() {
-        BPF_SOCK_OPS_TCP_CONNECT_CB => start(&ctx),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ctx),
+        BPF_SOCK_OPS_RTT_CB => acknowledged(&ctx),
         BPF_SOCK_OPS_RETRANS_CB => retransmitted(&ctx),
         BPF_SOCK_OPS_STATE_CB => state(&ctx),
         _ => None,
@@ -38,34 +43,30 @@ pub fn sock_ops(ctx: SockOpsContext) -> u32 {
     1
 }
 
-/// Before the SYN.
-#[inline(always)]
-fn start(ctx: &SockOpsContext) -> Option<()> {
-    let sk = socket(ctx)?;
-    backend(sk)?;
-    let start = storage::<u64>(core::ptr::from_ref(&STARTS).cast(), sk, BPF_SK_STORAGE_GET_F_CREATE.into())?;
-    // SAFETY: the storage belongs to this socket, whose events the kernel serialises.
-    unsafe { *start = now_ns() };
-    Some(())
-}
-
+/// Only takes the time: to find the backend's entry takes longer, and connect() waits.
 #[inline(always)]
 fn established(ctx: &SockOpsContext) -> Option<()> {
-    let sk = socket(ctx)?;
-    let key = backend(sk)?;
-    let start = storage::<u64>(core::ptr::from_ref(&STARTS).cast(), sk, 0)?;
-    // SAFETY: as in `start`.
-    let us = now_ns().saturating_sub(unsafe { *start }) / NS_PER_US;
-    let entry = created(&key)?;
-    // SAFETY: the entry is the map's.
-    unsafe { count(&raw mut (*entry).connect, &raw mut (*entry).connect_us, us) };
-    // Events of this socket alone: others cost nothing.
-    ctx.set_cb_flags((BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG) as i32).ok()
+    let origins = origins(ctx)?;
+    // SAFETY: the storage belongs to this socket, whose events the kernel serialises.
+    unsafe {
+        // Zero: it began under an agent that kept its time elsewhere.
+        if (*origins).connect_us != 0 {
+            (*origins).connect_us = now_us().wrapping_sub((*origins).connect_us).max(1);
+        }
+    }
+    ctx.set_cb_flags((EVENTS | BPF_SOCK_OPS_RTT_CB_FLAG) as i32).ok()
+}
+
+/// The first data that the other side has.
+#[inline(always)]
+fn acknowledged(ctx: &SockOpsContext) -> Option<()> {
+    ctx.set_cb_flags(EVENTS as i32).ok()?;
+    entry(origins(ctx)?).map(drop)
 }
 
 #[inline(always)]
 fn retransmitted(ctx: &SockOpsContext) -> Option<()> {
-    let entry = LATENCIES.get_ptr_mut(backend(socket(ctx)?)?)?;
+    let entry = entry(origins(ctx)?)?;
     // SAFETY: the context is the kernel's; the second argument is the number of segments.
     let segments = unsafe { (&raw const (*ctx.ops).__bindgen_anon_1.args).cast::<u32>().add(1).read_volatile() };
     // SAFETY: the entry is the map's.
@@ -80,12 +81,28 @@ fn state(ctx: &SockOpsContext) -> Option<()> {
     if state != BPF_TCP_CLOSE {
         return None;
     }
-    let entry = LATENCIES.get_ptr_mut(backend(socket(ctx)?)?)?;
+    let entry = entry(origins(ctx)?)?;
     // SAFETY: the context is the kernel's.
     let srtt = unsafe { (&raw const (*ctx.ops).srtt_us).read_volatile() };
     // SAFETY: the entry is the map's.
     unsafe { count(&raw mut (*entry).rtt, &raw mut (*entry).rtt_us, round_trip_us(srtt)?) };
     Some(())
+}
+
+/// What is known of the socket's backend, with the time that the socket took to connect, which counts once.
+#[inline(always)]
+fn entry(origins: *mut Origins4) -> Option<*mut Latency> {
+    // SAFETY: the storage belongs to this socket, whose events the kernel serialises.
+    let (peer, us) = unsafe { ((*origins).peer, (*origins).connect_us) };
+    let key = LatencyKey4 { service: peer.service, addr: peer.backend_addr, port: peer.backend_port, pad: [0; 2] };
+    let entry = created(&key)?;
+    if us != 0 {
+        // SAFETY: as above.
+        unsafe { (*origins).connect_us = 0 };
+        // SAFETY: the entry is the map's.
+        unsafe { count(&raw mut (*entry).connect, &raw mut (*entry).connect_us, us.into()) };
+    }
+    Some(entry)
 }
 
 /// Adds one to the histogram and `us` to the sum.
@@ -111,33 +128,20 @@ unsafe fn add(to: *mut u64, more: u64) {
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) more) };
 }
 
+/// What the socket's hooks know; `None` if they did not translate it.
 #[inline(always)]
-fn socket(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
+fn origins(ctx: &SockOpsContext) -> Option<*mut Origins4> {
     // SAFETY: the context is the kernel's; null once the socket is not a full one.
     let sk = unsafe { (&raw const (*ctx.ops).__bindgen_anon_2.sk).read_volatile() };
-    (!sk.is_null()).then_some(sk)
-}
-
-/// The service that the socket dialled and the backend it got; `None` if it was not translated.
-#[inline(always)]
-fn backend(sk: *mut bpf_sock) -> Option<LatencyKey4> {
-    let origins = storage::<Origins4>(core::ptr::from_ref(Addr4::origins()).cast(), sk, 0)?;
+    if sk.is_null() {
+        return None;
+    }
+    let map = core::ptr::from_ref(Addr4::origins()).cast::<c_void>().cast_mut();
+    // `SkStorage` of aya takes contexts of address hooks only.
+    // SAFETY: the map is a socket storage of `Origins4`, and the socket is the context's.
+    let origins = unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), 0) }.cast::<Origins4>();
     // SAFETY: the storage belongs to this socket.
-    let peer = unsafe { (*origins).peer };
-    (peer.service.0 != 0).then_some(LatencyKey4 {
-        service: peer.service,
-        addr: peer.backend_addr,
-        port: peer.backend_port,
-        pad: [0; 2],
-    })
-}
-
-/// `SkStorage` of aya takes contexts of address hooks only.
-#[inline(always)]
-fn storage<T>(map: *const c_void, sk: *mut bpf_sock, flags: u64) -> Option<*mut T> {
-    // SAFETY: the map is a socket storage of `T`, and the socket is the context's; new storage is zeroed.
-    let value = unsafe { bpf_sk_storage_get(map.cast_mut(), sk.cast(), core::ptr::null_mut(), flags) }.cast::<T>();
-    (!value.is_null()).then_some(value)
+    (!origins.is_null() && unsafe { (*origins).peer.service.0 } != 0).then_some(origins)
 }
 
 #[inline(always)]
@@ -158,10 +162,4 @@ fn insert(key: &LatencyKey4) {
         Err(error) if error == -EEXIST => {}
         Err(error) => count_error(MapId::Latency4, error),
     }
-}
-
-#[inline(always)]
-fn now_ns() -> u64 {
-    // SAFETY: the helper reads a clock.
-    unsafe { bpf_ktime_get_boot_ns() }
 }

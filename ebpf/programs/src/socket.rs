@@ -3,7 +3,7 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::bpf_sock_addr,
-    helpers::{bpf_get_netns_cookie, bpf_set_retval},
+    helpers::{bpf_get_netns_cookie, bpf_ktime_get_boot_ns, bpf_set_retval},
     macros::{cgroup_sock, cgroup_sock_addr},
     programs::{SockAddrContext, SockContext},
 };
@@ -23,6 +23,7 @@ const REFUSE: i32 = 0;
 const ECONNREFUSED: i32 = 111;
 const EADDRINUSE: i32 = 98;
 const ENOMEM: i32 = 12;
+const NS_PER_US: u64 = 1_000;
 
 /// Third word of an IPv4-mapped IPv6 address, `::ffff:a.b.c.d`, in network order.
 const MAPPED: u32 = 0x0000_ffff_u32.to_be();
@@ -241,7 +242,10 @@ where
         Translation::Backend(origin) => {
             match created::<H::Addr>(ctx) {
                 // SAFETY: as above.
-                Some(origins) => unsafe { (*origins).peer = origin },
+                Some(origins) => unsafe {
+                    (*origins).peer = origin;
+                    (*origins).connect_us = now_us();
+                },
                 // Works without; only `getpeername` shows the backend.
                 None => count_error(H::Addr::ERRORS.origins, -ENOMEM),
             }
@@ -298,6 +302,13 @@ fn untranslate<H: Held>(
         H::store(ctx, service);
     }
     ALLOW
+}
+
+/// For [`Origins::connect_us`]: the boot-time clock's.
+#[inline(always)]
+pub fn now_us() -> u32 {
+    // SAFETY: the helper reads a clock.
+    (unsafe { bpf_ktime_get_boot_ns() } / NS_PER_US) as u32
 }
 
 #[inline(always)]
