@@ -55,7 +55,7 @@ impl Bench {
     }
 
     fn measure(self) -> Result<()> {
-        xebec_measure::prepare()?;
+        let _awake = xebec_measure::prepare()?;
         match &self.what {
             None => self.compare(),
             Some(What::Datapath(output)) => datapath(output),

@@ -4,6 +4,7 @@
 //! ones. They block, and start runtimes of their own: not to be called from asynchronous code.
 
 mod api_server;
+mod awake;
 pub mod comparison;
 mod cost;
 mod figure;
@@ -27,6 +28,7 @@ use std::path::Path;
 use anyhow::Result;
 
 pub use api_server::{ApiServer, free_port};
+pub use awake::Awake;
 pub use figure::{Figure, Report};
 pub use host::Host;
 pub use run::{Directory, prepare};

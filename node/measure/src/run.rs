@@ -10,6 +10,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use xebec_agent::process::Process;
 use xebec_netlink::{NETNS_DIR, Netns};
 
+use crate::awake::Awake;
+
 /// Of network namespaces, cgroups and directories.
 const PREFIX: &str = "xbbench-";
 /// On disk, as a server's store is.
@@ -31,11 +33,12 @@ fn own_pid() -> i32 {
     std::process::id().cast_signed()
 }
 
-/// Refuses early what would fail late, and removes what runs left that were killed.
+/// Refuses early what would fail late, removes what runs left that were killed, and keeps the processors awake for as
+/// long as the caller holds what it gets.
 ///
 /// # Errors
 /// Without root, or without cgroup2.
-pub fn prepare() -> Result<()> {
+pub fn prepare() -> Result<Awake> {
     if !nix::unistd::geteuid().is_root() {
         bail!("network namespaces and eBPF need root");
     }
@@ -54,7 +57,7 @@ pub fn prepare() -> Result<()> {
         let _ = umount2(&path, MntFlags::MNT_DETACH);
         fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
     }
-    Ok(())
+    Ok(Awake::keep())
 }
 
 /// Names in `directory` of runs whose process is gone.

@@ -33,7 +33,7 @@ struct Cli {
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    xebec_measure::prepare()?;
+    let _awake = xebec_measure::prepare()?;
     let mut report = Report::new(Host::new(None));
     let wanted = |name: &str| cli.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     if wanted("services") {
