@@ -7,7 +7,8 @@ use xebec_datapath::{FrontendKey, latency};
 
 use crate::{
     machine::Machine,
-    tool::{addr, in_cgroup, serve},
+    restart::Stream,
+    tool::{addr, in_cgroup, serve, spawn},
 };
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 70);
@@ -19,19 +20,23 @@ async fn connections_to_services_are_measured_until_the_service_goes() {
     let (client, server) = (node.pod("client").await, node.pod("server").await);
     serve(&server.space.netns, server.ip, 80, "server");
     node.put(VIP, 80, TCP, &[(server.ip, 80)]);
+    let datapath = node.datapath();
+    let open = Stream::start(spawn(&client.space.netns, &node.mounts.cgroup, "stream", addr(VIP, 80)));
+    let total = datapath.latencies().unwrap().pop().expect("a service with an open connection").total();
+    assert_eq!((total.connect.count(), total.rtt.count()), (1, 0));
+    open.finish();
     // The last one is not to a service.
     for to in [VIP, VIP, VIP, server.ip] {
         let said = in_cgroup(&client.space.netns, &node.mounts.cgroup, "tcp", addr(to, 80));
         assert!(said.contains(" sees "), "{said}");
     }
-    let datapath = node.datapath();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     let service = loop {
         let mut services = datapath.latencies().unwrap();
         let service = services.pop().expect("a service that was connected to");
         assert!(services.is_empty(), "{services:?}");
         // Round-trip times are read when a connection has closed at both ends.
-        if service.total().rtt.count() == 3 {
+        if service.total().rtt.count() == 4 {
             break service;
         }
         assert!(tokio::time::Instant::now() < deadline, "{service:?}");
@@ -41,13 +46,13 @@ async fn connections_to_services_are_measured_until_the_service_goes() {
     let backends: Vec<_> = service.backends.keys().map(|backend| std::net::SocketAddr::V4(*backend)).collect();
     assert_eq!(backends, [addr(server.ip, 80)]);
     let total = service.total();
-    assert_eq!(total.connect.count(), 3);
+    assert_eq!(total.connect.count(), 4);
     assert!(total.connect.sum > Duration::ZERO && total.connect.sum < Duration::from_secs(3), "{total:?}");
     assert_eq!(total.retransmits, 0);
     let pinned = latency::latencies(&node.config.bpffs, &node.config.node_name).unwrap();
     assert_eq!(pinned, [service]);
     let metrics = datapath.metrics();
-    let count = format!("xebec_service_connect_seconds_count{{cluster_ip=\"{VIP}\",port=\"80\"}} 3");
+    let count = format!("xebec_service_connect_seconds_count{{cluster_ip=\"{VIP}\",port=\"80\"}} 4");
     assert!(metrics.contains(&count), "{metrics}");
 
     assert!(datapath.remove_frontend(&FrontendKey::cluster_ip(VIP.into(), 80, TCP)).unwrap());
