@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use xebec_apiserver::pki::write_secret;
 use xebec_store::backup::{self, Pages};
 use xebec_store::{Revision, embedded};
 
 use crate::output::say;
-use crate::server::{identity, store, write_secret};
+use crate::server::{identity, store};
 use archive::{Item, Reader, Writer};
 
 /// What a control plane has in its data directory besides objects: without them no node and no token of before is known.
@@ -93,7 +94,7 @@ impl Restore {
                 let path = self.store.data_dir.join(path);
                 let parent = path.parent().unwrap_or(Path::new("/"));
                 std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
-                write_secret(&path, bytes).with_context(|| format!("write {}", path.display()))?;
+                write_secret(&path, bytes)?;
             }
         }
         Ok(())

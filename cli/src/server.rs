@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use xebec_agent::Capacity;
+use xebec_apiserver::pki::write_secret;
 use xebec_apiserver::{AdminKubeconfig, AuthorizationMode, Pki, UserInfo};
 use xebec_client::{Client, Informers};
 use xebec_controllers::{Accounts, Controllers, CsrSigner, TokenSigner};
@@ -288,7 +289,7 @@ fn join_token(data_dir: &Path, pki: &Pki) -> Result<String> {
     let hash: String = Sha256::digest(pki.ca_der()).iter().map(|byte| format!("{byte:02x}")).collect();
     let text = format!("{credentials}@sha256:{hash}\n");
     if stored.as_deref() != Some(&text) {
-        write_secret(&path, &text).with_context(|| format!("write {}", path.display()))?;
+        write_secret(&path, text)?;
     }
     Ok(credentials)
 }
@@ -303,17 +304,6 @@ fn random_token() -> Result<String> {
         .context("read /dev/urandom")?;
     let text: String = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect();
     Ok(format!("{}.{}", &text[..6], &text[6..]))
-}
-
-/// Writes a file that only its owner can read, whole or not at all.
-pub fn write_secret(path: &Path, text: impl AsRef<[u8]>) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let temporary = path.with_extension("tmp");
-    let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_ref())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
 }
 
 /// The socket that systemd or the supervisor passes (sd_listen_fds(3)).

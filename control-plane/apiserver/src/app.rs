@@ -1,6 +1,7 @@
 //! What every request shares.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -22,6 +23,9 @@ use crate::proxy::KubeletProxy;
 use crate::resource_metrics::ResourceMetrics;
 use crate::service_capacity::ServiceCapacity;
 use crate::service_ip::ServiceAllocator;
+
+/// Before something that was followed is followed again.
+const RETRY: Duration = Duration::from_secs(1);
 
 pub struct App {
     pub config: Config,
@@ -62,6 +66,22 @@ impl App {
         name: &str,
     ) -> Result<Option<Arc<Object>>, Status> {
         self.cache.get_consistent(&resource.storage, resource.scope(namespace), name).await.map_err(store_error)
+    }
+
+    /// Follows until the server stops: `follow` ends when it lost track of `what`, and is called again.
+    pub async fn follow<F>(&self, what: &str, follow: impl Fn() -> F)
+    where
+        F: Future<Output = xebec_store::Result<()>>,
+    {
+        let again_and_again = async {
+            loop {
+                if let Err(error) = follow().await {
+                    tracing::debug!(what, error = xebec_store::chain(&error), "follow again");
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        _ = self.stop.run_until_cancelled(again_and_again).await;
     }
 
     /// What is now, everywhere in the server.

@@ -18,6 +18,7 @@ use time::{Duration, OffsetDateTime};
 use xebec_clock::Clock;
 
 pub use serving::ServingCert;
+pub use files::write_secret;
 pub use sign::{SignError, Signer};
 pub use validity::Validity;
 
@@ -282,7 +283,7 @@ fn load_service_account_key(dir: &Path) -> Result<KeyPair, PkiError> {
     }
     let key =
         KeyPair::generate().map_err(|source| PkiError::Certificate { name: "service-accounts".into(), source })?;
-    files::write_secret(&path, &key.serialize_pem())?;
+    files::write_secret(&path, key.serialize_pem())?;
     Ok(key)
 }
 

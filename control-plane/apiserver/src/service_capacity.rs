@@ -6,18 +6,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
 use xebec_registry::value::{at, string};
+use xebec_store::Result;
 use xebec_store::cache::{Filter, Kind, Object, Start};
-use xebec_store::{Result, chain};
 
 use crate::app::App;
 
 const SERVICES: &str = "core/services";
-const RETRY: Duration = Duration::from_secs(1);
 /// The maps of IPv4 and IPv6 on every node (`xebec_abi::names`).
 const MAPS: [&str; 2] = ["xb_lb4_fe", "xb_lb6_fe"];
 /// Of a NodePort: the node's address for clients inside and outside, loopback and the pods' gateway.
@@ -44,8 +42,8 @@ struct Counts {
 }
 
 impl Counts {
-    fn set(&mut self, key: &str, frontends: Frontends) {
-        let old = if frontends == [0, 0] { self.of.remove(key) } else { self.of.insert(key.to_owned(), frontends) };
+    fn set(&mut self, key: String, frontends: Frontends) {
+        let old = if frontends == [0, 0] { self.of.remove(&key) } else { self.of.insert(key, frontends) };
         let old = old.unwrap_or_default();
         self.all = [0, 1].map(|family| self.all[family] + frontends[family] - old[family]);
     }
@@ -113,37 +111,39 @@ impl ServiceCapacity {
         }
     }
 
-    fn set(&self, object: &Object, is_there: bool) {
+    /// Starts over from the Services that are stored.
+    pub fn recount(&self, services: &[Arc<Object>]) {
+        self.replace(services.iter().map(|object| self.counted(object)));
+    }
+
+    /// Until all of it is counted, what was known before counts: with less, a Service that does not fit would be let in.
+    fn replace(&self, services: impl Iterator<Item = (String, Frontends)>) {
+        let mut counts = Counts::default();
+        services.for_each(|(key, frontends)| counts.set(key, frontends));
+        *self.counts.lock() = counts;
+    }
+
+    fn counted(&self, object: &Object) -> (String, Frontends) {
         let service = serde_json::from_slice(object.as_slice()).unwrap_or(Value::Null);
-        let frontends = if is_there { self.frontends(&service) } else { [0, 0] };
-        self.counts.lock().set(&format!("{}/{}", object.namespace(), object.name()), frontends);
+        (format!("{}/{}", object.namespace(), object.name()), self.frontends(&service))
     }
 }
 
 /// Follows the Services until the server stops.
 pub async fn follow(app: Arc<App>) {
-    while !app.stop.is_cancelled() {
-        tokio::select! {
-            () = app.stop.cancelled() => return,
-            ended = follow_once(&app) => {
-                if let Err(error) = ended {
-                    tracing::debug!(error = chain(&error), "count what services take");
-                }
-            }
-        }
-        tokio::time::sleep(RETRY).await;
-    }
+    app.follow(SERVICES, || follow_once(&app)).await;
 }
 
 async fn follow_once(app: &Arc<App>) -> Result<()> {
     let mut watcher = app.cache.watch(SERVICES, None, Filter::all(), Start::Snapshot)?;
-    *app.service_capacity.counts.lock() = Counts::default();
-    for object in watcher.take_snapshot().into_iter().flat_map(|snapshot| snapshot.objects) {
-        app.service_capacity.set(&object, true);
+    if let Some(stored) = watcher.take_snapshot() {
+        app.service_capacity.recount(&stored.objects);
     }
     loop {
         let event = watcher.next().await?;
-        app.service_capacity.set(&event.object, event.kind != Kind::Deleted);
+        let (key, frontends) = app.service_capacity.counted(&event.object);
+        let frontends = if event.kind == Kind::Deleted { [0, 0] } else { frontends };
+        app.service_capacity.counts.lock().set(key, frontends);
     }
 }
 
@@ -194,7 +194,7 @@ mod tests {
     fn what_does_not_fit_is_refused_until_there_is_room() {
         let capacity = capacity(10);
         let service = |ports: usize| json!({ "spec": { "ports": vec![json!({ "port": 80 }); ports] } });
-        let set = |key: &str, ports| capacity.counts.lock().set(key, [ports, 0]);
+        let set = |key: &str, ports| capacity.counts.lock().set(key.to_owned(), [ports, 0]);
         set("demo/a", 7);
         assert_eq!(capacity.check(&service(3), None), Ok(()));
         let refused = capacity.check(&service(4), None);
@@ -214,5 +214,16 @@ mod tests {
         assert_eq!(capacity.check(&service(7), Some(&service(7))), Ok(()));
         set("demo/a", 0);
         assert_eq!(capacity.check(&service(1), None), Ok(()));
+    }
+
+    #[test]
+    fn what_was_known_counts_until_all_is_counted_again() {
+        let capacity = capacity(10);
+        let all = || capacity.counts.lock().all;
+        let stored = [("demo/a", 4), ("demo/b", 5)].map(|(key, ports)| (key.to_owned(), [ports, 0]));
+        capacity.replace(stored.clone().into_iter());
+        assert_eq!(all(), [9, 0]);
+        capacity.replace(stored.into_iter().take(1).inspect(|_| assert_eq!(all(), [9, 0], "before the last one")));
+        assert_eq!(all(), [4, 0], "what is gone is not counted");
     }
 }

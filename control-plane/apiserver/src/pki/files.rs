@@ -28,26 +28,43 @@ pub fn read_pair(dir: &Path, name: &str) -> Result<Option<(String, String)>, Pki
 
 pub fn write_pair(dir: &Path, name: &str, cert: &str, key: &str) -> Result<(), PkiError> {
     write_secret(&dir.join(format!("{name}.key")), key)?;
-    write_file(&dir.join(format!("{name}.crt")), cert, 0o644)
+    write_file(&dir.join(format!("{name}.crt")), cert.as_bytes(), 0o644)
 }
 
-pub fn write_secret(path: &Path, text: &str) -> Result<(), PkiError> {
-    write_file(path, text, 0o600)
+/// Writes a file that only its owner can read, whole or not at all; when this returns, it stays written.
+pub fn write_secret(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), PkiError> {
+    write_file(path, contents.as_ref(), 0o600)
 }
 
-fn write_file(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
+fn write_file(path: &Path, contents: &[u8], mode: u32) -> Result<(), PkiError> {
     let temporary = path.with_extension("tmp");
     let write = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(contents)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
-        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+        File::open(directory(path))?.sync_all()
     };
     write().map_err(failed("write", path))
+}
+
+/// Of a name alone, too, whose parent is empty.
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> PkiError {
     let path = path.to_owned();
     move |source| PkiError::File { operation, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_of_a_name_alone_can_be_opened() {
+        assert_eq!(directory(Path::new("kubeconfig")), Path::new("."));
+        assert_eq!(directory(Path::new("pki/ca.crt")), Path::new("pki"));
+    }
 }

@@ -1,13 +1,12 @@
 //! The networks that addresses of Services are of: those of the ServiceCIDRs (KEP-1880).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::Value;
 use xebec_machinery::object;
+use xebec_store::Result;
 use xebec_store::cache::{At, Cache, Filter, Query, Start};
-use xebec_store::{Result, chain};
 
 use super::ServiceAllocator;
 use crate::app::App;
@@ -17,7 +16,6 @@ use crate::user::UserInfo;
 
 const RANGES: &str = "networking.k8s.io/servicecidrs";
 const PATH: &str = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Takes over the ranges that are stored, before the first Service is served.
 pub async fn load(cache: &Cache, allocator: &ServiceAllocator, configured: &[IpNet]) -> Result<()> {
@@ -31,17 +29,7 @@ pub async fn load(cache: &Cache, allocator: &ServiceAllocator, configured: &[IpN
 
 /// Follows the ServiceCIDRs until the server stops.
 pub async fn follow(app: Arc<App>) {
-    while !app.stop.is_cancelled() {
-        tokio::select! {
-            () = app.stop.cancelled() => return,
-            ended = follow_once(&app) => {
-                if let Err(error) = ended {
-                    tracing::debug!(error = chain(&error), "follow the ServiceCIDRs");
-                }
-            }
-        }
-        tokio::time::sleep(RETRY).await;
-    }
+    app.follow(RANGES, || follow_once(&app)).await;
 }
 
 async fn follow_once(app: &Arc<App>) -> Result<()> {

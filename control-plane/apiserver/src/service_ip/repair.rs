@@ -21,22 +21,11 @@ const COMPONENT: &str = "ipallocator-repair-controller";
 const INTERVAL: Duration = Duration::from_secs(180);
 /// A claim without a Service is an orphan when no request can be about to write the Service any more.
 const ORPHAN_AGE: Duration = Duration::from_secs(90);
-const RETRY: Duration = Duration::from_secs(1);
 const SERVICES: &str = "core/services";
 
 /// Marks what other servers claim, and frees what they give back, until the server stops.
 pub async fn follow(app: Arc<App>, resource: &'static str) {
-    while !app.stop.is_cancelled() {
-        tokio::select! {
-            () = app.stop.cancelled() => return,
-            ended = follow_once(&app, resource) => {
-                if let Err(error) = ended {
-                    tracing::debug!(resource, error = chain(&error), "follow what services hold");
-                }
-            }
-        }
-        tokio::time::sleep(RETRY).await;
-    }
+    app.follow(resource, || follow_once(&app, resource)).await;
 }
 
 async fn follow_once(app: &Arc<App>, resource: &'static str) -> Result<()> {
