@@ -63,13 +63,12 @@ pub fn check() -> Result<()> {
     if with_lists(&page, &lists, &named)? != page {
         bail!("{PAGE} is stale: run `cargo xtask compat`");
     }
-    let mut nextest = sh::cargo();
-    nextest.args(["nextest", "list", "--message-format", "oneline", "--color", "never"]);
-    for package in packages(&entries) {
-        nextest.args(["--package", package]);
+    let mut known = BTreeSet::new();
+    for packages in [test::WORKSPACE, test::CLUSTERS] {
+        let mut nextest = sh::cargo();
+        nextest.args(["nextest", "list", "--message-format", "oneline", "--color", "never"]).args(packages);
+        known.extend(sh::read(&mut nextest)?.lines().filter_map(list::test_of));
     }
-    let listed = sh::read(&mut nextest)?;
-    let known: BTreeSet<String> = listed.lines().filter_map(list::test_of).collect();
     for (list, entries) in &lists {
         let named = entries.iter().flat_map(|entry| &entry.tests);
         let missing: Vec<_> = named.filter(|test| !known.contains(*test)).map(String::as_str).collect();

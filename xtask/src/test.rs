@@ -15,6 +15,11 @@ pub struct Test {
     only: Option<String>,
 }
 
+/// What the stage `tests` builds. Another selection of packages unifies other features, and builds much again.
+pub const WORKSPACE: &[&str] = &["--workspace", "--exclude", "xebec-tests"];
+/// What the stage `clusters` builds.
+pub const CLUSTERS: &[&str] = &["--package", "xebec-tests"];
+
 type Stage = (&'static str, fn() -> Result<()>);
 
 const STAGES: &[Stage] = &[
@@ -52,12 +57,12 @@ impl Test {
 
 /// Unit, property, differential and topology tests.
 fn tests() -> Result<()> {
-    sh::run(nextest()?.args(["nextest", "run", "--no-fail-fast", "--workspace", "--exclude", "xebec-tests"]))
+    sh::run(nextest()?.args(["nextest", "run", "--no-fail-fast"]).args(WORKSPACE))
 }
 
 /// Whole clusters, alone on the machine: they look at what is left on it.
 fn clusters() -> Result<()> {
-    sh::run(nextest()?.args(["nextest", "run", "--no-fail-fast", "--package", "xebec-tests"]))
+    sh::run(nextest()?.args(["nextest", "run", "--no-fail-fast"]).args(CLUSTERS))
 }
 
 /// A cargo that lets tests know where what they need is.
