@@ -19,7 +19,7 @@ use xebec_machinery::field::{Error, Path};
 use xebec_registry::value::{boolean, string};
 
 pub use budget::Budget;
-pub use check::{Scope, infer};
+pub use check::{Inferred, Scope, infer};
 pub use cost::size;
 pub use kube_cel::cel as language;
 pub use program::{Program, children, parse};

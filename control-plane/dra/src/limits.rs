@@ -6,6 +6,8 @@ pub const CONSTRAINTS_MAX: usize = 32;
 pub const CONFIG_MAX: usize = 32;
 pub const SELECTORS_MAX: usize = 32;
 pub const EXPRESSION_BYTES_MAX: usize = 10 << 10;
+/// `CELSelectorExpressionMaxCost`: of one selector, asked of one device.
+pub const EXPRESSION_COST_MAX: u64 = 1_000_000;
 pub const PARAMETERS_BYTES_MAX: usize = 10 << 10;
 pub const TOLERATIONS_MAX: usize = 16;
 
@@ -26,6 +28,8 @@ pub const ADVANCED_DEVICES_MAX: usize = 64;
 pub const ATTRIBUTES_AND_CAPACITIES_MAX: usize = 32;
 pub const ATTRIBUTE_BYTES_MAX: usize = 64;
 pub const IDENTIFIER_BYTES_MAX: usize = 32;
+pub const DOMAIN_BYTES_MAX: usize = 63;
+pub const DRIVER_BYTES_MAX: usize = 63;
 pub const TAINTS_MAX: usize = 16;
 pub const COUNTER_SETS_MAX: usize = 8;
 pub const COUNTERS_MAX: usize = 32;

@@ -136,9 +136,14 @@ pub fn selectors(selectors: &[Value], path: &Path, errors: &mut Errors) {
         }
         let (text, path) = (string(entry, "cel.expression"), path.child("expression"));
         if text.len() > limits::EXPRESSION_BYTES_MAX {
-            errors.too_long(&path, limits::EXPRESSION_BYTES_MAX);
-        } else if let Err(why) = selector::Selector::compile(text) {
-            errors.invalid(&path, text, why);
+            return errors.too_long(&path, limits::EXPRESSION_BYTES_MAX);
+        }
+        match selector::Selector::compile(text) {
+            Ok(selector) if selector.cost > limits::EXPRESSION_COST_MAX => {
+                errors.forbidden(&path, "too complex, exceeds cost limit");
+            }
+            Ok(_) => {}
+            Err(why) => errors.invalid(&path, text, why),
         }
     });
 }

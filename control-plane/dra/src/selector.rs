@@ -4,6 +4,7 @@
 //! missing, so that `has(device.attributes["domain"].name)` is false and not an error.
 
 mod bind;
+mod size;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use xebec_apiextensions::cel::language::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
 use xebec_apiextensions::cel::language::objects::{Key, Map};
 use xebec_apiextensions::cel::language::{Context, ExecutionError, Value as CelValue};
-use xebec_apiextensions::cel::{self, Budget, Program};
+use xebec_apiextensions::cel::{self, Budget, Inferred, Program};
 use xebec_registry::value::string;
 
 /// The function that the compiler puts where a domain is looked up.
@@ -21,7 +22,11 @@ const MAPS: [&str; 2] = ["attributes", "capacity"];
 
 /// A compiled selector.
 #[derive(Debug)]
-pub struct Selector(Program);
+pub struct Selector {
+    program: Program,
+    /// What it costs to ask it of a device, at most.
+    pub cost: u64,
+}
 
 impl Selector {
     /// # Errors
@@ -30,12 +35,12 @@ impl Selector {
         let failed = |why: String| format!("compilation failed: {why}");
         let mut expression = cel::parse(text).map_err(failed)?;
         bind::expand(&mut expression).map_err(failed)?;
-        match cel::infer(&expression, "device", &schema()).map_err(failed)?.as_str() {
-            "bool" | "dyn" => {}
-            other => return Err(format!("must evaluate to bool or the unknown type, not {other}")),
+        let Inferred { ty, cost } = cel::infer(&expression, "device", &schema(), &size::OfDevice).map_err(failed)?;
+        if !["bool", "dyn"].contains(&ty.as_str()) {
+            return Err(format!("must evaluate to bool or the unknown type, not {ty}"));
         }
         look_up_domains(&mut expression);
-        Ok(Self(Program::of(expression)))
+        Ok(Self { program: Program::of(expression), cost })
     }
 
     /// Whether the device is meant.
@@ -45,7 +50,7 @@ impl Selector {
     pub fn matches(&self, device: &Device, evaluator: &Evaluator) -> Result<bool, String> {
         let mut scope = evaluator.context.new_inner_scope();
         scope.add_variable_from_value("device", device.0.clone());
-        match self.0.run(&scope, &evaluator.budget)? {
+        match self.program.run(&scope, &evaluator.budget)? {
             CelValue::Bool(matches) => Ok(matches),
             other => Err(format!("CEL expression did not evaluate to bool, but {other:?}")),
         }

@@ -13,7 +13,7 @@ use kube_cel::cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, L
 use serde_json::Value;
 
 use super::cost::estimate;
-use super::cost::size::Node;
+use super::cost::size::{Node, Sizes};
 use super::{depth, program};
 use crate::schema::Schema;
 
@@ -66,23 +66,37 @@ pub fn message(text: &str, scope: Scope<'_>) -> Result<u64, String> {
     }
 }
 
-/// The type, as cel-go names it, of an expression over one variable, whose values fit an OpenAPI schema.
+/// What is known of an expression before it runs.
+pub struct Inferred {
+    /// As cel-go names it.
+    pub ty: String,
+    /// At most.
+    pub cost: u64,
+}
+
+/// The type and the cost of an expression over one variable, whose values fit an OpenAPI schema and are of limited sizes.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn infer(expression: &IdedExpr, variable: &str, schema: &Value) -> Result<String, String> {
+pub fn infer(expression: &IdedExpr, variable: &str, schema: &Value, sizes: &dyn Sizes) -> Result<Inferred, String> {
     let schema = Schema::compile(schema);
-    let scope = vec![(variable.to_owned(), Ty::of(&schema))];
-    Checker { root: None, scope, types: Types::new() }.infer(expression).map(|ty| ty.to_string())
+    roomy(expression, || {
+        let scope = vec![(variable.to_owned(), Ty::of(&schema))];
+        let mut checker = Checker { root: None, scope, types: Types::new() };
+        let ty = checker.infer(expression)?.to_string();
+        Ok(Inferred { ty, cost: estimate::estimate(expression, sizes, &checker.types) })
+    })
 }
 
 /// The type of an expression, and its cost at most.
 fn over_self<'a>(text: &str, scope: Scope<'a>) -> Result<(Ty<'a>, u64), String> {
     let expression = program::parse(text)?;
-    if depth::of(&expression) > depth::SHALLOW {
-        return depth::with_room(|| judged(&expression, scope));
-    }
-    judged(&expression, scope)
+    roomy(&expression, || judged(&expression, scope))
+}
+
+/// Walks an expression on a stack that is large enough for it.
+fn roomy<T: Send>(expression: &IdedExpr, walk: impl FnOnce() -> T + Send) -> T {
+    if depth::of(expression) > depth::SHALLOW { depth::with_room(walk) } else { walk() }
 }
 
 fn judged<'a>(expression: &IdedExpr, scope: Scope<'a>) -> Result<(Ty<'a>, u64), String> {
@@ -92,7 +106,7 @@ fn judged<'a>(expression: &IdedExpr, scope: Scope<'a>) -> Result<(Ty<'a>, u64), 
     let root = scope.is_root.then_some(scope.schema);
     let mut checker = Checker { root, scope: variables, types: Types::new() };
     let ty = checker.infer(expression)?;
-    let cost = estimate::estimate(expression, Node::of(scope.schema, scope.is_root), &checker.types);
+    let cost = estimate::estimate(expression, &Node::of(scope.schema, scope.is_root), &checker.types);
     Ok((ty, cost))
 }
 

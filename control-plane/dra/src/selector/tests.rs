@@ -62,11 +62,54 @@ fn what_is_no_condition_does_not_compile() {
     assert!(Selector::compile("?!").unwrap_err().starts_with("compilation failed: "));
 }
 
+/// So many loops inside of each other.
+fn loops(count: usize, innermost: &str) -> String {
+    let loops: String = (0..count).map(|level| format!("[1,2,3,4,5,6,7,8,9,10].all(i{level}, ")).collect();
+    format!("{loops}{innermost}{}", ")".repeat(count))
+}
+
 #[test]
 fn a_selector_does_not_run_for_long() {
-    let many = "[1,2,3,4,5,6,7,8,9,10]";
-    let loops: String = (0..9).map(|level| format!("{many}.all(i{level}, ")).collect();
-    check(&format!("{loops}true{}", ")".repeat(9)), Err("operation cancelled: actual cost limit exceeded"));
+    check(&loops(9, "true"), Err("operation cancelled: actual cost limit exceeded"));
+}
+
+#[track_caller]
+fn costs(expression: &str, expected: u64) {
+    assert_eq!(Selector::compile(expression).map(|selector| selector.cost), Ok(expected), "{expression}");
+}
+
+/// The figures of upstream's `compile_test.go`.
+#[test]
+fn a_selector_costs_what_the_largest_device_may_make_it_cost() {
+    let attribute = |rest: &str| format!("device.attributes['dra.example.com']{rest}");
+    let capacity = |rest: &str| format!("device.capacity['dra.example.com']{rest}");
+    costs("true", 0);
+    costs("'no-such-domain' in device.attributes", 3);
+    costs("device.driver == ''", 2);
+    costs("device.driver == 'dra.example.com'", 4);
+    costs(&attribute(".name"), 4);
+    costs(&attribute("['name']"), 4);
+    costs(&format!("cel.bind(dra, {}, dra.name)", attribute("")), 15);
+    costs(&attribute(".name > 0"), 5);
+    costs(&attribute(".name == 'fish'"), 5);
+    costs(&attribute(".name.exists(x, x > 0)"), 5 + 6 * 64);
+    costs(&attribute(".names.all(x, x != '')"), 5 + 4 * 64);
+    costs(&attribute(".names.size() == 2"), 6);
+    costs(&format!("1 in {}", attribute(".names")), 4 + 64);
+    costs(&attribute(".name.isGreaterThan(semver('0.0.1'))"), 6);
+    costs(&attribute("['name'].isGreaterThan(quantity('0'))"), 6);
+    costs(&capacity(".name.isGreaterThan(quantity('1Ki'))"), 6);
+    let asked = capacity(".name.isGreaterThan(quantity('1Ki'))");
+    costs(&format!("'name' in {} && {asked}", capacity("")), 10);
+    costs(&format!("!('name' in {}) || {asked}", capacity("")), 11);
+    costs("device.attributes.exists_one(x, x == 'dra.example.com')", 164);
+    costs("device.capacity.exists_one(x, x == 'dra.example.com')", 164);
+    costs(&attribute(".exists_one(x, x == 'services')"), 133);
+    costs(&capacity(".exists_one(x, x == 'memory')"), 133);
+    costs(&attribute(".services.split('example').size() >= 2"), 19);
+    costs(&attribute(".services.matches('[^a]?sym')"), 18);
+    costs("device.allowMultipleAllocations == true", 3);
+    costs(&loops(7, "int('1'.find('[0-9]*')) < 100"), 85_555_551);
 }
 
 #[test]

@@ -31,6 +31,13 @@ fn selectors_compile_and_parameters_are_objects() {
             "spec.selectors[2].cel.expression: Too long: may not be more than 10240 bytes",
         ],
     );
+    let dear = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10].all(x, ".repeat(6) + "device.driver.matches('a')" + &")".repeat(6);
+    check(
+        CLASSES,
+        &class(),
+        json!({"spec": {"selectors": [{"cel": {"expression": dear}}]}}),
+        &["spec.selectors[0].cel.expression: Forbidden: too complex, exceeds cost limit"],
+    );
     check(
         CLASSES,
         &class(),

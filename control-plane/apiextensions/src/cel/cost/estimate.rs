@@ -1,13 +1,13 @@
-//! The most that an expression can cost over values of a schema (`checker/cost.go` of cel-go).
+//! The most that an expression can cost over values of limited sizes (`checker/cost.go` of cel-go).
 //!
-//! Sizes come from literals, from the schema by the path that leads to a value, or from what made the value; what has none of
+//! Sizes come from literals, from what is declared by the path that leads to a value, or from what made the value; what has none of
 //! these is without limit. Upstream's answers decide which definitions it accepts, so its peculiarities are kept.
 
 use std::collections::HashMap;
 
 use kube_cel::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
-use super::size::Node;
+use super::size::Sizes;
 use super::{Charge, IDENT, Kind, LIST, MAP, charges, price, read};
 use crate::cel::check::{Ty, Types, key};
 use crate::cel::program::namespaced;
@@ -60,10 +60,10 @@ struct Variable {
     entry: Option<Entry>,
 }
 
-/// The most that `expression` can cost, where `self` is what `root` says and the types are those that were found.
-pub fn estimate(expression: &IdedExpr, root: Node<'_>, types: &Types<'_>) -> u64 {
+/// The most that `expression` can cost, where variables are as large as `declared` and the types are those that were found.
+pub fn estimate(expression: &IdedExpr, declared: &dyn Sizes, types: &Types<'_>) -> u64 {
     let mut estimator = Estimator {
-        root,
+        declared,
         types,
         variables: Vec::new(),
         paths: HashMap::new(),
@@ -74,7 +74,7 @@ pub fn estimate(expression: &IdedExpr, root: Node<'_>, types: &Types<'_>) -> u64
 }
 
 struct Estimator<'a, 't> {
-    root: Node<'a>,
+    declared: &'t dyn Sizes,
     types: &'t Types<'a>,
     /// Those of loops, inner ones last.
     variables: Vec<(String, Variable)>,
@@ -317,12 +317,12 @@ impl<'a> Estimator<'a, '_> {
         operands.get(1).map_or(items, |separator| items.plus(self.size(separator).times(between)))
     }
 
-    /// The size of what a list holds, by the schema alone.
+    /// The size of what a list holds, by what is declared alone.
     fn element_size(&self, list: &IdedExpr) -> Size {
         if self.path(list).is_empty() {
             return Size::UNKNOWN;
         }
-        self.schema_size(&self.below(list, "@items")).unwrap_or(Size::UNKNOWN)
+        self.declared_size(&self.below(list, "@items")).unwrap_or(Size::UNKNOWN)
     }
 
     fn remember(&mut self, expression: &IdedExpr, size: Option<Size>, entry: Option<Entry>) {
@@ -369,9 +369,8 @@ impl<'a> Estimator<'a, '_> {
         path
     }
 
-    fn schema_size(&self, path: &[String]) -> Option<Size> {
-        let (_, below) = path.split_first()?;
-        self.root.at(below).map(|node| Size { min: 0, max: node.elements_max() })
+    fn declared_size(&self, path: &[String]) -> Option<Size> {
+        self.declared.largest(path).map(|max| Size { min: 0, max })
     }
 
     fn size(&self, expression: &IdedExpr) -> Size {
@@ -393,12 +392,10 @@ impl<'a> Estimator<'a, '_> {
         if let Some(exact) = exact {
             return Some(Size::exactly(exact as u64));
         }
-        let by_schema = self.schema_size(&self.path(expression));
-        by_schema.or_else(|| self.is_scalar(expression).then_some(Size::exactly(1))).or_else(|| {
-            match &expression.expr {
-                Expr::Ident(name) => self.variable(name).and_then(|variable| variable.size),
-                _ => None,
-            }
+        let declared = self.declared_size(&self.path(expression));
+        declared.or_else(|| self.is_scalar(expression).then_some(Size::exactly(1))).or_else(|| match &expression.expr {
+            Expr::Ident(name) => self.variable(name).and_then(|variable| variable.size),
+            _ => None,
         })
     }
 

@@ -11,6 +11,21 @@ const TIME_BYTES_MAX: u64 = 32;
 /// `JSONDateSize`.
 const DATE_BYTES: u64 = 12;
 
+/// What an expression can reach from its variables.
+pub trait Sizes: Sync {
+    /// The most elements or characters of what `path` leads to: a variable, then fields by their escaped names, `@items`,
+    /// `@values` and `@keys`. None if that is not known.
+    fn largest(&self, path: &[String]) -> Option<u64>;
+}
+
+/// `self` and `oldSelf`, which are of one schema.
+impl Sizes for Node<'_> {
+    fn largest(&self, path: &[String]) -> Option<u64> {
+        let (_, below) = path.split_first()?;
+        self.at(below).map(Self::elements_max)
+    }
+}
+
 /// A type that an expression can reach from `self`.
 #[derive(Clone, Copy, Debug)]
 pub enum Node<'a> {
