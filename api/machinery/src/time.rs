@@ -5,22 +5,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Now as a `metav1.Time`: `2026-01-02T03:04:05Z`.
-pub fn now_rfc3339() -> String {
-    rfc3339(SystemTime::now())
-}
-
-/// Now as a `metav1.MicroTime`: `2026-01-02T03:04:05.000006Z`.
-pub fn now_micro() -> String {
-    rfc3339_micro(SystemTime::now())
-}
-
+/// As a `metav1.Time`: `2026-01-02T03:04:05Z`.
 pub fn rfc3339(at: SystemTime) -> String {
     let mut text = date_time(at.into());
     text.push('Z');
     text
 }
 
+/// As a `metav1.MicroTime`: `2026-01-02T03:04:05.000006Z`.
 pub fn rfc3339_micro(at: SystemTime) -> String {
     let at = OffsetDateTime::from(at);
     format!("{}.{:06}Z", date_time(at), at.microsecond())

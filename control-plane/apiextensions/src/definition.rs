@@ -108,12 +108,13 @@ impl Strategy for Definition {
         if object::deletion_timestamp(object).is_some() { &[] } else { &[CLEANUP] }
     }
 
-    fn prepare_for_deletion(&self, object: &mut Value) {
+    fn prepare_for_deletion(&self, context: &Context, object: &mut Value) {
         conditions::set_terminating(
             object,
             "True",
             "InstanceDeletionPending",
             "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+            &context.now_rfc3339(),
         );
     }
 

@@ -92,6 +92,11 @@ impl App {
     pub fn now(&self) -> OffsetDateTime {
         self.clock().now().into()
     }
+
+    /// Now as objects carry it, to the second.
+    pub fn now_rfc3339(&self) -> String {
+        xebec_machinery::time::rfc3339(self.clock().now())
+    }
 }
 
 #[async_trait]

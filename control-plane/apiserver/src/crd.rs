@@ -122,13 +122,13 @@ async fn definitions(app: &App, known: &[Defined]) -> xebec_store::Result<Vec<De
 
 /// Serves what is defined, then says so; false if something is left to do.
 async fn reconcile(app: &App, service: &LocalService, mut definitions: Vec<Defined>) -> bool {
-    let mut changed = Vec::new();
+    let (mut changed, now) = (Vec::new(), app.now_rfc3339());
     for index in 0..definitions.len() {
         if object::deletion_timestamp(&definitions[index].value).is_some() {
             continue;
         }
         let all: Vec<&Value> = definitions.iter().map(|d| &*d.value).collect();
-        if let Some(new) = conditions::settled(all[index], &all) {
+        if let Some(new) = conditions::settled(all[index], &all, &now) {
             definitions[index] = Defined::new(new, definitions[index].revision);
             changed.push(definitions[index].value.clone());
         }

@@ -16,7 +16,7 @@ use xebec_registry::allocator::{ClusterIps, NodePorts};
 use xebec_registry::network::service::allocation::{Allocation, Allocators, Number, numbers};
 use xebec_store::Store;
 
-use crate::app::store_error;
+use crate::app::{App, store_error};
 use crate::config::Config;
 use crate::kinds::Resource;
 use claim::Claimed;
@@ -44,17 +44,18 @@ impl Lease<'_> {
     /// unless the client asked for it.
     pub async fn claim(
         mut self,
-        store: &dyn Store,
+        app: &App,
         resource: &Resource,
         new: &mut Value,
         old: Option<&Value>,
     ) -> Result<Self, Status> {
+        let (store, now) = (&*app.store, app.now_rfc3339());
         for _ in 0..ATTEMPTS_MAX {
             let Some(allocation) = &self.allocation else { return Ok(self) };
             let wanted: Vec<_> = allocation.taken().filter(|number| !self.claimed.contains(number)).collect();
             let mut lost = None;
             for number in wanted {
-                match claim::take(store, number, new).await.map_err(store_error)? {
+                match claim::take(store, number, new, &now).await.map_err(store_error)? {
                     Claimed::Now => self.claimed.push(number),
                     Claimed::Before => {}
                     Claimed::Taken => lost = Some(number),

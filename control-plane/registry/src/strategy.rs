@@ -220,7 +220,7 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Called when a DELETE leaves the object for a finalizer or a grace period, after the deletionTimestamp was set.
-    fn prepare_for_deletion(&self, _object: &mut Value) {}
+    fn prepare_for_deletion(&self, _context: &Context, _object: &mut Value) {}
 
     /// Whether something still has to finish before a deleted object may go.
     fn is_finalizing(&self, object: &Value) -> bool {

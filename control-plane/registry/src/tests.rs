@@ -87,7 +87,7 @@ fn no_strategy_minds_a_hole() {
             strategy.warnings(&new, None);
             strategy.selectable_fields(&new);
             strategy.graceful_delete(&new, &DeleteOptions::default());
-            strategy.prepare_for_deletion(&mut new);
+            strategy.prepare_for_deletion(&context, &mut new);
             assert_eq!(strategy.row(&new, context.now).len(), strategy.columns().len(), "{resource}");
         }
     }

@@ -39,7 +39,7 @@ pub struct Manager<'a> {
     pub api_version: &'a str,
     /// Empty for the object itself.
     pub subresource: &'a str,
-    /// As [`crate::time::now_rfc3339`] writes it.
+    /// As [`crate::time::rfc3339`] writes it.
     pub now: &'a str,
     /// Fields this endpoint does not write: `status` for the object itself, `spec` for its status.
     pub ignored: &'a [&'a [&'a str]],

@@ -1,7 +1,7 @@
 //! The names that a definition gets, and the conditions that say so (`pkg/controller/status/naming_controller.go`, `pkg/controller/establish`).
 
 use serde_json::{Map, Value, json};
-use xebec_machinery::{object, time};
+use xebec_machinery::object;
 use xebec_registry::value::{at, items, object_mut, set, string, strings};
 
 pub const ESTABLISHED: &str = "Established";
@@ -19,32 +19,41 @@ pub fn is_served(definition: &Value) -> bool {
     is_true(definition, ESTABLISHED)
 }
 
-pub fn set_terminating(definition: &mut Value, status: &str, reason: &str, message: &str) {
-    set_condition(definition, TERMINATING, status, reason, message);
+/// `now` as objects carry it, here and below.
+pub fn set_terminating(definition: &mut Value, status: &str, reason: &str, message: &str, now: &str) {
+    Conditions { definition, now }.set(TERMINATING, status, reason, message);
 }
 
-/// Sets a condition; its time changes with its status only.
-fn set_condition(definition: &mut Value, kind: &str, status: &str, reason: &str, message: &str) {
-    let mut list = items(definition, "status.conditions").to_vec();
-    let before = list.iter().find(|c| string(c, "type") == kind);
-    let since = before.filter(|c| string(c, "status") == status).map(|c| at(c, "lastTransitionTime").clone());
-    let condition = json!({
-        "type": kind, "status": status, "reason": reason, "message": message,
-        "lastTransitionTime": since.unwrap_or_else(|| time::now_rfc3339().into()),
-    });
-    match list.iter_mut().find(|c| string(c, "type") == kind) {
-        Some(found) => *found = condition,
-        None => list.push(condition),
+/// The conditions of a definition, to be set at a time.
+struct Conditions<'a> {
+    definition: &'a mut Value,
+    now: &'a str,
+}
+
+impl Conditions<'_> {
+    /// The time of a condition changes with its status only.
+    fn set(&mut self, kind: &str, status: &str, reason: &str, message: &str) {
+        let mut list = items(self.definition, "status.conditions").to_vec();
+        let before = list.iter().find(|c| string(c, "type") == kind);
+        let since = before.filter(|c| string(c, "status") == status).map(|c| at(c, "lastTransitionTime").clone());
+        let condition = json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastTransitionTime": since.unwrap_or_else(|| self.now.into()),
+        });
+        match list.iter_mut().find(|c| string(c, "type") == kind) {
+            Some(found) => *found = condition,
+            None => list.push(condition),
+        }
+        set(self.definition, "status.conditions", list);
     }
-    set(definition, "status.conditions", list);
 }
 
 /// The definition with the status that its names earn, given all definitions (itself among them); none if it has it.
-pub fn settled(definition: &Value, all: &[&Value]) -> Option<Value> {
+pub fn settled(definition: &Value, all: &[&Value], now: &str) -> Option<Value> {
     // Schemas may be large, and decide nothing here.
     let spec = json!({ "group": at(definition, "spec.group"), "names": at(definition, "spec.names") });
     let slim = json!({ "metadata": at(definition, "metadata"), "spec": spec, "status": at(definition, "status") });
-    let status = settled_status(slim, all);
+    let status = settled_status(slim, all, now);
     (status != *at(definition, "status")).then(|| {
         let mut new = definition.clone();
         set(&mut new, "status", status);
@@ -52,40 +61,41 @@ pub fn settled(definition: &Value, all: &[&Value]) -> Option<Value> {
     })
 }
 
-fn settled_status(definition: Value, all: &[&Value]) -> Value {
+fn settled_status(definition: Value, all: &[&Value], now: &str) -> Value {
     let mut new = definition.clone();
     let (accepted, problem) = names(&definition, all);
     set(&mut new, "status.acceptedNames", accepted);
+    let mut conditions = Conditions { definition: &mut new, now };
     match &problem {
-        None => set_condition(&mut new, NAMES_ACCEPTED, "True", "NoConflicts", "no conflicts found"),
-        Some((reason, message)) => set_condition(&mut new, NAMES_ACCEPTED, "False", reason, message),
+        None => conditions.set(NAMES_ACCEPTED, "True", "NoConflicts", "no conflicts found"),
+        Some((reason, message)) => conditions.set(NAMES_ACCEPTED, "False", reason, message),
     }
     // Once established, always: objects may be there.
     if !is_true(&definition, ESTABLISHED) {
         match problem {
             None => {
                 let message = "the initial names have been accepted";
-                set_condition(&mut new, ESTABLISHED, "True", "InitialNamesAccepted", message);
+                conditions.set(ESTABLISHED, "True", "InitialNamesAccepted", message);
             }
-            Some(_) => set_condition(&mut new, ESTABLISHED, "False", "NotAccepted", "not all names are accepted"),
+            Some(_) => conditions.set(ESTABLISHED, "False", "NotAccepted", "not all names are accepted"),
         }
     }
-    approval(&mut new);
+    approval(&mut conditions);
     new["status"].take()
 }
 
 /// Groups of Kubernetes itself say whether their definitions were approved.
-fn approval(definition: &mut Value) {
-    let group = string(definition, "spec.group");
+fn approval(conditions: &mut Conditions<'_>) {
+    let group = string(conditions.definition, "spec.group");
     if !["k8s.io", "kubernetes.io"].iter().any(|p| group == *p || group.ends_with(&format!(".{p}"))) {
         return;
     }
-    let text = object::annotation(definition, "api-approved.kubernetes.io").unwrap_or_default().to_owned();
+    let text = object::annotation(conditions.definition, "api-approved.kubernetes.io").unwrap_or_default().to_owned();
     if text.starts_with("unapproved") {
         let message = format!("not approved: {text:?}");
-        set_condition(definition, APPROVAL, "False", "UnapprovedAnnotation", &message);
+        conditions.set(APPROVAL, "False", "UnapprovedAnnotation", &message);
     } else {
-        set_condition(definition, APPROVAL, "True", "ApprovedAnnotation", &format!("approved in {text}"));
+        conditions.set(APPROVAL, "True", "ApprovedAnnotation", &format!("approved in {text}"));
     }
 }
 

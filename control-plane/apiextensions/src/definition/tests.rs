@@ -219,15 +219,17 @@ fn names_and_scope_stay() {
     assert_eq!(found, ["status.storedVersions[0]", "status.storedVersions"]);
 }
 
+const NOW: &str = "2026-01-01T00:00:00Z";
+
 #[test]
 fn settled_definitions_settle_once() {
-    let first = settled(&definition(&json!({})), &[]).unwrap();
+    let first = settled(&definition(&json!({})), &[], NOW).unwrap();
     assert!(conditions::is_served(&first) && conditions::is_true(&first, conditions::NAMES_ACCEPTED));
     assert_eq!(first["status"]["acceptedNames"]["plural"], "widgets");
-    assert_eq!(settled(&first, &[&first]), None);
+    assert_eq!(settled(&first, &[&first], "2026-01-02T00:00:00Z"), None);
     let mut rival = definition(&json!({ "/metadata/uid": "u2", "/metadata/name": "gadgets.example.com" }));
     rival["spec"]["names"] = json!({ "plural": "gadgets", "singular": "gadget", "kind": "Gadget", "listKind": "GadgetList", "shortNames": ["widget"] });
-    let second = settled(&rival, &[&first, &rival]).unwrap();
+    let second = settled(&rival, &[&first, &rival], NOW).unwrap();
     let condition = &second["status"]["conditions"][0];
     assert_eq!(
         (&condition["reason"], &condition["message"]),

@@ -24,25 +24,21 @@ pub async fn finalize(app: &App, service: &LocalService, definition: &Value) -> 
         delete(app, service, definition, &snapshot).await;
         let left = instances(app, definition).await.is_ok_and(|left| !left.objects.is_empty());
         if left {
-            say(service, definition, "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress")
-                .await;
+            let mut new = definition.clone();
+            let message = "CustomResource deletion is in progress";
+            conditions::set_terminating(&mut new, "True", "InstanceDeletionInProgress", message, &app.now_rfc3339());
+            if new != *definition {
+                _ = write_status(service, &new).await;
+            }
             return false;
         }
     }
     let mut done = definition.clone();
     let message = "removed all instances";
-    conditions::set_terminating(&mut done, "False", "InstanceDeletionCompleted", message);
+    conditions::set_terminating(&mut done, "False", "InstanceDeletionCompleted", message, &app.now_rfc3339());
     let others: Vec<&str> = object::finalizers(definition).filter(|f| *f != CLEANUP).collect();
     object::set_finalizers(&mut done, &others);
     write_status(service, &done).await
-}
-
-async fn say(service: &LocalService, definition: &Value, status: &str, reason: &str, message: &str) {
-    let mut new = definition.clone();
-    conditions::set_terminating(&mut new, status, reason, message);
-    if new != *definition {
-        _ = write_status(service, &new).await;
-    }
 }
 
 /// Every stored object of a definition, whatever its version.

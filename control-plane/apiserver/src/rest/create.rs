@@ -67,9 +67,8 @@ async fn store_new(call: &Call, value: &mut Value, options: &WriteOptions) -> Re
     let resource = &call.resource;
     let lease = call.app.services.for_create(resource, value)?;
     if !call.is_apply() {
-        let manager = managed::manager(call, &options.field_manager);
         object::metadata_mut(value).remove("managedFields");
-        managed::update(resource, None, value, &manager, "");
+        managed::update(call, None, value, options, "");
     }
     let errors = resource.strategy.validate(value);
     if !errors.is_empty() {
@@ -86,7 +85,7 @@ async fn store_new(call: &Call, value: &mut Value, options: &WriteOptions) -> Re
         };
     }
     let store = &*call.app.store;
-    let mut lease = lease.claim(store, resource, value, None).await?;
+    let mut lease = lease.claim(&call.app, resource, value, None).await?;
     match store::put_object(&call.app, resource, &key, Expect::Absent, value).await? {
         Written::At(_) => {
             lease.keep(store, value).await;

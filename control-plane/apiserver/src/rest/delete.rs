@@ -141,7 +141,7 @@ async fn plan(call: &Call, options: &DeleteOptions, existing: &Existing) -> Resu
         }
     }
     object::set_finalizers(&mut new, &finalizers.iter().map(String::as_str).collect::<Vec<_>>());
-    strategy.prepare_for_deletion(&mut new);
+    strategy.prepare_for_deletion(&call.context(), &mut new);
     Ok(Plan::Mark(new))
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use xebec_apiextensions::CustomResource;
 use xebec_machinery::patch::apply::{self, Manager};
-use xebec_machinery::{Status, object, time};
+use xebec_machinery::{Status, object};
 
 use super::Call;
 use crate::kinds::Resource;
@@ -15,7 +15,7 @@ const NOT_STATUS: &[&[&str]] = &[&["status"]];
 const ONLY_STATUS: &[&[&str]] = &[&["spec"], &["metadata"]];
 
 /// `fieldManager`, or the part of the user agent before the slash (`managerOrUserAgent`).
-pub fn manager(call: &Call, field_manager: &str) -> String {
+fn manager(call: &Call, field_manager: &str) -> String {
     if !field_manager.is_empty() {
         return field_manager.to_owned();
     }
@@ -25,10 +25,11 @@ pub fn manager(call: &Call, field_manager: &str) -> String {
     if name.is_empty() { "unknown".into() } else { name }
 }
 
-/// Records in `new` that `name` wrote what differs from `old`.
-pub fn update(resource: &Resource, old: Option<&Value>, new: &mut Value, name: &str, subresource: &str) {
-    let now = time::now_rfc3339();
-    let manager = manager_of(resource, name, subresource, &now);
+/// Records in `new` that whoever calls wrote what differs from `old`.
+pub fn update(call: &Call, old: Option<&Value>, new: &mut Value, options: &WriteOptions, subresource: &str) {
+    let resource = &call.resource;
+    let (name, now) = (manager(call, &options.field_manager), call.app.now_rfc3339());
+    let manager = manager_of(resource, &name, subresource, &now);
     match resource.as_custom() {
         Some(custom) => apply::update_managed_fields(old, new, custom.patch_schema(), &manager),
         None => apply::update_managed_fields(old, new, resource.stored.patch_schema(), &manager),
@@ -37,13 +38,13 @@ pub fn update(resource: &Resource, old: Option<&Value>, new: &mut Value, name: &
 
 /// `config` applied to the present object, with ownership; conflicts with other managers are an error unless forced.
 pub fn apply(
-    resource: &Resource,
+    call: &Call,
     old: Option<&Value>,
     config: &Value,
     options: &WriteOptions,
     subresource: &str,
 ) -> Result<Value, Status> {
-    let now = time::now_rfc3339();
+    let (resource, now) = (&call.resource, call.app.now_rfc3339());
     let manager = manager_of(resource, &options.field_manager, subresource, &now);
     let mut new = match resource.as_custom() {
         Some(custom) => apply::apply(old, config, custom.patch_schema(), &manager, options.force)?,
@@ -58,8 +59,8 @@ pub fn apply(
 }
 
 /// Makes an applied configuration canonical; what does not fit its type is an error, whatever `fieldValidation` says.
-pub fn typed(resource: &Resource, config: &mut Value, options: &WriteOptions, subresource: &str) -> Result<(), Status> {
-    let sent = config.clone();
+pub fn typed(call: &Call, config: &mut Value, options: &WriteOptions, subresource: &str) -> Result<(), Status> {
+    let (resource, sent) = (&call.resource, config.clone());
     if let Some(custom) = resource.as_custom() {
         return typed_custom(custom, config);
     }
@@ -68,7 +69,7 @@ pub fn typed(resource: &Resource, config: &mut Value, options: &WriteOptions, su
         return Ok(());
     }
     // The merge says where they are.
-    let now = time::now_rfc3339();
+    let now = call.app.now_rfc3339();
     let manager = manager_of(resource, &options.field_manager, subresource, &now);
     apply::apply(None, &sent, resource.row.patch_schema(), &manager, true)?;
     Err(apply::untyped(&sent, &format!("errors: {}", unknown.join(", "))))

@@ -70,7 +70,7 @@ fn collection(call: &Call, items: Vec<Value>) -> Value {
 /// The metrics of a node or a pod; `None` as long as nothing was measured.
 fn metrics(call: &Call, of: &Value) -> Option<Value> {
     let (name, namespace) = (object::name(of), object::namespace(of));
-    let mut metadata = json!({"name": name, "creationTimestamp": xebec_machinery::time::now_rfc3339()});
+    let mut metadata = json!({"name": name, "creationTimestamp": call.app.now_rfc3339()});
     if let Some(labels) = of.pointer("/metadata/labels") {
         metadata["labels"] = labels.clone();
     }

@@ -234,7 +234,7 @@ pub async fn apply_scale(call: &Call, body: &Bytes, options: &WriteOptions) -> A
         Some(paths) => paths.spec_replicas.set(&mut parent, replicas.into()),
         None => parent["spec"] = serde_json::json!({"replicas": replicas}),
     }
-    let applied = |old: &Value| managed::apply(resource, Some(old), &parent, options, "scale");
+    let applied = |old: &Value| managed::apply(call, Some(old), &parent, options, "scale");
     let changed = change(call, options, Part::Main, applied).await?;
     let value = changed.ok_or_else(|| resource.not_found(call.name()))?;
     scale::answer(call, scale::scale_of(resource, &value))
@@ -244,21 +244,20 @@ async fn apply(call: &Call, body: &Bytes, options: &WriteOptions, part: Part) ->
     let resource = &call.resource;
     let (mut config, twice) = configuration(body, options)?;
     check_config(&config, &resource.api_version, resource.row.kind)?;
-    managed::typed(resource, &mut config, options, &call.info.subresource)?;
+    managed::typed(call, &mut config, options, &call.info.subresource)?;
     duplicates(call, twice, options.field_validation)?;
     let named = !object::name(&config).is_empty();
     meta::match_name(call, &mut config)?;
     meta::match_namespace(call, &mut config)?;
     convert::stored(resource, &mut config);
-    let changed = change(call, options, part, |old| {
-        managed::apply(resource, Some(old), &config, options, &call.info.subresource)
-    })
-    .await?;
+    let changed =
+        change(call, options, part, |old| managed::apply(call, Some(old), &config, options, &call.info.subresource))
+            .await?;
     match changed {
         Some(value) => encode::object(call, StatusCode::OK, convert::shown(resource, value)?),
         None if part == Part::Main && !named => Err(meta::unnamed(call)),
         None if part == Part::Main => {
-            let new = managed::apply(resource, None, &config, options, "")?;
+            let new = managed::apply(call, None, &config, options, "")?;
             let value = create_object(call, new, options).await?;
             encode::object(call, StatusCode::CREATED, convert::shown(resource, value)?)
         }

@@ -185,8 +185,7 @@ async fn prepare(
     }
     // An apply has recorded its owners itself.
     if !call.is_apply() {
-        let manager = managed::manager(call, &options.field_manager);
-        managed::update(resource, Some(old), &mut new, &manager, subresource);
+        managed::update(call, Some(old), &mut new, options, subresource);
     }
     let errors = match part {
         Part::Main => strategy.validate_update(&new, old),
@@ -247,7 +246,7 @@ async fn commit(
         return Ok(Commit::Done);
     }
     let store = &*call.app.store;
-    let mut lease = lease.claim(store, resource, new, Some(&existing.value)).await?;
+    let mut lease = lease.claim(&call.app, resource, new, Some(&existing.value)).await?;
     let written = if last_finalizer {
         let written = store::remove(&call.app, &key, existing.revision).await?;
         if let Written::At(revision) = written {

@@ -17,7 +17,7 @@ pub async fn warn(app: &Arc<App>, component: &str, about: &Value, reason: &str, 
     let namespace = Some(object::namespace(about)).filter(|namespace| !namespace.is_empty()).unwrap_or("default");
     let mut hasher = DefaultHasher::new();
     (object::uid(about), reason, message).hash(&mut hasher);
-    let now = xebec_machinery::time::rfc3339(app.now().into());
+    let now = app.now_rfc3339();
     let event = json!({
         "apiVersion": "v1",
         "kind": "Event",

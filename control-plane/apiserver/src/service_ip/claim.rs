@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 use xebec_machinery::net::IpFamily;
-use xebec_machinery::{object, time};
+use xebec_machinery::object;
 use xebec_registry::network::service::allocation::Number;
 use xebec_store::{Entry, Expect, Op, Outcome, Result, Store, Txn};
 
@@ -52,10 +52,10 @@ pub fn owner(claim: &Value) -> (&str, &str) {
     (part("namespace"), part("name"))
 }
 
-/// Claims `number` for `service`.
-pub async fn take(store: &dyn Store, number: Number, service: &Value) -> Result<Claimed> {
+/// Claims `number` for `service`; `now` as objects carry it.
+pub async fn take(store: &dyn Store, number: Number, service: &Value, now: &str) -> Result<Claimed> {
     let key = key(number);
-    let op = Op::Put(serde_json::to_vec(&claim(number, service)).unwrap_or_default().into());
+    let op = Op::Put(serde_json::to_vec(&claim(number, service, now)).unwrap_or_default().into());
     match store.txn(Txn { key, expect: Expect::Absent, op }).await? {
         Outcome::Committed(_) => Ok(Claimed::Now),
         Outcome::Conflict(Some(entry)) if is_for(&entry, service) => Ok(Claimed::Before),
@@ -82,7 +82,7 @@ fn is_for(entry: &Entry, service: &Value) -> bool {
     owner(&claim) == (object::namespace(service), object::name(service))
 }
 
-fn claim(number: Number, service: &Value) -> Value {
+fn claim(number: Number, service: &Value, now: &str) -> Value {
     let (name, kind) = match number {
         Number::Ip(ip) => (ip.to_string(), json!({"apiVersion": "networking.k8s.io/v1", "kind": "IPAddress"})),
         Number::Port(port) => (port.to_string(), json!({})),
@@ -95,7 +95,7 @@ fn claim(number: Number, service: &Value) -> Value {
     claim["metadata"] = json!({
         "name": name,
         "uid": uuid::Uuid::new_v4().to_string(),
-        "creationTimestamp": time::now_rfc3339(),
+        "creationTimestamp": now,
         "labels": labels,
     });
     let parent = json!({

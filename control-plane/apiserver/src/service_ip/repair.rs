@@ -110,7 +110,7 @@ async fn holder(app: &App, claim: &Value, number: Number) -> Result<Option<Value
 
 /// Makes sure of the claim for a number that a Service has.
 async fn reclaim(app: &Arc<App>, service: &Value, number: Number) -> Result<()> {
-    let claimed = claim::take(&*app.store, number, service).await?;
+    let claimed = claim::take(&*app.store, number, service, &app.now_rfc3339()).await?;
     let (namespace, name) = (object::namespace(service), object::name(service));
     if claimed == Claimed::Taken {
         tracing::warn!(namespace, service = name, ?number, "another service holds its number");

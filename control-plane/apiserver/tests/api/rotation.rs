@@ -1,12 +1,13 @@
-//! The end of the cluster's CA, by a clock that the test moves. (`controllers/tests/cluster/rotation.rs` has the rest.)
+//! The end of the cluster's CA, and the dates of what is written, by a clock that the test moves. (`controllers/tests/cluster/rotation.rs` has the rest.)
 
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
 use xebec_apiserver::Pki;
 use xebec_apiserver::pki::PkiError;
 use xebec_clock::Clock;
 
-use crate::harness::Cluster;
+use crate::harness::{CONFIG_MAPS, Cluster, PODS, SERVICES, config_map, pod};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -55,4 +56,59 @@ fn a_ca_that_has_expired_is_named_at_start() {
     let refused = load().err().expect("it has expired");
     assert!(matches!(refused, PkiError::Expired { .. }), "{refused}");
     assert!(refused.to_string().contains("ca.crt"), "{refused}");
+}
+
+/// Every date in an object, with what it is of.
+fn dates(name: &str, value: &Value, found: &mut Vec<(String, SystemTime)>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(field, value)| dates(&format!("{name}.{field}"), value, found))
+        }
+        Value::Array(items) => items.iter().for_each(|item| dates(name, item, found)),
+        Value::String(text) => {
+            found.extend(xebec_machinery::time::parse(text).map(|date| (name.to_owned(), date)));
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_is_dated_by_the_clock_of_the_server() {
+    let clock = Clock::default();
+    let cluster = Cluster::by_clock(clock.clone(), |_| {}).await;
+    clock.advance(60 * DAY);
+    let since = clock.now() - Duration::from_secs(1);
+    cluster.post(CONFIG_MAPS, &config_map("posted")).await.expect(201);
+    let applied = format!("{CONFIG_MAPS}/applied?fieldManager=test");
+    let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "applied"}, "data": {"a": "1"}});
+    cluster.patch("apply", &applied, &config).await.expect(201);
+    let service = cluster.post(SERVICES, &json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})).await;
+    let address = service.expect(201)["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    cluster.post(PODS, &pod("p")).await.expect(201);
+    let target = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    cluster.post(&format!("{PODS}/p/binding"), &target).await.expect(201);
+    cluster.post(&format!("{PODS}/p/eviction"), &json!({"metadata": {"name": "p"}})).await.expect(201);
+    let definition = json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+        },
+    });
+    crate::crd::establish(&cluster, &definition).await;
+    for (path, count) in [
+        (format!("{CONFIG_MAPS}/posted"), 2),
+        (format!("{CONFIG_MAPS}/applied"), 2),
+        (format!("/apis/networking.k8s.io/v1/ipaddresses/{address}"), 1),
+        // Its creation and deletion, who wrote it, and a condition.
+        (format!("{PODS}/p"), 4),
+        ("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com".to_owned(), 4),
+    ] {
+        let mut found = Vec::new();
+        dates(&path, &cluster.get(&path).await.expect(200), &mut found);
+        assert!(found.len() >= count, "{found:?}");
+        for (what, date) in found {
+            assert!(date >= since, "{what} is of {:?} ago", since.duration_since(date));
+        }
+    }
 }

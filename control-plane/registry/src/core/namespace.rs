@@ -74,7 +74,7 @@ impl Strategy for Namespace {
         }
     }
 
-    fn prepare_for_deletion(&self, namespace: &mut Value) {
+    fn prepare_for_deletion(&self, _context: &Context, namespace: &mut Value) {
         set(namespace, "status.phase", "Terminating");
     }
 

@@ -121,7 +121,7 @@ fn a_namespace_ends_when_its_finalizers_are_gone() {
     assert_eq!(namespace["spec"]["finalizers"], json!(["kubernetes"]));
     assert_eq!(namespace["metadata"]["labels"]["kubernetes.io/metadata.name"], "x");
     assert!(strategy.is_finalizing(&namespace));
-    strategy.prepare_for_deletion(&mut namespace);
+    strategy.prepare_for_deletion(&context(), &mut namespace);
     assert_eq!(namespace["status"]["phase"], "Terminating");
     let mut finalized = namespace.clone();
     finalized["spec"] = json!({});

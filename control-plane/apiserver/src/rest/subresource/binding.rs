@@ -67,19 +67,19 @@ async fn assign(call: &Call, binding: &Value, options: &WriteOptions) -> Result<
         let mut pod = old.clone();
         object::ensure_map(&mut pod, "spec").insert("nodeName".into(), node.into());
         object::annotations(binding).for_each(|(key, value)| object::set_annotation(&mut pod, key, value));
-        scheduled(&mut pod);
+        scheduled(&mut pod, &call.app.now_rfc3339());
         Ok(pod)
     });
     changed.await?.map(|_| ()).ok_or_else(|| call.resource.not_found(call.name()))
 }
 
 /// Sets the PodScheduled condition.
-fn scheduled(pod: &mut Value) {
+fn scheduled(pod: &mut Value, now: &str) {
     let condition = json!({
         "type": "PodScheduled",
         "status": "True",
         "lastProbeTime": null,
-        "lastTransitionTime": xebec_machinery::time::now_rfc3339(),
+        "lastTransitionTime": now,
     });
     let conditions = object::ensure_map(pod, "status").entry("conditions").or_insert_with(|| json!([]));
     let Some(conditions) = conditions.as_array_mut() else { return };

@@ -69,7 +69,7 @@ async fn charge(call: &Call, pod: &Value, dry_run: bool) -> Result<(), Status> {
     };
     let pod = Pod { name: call.name(), is_ready: budget::is_ready(pod) };
     for _ in 0..ATTEMPTS {
-        match decrement(&budget, &pod, &xebec_machinery::time::now_rfc3339())? {
+        match decrement(&budget, &pod, &call.app.now_rfc3339())? {
             Verdict::Free => return Ok(()),
             Verdict::Charged(_) if dry_run => return Ok(()),
             Verdict::Charged(charged) => match call.app.put_status(POLICY, BUDGETS, &charged).await? {
@@ -89,7 +89,7 @@ async fn announce(call: &Call, options: &WriteOptions, uid: &str) -> Result<(), 
         "status": "True",
         "reason": "EvictionByEvictionAPI",
         "message": "Eviction API: evicting",
-        "lastTransitionTime": xebec_machinery::time::now_rfc3339(),
+        "lastTransitionTime": call.app.now_rfc3339(),
     });
     let changed = change(call, options, Part::Server, |old| {
         if object::uid(old) != uid {
