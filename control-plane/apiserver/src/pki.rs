@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
 use xebec_clock::Clock;
 
-pub use serving::ServingCert;
 pub use files::write_secret;
+pub use serving::ServingCert;
 pub use sign::{SignError, Signer};
 pub use validity::Validity;
 
@@ -85,6 +86,7 @@ pub struct Pki {
     dir: PathBuf,
     ca_pem: String,
     ca_der: CertificateDer<'static>,
+    roots: Arc<RootCertStore>,
     issuer: Authority,
     service_account_key: KeyPair,
     sans: RwLock<Vec<String>>,
@@ -116,23 +118,31 @@ impl Pki {
         if validity.not_after <= clock.now() {
             return Err(PkiError::Expired { path: dir.join("ca.crt"), at: validity.not_after });
         }
-        let key = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|_| invalid("certificate"))?;
+        let key = Issuer::from_ca_cert_der(&ca_der, ca_key).map_err(|_| invalid("certificate"))?;
+        let roots = Arc::new(roots(&ca_pem).ok_or_else(|| invalid("list of certificates"))?);
         let issuer = Authority { key, validity, clock };
         let service_account_key = load_service_account_key(&dir)?;
         let sans = with_standard_names(sans);
         let serving = issuer.serving(&sans)?;
         let serving = Arc::new(ServingCert::new(&serving, ca_der.clone())?);
-        Ok(Self { dir, ca_pem, ca_der, issuer, service_account_key, sans: RwLock::new(sans), serving })
+        Ok(Self { dir, ca_pem, ca_der, roots, issuer, service_account_key, sans: RwLock::new(sans), serving })
     }
 
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
+    /// All of `ca.crt`: the CA, and after it those that are trusted besides while one replaces the other.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }
 
+    /// Who may have signed the certificates of clients and kubelets: all of `ca.crt`.
+    pub fn roots(&self) -> &Arc<RootCertStore> {
+        &self.roots
+    }
+
+    /// The CA: the first certificate of `ca.crt`, whose key is `ca.key`.
     pub fn ca_der(&self) -> &CertificateDer<'static> {
         &self.ca_der
     }
@@ -306,6 +316,16 @@ fn with_standard_names(sans: &[String]) -> Vec<String> {
         }
     }
     all
+}
+
+/// All certificates of a PEM text, of which there must be one.
+fn roots(pem: &str) -> Option<RootCertStore> {
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate.ok()?).ok()?;
+    }
+    (!roots.is_empty()).then_some(roots)
 }
 
 /// The first certificate of a PEM text.

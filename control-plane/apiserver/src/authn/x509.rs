@@ -48,8 +48,7 @@ impl ClientCerts {
     pub fn new(config: &Config) -> Result<Self, AuthnError> {
         use rustls::pki_types::pem::PemObject;
         let failed = |e: &dyn std::fmt::Display| AuthnError::ClientCa(e.to_string());
-        let mut roots = RootCertStore::empty();
-        roots.add(config.pki.ca_der().clone()).map_err(|e| failed(&e))?;
+        let mut roots = RootCertStore::clone(config.pki.roots());
         if let Some(path) = &config.client_ca_file {
             for cert in CertificateDer::pem_file_iter(path).map_err(|e| failed(&e))? {
                 roots.add(cert.map_err(|e| failed(&e))?).map_err(|e| failed(&e))?;

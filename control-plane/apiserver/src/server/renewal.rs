@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::RootCertStore;
 use time::OffsetDateTime;
 
 use super::StartError;
@@ -100,13 +99,11 @@ fn kubelet_client(app: &App) -> Result<Validity, StartError> {
     let pki = &app.config.pki;
     let issued = pki.issue_client(KUBELET_CLIENT, &[SYSTEM_MASTERS])?;
     let key = Arc::new(issued.certified_key(KUBELET_CLIENT)?);
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.ca_der().clone()).map_err(StartError::Tls)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_details(provider, Arc::new(app.clock().clone()))
         .with_safe_default_protocol_versions()
         .map_err(StartError::Tls)?
-        .with_root_certificates(roots)
+        .with_root_certificates(Arc::clone(pki.roots()))
         .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
     *app.kubelets.write() = Some(KubeletProxy::new(config));
     Ok(issued.validity)

@@ -1,5 +1,6 @@
+use base64::Engine;
 use serde_json::{Value, json};
-use xebec_apiserver::UserInfo;
+use xebec_apiserver::{Pki, UserInfo};
 
 use crate::harness::{CONFIG_MAPS, Cluster, PODS, answer, config_map, pod, request};
 
@@ -30,23 +31,39 @@ async fn credentials_decide_who_it_is() {
 async fn a_certificate_of_another_ca_is_nobody() {
     let cluster = Cluster::start().await;
     let other = Cluster::start().await;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(cluster.pki.ca_der().clone()).unwrap();
     let key = other.pki.issue_client("admin", &["system:masters"]).unwrap().certified_key("admin").unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_cert_resolver(std::sync::Arc::new(rustls::sign::SingleCertAndKey::from(std::sync::Arc::new(key))));
-    let tcp = tokio::net::TcpStream::connect(cluster.server.addresses()[0]).await.unwrap();
-    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-    let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config)).connect(name, tcp).await.unwrap();
-    let io = hyper_util::rt::TokioIo::new(tls);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-    tokio::spawn(connection);
+    let mut sender = cluster.connect_as(key).await;
     let response = sender.send_request(request("GET", PODS, &[], "")).await.unwrap();
     answer(response).await.refused(401, "Unauthorized", "Unauthorized");
+}
+
+/// `ca.crt` as it is while one CA replaces another: the first signs, both are trusted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ca_is_replaced_while_clients_of_both_are_served() {
+    let cluster = Cluster::start().await;
+    let made = tempfile::tempdir().unwrap();
+    let (old, new) = (cluster.pki.clone(), Pki::load_or_create(made.path(), &[]).unwrap());
+    let old_key = std::fs::read(cluster.pki_file("ca.key")).unwrap();
+    let new_key = std::fs::read(made.path().join("ca.key")).unwrap();
+    let key = |pki: &Pki| pki.issue_client("admin", &["system:masters"]).unwrap().certified_key("admin").unwrap();
+    let both = |first: &Pki, second: &Pki| format!("{}{}", first.ca_pem(), second.ca_pem());
+    let mut cluster = cluster;
+    for (step, certificates, signing, served) in [
+        ("the new one is made known", both(&old, &new), &old_key, [200, 200]),
+        ("the new one signs", both(&new, &old), &new_key, [200, 200]),
+        ("the old one is forgotten", new.ca_pem().to_owned(), &new_key, [401, 200]),
+    ] {
+        std::fs::write(cluster.pki_file("ca.crt"), &certificates).unwrap();
+        std::fs::write(cluster.pki_file("ca.key"), signing).unwrap();
+        cluster = cluster.restart().await;
+        for (key, expected) in [key(&old), key(&new)].into_iter().zip(served) {
+            let mut sender = cluster.connect_as(key).await;
+            assert_eq!(sender.send_request(request("GET", PODS, &[], "")).await.unwrap().status(), expected, "{step}");
+        }
+        let published = cluster.pki.admin_kubeconfig("https://h:1").unwrap();
+        let encoded = base64::engine::general_purpose::STANDARD.encode(&certificates);
+        assert!(published.contains(&encoded), "{step}: clients are told of all of them");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

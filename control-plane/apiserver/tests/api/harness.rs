@@ -8,8 +8,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -108,10 +108,13 @@ impl Cluster {
 
     /// As [`connect`](Self::connect), over a connection that the caller made.
     pub async fn connect_over(&self, tcp: TcpStream, user: Option<(&str, &[&str])>) -> SendRequest<Full<Bytes>> {
-        let tls = self.handshake(tcp, user, &[]).await;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
-        tokio::spawn(connection);
-        sender
+        speak(self.handshake(tcp, user.map(|(name, groups)| self.key(name, groups)), &[]).await).await
+    }
+
+    /// As whoever a certificate says, whoever signed it.
+    pub async fn connect_as(&self, key: CertifiedKey) -> SendRequest<Full<Bytes>> {
+        let tcp = TcpStream::connect(self.server.addresses()[0]).await.unwrap();
+        speak(self.handshake(tcp, Some(key), &[]).await).await
     }
 
     /// A connection on which the caller speaks; an administrator's with a name.
@@ -131,28 +134,23 @@ impl Cluster {
 
     async fn tls_over(&self, user: Option<(&str, &[&str])>, protocols: &[&[u8]]) -> TlsStream<TcpStream> {
         let tcp = TcpStream::connect(self.server.addresses()[0]).await.unwrap();
-        self.handshake(tcp, user, protocols).await
+        self.handshake(tcp, user.map(|(name, groups)| self.key(name, groups)), protocols).await
     }
 
-    async fn handshake(
-        &self,
-        tcp: TcpStream,
-        user: Option<(&str, &[&str])>,
-        protocols: &[&[u8]],
-    ) -> TlsStream<TcpStream> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.pki.ca_der().clone()).unwrap();
+    /// A certificate of the cluster's.
+    fn key(&self, name: &str, groups: &[&str]) -> CertifiedKey {
+        self.pki.issue_client(name, groups).unwrap().certified_key(name).unwrap()
+    }
+
+    async fn handshake(&self, tcp: TcpStream, key: Option<CertifiedKey>, protocols: &[&[u8]]) -> TlsStream<TcpStream> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_details(provider, Arc::new(self.pki.clock().clone()))
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots);
-        let mut config = match user {
+            .with_root_certificates(Arc::clone(self.pki.roots()));
+        let mut config = match key {
             None => builder.with_no_client_auth(),
-            Some((name, groups)) => {
-                let key = self.pki.issue_client(name, groups).unwrap().certified_key(name).unwrap();
-                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::new(key))))
-            }
+            Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::new(key)))),
         };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let name = ServerName::try_from("localhost").unwrap();
@@ -255,6 +253,12 @@ async fn open_store(dir: &std::path::Path) -> xebec_store::embedded::Embedded {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), opened).await.expect("the store is let go")
+}
+
+async fn speak(tls: TlsStream<TcpStream>) -> SendRequest<Full<Bytes>> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
+    tokio::spawn(connection);
+    sender
 }
 
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Full<Bytes>> {
