@@ -113,6 +113,9 @@ impl Server {
         let seats = seats::Seats::new(listener::seats(app.config.connections.count));
         for listener in listeners {
             listener.set_nonblocking(true).map_err(StartError::Listen)?;
+            // Of std 128, which a crowd overruns: who comes then waits a second for its SYN to be sent again.
+            let backlog = nix::sys::socket::Backlog::MAXCONN;
+            nix::sys::socket::listen(&listener, backlog).map_err(|errno| StartError::Listen(errno.into()))?;
             let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?;
             addresses.push(listener.local_addr().map_err(StartError::Listen)?);
             let (tls, clients, seats) = (tls.clone(), client_certs.clone(), seats.clone());
@@ -207,10 +210,10 @@ async fn restore_services(
 ) -> Result<(), StartError> {
     let query = Query { resource: "core/services", filter: Filter::all(), at: At::Any, ..Query::default() };
     let snapshot = cache.list(&query).await.map_err(StartError::Cache)?;
+    capacity.recount(&snapshot.objects);
     for object in &snapshot.objects {
         let service = serde_json::from_slice(object.as_slice()).unwrap_or_default();
         if let Err(problem) = services.restore(&service) {
-    capacity.recount(&snapshot.objects);
             tracing::warn!(service = %object.key(), problem, "service holds what it should not");
         }
     }
