@@ -1,5 +1,7 @@
 //! JSON as the API server reads it: strictly, noting every duplicate field.
 
+mod fault;
+
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -16,9 +18,31 @@ pub fn parse_strict(bytes: &[u8]) -> Result<(Value, Vec<String>), SyntaxError> {
     let mut duplicates = Vec::new();
     let mut path = String::new();
     let seed = Strict { path: &mut path, duplicates: &mut duplicates };
-    let value = seed.deserialize(&mut deserializer).map_err(|e| SyntaxError(e.to_string()))?;
-    deserializer.end().map_err(|e| SyntaxError(e.to_string()))?;
+    let value = seed.deserialize(&mut deserializer).map_err(|e| SyntaxError(fault::worded(bytes, &e)))?;
+    deserializer.end().map_err(|e| SyntaxError(fault::worded(bytes, &e)))?;
     Ok((value, duplicates))
+}
+
+/// Whether the text is a JSON object, whatever is in it.
+///
+/// # Errors
+/// Why it is none.
+pub fn check_object(bytes: &[u8]) -> Result<(), SyntaxError> {
+    let (value, _) = parse_strict(bytes)?;
+    if value.is_object() { Ok(()) } else { Err(SyntaxError(mistyped(&value, "map[string]interface {}"))) }
+}
+
+/// What encoding/json says of a value that is not of a Go type.
+pub fn mistyped(value: &Value, ty: &str) -> String {
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    format!("json: cannot unmarshal {kind} into Go value of type {ty}")
 }
 
 /// Builds a [`Value`], keeping the path of where it is for the names of duplicate fields.

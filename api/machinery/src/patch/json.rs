@@ -3,8 +3,8 @@
 use json_patch::{Patch, PatchOperation};
 use serde_json::Value;
 
-use crate::Status;
 use crate::status::Reason;
+use crate::{Status, json};
 
 /// Upstream's limit on the operations of one patch (`maxJSONPatchOperations`).
 const OPERATIONS_MAX: usize = 10_000;
@@ -15,8 +15,7 @@ const COPIED_BYTES_MAX: usize = 3 << 20;
 
 /// Applies the operations in order; if one fails, `target` is unchanged.
 pub fn apply(target: &mut Value, patch: &[u8]) -> Result<(), Status> {
-    let patch: Patch =
-        serde_json::from_slice(patch).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+    let patch = decode(patch)?;
     if patch.len() > OPERATIONS_MAX {
         return Err(Status::request_entity_too_large(format!(
             "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}",
@@ -44,6 +43,23 @@ pub fn apply(target: &mut Value, patch: &[u8]) -> Result<(), Status> {
     Ok(())
 }
 
+/// What is no list is told at once, an operation that nobody knows like one that does not fit (evanphx/json-patch).
+fn decode(patch: &[u8]) -> Result<Patch, Status> {
+    let (value, _) = json::parse_strict(patch).map_err(|e| Status::bad_request(e.to_string()))?;
+    let Value::Array(operations) = value else {
+        return Err(Status::bad_request(json::mistyped(&value, "jsonpatch.Patch")));
+    };
+    let known = ["add", "remove", "replace", "move", "copy", "test"];
+    let operation = |operation: Value| {
+        let kind = operation["op"].as_str().unwrap_or("unknown").to_owned();
+        if !known.contains(&kind.as_str()) {
+            return Err(unfit(&format!("Unexpected kind: {kind}")));
+        }
+        serde_json::from_value(operation).map_err(|error| unfit(&error))
+    };
+    operations.into_iter().map(operation).collect::<Result<Vec<_>, _>>().map(Patch)
+}
+
 /// Whether the operation tests for `null` what its parent does not have. Upstream's library lets that pass, and clients rely on it: kube-rs adds the
 /// first finalizer so.
 fn is_absence(operation: &PatchOperation, target: &Value) -> bool {
@@ -54,7 +70,7 @@ fn is_absence(operation: &PatchOperation, target: &Value) -> bool {
 }
 
 /// Upstream answers 422 without details for an operation that does not fit the object.
-fn unfit(error: &dyn std::error::Error) -> Status {
+fn unfit(error: &dyn std::fmt::Display) -> Status {
     let message = format!("the server rejected our request due to an error in our request: {error}");
     Status::new(422, Reason::Invalid, message)
 }
@@ -102,7 +118,8 @@ mod tests {
         check(json!([{"op": "remove", "path": "/x"}]), 422);
         check(json!([{"op": "copy", "from": "/x", "path": "/y"}]), 422);
         check(json!({"op": "remove"}), 400);
-        check(json!([{"op": "nothing", "path": "/a"}]), 400);
+        check(json!([{"op": "nothing", "path": "/a"}]), 422);
+        check(json!([{"op": "remove", "path": "/a"}, {"op": "nothing", "path": "/a"}]), 422);
         let remove = json!({"op": "remove", "path": "/a"});
         check(vec![remove; OPERATIONS_MAX + 1].into(), 413);
         let double = json!({"op": "copy", "from": "/a", "path": "/a/c"});

@@ -1,7 +1,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use xebec_machinery::Status;
+use xebec_machinery::{Status, json};
 use xebec_store::Revision;
 
 /// Where the next page of a list starts, and the revision it must be read at.
@@ -33,7 +33,8 @@ impl Continue {
     pub fn decode(token: &str) -> Result<Self, Status> {
         let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('='));
         let invalid = |why: &dyn std::fmt::Display| Status::bad_request(format!("continue key is not valid: {why}"));
-        let token: Token = serde_json::from_slice(&bytes.map_err(|e| invalid(&e))?).map_err(|e| invalid(&e))?;
+        let (token, _) = json::parse_strict(&bytes.map_err(|e| invalid(&e))?).map_err(|e| invalid(&e))?;
+        let token: Token = serde_json::from_value(token).map_err(|e| invalid(&e))?;
         if token.v != VERSION {
             return Err(invalid(&format!("server does not recognize this encoded version {:?}", token.v)));
         }

@@ -19,6 +19,11 @@ fn lists_refuse_what_they_cannot_honour() {
     check_list("resourceVersionMatch=Foo&resourceVersion=5", false, "Unsupported value");
     check_list("sendInitialEvents=true", false, "sendInitialEvents is forbidden for list");
     check_list("continue=!!!", false, "continue key is not valid");
+    check_list(
+        "continue=e2E",
+        false,
+        "continue key is not valid: invalid character 'a' looking for beginning of object key string",
+    );
     check_list("limit=x", false, "invalid syntax");
     check_list("labelSelector=a%20in", false, "unable to parse requirement");
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use xebec_machinery::{GroupVersionKind, Status, object, yaml};
+use xebec_machinery::{GroupVersionKind, Status, json, object, yaml};
 use xebec_schema::DefId;
 
 use super::Call;
@@ -28,21 +28,36 @@ pub fn object(
     Ok(value)
 }
 
+/// What upstream reads from every body first.
+const META: &str =
+    "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
+
 fn parse(body: &Bytes, format: Format, kind: &str) -> Result<(Value, Vec<String>), Status> {
-    let decoded = wire::decode(body, format).map_err(|status| {
-        if status.code != 400 {
-            return status;
-        }
-        let why = status.message.trim_start_matches("error decoding: ");
-        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
+    let unrecognized = |why: &str| {
+        let summary = summary(body);
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({summary})"))
+    };
+    let no_type = |why: &str| unrecognized(&format!("couldn't get version/kind; json parse error: {why}"));
+    let decoded = wire::decode(body, format).map_err(|status| match (status.code, format) {
+        (400, Format::Json) => no_type(&status.message),
+        (400, _) => unrecognized(&status.message),
+        _ => status,
     })?;
     if !decoded.value.is_object() {
-        let why = "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
-        return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): {why}"
-        )));
+        return Err(no_type(&json::mistyped(&decoded.value, META)));
     }
     Ok((decoded.value, decoded.duplicates))
+}
+
+/// The beginning of a body, in hexadecimal if it does not look like JSON (`summarizeData`).
+fn summary(body: &[u8]) -> String {
+    const MOST: usize = 30;
+    let (shown, rest) = if body.len() > MOST { (&body[..MOST], " ...") } else { (body, "") };
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{rest}", String::from_utf8_lossy(shown)),
+        Some(_) => format!("{}{rest}", shown.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    }
 }
 
 /// Fills in what the body leaves out of its type, and refuses another type.

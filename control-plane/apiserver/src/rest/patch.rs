@@ -85,9 +85,8 @@ impl Patch {
         let (value, mut duplicates) = xebec_machinery::json::parse_strict(body)
             .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
         if kind != Kind::Json && !value.is_object() {
-            return Err(Status::bad_request(
-                "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
-            ));
+            let why = xebec_machinery::json::mistyped(&value, "map[string]interface {}");
+            return Err(Status::bad_request(format!("error decoding patch: {why}")));
         }
         match options.field_validation {
             FieldValidation::Warn => duplicates.drain(..).for_each(|text| call.warn(text)),

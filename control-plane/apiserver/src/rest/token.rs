@@ -58,6 +58,13 @@ pub async fn request(call: &Call, body: &Bytes) -> Answer {
 
 fn check(call: &Call, request: &Value, seconds: i64) -> Result<(), Status> {
     let path = Path::new("spec.expirationSeconds");
+    let kind = GroupKind::new("authentication.k8s.io", "TokenRequest");
+    let named = object::name(request);
+    if !named.is_empty() && named != call.name() {
+        let detail = "must match the service account name if specified";
+        let error = Error::invalid(&Path::new("metadata.name"), named, detail);
+        return Err(Status::invalid(&kind, call.name(), vec![error]));
+    }
     let mut errors = Vec::new();
     if seconds < MIN_SECONDS {
         errors.push(Error::invalid(&path, seconds, "may not specify a duration less than 10 minutes"));
@@ -65,15 +72,8 @@ fn check(call: &Call, request: &Value, seconds: i64) -> Result<(), Status> {
     if seconds > MAX_SECONDS {
         errors.push(Error::invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds"));
     }
-    let named = object::name(request);
-    if !named.is_empty() && named != call.name() {
-        let detail = "must match the service account name if specified";
-        errors.push(Error::invalid(&Path::new("metadata.name"), named, detail));
-    }
-    if errors.is_empty() {
-        return Ok(());
-    }
-    Err(Status::invalid(&GroupKind::new("authentication.k8s.io", "TokenRequest"), call.name(), errors))
+    // Without the name, upstream too.
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind, "", errors)) }
 }
 
 /// The object that the token lives and dies with.

@@ -339,7 +339,10 @@ async fn tokens_are_bound_to_what_exists() {
     check_token(
         &cluster,
         json!({ "expirationSeconds": 599 }),
-        Err((422, "may not specify a duration less than 10 minutes")),
+        Err((
+            422,
+            "TokenRequest.authentication.k8s.io \\\"\\\" is invalid: spec.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes",
+        )),
     )
     .await;
     check_token(

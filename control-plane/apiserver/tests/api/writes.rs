@@ -18,7 +18,42 @@ async fn bad_bodies_are_refused_in_upstreams_words() {
     let cases = [
         (CONFIG_MAPS, r#"{"metadata":{"name":"ok"}}"#, (0, "", "")),
         (CONFIG_MAPS, r#"{"metadata":{"name":"ok"}}"#, (409, "AlreadyExists", r#"configmaps "ok" already exists"#)),
-        (CONFIG_MAPS, "{", (400, "BadRequest", "the object provided is unrecognized (must be of type ConfigMap)")),
+        (
+            CONFIG_MAPS,
+            "{",
+            (
+                400,
+                "BadRequest",
+                "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: unexpected end of JSON input ({)",
+            ),
+        ),
+        (
+            CONFIG_MAPS,
+            "nonsense",
+            (
+                400,
+                "BadRequest",
+                "couldn't get version/kind; json parse error: invalid character 'o' in literal null (expecting 'u') (6e6f6e73656e7365)",
+            ),
+        ),
+        (
+            CONFIG_MAPS,
+            "[]",
+            (
+                400,
+                "BadRequest",
+                "json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" } (5b5d)",
+            ),
+        ),
+        (
+            CONFIG_MAPS,
+            "{\"metadata\":{\"name\":\"n\"},\"data\":{,}}",
+            (
+                400,
+                "BadRequest",
+                "invalid character ',' looking for beginning of object key string ({\"metadata\":{\"name\":\"n\"},\"data ...)",
+            ),
+        ),
         (
             CONFIG_MAPS,
             r#"{"kind":"Pod","apiVersion":"v1"}"#,
@@ -253,7 +288,23 @@ async fn patches_that_do_not_fit_are_refused_in_upstreams_words() {
                 "the namespace of the object (other) does not match the namespace on the request (default)",
             ),
         ),
-        ("merge", "", "[1]", (400, "BadRequest", "error decoding patch")),
+        (
+            "merge",
+            "",
+            "[1]",
+            (
+                400,
+                "BadRequest",
+                "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+            ),
+        ),
+        (
+            "json",
+            "",
+            r#"{"a":1}"#,
+            (400, "BadRequest", "json: cannot unmarshal object into Go value of type jsonpatch.Patch"),
+        ),
+        ("json", "", r#"[{"op":"foo","path":"/spec"}]"#, (422, "Invalid", "Unexpected kind: foo")),
         ("merge", "", r#"{"spec":{"replicas":"x"}}"#, (422, "Invalid", number)),
         (
             "merge",
