@@ -50,12 +50,11 @@ impl Strategy for HorizontalPodAutoscaler {
     }
 
     fn validate_object(&self, autoscaler: &Value, errors: &mut Errors) {
-        spec(at(autoscaler, "spec"), 1, errors);
+        spec(at(autoscaler, "spec"), &Value::Null, errors);
     }
 
     fn validate_object_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
-        let lowest = i64::from(integer(old, "spec.minReplicas") != Some(0));
-        spec(at(new, "spec"), lowest, errors);
+        spec(at(new, "spec"), at(old, "spec"), errors);
     }
 
     fn validate_status(&self, new: &Value, _old: &Value, errors: &mut Errors) {
@@ -71,9 +70,9 @@ impl Strategy for HorizontalPodAutoscaler {
     }
 }
 
-/// `validateHorizontalPodAutoscalerSpec`.
-fn spec(spec: &Value, lowest: i64, errors: &mut Errors) {
-    let path = Path::new("spec");
+/// `validateHorizontalPodAutoscalerSpec`; what was accepted before may stay (`validationOptionsForHorizontalPodAutoscaler`).
+fn spec(spec: &Value, old: &Value, errors: &mut Errors) {
+    let (path, lowest) = (Path::new("spec"), i64::from(integer(old, "minReplicas") != Some(0)));
     let (min, max) = (integer(spec, "minReplicas"), integer(spec, "maxReplicas").unwrap_or(0));
     if let Some(min) = min.filter(|min| *min < lowest) {
         errors.invalid(&path.child("minReplicas"), min, format!("must be greater than or equal to {lowest}"));
@@ -85,18 +84,53 @@ fn spec(spec: &Value, lowest: i64, errors: &mut Errors) {
     if min.is_some_and(|min| max < min) {
         errors.invalid(&max_path, max, "must be greater than or equal to `minReplicas`");
     }
-    reference(at(spec, "scaleTargetRef"), &path.child("scaleTargetRef"), errors);
-    metric::validate(spec, &path.child("metrics"), errors);
+    let target = at(spec, "scaleTargetRef");
+    let stays = ["apiVersion", "kind"]
+        .iter()
+        .all(|field| !old.is_null() && string(target, field) == string(at(old, "scaleTargetRef"), field));
+    let rule = match string(target, "kind") {
+        _ if stays => ApiVersion::Any,
+        // The only kind of the core group that can be scaled.
+        "ReplicationController" => ApiVersion::OfAnyGroup,
+        _ => ApiVersion::OfGroup,
+    };
+    reference(target, rule, &path.child("scaleTargetRef"), errors);
+    metric::validate(spec, metric::api_versions(old), &path.child("metrics"), errors);
     behavior::validate(at(spec, "behavior"), &path.child("behavior"), errors);
 }
 
+/// What the `apiVersion` of a reference may be (`CrossVersionObjectReferenceValidationOptions`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ApiVersion {
+    Any,
+    /// With a group or without.
+    OfAnyGroup,
+    OfGroup,
+}
+
+impl ApiVersion {
+    /// `ValidateAPIVersion`.
+    fn fault(self, api_version: &str) -> Option<String> {
+        match (self, api_version.split('/').collect::<Vec<_>>().as_slice()) {
+            (Self::Any, _) => None,
+            (_, [_, _, _, ..]) => Some(format!("unexpected GroupVersion string: {api_version}")),
+            (Self::OfGroup, [_] | ["", _]) => Some("apiVersion must specify API group".to_owned()),
+            _ => None,
+        }
+    }
+}
+
 /// `ValidateCrossVersionObjectReference`.
-fn reference(reference: &Value, path: &Path, errors: &mut Errors) {
+fn reference(reference: &Value, rule: ApiVersion, path: &Path, errors: &mut Errors) {
     for field in ["kind", "name"] {
         match string(reference, field) {
             "" => errors.required(&path.child(field), ""),
             text => path_segment_name(&path.child(field), text, errors),
         }
+    }
+    let api_version = string(reference, "apiVersion");
+    if let Some(fault) = rule.fault(api_version) {
+        errors.invalid(&path.child("apiVersion"), api_version, fault);
     }
 }
 

@@ -11,7 +11,7 @@ use super::{status_counts, status_order, template_warnings};
 use crate::core::persistent_volume_claim;
 use crate::errors::Errors;
 use crate::meta;
-use crate::names::{at_most_100_percent, int_or_percent, int_or_percent_value, not_negative};
+use crate::names::{at_most_100_percent, int_or_percent, int_or_percent_value, label, not_negative};
 use crate::strategy::{Column, Context, Strategy, age};
 use crate::value::{at, default, default_string, integer, is_set, items_mut, object_mut, same, set, string};
 
@@ -75,30 +75,16 @@ impl Strategy for StatefulSet {
     }
 
     fn validate_object(&self, set: &Value, errors: &mut Errors) {
-        let (spec, path) = (at(set, "spec"), Path::new("spec"));
-        match string(spec, "podManagementPolicy") {
-            "" => errors.required(&path.child("podManagementPolicy"), ""),
-            "OrderedReady" | "Parallel" => {}
-            other => errors.invalid(&path.child("podManagementPolicy"), other, "must be 'OrderedReady' or 'Parallel'"),
+        let name = string(set, "spec.serviceName");
+        if !name.is_empty() {
+            label(&Path::new("spec").child("serviceName"), name, errors);
         }
-        update_strategy(at(spec, "updateStrategy"), &path.child("updateStrategy"), errors);
-        let retention = at(spec, "persistentVolumeClaimRetentionPolicy");
-        for field in ["whenDeleted", "whenScaled"].into_iter().filter(|_| !retention.is_null()) {
-            let (policy, path) = (string(retention, field), path.child("persistentVolumeClaimRetentionPolicy"));
-            if !["Retain", "Delete"].contains(&policy) {
-                errors.not_supported(&path.child(field), policy, &["Retain", "Delete"]);
-            }
-        }
-        not_negative(spec, "replicas", &path, errors);
-        not_negative(spec, "minReadySeconds", &path, errors);
-        if let Some(start) = integer(spec, "ordinals.start").filter(|start| *start < 0) {
-            errors.invalid(&path.child("ordinals.start"), start, crate::names::NOT_NEGATIVE);
-        }
-        selector_and_template(spec, &path, errors);
+        validate_spec(at(set, "spec"), errors);
     }
 
+    /// The name of a Service that was accepted before it was looked at stays (`AllowInvalidServiceName`).
     fn validate_object_update(&self, new: &Value, old: &Value, errors: &mut Errors) {
-        self.validate_object(new, errors);
+        validate_spec(at(new, "spec"), errors);
         let fixed = |object: &Value| {
             let mut spec = at(object, "spec").clone();
             MUTABLE.iter().for_each(|field| crate::value::remove(&mut spec, field));
@@ -164,6 +150,30 @@ impl Strategy for StatefulSet {
         cells.extend(layout(at(set, "spec.template")));
         cells
     }
+}
+
+/// `ValidateStatefulSetSpec`.
+fn validate_spec(spec: &Value, errors: &mut Errors) {
+    let path = Path::new("spec");
+    match string(spec, "podManagementPolicy") {
+        "" => errors.required(&path.child("podManagementPolicy"), ""),
+        "OrderedReady" | "Parallel" => {}
+        other => errors.invalid(&path.child("podManagementPolicy"), other, "must be 'OrderedReady' or 'Parallel'"),
+    }
+    update_strategy(at(spec, "updateStrategy"), &path.child("updateStrategy"), errors);
+    let retention = at(spec, "persistentVolumeClaimRetentionPolicy");
+    for field in ["whenDeleted", "whenScaled"].into_iter().filter(|_| !retention.is_null()) {
+        let (policy, path) = (string(retention, field), path.child("persistentVolumeClaimRetentionPolicy"));
+        if !["Retain", "Delete"].contains(&policy) {
+            errors.not_supported(&path.child(field), policy, &["Retain", "Delete"]);
+        }
+    }
+    not_negative(spec, "replicas", &path, errors);
+    not_negative(spec, "minReadySeconds", &path, errors);
+    if let Some(start) = integer(spec, "ordinals.start").filter(|start| *start < 0) {
+        errors.invalid(&path.child("ordinals.start"), start, crate::names::NOT_NEGATIVE);
+    }
+    selector_and_template(spec, &path, errors);
 }
 
 fn update_strategy(strategy: &Value, path: &Path, errors: &mut Errors) {

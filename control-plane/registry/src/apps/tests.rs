@@ -248,6 +248,18 @@ fn a_stateful_set_is_held_to_its_rules() {
     );
 }
 
+/// Its name is that of the pods' subdomain.
+#[test]
+fn the_service_of_a_stateful_set_is_named_by_a_label() {
+    let why = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+    let fault = format!("spec.serviceName: Invalid value: \"a.b\": {why}");
+    check_of(&StatefulSet, json!({"serviceName": "a.b"}), &[&fault]);
+    check_of(&StatefulSet, json!({"serviceName": ""}), &[]);
+    let old = workload(&StatefulSet, &json!({"serviceName": "a.b"}));
+    let new = workload(&StatefulSet, &json!({"serviceName": "a.b", "replicas": 2}));
+    assert_eq!(messages(StatefulSet.validate_update(&new, &old)), [] as [&str; 0], "one that is there stays");
+}
+
 #[test]
 fn what_a_stateful_set_made_stays() {
     let old = workload(&StatefulSet, &json!({"serviceName": "s"}));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use xebec_machinery::field::Path;
 
-use super::reference;
+use super::{ApiVersion, reference};
 use crate::errors::Errors;
 use crate::names::{label, path_segment_name};
 use crate::pod::resources::{container_name, quantity};
@@ -19,10 +19,22 @@ const SOURCES: [(&str, &str); 5] = [
     ("containerResource", "ContainerResource"),
 ];
 
-pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
+/// What the metrics of an autoscaler may refer to: anything, if those that it had did.
+pub fn api_versions(old: &Value) -> ApiVersion {
+    let objects =
+        items(old, "metrics").iter().filter(|metric| string(metric, "type") == "Object" && is_set(metric, "object"));
+    let mut versions = objects.map(|metric| string(metric, "object.describedObject.apiVersion"));
+    if versions.any(|version| ApiVersion::OfAnyGroup.fault(version).is_some()) {
+        ApiVersion::Any
+    } else {
+        ApiVersion::OfAnyGroup
+    }
+}
+
+pub fn validate(spec: &Value, objects: ApiVersion, path: &Path, errors: &mut Errors) {
     let metrics = items(spec, "metrics");
     for (index, found) in metrics.iter().enumerate() {
-        metric(found, &path.index(index), errors);
+        metric(found, objects, &path.index(index), errors);
     }
     let from_zero = metrics.iter().any(|metric| ["Object", "External"].contains(&string(metric, "type")));
     if integer(spec, "minReplicas") == Some(0) && !from_zero {
@@ -32,7 +44,7 @@ pub fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// `validateMetricSpec`.
-fn metric(metric: &Value, path: &Path, errors: &mut Errors) {
+fn metric(metric: &Value, objects: ApiVersion, path: &Path, errors: &mut Errors) {
     let kind = string(metric, "type");
     if kind.is_empty() {
         errors.required(&path.child("type"), "must specify a metric source type");
@@ -42,7 +54,7 @@ fn metric(metric: &Value, path: &Path, errors: &mut Errors) {
     }
     let present: Vec<&str> = SOURCES.iter().map(|(field, _)| *field).filter(|field| is_set(metric, field)).collect();
     if let Some(first) = present.first() {
-        source(first, at(metric, first), &path.child(first), errors);
+        source(first, at(metric, first), objects, &path.child(first), errors);
     }
     let expected = SOURCES.iter().find(|(_, of)| *of == kind).map(|(field, _)| *field);
     match expected {
@@ -59,11 +71,11 @@ fn metric(metric: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn source(kind: &str, source: &Value, path: &Path, errors: &mut Errors) {
+fn source(kind: &str, source: &Value, objects: ApiVersion, path: &Path, errors: &mut Errors) {
     let (target, target_path) = (at(source, "target"), path.child("target"));
     match kind {
         "object" => {
-            reference(at(source, "describedObject"), &path.child("describedObject"), errors);
+            reference(at(source, "describedObject"), objects, &path.child("describedObject"), errors);
             identifier(source, path, errors);
         }
         "external" | "pods" => identifier(source, path, errors),

@@ -87,6 +87,36 @@ fn replicas_and_target_are_sane() {
 }
 
 #[test]
+fn what_is_scaled_is_of_a_group() {
+    let target = |kind: &str, version: Value| json!({"scaleTargetRef": {"apiVersion": version, "kind": kind}});
+    let fault = "spec.scaleTargetRef.apiVersion: Invalid value: ";
+    check(target("Deployment", Value::Null), &[&format!("{fault}\"\": apiVersion must specify API group")]);
+    check(target("Deployment", json!("v1")), &[&format!("{fault}\"v1\": apiVersion must specify API group")]);
+    check(target("ReplicationController", json!("v1")), &[]);
+    check(target("Widget", json!("a/b/c")), &[&format!("{fault}\"a/b/c\": unexpected GroupVersion string: a/b/c")]);
+    let object = |version: &str| {
+        let described = json!({"apiVersion": version, "kind": "Service", "name": "s"});
+        let target = json!({"type": "Value", "value": "1"});
+        let object = json!({"describedObject": described, "metric": {"name": "m"}, "target": target});
+        json!({"metrics": [{"type": "Object", "object": object}]})
+    };
+    check(object("v1"), &[]);
+    let of_metric = "spec.metrics[0].object.describedObject.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c";
+    check(object("a/b/c"), &[of_metric]);
+    // What was accepted before is not asked for again.
+    let old = autoscaler(&target("Deployment", json!("v1")));
+    let update = |old: &Value, change: Value| {
+        let mut new = old.clone();
+        merge_patch(&mut new["spec"], &change);
+        HorizontalPodAutoscaler.validate_update(&new, old).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(update(&old, json!({"maxReplicas": 5})), [""; 0]);
+    assert_eq!(update(&old, target("ReplicaSet", json!("v1"))).len(), 1);
+    assert_eq!(update(&old, object("a/b/c")), [of_metric]);
+    assert_eq!(update(&autoscaler(&object("a/b/c")), object("x/y/z")), [""; 0]);
+}
+
+#[test]
 fn a_metric_has_one_source_and_one_target() {
     check(
         json!({"metrics": [{"type": "Pods"}]}),

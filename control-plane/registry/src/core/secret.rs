@@ -119,7 +119,7 @@ fn docker_config(data: &Value, key: &str, path: &Path, errors: &mut Errors) {
         return;
     };
     let bytes = STANDARD.decode(text).unwrap_or_default();
-    if let Err(error) = serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes) {
+    if let Err(error) = xebec_machinery::json::check_object(&bytes) {
         errors.invalid(&path, "<secret contents redacted>", error.to_string());
     }
 }

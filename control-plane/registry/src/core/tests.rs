@@ -100,6 +100,11 @@ fn secrets_have_what_their_type_needs() {
         &["data[tls.crt]: Required value", "data[tls.key]: Required value"],
     );
     check("secrets", json!({"type": "kubernetes.io/dockerconfigjson"}), &["data[.dockerconfigjson]: Required value"]);
+    check(
+        "secrets",
+        json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "ew=="}}),
+        &["data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\": unexpected end of JSON input"],
+    );
     check("secrets", json!({"type": "kubernetes.io/ssh-auth"}), &["data[ssh-privatekey]: Required value"]);
     check(
         "secrets",

@@ -99,7 +99,11 @@ fn dns_config(spec: &Value, path: &Path, errors: &mut Errors) {
         errors.invalid(&path.child("nameservers"), json!(servers), detail);
     }
     for (index, server) in servers.iter().enumerate().filter(|(_, server)| !is_ip(server)) {
-        errors.invalid(&path.child("nameservers").index(index), *server, "must be a valid IP address");
+        errors.invalid(
+            &path.child("nameservers").index(index),
+            *server,
+            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        );
     }
     let searches: Vec<&str> = strings(config, "searches").collect();
     if searches.len() > SEARCHES_MAX {

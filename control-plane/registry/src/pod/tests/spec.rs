@@ -25,6 +25,12 @@ fn policies_are_known() {
         ],
     );
     check_spec(
+        json!({"dnsConfig": {"nameservers": ["x"]}}),
+        &[
+            "spec.dnsConfig.nameservers[0]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        ],
+    );
+    check_spec(
         json!({"activeDeadlineSeconds": 0}),
         &["spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive"],
     );
