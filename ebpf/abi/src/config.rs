@@ -27,6 +27,7 @@ pub mod global {
     pub const NODE_PREFIX_LEN: &str = "NODE_PREFIX_LEN";
     pub const OVERLAY_IFINDEX: &str = "OVERLAY_IFINDEX";
     pub const OVERLAY_VNI: &str = "OVERLAY_VNI";
+    pub const POD_MTU: &str = "POD_MTU";
     pub const SNAT_PORT_MIN: &str = "SNAT_PORT_MIN";
     pub const SNAT_PORT_MAX: &str = "SNAT_PORT_MAX";
     pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";

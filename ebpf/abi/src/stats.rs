@@ -82,6 +82,8 @@ index! {
         PodBandwidth = 16 => "pod_bandwidth",
         /// A pod accepts a TCP connection of which nothing is known any more.
         NoFlow = 17 => "no_flow",
+        /// Longer than what its next hop takes. Its sender is told, if it may be.
+        TooBig = 18 => "too_big",
     }
 }
 
@@ -140,6 +142,8 @@ index! {
         HalfOpenEvicted = 24 => "half_open_evicted",
         /// A port of the node was taken from a flow that was half-open or over.
         SnatTakeover = 25 => "snat_takeover",
+        /// The sender of a packet was told how long its packets may be.
+        TooBigAnswered = 26 => "too_big_answered",
     }
 }
 

@@ -14,9 +14,9 @@ use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
     conntrack::{Touch, begin, is_known, set_key},
     deliver,
-    header::{Ip, Kind, Transport},
+    header::{Kind, Transport},
     lb::{Choice, Client, Selection, select},
-    maglev, nat,
+    maglev, mtu, nat,
     snat::{self, Claim},
     transient::{enlist, follow_answer, follow_request},
 };
@@ -134,13 +134,15 @@ fn remember<A: Family, T: Tables<A>>(
     Ok(())
 }
 
-/// The way of a packet that was translated: to a pod here, to the node itself, to another node, or outside.
+/// The way of a packet that was translated: to a pod here, to the node itself, to another node, or outside. What is too
+/// long for the overlay is refused, if it may not be cut: the overlay cuts the rest, around it.
 #[inline(always)]
 pub fn onward<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
+    room: &mut Room<A>,
 ) -> Result<Verdict, DropReason> {
+    let ip = &mut room.ip;
     if ip.dst == tables.node_ip() {
         return Ok(Verdict::PASS);
     }
@@ -154,6 +156,10 @@ pub fn onward<A: Family, P: Packet, T: Tables<A>>(
         return Ok(Verdict::FORWARD);
     }
     let Some(remote) = tables.remote(&ip.dst) else { return Err(DropReason::NoRemote) };
+    if !mtu::fits(packet, ip, tables.pod_mtu()) && mtu::is_uncut(packet, ip, &room.transport) {
+        room.mtu = tables.pod_mtu();
+        return mtu::refuse(packet, tables, room);
+    }
     nat::decrement_ttl(packet, ip)?;
     tables.count(Counter::ToOverlay, packet.bytes());
     Ok(Verdict::overlay(remote.node.to_node()))

@@ -28,6 +28,10 @@ pub trait Family: Address {
     const ECHO_REQUEST: u8;
     /// "Port unreachable": type and code.
     const PORT_UNREACHABLE: [u8; 2];
+    /// "Fragmentation needed" or "packet too big": type and code.
+    const TOO_BIG: [u8; 2];
+    /// What every link takes, or every host.
+    const MTU_MIN: u32;
     /// How addresses are part of transport checksums.
     const PSEUDO: Csum;
     /// Does the checksum of its ICMP cover addresses?
@@ -56,6 +60,8 @@ pub trait Family: Address {
     /// Writes the header of an answer to the packet with header `ip`, which starts at the same place and has `bytes`
     /// of payload.
     fn answer_header<P: Packet>(packet: &mut P, ip: &Ip<Self>, proto: u8, bytes: u16) -> Option<()>;
+    /// May whoever forwards the packet cut it?
+    fn may_fragment<P: Packet>(packet: &P) -> bool;
     /// Bytes after the header, from the header that is there.
     fn payload_bytes<P: Packet>(packet: &P) -> Option<u32>;
 

@@ -26,6 +26,7 @@ pub mod limit;
 pub mod maglev;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
+pub mod mtu;
 pub mod nat;
 pub mod netdev;
 pub mod overlay;
@@ -45,7 +46,7 @@ pub use packet::{Csum, Packet};
 pub use room::Room;
 pub use tables::{FlowMap, Host, Settings, Tables, Unwanted};
 
-use xebec_abi::Addr4;
+use xebec_abi::{Addr4, DropReason};
 
 /// What happens to a packet. Changes to its bytes have been made when it is returned.
 ///
@@ -56,7 +57,7 @@ use xebec_abi::Addr4;
 pub struct Verdict {
     pub action: Action,
     /// Of [`Action::Pod`], the device's index; of [`Action::Overlay`] and [`Action::Encapsulate`],
-    /// the node's address as the bytes of a word of this machine.
+    /// the node's address as the bytes of a word of this machine; of [`Action::Refuse`], the index of why.
     pub to: u32,
 }
 
@@ -83,7 +84,6 @@ pub enum Action {
 
 impl Verdict {
     pub const PASS: Self = Self { action: Action::Pass, to: 0 };
-    pub const REFUSE: Self = Self { action: Action::Refuse, to: 0 };
     pub const ANSWER: Self = Self { action: Action::Answer, to: 0 };
     pub const FORWARD: Self = Self { action: Action::Forward, to: 0 };
     pub const ROUTE: Self = Self { action: Action::Route, to: 0 };
@@ -101,6 +101,11 @@ impl Verdict {
     #[inline(always)]
     pub const fn encapsulate(node: Addr4) -> Self {
         Self { action: Action::Encapsulate, to: u32::from_ne_bytes(node) }
+    }
+
+    #[inline(always)]
+    pub const fn refuse(reason: DropReason) -> Self {
+        Self { action: Action::Refuse, to: reason.index() }
     }
 
     /// The node's address.

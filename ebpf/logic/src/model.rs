@@ -28,6 +28,11 @@ impl Packet for Bytes {
         self.0.len() as u64
     }
 
+    /// On a wire everything is cut already.
+    fn segment_bytes(&self) -> u32 {
+        0
+    }
+
     fn pull(&mut self, bytes: u32) -> bool {
         bytes as usize <= self.0.len()
     }
@@ -96,6 +101,7 @@ pub struct Node<A> {
     pub node_prefix_len: u8,
     pub overlay: bool,
     pub overlay_vni: u32,
+    pub pod_mtu: u32,
     pub snat_ports: (u16, u16),
     pub node_netns: u64,
     pub hash_seed: u32,
@@ -112,6 +118,7 @@ impl Default for Node<Addr4> {
             node_prefix_len: 24,
             overlay: true,
             overlay_vni: 7,
+            pod_mtu: 1_450,
             snat_ports: (61_000, 65_535),
             node_netns: 1,
             hash_seed: 1,
@@ -131,6 +138,7 @@ impl Default for Node<Addr6> {
             node_prefix_len: 64,
             overlay: true,
             overlay_vni: 7,
+            pod_mtu: 1_450,
             snat_ports: (61_000, 65_535),
             node_netns: 1,
             hash_seed: 1,
@@ -245,6 +253,10 @@ impl<A: Family> Host for Model<A> {
 
     fn overlay_vni(&self) -> u32 {
         self.node.overlay_vni
+    }
+
+    fn pod_mtu(&self) -> u32 {
+        self.node.pod_mtu
     }
 
     fn snat_port_min(&self) -> u16 {

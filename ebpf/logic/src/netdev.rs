@@ -38,8 +38,10 @@ fn to_node<A: Family, P: Packet, T: Tables<A>>(
     let Ok(transport) = header::transport(packet, tables, &room.ip) else { return Ok(Verdict::PASS) };
     room.transport = transport;
     if snat::unmasquerade(packet, tables, room)? {
-        // The client may have dialled a service whose backend is outside.
-        deliver::reverse(packet, tables, room)?;
+        // A pod may have dialled a service whose backend is outside.
+        if tables.in_cluster(room.ip.dst) {
+            deliver::reverse(packet, tables, room)?;
+        }
     } else {
         match external::forward(packet, tables, room) {
             Ok(true) => {}
@@ -49,7 +51,7 @@ fn to_node<A: Family, P: Packet, T: Tables<A>>(
             Err(reason) => return reject::reply(packet, tables, &room.ip, &room.transport, reason),
         }
     }
-    external::onward(packet, tables, &mut room.ip)
+    external::onward(packet, tables, room)
 }
 
 /// What arrives for the node through the overlay: answers, or the node's own.
@@ -62,7 +64,7 @@ pub fn answer_in<A: Family, P: Packet, T: Tables<A>>(
     let Ok(transport) = header::transport(packet, tables, &room.ip) else { return Ok(Verdict::PASS) };
     room.transport = transport;
     if snat::unmasquerade(packet, tables, room)? {
-        return external::onward(packet, tables, &mut room.ip);
+        return external::onward(packet, tables, room);
     }
     Ok(Verdict::PASS)
 }

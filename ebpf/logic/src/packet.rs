@@ -15,6 +15,10 @@ pub trait Packet {
     /// Bytes on the wire, for counters.
     fn bytes(&self) -> u64;
 
+    /// Bytes of payload in each of the segments that the packet is yet to be cut into (`gso_size`); 0: it goes as it
+    /// is.
+    fn segment_bytes(&self) -> u32;
+
     /// Makes the first `bytes` readable and writable; false if the packet is shorter.
     fn pull(&mut self, bytes: u32) -> bool;
 

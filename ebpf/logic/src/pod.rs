@@ -7,7 +7,7 @@ use crate::{
     conntrack::{Touch, set_key},
     deliver, external,
     header::{self, Frame, Ip, Transport},
-    limit, nat, reject, service,
+    limit, mtu, nat, reject, service,
     transient::follow_answer,
 };
 
@@ -88,6 +88,11 @@ fn route<A: Family, P: Packet, T: Tables<A>>(
     };
     if !tables.overlay() {
         return Ok(Verdict::ROUTE);
+    }
+    if !mtu::fits(packet, ip, tables.pod_mtu()) {
+        // The stack cuts it, or answers.
+        tables.count(Counter::ToStack, packet.bytes());
+        return Ok(Verdict::PASS);
     }
     nat::decrement_ttl(packet, ip)?;
     tables.count(Counter::ToOverlay, packet.bytes());

@@ -1,5 +1,6 @@
-//! Refusals, as kube-proxy's REJECT: a client of a service without backends is told at once. TCP gets a reset (RFC 9293
-//! section 3.5.2), UDP "port unreachable" (RFC 1122 section 3.2.2.1), from the address that it dialled.
+//! Refusals, from the address that was dialled. As with kube-proxy's REJECT, a client of a service without backends is
+//! told at once: TCP by a reset (RFC 9293 section 3.5.2), UDP by "port unreachable" (RFC 1122 section 3.2.2.1). Who sends
+//! what is too long for its next hop is told what fits (RFC 1191 section 4, RFC 8201).
 
 use xebec_abi::{Counter, DropReason, proto};
 
@@ -13,8 +14,10 @@ const TCP_BYTES: usize = 20;
 const ICMP_BYTES: usize = 8;
 /// What every error quotes at least, after the header.
 const QUOTE_BYTES: usize = 8;
+/// A fragment header of IPv6, or options of IPv4, that are quoted too.
+const OPTION_BYTES: usize = 8;
 /// Of an IPv6 header and what follows it.
-const QUOTE_WORDS_MAX: usize = (40 + QUOTE_BYTES) / 4;
+const QUOTE_WORDS_MAX: usize = (40 + OPTION_BYTES + QUOTE_BYTES) / 4;
 
 /// Where the transport header of an answer starts.
 #[inline(always)]
@@ -31,20 +34,45 @@ pub fn reply<A: Family, P: Packet, T: Tables<A>>(
     transport: &Transport,
     reason: DropReason,
 ) -> Result<Verdict, DropReason> {
-    // Headers with options would be quoted in part; of a datagram in pieces the first one counts.
-    let plain = ip.l4 == l4::<A>() && ip.fragment == Fragment::Whole;
-    if reason != DropReason::NoBackend || !plain {
+    if reason != DropReason::NoBackend || !is_plain(ip) {
         return Err(reason);
     }
     let written = match transport.kind {
         // A reset is never answered by a reset.
         Kind::Tcp if transport.flags & TCP_RST == 0 => reset(packet, ip),
-        Kind::Udp => unreachable(packet, ip),
+        Kind::Udp => error(packet, ip, A::PORT_UNREACHABLE, 0, quote_words::<A>(0)),
         _ => return Err(reason),
     };
     written.ok_or(reason)?;
     tables.count(Counter::Rejected, packet.bytes());
-    Ok(Verdict::REFUSE)
+    Ok(Verdict::refuse(reason))
+}
+
+/// Turns a packet into its answer: packets of up to `mtu` bytes fit. `None`: it may have none, or could not be written.
+#[inline(always)]
+pub fn too_big<A: Family, P: Packet>(packet: &mut P, ip: &Ip<A>, mtu: u32) -> Option<()> {
+    // One or the other, which verifiers know more of than of what lies between.
+    let words = match ip.l4 {
+        at if at == l4::<A>() => quote_words::<A>(0),
+        at if at == l4::<A>() + OPTION_BYTES => quote_words::<A>(OPTION_BYTES),
+        _ => return None,
+    };
+    if ip.fragment == Fragment::Later {
+        return None;
+    }
+    error(packet, ip, A::TOO_BIG, mtu, words)
+}
+
+/// What is quoted of a packet with so many bytes between its IP header and the transport's.
+#[inline(always)]
+const fn quote_words<A: Family>(options: usize) -> usize {
+    (A::HEADER_BYTES + options + QUOTE_BYTES) / 4
+}
+
+/// Without options, and no part of a datagram.
+#[inline(always)]
+pub fn is_plain<A: Family>(ip: &Ip<A>) -> bool {
+    ip.l4 == l4::<A>() && ip.fragment == Fragment::Whole
 }
 
 /// By words: arrays of bytes would take more stack than a program has.
@@ -78,28 +106,31 @@ fn reset<A: Family, P: Packet>(packet: &mut P, ip: &Ip<A>) -> Option<()> {
     packet.store(l4 + 16, [high, low, 0, 0])
 }
 
+/// An ICMP error of a type and code, about the packet, which moves back to where it is quoted: the stack has no room for
+/// it. `more` is the word that follows the checksum, `words` is how many are quoted.
 #[inline(never)]
-fn unreachable<A: Family, P: Packet>(packet: &mut P, ip: &Ip<A>) -> Option<()> {
-    let (l4, words) = (l4::<A>(), (A::HEADER_BYTES + QUOTE_BYTES) / 4);
-    let bytes = ICMP_BYTES + words * 4;
-    let mut quote = [0_u32; QUOTE_WORDS_MAX];
-    for (index, quoted) in quote.iter_mut().take(words).enumerate() {
-        *quoted = word(packet.load::<4>(IP + index * 4)?);
+fn error<A: Family, P: Packet>(
+    packet: &mut P,
+    ip: &Ip<A>,
+    [kind, code]: [u8; 2],
+    more: u32,
+    words: usize,
+) -> Option<()> {
+    let (l4, bytes, more) = (l4::<A>(), ICMP_BYTES + words * 4, more.to_be());
+    resize(packet, l4 + bytes)?;
+    let mut sum = add(word([kind, code, 0, 0]), more);
+    for index in (0..QUOTE_WORDS_MAX).rev().filter(|index| *index < words) {
+        let quoted = packet.load::<4>(IP + index * 4)?;
+        packet.store(l4 + ICMP_BYTES + index * 4, quoted)?;
+        sum = add(sum, word(quoted));
     }
-    let [kind, code] = A::PORT_UNREACHABLE;
-    let mut sum = quote.iter().take(words).copied().fold(word([kind, code, 0, 0]), add);
     if A::ICMP_COVERS_ADDRESSES {
         sum = add(sum, pseudo(ip, A::ICMP, bytes));
     }
     let [high, low] = (!fold(sum)).to_ne_bytes();
-    resize(packet, l4 + bytes)?;
     envelope(packet, ip, A::ICMP, bytes)?;
     packet.store(l4, [kind, code, high, low])?;
-    packet.store(l4 + 4, [0; 4])?;
-    for (index, quoted) in quote.iter().take(words).enumerate() {
-        packet.store(l4 + ICMP_BYTES + index * 4, quoted.to_ne_bytes())?;
-    }
-    Some(())
+    packet.store(l4 + 4, more.to_ne_bytes())
 }
 
 /// Not inlined, for the sake of the caller's stack.

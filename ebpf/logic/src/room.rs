@@ -16,10 +16,13 @@ pub struct Room<A: Family> {
     pub ip: Ip<A>,
     pub transport: Transport,
     pub touch: Touch,
-    /// Of the flow that is looked up.
+    /// Of the flow that is looked up. Where [`crate::external::onward`] decides, its tuple is the one that the packet
+    /// came with.
     pub key: FlowKey<A>,
     /// What the packet's tuple becomes.
     pub claim: Claim<A>,
     /// Of an ICMP error.
     pub quoted: Quoted<A>,
+    /// What the packet's next hop takes, if that is less than the packet ([`xebec_abi::DropReason::TooBig`]).
+    pub mtu: u32,
 }

@@ -34,6 +34,7 @@ globals!(
     NODE_PREFIX_LEN,
     OVERLAY_IFINDEX,
     OVERLAY_VNI,
+    POD_MTU,
     SNAT_PORT_MIN,
     SNAT_PORT_MAX,
     HAS_SET_RETVAL,
@@ -77,6 +78,11 @@ impl Host for Maps {
     #[inline(always)]
     fn overlay_vni(&self) -> u32 {
         OVERLAY_VNI.load()
+    }
+
+    #[inline(always)]
+    fn pod_mtu(&self) -> u32 {
+        POD_MTU.load()
     }
 
     #[inline(always)]

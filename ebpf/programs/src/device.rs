@@ -3,8 +3,8 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::{
-        BPF_F_ZERO_CSUM_TX, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup, bpf_redir_neigh,
-        bpf_tunnel_key,
+        BPF_F_ZERO_CSUM_TX, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
+        bpf_fib_lookup, bpf_redir_neigh, bpf_tunnel_key,
     },
     helpers::{
         bpf_fib_lookup as fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type,
@@ -17,14 +17,14 @@ use xebec_abi::{Addr4, Addr6, Counter, DropReason, config::MARK_TUNNEL};
 use xebec_logic::{
     Action, Host, Room, Tables, Verdict,
     header::{self, Frame, Ip},
-    l2, nat, netdev,
+    l2, mtu, nat, netdev,
     overlay::{self, Tunnel},
     pod,
 };
 
 use crate::{
     config::overlay_ifindex,
-    map::{Maps, Stored, count_drop},
+    map::{Maps, Stored, count_drop, count_drop_at},
     skb::Skb,
 };
 
@@ -35,6 +35,8 @@ const DONE: i32 = 0;
 /// `TCX_DROP`, `TC_ACT_SHOT`.
 const SHOT: i32 = 2;
 const PACKET_HOST: u32 = 0;
+/// The longest packet that the FIB can be asked about.
+const MAX_BYTES: u32 = u16::MAX as u32;
 /// Without the tunnel's local address, which 6.0 added (26101f5ab6bd): earlier kernels refuse a larger size, and later
 /// ones take this one.
 const TUNNEL_KEY_BYTES: u32 = core::mem::offset_of!(bpf_tunnel_key, __bindgen_anon_3) as u32;
@@ -222,15 +224,22 @@ where
         }
         Action::Encapsulate => set_tunnel_key(ctx, verdict.node()).map(|()| NEXT),
         Action::Route => route::<A>(ctx, Unroutable::ToStack),
-        Action::Refuse | Action::Answer => {
-            if verdict.action == Action::Refuse {
-                count_drop(DropReason::NoBackend, u64::from(ctx.len()));
-            }
-            // SAFETY: the helper notes where the packet goes after the program.
-            Ok(unsafe { bpf_redirect(ifindex(ctx), 0) } as i32)
-        }
-        Action::Forward => route::<A>(ctx, Unroutable::Drop),
+        Action::Refuse | Action::Answer => Ok(answer(ctx, verdict)),
+        Action::Forward => match route::<A>(ctx, Unroutable::Drop) {
+            Err(DropReason::TooBig) => refuse::<A>(ctx),
+            routed => routed,
+        },
     }
+}
+
+/// Back where it came from.
+#[inline(always)]
+fn answer(ctx: &TcContext, verdict: Verdict) -> i32 {
+    if verdict.action == Action::Refuse {
+        count_drop_at(verdict.to, u64::from(ctx.len()));
+    }
+    // SAFETY: the helper notes where the packet goes after the program.
+    unsafe { bpf_redirect(ifindex(ctx), 0) as i32 }
 }
 
 #[inline(always)]
@@ -267,22 +276,34 @@ fn tunnel(ctx: &TcContext) -> Option<Tunnel> {
     Some(Tunnel { vni: key.tunnel_id, node: remote.to_be_bytes() })
 }
 
-/// What becomes of a packet for which the FIB cannot say where to send it (no route, a blackhole).
+/// What becomes of a packet that was translated and does not fit where its route leads.
+#[inline(always)]
+fn refuse<A: Routed>(ctx: &TcContext) -> Result<i32, DropReason>
+where
+    Maps: Tables<A>,
+{
+    let verdict = Maps.with_room(|room| mtu::refuse(&mut Skb::new::<A>(ctx), &Maps, room))?;
+    Ok(answer(ctx, verdict))
+}
+
+/// What becomes of a packet for which the FIB cannot say where to send it: no route, a blackhole, or it is too long for
+/// the route.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unroutable {
-    /// The stack answers with an ICMP error.
+    /// The stack answers with an ICMP error, or cuts it.
     ToStack,
     /// The stack would refuse its source: it is this node's, or nobody's.
     Drop,
 }
 
-/// Past the host's stack to the next hop that its routes name. Not inlined, for the sake of the caller's stack.
+/// Past the host's stack to the next hop that its routes name. [`DropReason::TooBig`]: the room says what fits. Not inlined,
+/// for the sake of the caller's stack.
 #[inline(never)]
 fn route<A: Routed>(ctx: &TcContext, unroutable: Unroutable) -> Result<i32, DropReason>
 where
     Maps: Tables<A>,
 {
-    Maps.with_room(|Room { ip, .. }: &mut Room<A>| {
+    Maps.with_room(|Room { ip, mtu, .. }: &mut Room<A>| {
         let mut skb = Skb::new::<A>(ctx);
         let Frame::Ip = header::frame(&mut skb, ip)? else { return Ok(NEXT) };
         // SAFETY: zeroes are a value of this C structure.
@@ -291,11 +312,22 @@ where
         fib.l4_protocol = ip.proto;
         fib.ifindex = ifindex(ctx);
         A::ask(&mut fib, ip);
+        let bytes = mtu::bytes(&skb, ip);
+        // Before 5.12 only what is no segment yet is compared, with what the next hop's device takes if its neighbour is
+        // known (2c0a10af688c).
+        fib.__bindgen_anon_1.tot_len = if bytes > MAX_BYTES { MAX_BYTES } else { bytes } as u16;
         // SAFETY: the parameters live on our stack and have the size that is passed.
         let result = unsafe { fib_lookup(ctx.as_ptr(), &mut fib, size_of::<bpf_fib_lookup>() as i32, 0) };
         if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) && result != i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) {
             if unroutable == Unroutable::Drop {
-                return Err(DropReason::NoRoute);
+                if result != i64::from(BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+                    return Err(DropReason::NoRoute);
+                }
+                // What fits is written over what was asked, since 5.12 (e1850ea9bd9e).
+                // SAFETY: both fields of the union are a word.
+                let fits = u32::from(unsafe { fib.__bindgen_anon_1.mtu_result });
+                *mtu = if fits < bytes { fits } else { mtu::guess::<A, _>(&Maps, bytes) };
+                return Err(DropReason::TooBig);
             }
             Maps.count(Counter::ToStack, u64::from(ctx.len()));
             return Ok(NEXT);

@@ -56,6 +56,12 @@ impl Packet for Skb<'_> {
     }
 
     #[inline(always)]
+    fn segment_bytes(&self) -> u32 {
+        // SAFETY: the context is the kernel's.
+        unsafe { (*self.ctx.skb.skb).gso_size }
+    }
+
+    #[inline(always)]
     fn pull(&mut self, bytes: u32) -> bool {
         if self.ctx.data() + bytes as usize <= self.ctx.data_end() {
             return true;

@@ -137,6 +137,12 @@ impl Packet for Frame<'_> {
         unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) }
     }
 
+    /// What a driver has is as the wire had it.
+    #[inline(always)]
+    fn segment_bytes(&self) -> u32 {
+        0
+    }
+
     #[inline(always)]
     fn pull(&mut self, bytes: u32) -> bool {
         self.ctx.data() + bytes as usize <= self.ctx.data_end()

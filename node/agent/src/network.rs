@@ -97,6 +97,7 @@ async fn datapath_config(
             Some(device) => xebec_datapath::Routing::Vxlan { ifindex: device.index, vni: VNI },
             None => xebec_datapath::Routing::Native,
         },
+        pod_mtu: node.pod_mtu,
         uplinks,
         netns_cookie: netns.cookie().unwrap_or_default(),
         snat_ports: xebec_datapath::Config::SNAT_PORTS,

@@ -24,6 +24,8 @@ pub struct Config {
     pub ipv4: Option<Network4>,
     pub ipv6: Option<Network6>,
     pub routing: Routing,
+    /// What the pods' network takes: with an overlay, what fits it; else what fits every uplink.
+    pub pod_mtu: u32,
     /// Interfaces (by index) that lead to other nodes and outside.
     pub uplinks: Vec<u32>,
     /// Cookie of the network namespace that the node's own processes are in, 0 if unknown: NodePorts are then not

@@ -27,6 +27,11 @@ impl Datapath {
                 instead: "the precise clock, which takes longer to read for each packet of a flow",
             },
             Feature {
+                name: "fib_mtu",
+                present: self.programs().helpers().fib_mtu,
+                instead: "a packet is compared with what its next hop's device takes, segments of TCP are not",
+            },
+            Feature {
                 name: "netns_cookie",
                 present: self.config().netns_cookie != 0,
                 instead: "NodePorts are not served on 127.0.0.1",

@@ -159,20 +159,24 @@ fn self_test(ebpf: &Ebpf, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// What the programs may call.
+/// What the programs may call, and what it does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Helpers {
     /// `bpf_set_retval` is 5.18's (b44123b4a3dc); before it a refused connection is EPERM.
     pub set_retval: bool,
     /// `bpf_ktime_get_coarse_ns` is 5.11's (d05512618056).
     pub coarse_clock: bool,
+    /// Since 5.12 `bpf_fib_lookup` compares a length with what a route takes, and says that (2c0a10af688c, e1850ea9bd9e).
+    pub fib_mtu: bool,
 }
 
 /// Loads what this kernel can run.
 pub fn load_adapted(config: &Config, directory: Option<&Path>) -> Result<(Ebpf, Helpers)> {
     let clock = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
     // A kernel that cannot be asked has the other clock too.
-    let helpers = Helpers { set_retval: true, coarse_clock: clock.unwrap_or(false) };
+    // `bpf_check_mtu` came in the same series (34b2021cc616).
+    let mtu = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_check_mtu);
+    let helpers = Helpers { set_retval: true, coarse_clock: clock.unwrap_or(false), fib_mtu: mtu.unwrap_or(false) };
     match load(config, directory, helpers) {
         Err(Error::Program { program, .. }) if program.starts_with("sock") => {
             let helpers = Helpers { set_retval: false, ..helpers };
@@ -286,6 +290,7 @@ fn globals(config: &Config, helpers: Helpers) -> Vec<GlobalValue> {
     let mut globals = vec![
         (global::OVERLAY_IFINDEX, vec![overlay]),
         (global::OVERLAY_VNI, vec![vni]),
+        (global::POD_MTU, vec![config.pod_mtu]),
         (global::SNAT_PORT_MIN, vec![u32::from(*config.snat_ports.start())]),
         (global::SNAT_PORT_MAX, vec![u32::from(*config.snat_ports.end())]),
         (global::HAS_SET_RETVAL, vec![u32::from(helpers.set_retval)]),

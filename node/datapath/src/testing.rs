@@ -20,13 +20,14 @@ pub fn load(config: &Config) -> Result<Ebpf> {
 }
 
 /// What the datapath chooses by, and whether the running kernel has it.
-pub fn features(config: &Config) -> Result<[(&'static str, bool); 4]> {
+pub fn features(config: &Config) -> Result<[(&'static str, bool); 5]> {
     let (ebpf, helpers) = object::load_adapted(config, None)?;
     let from_pod = object::descriptor(&ebpf, Hook::FromPod)?;
     Ok([
         ("tcx", object::has_tcx(from_pod.as_fd())),
         ("bpf_set_retval", helpers.set_retval),
         ("bpf_ktime_get_coarse_ns", helpers.coarse_clock),
+        ("fib_mtu", helpers.fib_mtu),
         ("xdp", has_xdp()?),
     ])
 }
@@ -82,6 +83,7 @@ pub fn config() -> Config {
             gateway: v6(0xfd10, 1, 1),
         }),
         routing: Routing::Vxlan { ifindex: 1, vni: 7 },
+        pod_mtu: 1_450,
         uplinks: Vec::new(),
         netns_cookie: 1,
         snat_ports: Config::SNAT_PORTS,

@@ -90,6 +90,7 @@ impl Ebpf {
             }),
             ipv6: None,
             routing: Routing::Native,
+            pod_mtu: 1_500,
             uplinks: vec![uplink],
             netns_cookie: 0,
             snat_ports: Config::SNAT_PORTS,

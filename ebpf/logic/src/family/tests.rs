@@ -282,6 +282,34 @@ fn a_client_outside_reaches_backends_here_and_elsewhere() {
 }
 
 #[test]
+fn a_client_outside_is_told_what_fits_the_overlay() {
+    let mut model = node();
+    serve(&mut model, &[remote()], 0);
+    let dialled = tuple(outside(), 4000, model.node.node_ip, 30_080);
+    let datagram = |payload: usize| {
+        let length = (8 + payload as u16).to_be_bytes();
+        packet(&dialled, proto::UDP, &[&ports(&dialled)[..], &length, &[0, 0], &vec![7; payload]].concat(), 6)
+    };
+    let fits = 1_450 - 40 - 8;
+    arrives(&model, &datagram(fits), Ok(Verdict::overlay(REMOTE_NODE)));
+    let long = datagram(fits + 1);
+    let error = arrives(&model, &long, Ok(Verdict::refuse(DropReason::TooBig)));
+    assert_eq!((verified(&error).src, verified(&error).dst), (model.node.node_ip, outside()));
+    assert_eq!(error.0[54..56], [2, 0]);
+    assert_eq!(error.0[58..62], 1_450_u32.to_be_bytes(), "the MTU");
+    assert_eq!(error.0[62..110], long.0[14..62], "as it was sent");
+    assert_eq!(error.0.len(), 110);
+    // What its sender has cut already, the overlay cuts once more.
+    let parts = [&[proto::UDP, 0, 0, 1, 9, 9, 9, 9][..], &long.0[54..]].concat();
+    arrives(&model, &headers(&dialled, 44, &parts), Ok(Verdict::overlay(REMOTE_NODE)));
+    // The stack answers a pod.
+    let mut long = long;
+    long.0[22..38].copy_from_slice(&here().octets());
+    long.0[38..54].copy_from_slice(&remote().octets());
+    sends(&model, &long, Ok(Verdict::PASS));
+}
+
+#[test]
 fn what_the_host_sends_to_other_nodes_pods_goes_to_their_nodes() {
     #[track_caller]
     fn check(to: Addr6, expected: Result<Verdict, DropReason>) {
@@ -321,10 +349,10 @@ fn a_service_without_backends_refuses() {
     let mut model = node();
     serve(&mut model, &[], 0);
     let dialled = tuple(here(), 4000, vip(), 80);
-    let reset = sends(&model, &tcp(dialled, SYN), Ok(Verdict::REFUSE));
+    let reset = sends(&model, &tcp(dialled, SYN), Ok(Verdict::refuse(DropReason::NoBackend)));
     assert_eq!((verified(&reset), reset.0[67]), (dialled.reversed(), RST | ACK));
     assert_eq!(reset.0[62..66], 1_001_u32.to_be_bytes(), "what it acknowledges");
-    let error = sends(&model, &udp(dialled), Ok(Verdict::REFUSE));
+    let error = sends(&model, &udp(dialled), Ok(Verdict::refuse(DropReason::NoBackend)));
     assert_eq!((verified(&error).src, &error.0[54..56]), (vip(), &[1, 4][..]));
     assert_eq!(quoted(&error), dialled);
     sends(&model, &tcp(dialled, RST), Err(DropReason::NoBackend));

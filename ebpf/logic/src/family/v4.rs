@@ -11,6 +11,7 @@ use crate::{
 };
 
 const BYTES: usize = 20;
+const FLAGS: usize = 6;
 const TTL: usize = 8;
 const CSUM: usize = 10;
 const SRC: usize = 12;
@@ -31,6 +32,8 @@ impl Family for Addr4 {
     const ICMP: u8 = proto::ICMP;
     const ECHO_REQUEST: u8 = 8;
     const PORT_UNREACHABLE: [u8; 2] = [3, 3];
+    const TOO_BIG: [u8; 2] = [3, 4];
+    const MTU_MIN: u32 = 576;
     const PSEUDO: Csum = Csum::Pseudo;
     const ICMP_COVERS_ADDRESSES: bool = false;
     const COUNTS_OTHERS: bool = true;
@@ -111,6 +114,11 @@ impl Family for Addr4 {
         packet.store(IP + 8, [ANSWER_TTL, proto, e, f])?;
         packet.store(IP + 12, ip.dst)?;
         packet.store(IP + 16, ip.src)
+    }
+
+    #[inline(always)]
+    fn may_fragment<P: Packet>(packet: &P) -> bool {
+        packet.load::<1>(IP + FLAGS).is_some_and(|[flags]| flags & DONT_FRAGMENT == 0)
     }
 
     #[inline(always)]

@@ -48,6 +48,8 @@ impl Family for Addr6 {
     const ICMP: u8 = proto::ICMPV6;
     const ECHO_REQUEST: u8 = 128;
     const PORT_UNREACHABLE: [u8; 2] = [1, 4];
+    const TOO_BIG: [u8; 2] = [2, 0];
+    const MTU_MIN: u32 = 1_280;
     const PSEUDO: Csum = Csum::Pseudo6;
     const ICMP_COVERS_ADDRESSES: bool = true;
     const COUNTS_OTHERS: bool = false;
@@ -115,6 +117,12 @@ impl Family for Addr6 {
         packet.store(IP, [0x60, 0, 0, 0])?;
         packet.store(IP + PAYLOAD_LENGTH, [high, low, proto, ANSWER_HOP_LIMIT])?;
         store_addresses(packet, IP, &ip.dst, &ip.src)
+    }
+
+    /// Its sender alone cuts it.
+    #[inline(always)]
+    fn may_fragment<P: Packet>(_: &P) -> bool {
+        false
     }
 
     #[inline(always)]

@@ -22,8 +22,8 @@ fn empty() -> Model {
 fn answers(packet: impl Fn(Tuple4) -> Bytes) -> Vec<Bytes> {
     let model = empty();
     let (mut inside, mut outside) = (packet(tuple(POD, 4000, VIP, 80)), packet(tuple(OUTSIDE, 4000, VIP, 80)));
-    assert_eq!(from_pod(&mut inside, &model, IFINDEX), Ok(Verdict::REFUSE));
-    assert_eq!(from_netdev(&mut outside, &model), Ok(Verdict::REFUSE));
+    assert_eq!(from_pod(&mut inside, &model, IFINDEX), Ok(Verdict::refuse(DropReason::NoBackend)));
+    assert_eq!(from_netdev(&mut outside, &model), Ok(Verdict::refuse(DropReason::NoBackend)));
     assert_eq!(model.counted(Counter::Rejected), 2);
     for answer in [&inside, &outside] {
         // To where it came from.

@@ -85,6 +85,11 @@ where
     fn about(&self, random: &mut StdRng, flow: &FlowKey<A>) -> Vec<u8>;
 }
 
+/// How many bytes a packet carries: few, or about as many as what fits its next hop.
+fn payload(random: &mut StdRng) -> usize {
+    if random.random_ratio(1, 5) { random.random_range(1_350..1_550) } else { random.random_range(0..40) }
+}
+
 /// So many that none is without what is rarest, whatever the seed.
 const PACKETS: u32 = 40_000;
 
@@ -136,6 +141,8 @@ where
         println!("{counter:?} {counted}");
         assert!(counted != 0 || packets < PACKETS, "the packets exercise {counter:?}");
     }
+    let answered = worlds.model.counted(Counter::TooBigAnswered);
+    assert!(answered != 0 || routing == Routing::Native || packets < PACKETS, "the packets exercise what is too long");
     let limited = worlds.drops.get(&DropReason::PodBandwidth).copied().unwrap_or(0);
     assert!(limited != 0 || packets < PACKETS, "the packets exercise a pod's bandwidth");
     worlds

@@ -9,6 +9,7 @@ use crate::Generate;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMP: u8 = 1;
+const DONT_FRAGMENT: u16 = 0x4000;
 
 pub struct Generator {
     addresses: Vec<[u8; 4]>,
@@ -82,7 +83,8 @@ impl Generate<Addr4> for Generator {
         let tuple = flow.tuple;
         let ip = if random.random_bool(0.5) {
             let payload = self.segment(random, &tuple, flow.proto);
-            header(random, tuple.src, tuple.dst, flow.proto, 0, &payload)
+            let fragment = *[0, DONT_FRAGMENT].choose(random).unwrap();
+            header(random, tuple.src, tuple.dst, flow.proto, fragment, &payload)
         } else {
             let quoted = tuple.reversed();
             let payload = self.segment(random, &quoted, flow.proto);
@@ -127,7 +129,7 @@ impl Generator {
             0 => 0x2000,
             1 => 0x2000 | random.random_range(1..100),
             2 => random.random_range(1..100),
-            3 => 0x4000,
+            3..6 => DONT_FRAGMENT,
             _ => 0,
         };
         header(random, src, dst, proto, fragment, &payload)
@@ -185,7 +187,7 @@ fn header(random: &mut StdRng, src: [u8; 4], dst: [u8; 4], proto: u8, fragment: 
 }
 
 fn tcp(random: &mut StdRng, src: [u8; 4], dst: [u8; 4], ports: [u8; 4]) -> Vec<u8> {
-    let mut tcp = vec![0; 20 + random.random_range(0..30)];
+    let mut tcp = vec![0; 20 + crate::payload(random)];
     random.fill(&mut tcp[..]);
     tcp[..4].copy_from_slice(&ports);
     tcp[13] = *[0x02, 0x12, 0x10, 0x18, 0x11, 0x04].choose(random).unwrap();
@@ -194,7 +196,7 @@ fn tcp(random: &mut StdRng, src: [u8; 4], dst: [u8; 4], ports: [u8; 4]) -> Vec<u
 }
 
 fn udp(random: &mut StdRng, src: [u8; 4], dst: [u8; 4], ports: [u8; 4]) -> Vec<u8> {
-    let mut udp = vec![0; 8 + random.random_range(0..40)];
+    let mut udp = vec![0; 8 + crate::payload(random)];
     random.fill(&mut udp[..]);
     udp[..4].copy_from_slice(&ports);
     let length = udp.len() as u16;

@@ -198,7 +198,7 @@ fn header(random: &mut StdRng, src: Addr6, dst: Addr6, next: u8, payload: &[u8])
 }
 
 fn tcp(random: &mut StdRng, src: Addr6, dst: Addr6, ports: [u8; 4]) -> Vec<u8> {
-    let mut tcp = vec![0; 20 + random.random_range(0..30)];
+    let mut tcp = vec![0; 20 + crate::payload(random)];
     random.fill(&mut tcp[..]);
     tcp[..4].copy_from_slice(&ports);
     tcp[13] = *[0x02, 0x12, 0x10, 0x18, 0x11, 0x04].choose(random).unwrap();
@@ -207,7 +207,7 @@ fn tcp(random: &mut StdRng, src: Addr6, dst: Addr6, ports: [u8; 4]) -> Vec<u8> {
 }
 
 fn udp(random: &mut StdRng, src: Addr6, dst: Addr6, ports: [u8; 4]) -> Vec<u8> {
-    let mut udp = vec![0; 8 + random.random_range(0..40)];
+    let mut udp = vec![0; 8 + crate::payload(random)];
     random.fill(&mut udp[..]);
     udp[..4].copy_from_slice(&ports);
     let length = udp.len() as u16;

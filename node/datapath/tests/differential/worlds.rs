@@ -40,6 +40,7 @@ where
         let ebpf = testing::load_with_xdp(config).unwrap();
         let mut worlds = Self { ebpf, model: Model::default(), drops: HashMap::new() };
         worlds.model.node.overlay = config.routing != Routing::Native;
+        worlds.model.node.pod_mtu = config.pod_mtu;
         worlds.model.node.hash_seed = testing::hash_seed(config);
         worlds.model.node.snat_ports = (*config.snat_ports.start(), *config.snat_ports.end());
         for last in 2..8 {
@@ -186,8 +187,11 @@ where
             .unwrap_or_else(|error| panic!("{context}: {error} {packet:02x?}"));
         let mut bytes = Bytes(packet.to_vec());
         let decision = self.decide(program, &mut bytes);
-        let refused = matches!(decision, Ok(Verdict { action: Action::Refuse, .. }));
-        if let Some(reason) = decision.err().or(refused.then_some(DropReason::NoBackend)) {
+        let refused = match decision {
+            Ok(Verdict { action: Action::Refuse, to }) => Some(DropReason::ALL[to as usize]),
+            _ => None,
+        };
+        if let Some(reason) = decision.err().or(refused) {
             *self.drops.entry(reason).or_default() += 1;
         }
         let action = self.action(&decision);

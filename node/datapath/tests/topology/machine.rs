@@ -231,6 +231,7 @@ impl Node {
                 Some(link) => Routing::Vxlan { ifindex: link.index, vni: VNI },
                 None => Routing::Native,
             },
+            pod_mtu: node.pod_mtu,
             uplinks: vec![node.uplinks[0].index],
             netns_cookie: space.netns.cookie().unwrap(),
             snat_ports: Config::SNAT_PORTS,

@@ -11,6 +11,7 @@ mod latency;
 mod machine;
 mod maglev;
 mod masquerade;
+mod mtu;
 mod node_port;
 mod offload;
 mod pods;

@@ -9,7 +9,7 @@ use crate::{
     drift,
     external::{NODE_PORT, put_with},
     machine::{Machine, Node, OUTSIDE, Space},
-    offload,
+    mtu, offload,
     tool::{addr, serve, tcp, udp},
 };
 
@@ -102,6 +102,26 @@ async fn a_driver_balances_by_routes() {
 #[tokio::test]
 async fn generic_xdp_balances_too() {
     balances(true, XdpMode::Generic).await;
+}
+
+/// The program leaves it to `from_netdev`, which answers.
+#[tokio::test]
+async fn a_packet_that_is_too_long_is_answered() {
+    let (machine, _peer) = machine(true, XdpMode::Native).await;
+    let node = &machine.nodes[0];
+    let there = machine.nodes[1].pod("there").await;
+    there.space.netns.run(|| offload::compute_checksums("eth0")).unwrap();
+    serve(&there.space.netns, there.ip, 8080, "there");
+    put(node, &[(there.ip, 8080)]);
+    let send = |bytes| mtu::send(&machine.outside.netns, addr(node.ip(), NODE_PORT), bytes);
+    assert_eq!(send(1_500), mtu::Fate::Learnt(1_450), "{}", node.report());
+    assert_eq!(counted(node, Counter::TooBigAnswered), 1, "{}", node.report());
+    let before = counted(node, Counter::XdpOverlay);
+    // The first one may wait for a neighbour's address.
+    for _ in 0..2 {
+        assert_eq!(send(1_450), mtu::Fate::Answered, "{}", node.report());
+    }
+    assert_eq!(counted(node, Counter::XdpOverlay) > before, has_xdp(), "{}", node.report());
 }
 
 fn ip(space: &Space, args: &str) {

@@ -76,6 +76,7 @@ impl NodeUnderTest {
                 Some(device) => xebec_datapath::Routing::Vxlan { ifindex: device.index, vni: 1 },
                 None => xebec_datapath::Routing::Native,
             },
+            pod_mtu: node.pod_mtu,
             uplinks: node.uplinks.iter().map(|uplink| uplink.index).collect(),
             netns_cookie: 0,
             snat_ports: Config::SNAT_PORTS,
