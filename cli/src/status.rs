@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde::Serialize;
 use xebec_agent::process::Process;
-use xebec_agent::status::Report;
+use xebec_agent::status::{HalfOpenReport, Report};
 use xebec_types::core::Node;
 
 use crate::cluster::layout::Layout;
@@ -190,10 +190,21 @@ fn print_report(report: &Report) -> Result<(), output::Error> {
     for feature in report.features.iter().filter(|feature| !feature.present) {
         line("  kernel lacks", &format!("{}: {}", feature.name, feature.instead))?;
     }
+    if let Some(flows) = half_open(report) {
+        line("  half-open flows", &flows)?;
+    }
     for map in &report.maps {
         line(&format!("  {}", map.name), &format!("{} of {} entries", map.entries, map.limit))?;
     }
     Ok(())
+}
+
+/// In a flood every place is taken, and flows make place for others. `None`: the agent does not say.
+fn half_open(report: &Report) -> Option<String> {
+    let places = |HalfOpenReport { map, flows, places }: &HalfOpenReport| format!("{map} {flows} of {places}");
+    let places: Vec<String> = report.half_open.iter().map(places).collect();
+    let evicted = report.half_open_evicted;
+    (!places.is_empty()).then(|| format!("{}; {evicted} made place for others", places.join(", ")))
 }
 
 fn unit_names(spec: &Spec) -> Vec<String> {
@@ -211,4 +222,19 @@ async fn nodes(layout: &Layout) -> Result<Vec<Node>, String> {
     let client = up::connect(layout).await?;
     let nodes = Api::<Node>::all(client).list(&ListParams::default()).await.map_err(|error| error.to_string())?;
     Ok(nodes.items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_seen_in_the_places_of_half_open_flows() {
+        assert_eq!(half_open(&Report::default()), None);
+        let flows = |map: &str, flows, places| HalfOpenReport { map: map.to_owned(), flows, places };
+        let half_open_now = vec![flows("xb_ct4", 7, 4_096), flows("xb_nat4", 8_192, 8_192)];
+        let report = Report { half_open: half_open_now, half_open_evicted: 1_234, ..Report::default() };
+        let expected = "xb_ct4 7 of 4096, xb_nat4 8192 of 8192; 1234 made place for others";
+        assert_eq!(half_open(&report).as_deref(), Some(expected));
+    }
 }

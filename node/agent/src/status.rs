@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use xebec_client::chain;
-use xebec_datapath::{Datapath, XdpDevice};
+use xebec_datapath::{Counter, Datapath, Traffic, XdpDevice};
 use xebec_kubelet::NodeVerdict;
 use xebec_machinery::net::IpFamily;
 use xebec_podnet::{Node, Routing};
@@ -53,6 +53,12 @@ pub struct Report {
     /// Each program that was tried, with what is wrong with it.
     pub effective: Outcomes,
     pub maps: Vec<MapReport>,
+    /// Of each map of flows.
+    #[serde(default)]
+    pub half_open: Vec<HalfOpenReport>,
+    /// Half-open flows that made place for others, since the node's maps were made: many more than before mean a flood.
+    #[serde(default)]
+    pub half_open_evicted: u64,
     pub services: u64,
     pub frontends: u64,
     pub pods: u64,
@@ -98,6 +104,15 @@ pub struct MapReport {
     pub name: String,
     pub entries: u64,
     pub limit: u64,
+}
+
+/// Flows whose clients have not shown that they got an answer: in a flood all places are taken.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HalfOpenReport {
+    pub map: String,
+    pub flows: u64,
+    pub places: u64,
 }
 
 impl Report {
@@ -176,6 +191,19 @@ impl Sources {
             faults.insert("maps".to_owned(), chain(&error));
             Vec::new()
         });
+        let half_open = self.datapath.half_open().unwrap_or_else(|error| {
+            faults.insert("half-open flows".to_owned(), chain(&error));
+            Vec::new()
+        });
+        let half_open_evicted = self.datapath.counters().map(|counters| evicted(&counters)).unwrap_or_else(|error| {
+            faults.insert("counters".to_owned(), chain(&error));
+            0
+        });
+        let flows = |flows: xebec_datapath::HalfOpen| HalfOpenReport {
+            map: flows.map.to_owned(),
+            flows: flows.flows,
+            places: flows.places,
+        };
         let feature = |feature: xebec_datapath::Feature| FeatureReport {
             name: feature.name.to_owned(),
             present: feature.present,
@@ -200,6 +228,8 @@ impl Sources {
             features: self.datapath.features().into_iter().map(feature).collect(),
             effective: self.outcomes.borrow_and_update().clone(),
             maps: maps.into_iter().map(map).collect(),
+            half_open: half_open.into_iter().map(flows).collect(),
+            half_open_evicted,
             services: self.services.services.load(Relaxed),
             frontends: self.services.frontends.load(Relaxed),
             // One with an address of each family is there twice.
@@ -221,6 +251,10 @@ impl Sources {
         let known = self.node.uplinks.iter().find(|uplink| uplink.index == ifindex);
         known.map_or_else(|| format!("interface {ifindex}"), |uplink| uplink.name.clone())
     }
+}
+
+fn evicted(counters: &[(Counter, Traffic)]) -> u64 {
+    counters.iter().find(|(counter, _)| *counter == Counter::HalfOpenEvicted).map_or(0, |(_, traffic)| traffic.packets)
 }
 
 fn family(ip: IpAddr) -> String {

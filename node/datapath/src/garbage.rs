@@ -8,7 +8,11 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use xebec_abi::{Addr4, Addr6, Address, Direction, Flow, FlowKey, FlowState, limits::RESET_NS, proto};
+use xebec_abi::{
+    Addr4, Addr6, Address, Direction, Flow, FlowKey, FlowState,
+    limits::{RESET_NS, TRANSIENT_FLOWS_MAX, TRANSIENT_NAT_MAX},
+    proto,
+};
 
 use crate::{Datapath, Result, clock::monotonic_ns, family::Family, lock, service::Changed, table::Table};
 
@@ -26,7 +30,27 @@ pub struct Collected {
     pub stale: usize,
 }
 
+/// How many flows of a map are half-open, of as many as have a place: one more makes the one go that has waited longest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HalfOpen {
+    pub map: &'static str,
+    pub flows: u64,
+    pub places: u64,
+}
+
 impl Datapath {
+    /// Of each map of the node's families.
+    pub fn half_open(&self) -> Result<Vec<HalfOpen>> {
+        let mut all = Vec::new();
+        if self.config.ipv4.is_some() {
+            all.extend(self.garbage.ipv4.half_open()?);
+        }
+        if self.config.ipv6.is_some() {
+            all.extend(self.garbage.ipv6.half_open()?);
+        }
+        Ok(all)
+    }
+
     /// Collects garbage until told to stop.
     pub async fn maintain(self: Arc<Self>, stop: CancellationToken) {
         let mut idle_at = tokio::time::Instant::now() + PERIOD;
@@ -113,6 +137,13 @@ impl<A: Family> FlowTables<A> {
         Ok([(A::CONNTRACK, self.conntrack.fill()?), (A::NAT, self.nat.fill()?)])
     }
 
+    fn half_open(&self) -> Result<[HalfOpen; 2]> {
+        let of = |map, table: &Table<_, _>, places: u32| {
+            Ok(HalfOpen { map, flows: half_open(&table.entries()?), places: places.into() })
+        };
+        Ok([of(A::CONNTRACK, &self.conntrack, TRANSIENT_FLOWS_MAX)?, of(A::NAT, &self.nat, TRANSIENT_NAT_MAX)?])
+    }
+
     fn delete_stale(&self, changed: &Changed<A>) -> Result<usize> {
         if changed.is_empty() {
             return Ok(0);
@@ -135,6 +166,13 @@ fn delete_stale<A: Family>(table: &Table<FlowKey<A>, Flow<A>>, changed: &Changed
         }
     }
     Ok(stale)
+}
+
+/// Each flow once, by the entry of its requests: that has the place.
+fn half_open<A: Address>(entries: &[(FlowKey<A>, Flow<A>)]) -> u64 {
+    let requests = [Direction::SERVICE, Direction::OUT, Direction::INBOUND];
+    let half_open = entries.iter().filter(|(key, flow)| requests.contains(&key.direction) && flow.state.is_half_open());
+    half_open.count() as u64
 }
 
 /// How long an idle flow stays: as Linux's own conntrack does

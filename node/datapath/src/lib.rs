@@ -49,7 +49,7 @@ pub use config::{Config, LoadBalancer, Network, Network4, Network6, Routing};
 pub use drift::{Drift, DriftKind};
 pub use error::{Error, Result};
 pub use feature::Feature;
-pub use garbage::Collected;
+pub use garbage::{Collected, HalfOpen};
 pub use hook::Hook;
 pub use link::programs;
 pub use maglev::{Algorithm, InvalidTableSize, TableSize};

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use xebec_abi::latency::BUCKETS;
 
 use crate::{
-    Datapath, Result,
+    Datapath, HalfOpen, Result,
     latency::{Histogram, Observed, upper},
     lock,
 };
@@ -23,6 +23,7 @@ impl Datapath {
             Self::render_packets,
             Self::render_map_errors,
             Self::render_maps,
+            Self::render_half_open,
             Self::render_latencies,
             Self::render_xdp,
         ] {
@@ -117,6 +118,20 @@ impl Datapath {
         head(text, limit, "Entries that fit.", "gauge");
         for MapUsage { map, limit: max, .. } in &usage {
             line(text, limit, &[("map", map)], *max);
+        }
+        Ok(())
+    }
+
+    fn render_half_open(&self, text: &mut String) -> Result<()> {
+        let half_open = self.half_open()?;
+        let (name, places) = ("xebec_datapath_half_open_flows", "xebec_datapath_half_open_places");
+        head(text, name, "Flows of each map whose client has not shown that it got an answer.", "gauge");
+        for HalfOpen { map, flows, .. } in &half_open {
+            line(text, name, &[("map", map)], *flows);
+        }
+        head(text, places, "Half-open flows that fit: one more makes the oldest go.", "gauge");
+        for HalfOpen { map, places: max, .. } in &half_open {
+            line(text, places, &[("map", map)], *max);
         }
         Ok(())
     }

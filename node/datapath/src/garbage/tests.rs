@@ -52,3 +52,13 @@ fn an_entry_without_its_other_half_goes_by_itself() {
     flows.retain(|key, _| key.direction == Direction::OUT);
     assert_eq!(idle(&flows, 1_000 * SECOND).len(), 1);
 }
+
+#[test]
+fn a_half_open_flow_is_counted_once() {
+    let (opening, open) = (FlowState::OPENING, FlowState::OPEN);
+    for (request, answer, expected) in [(opening, opening, 1), (opening, open, 1), (open, opening, 0), (open, open, 0)]
+    {
+        let flows: Vec<_> = pair(proto::TCP, (request, 0), (answer, 0)).into_iter().collect();
+        assert_eq!(half_open(&flows), expected);
+    }
+}

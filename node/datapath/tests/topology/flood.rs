@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 use std::os::fd::AsRawFd;
 use xebec_abi::{lb::scope, limits::NAT_MAX};
-use xebec_datapath::{Backend, Counter, DropReason, Frontend, FrontendKey, Service};
+use xebec_datapath::{Backend, Counter, DropReason, Frontend, FrontendKey, HalfOpen, Service};
 
 use crate::{
     machine::{Machine, Node, OUTSIDE, OUTSIDE6, Space},
@@ -166,6 +166,17 @@ fn fails(machine: &Machine, to: SocketAddr, slow: &mut usize) -> [usize; 2] {
     [failed, ESTABLISHED - (0..ESTABLISHED).filter(answered).count()]
 }
 
+/// By flows to a backend on this node: those to others may have to give their ports before their places.
+#[track_caller]
+fn all_places_are_taken(node: &Node, map: &str) {
+    let half_open = node.datapath().half_open().unwrap();
+    let HalfOpen { flows, places, .. } = *half_open.iter().find(|half_open| half_open.map == map).unwrap();
+    assert!(flows > places / 10 * 9 && flows < places / 10 * 11, "{half_open:?}");
+    assert!(
+        node.datapath().metrics().contains(&format!("xebec_datapath_half_open_places{{map=\"{map}\"}} {places}\n"))
+    );
+}
+
 async fn withstands(machine: &Machine, ipv6: bool) {
     let (node, other) = (&machine.nodes[0], &machine.nodes[1]);
     let (here, there) = (node.pod("here").await, other.pod("there").await);
@@ -183,6 +194,9 @@ async fn withstands(machine: &Machine, ipv6: bool) {
     let mut clients = PORTS.map(|port| Clients::new(machine, addr(node_ip, port)));
     for (to, proto) in PORTS.into_iter().flat_map(|port| [(port, TCP), (port, UDP)]) {
         flood(machine, addr(node_ip, to), proto);
+        if to == PORTS[0] {
+            all_places_are_taken(node, if ipv6 { "xb_nat6" } else { "xb_nat4" });
+        }
     }
     let lost = clients.each_mut().map(Clients::lost);
     let mut slow = 0;
