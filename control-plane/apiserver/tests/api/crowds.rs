@@ -84,27 +84,22 @@ fn make_room(files: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_connections_cost_little_and_end_by_themselves() {
-    const HALF_OPEN: usize = 9_000;
-    const WHOLE: usize = 1_000;
+    const HALF_OPEN: usize = 9_600;
+    const WHOLE: usize = 400;
     // The server's ends, both of those that speak TLS, and what else there is.
     make_room((HALF_OPEN + 2 * WHOLE + 1_500) as u64);
     let crowd = Crowd::gather();
-    let limits = Limits { handshake: 25 * SECOND, header: 25 * SECOND, idle: 25 * SECOND, ..Limits::default() };
+    let limits = Limits { handshake: 25 * SECOND, header: 40 * SECOND, idle: 40 * SECOND, ..Limits::default() };
     let cluster = Cluster::with(|config| {
         config.connections = limits;
-        config.request_timeout = 25 * SECOND;
+        config.request_timeout = 40 * SECOND;
     })
     .await;
     let address = cluster.server.addresses()[0];
     others_are_served(&cluster, "before").await;
     let empty = resident_kb();
-    crowd.connect(address, HALF_OPEN).await;
-    until("all are taken", SOON, async || cluster.metric(OPEN).await >= HALF_OPEN as i64).await;
-    let halves = resident_kb();
     let per = |from: usize, to: usize, count: usize| to.saturating_sub(from) as f64 / count as f64;
-    println!("{HALF_OPEN} half-open connections: {:.1} KB each", per(empty, halves, HALF_OPEN));
-    assert!(per(empty, halves, HALF_OPEN) < 24.0, "{} KB", halves - empty);
-    // The rest finish TLS and then: nothing, half a head, half a body, a watch that is never read.
+    // Some finish TLS and then: nothing, half a head, half a body, a watch that is never read.
     let watch = format!("GET {CONFIG_MAPS}?watch=true HTTP/1.1\r\nhost: l\r\n\r\n");
     let sayings = [
         "",
@@ -120,13 +115,20 @@ async fn ten_thousand_connections_cost_little_and_end_by_themselves() {
     }
     let whole = resident_kb();
     // Both ends of TLS are in this process.
-    println!("{WHOLE} with TLS: {:.1} KB each, both ends", per(halves, whole, WHOLE));
-    assert!(per(halves, whole, WHOLE) < 256.0, "{} KB", whole - halves);
-    let open = cluster.metric(OPEN).await;
-    assert!(open >= (HALF_OPEN + WHOLE) as i64, "{open} at once");
-    println!("{open} connections: others are served in {:?} meanwhile", others_are_served(&cluster, "meanwhile").await);
+    println!("{WHOLE} with TLS: {:.1} KB each, both ends", per(empty, whole, WHOLE));
+    assert!(per(empty, whole, WHOLE) < 256.0, "{} KB", whole - empty);
+    crowd.connect(address, HALF_OPEN).await;
+    let all = (HALF_OPEN + WHOLE) as i64;
+    until("all are taken", SOON, async || cluster.metric(OPEN).await >= all).await;
+    let halves = resident_kb();
+    println!("{HALF_OPEN} half-open connections: {:.1} KB each", per(whole, halves, HALF_OPEN));
+    assert!(per(whole, halves, HALF_OPEN) < 24.0, "{} KB", halves - whole);
+    println!(
+        "of {all} connections others are served in {:?} meanwhile",
+        others_are_served(&cluster, "meanwhile").await
+    );
     // The watches go on until they are given up.
-    until("they end", 60 * SECOND, async || cluster.metric(OPEN).await <= slow.len() as i64 / 4 + 10).await;
+    until("they end", 90 * SECOND, async || cluster.metric(OPEN).await <= slow.len() as i64 / 4 + 10).await;
     assert!(cluster.metric(&ended("handshake_timeout")).await >= HALF_OPEN as i64);
     assert!(cluster.metric("apiserver_tls_handshake_errors_total").await >= HALF_OPEN as i64);
     drop(slow);
