@@ -99,7 +99,7 @@ async fn datapath_config(
         },
         pod_mtu: node.pod_mtu,
         uplinks,
-        netns_cookie: netns.cookie().unwrap_or_default(),
+        netns_cookie: netns.cookie()?.unwrap_or_default(),
         snat_ports: xebec_datapath::Config::SNAT_PORTS,
         load_balancer: xebec_datapath::LoadBalancer { maglev_table_size: config.load_balancer.maglev_table_size, xdp },
         capacity: config.capacity,

@@ -34,7 +34,7 @@ impl Handle {
     }
 
     /// As [`Handle::in_netns`] and [`Netns::cookie`], at the price of one thread.
-    pub fn in_netns_with_cookie(netns: &Netns) -> Result<(Self, u64)> {
+    pub fn in_netns_with_cookie(netns: &Netns) -> Result<(Self, Option<u64>)> {
         let runtime = tokio::runtime::Handle::current();
         let (socket, cookie) = netns.run(|| {
             let _guard = runtime.enter();

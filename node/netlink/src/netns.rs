@@ -120,8 +120,8 @@ impl Netns {
         self.file.metadata().map(|meta| meta.ino()).map_err(self.failed("stat"))
     }
 
-    /// The number by which BPF programs know this namespace.
-    pub fn cookie(&self) -> Result<u64> {
+    /// The number by which BPF programs know this namespace; `None` where the kernel does not tell it (before 5.14).
+    pub fn cookie(&self) -> Result<Option<u64>> {
         self.run(cookie::of_this_thread)?.map_err(self.failed("read the cookie of"))
     }
 

@@ -31,6 +31,7 @@ pub struct EndpointInfo {
     pub host_device: String,
     pub pod_mac: MacAddr,
     pub host_mac: MacAddr,
+    /// 0 where the kernel does not tell it.
     pub netns_cookie: u64,
     pub container: String,
     pub namespace: String,
@@ -39,7 +40,7 @@ pub struct EndpointInfo {
 }
 
 impl EndpointInfo {
-    pub(crate) fn new(record: &Record, host_ifindex: u32, netns_cookie: u64) -> Self {
+    pub(crate) fn new(record: &Record, host_ifindex: u32, netns_cookie: Option<u64>) -> Self {
         let host_device = host_device(&record.container, &record.ifname);
         Self {
             ips: record.ips().collect(),
@@ -47,7 +48,7 @@ impl EndpointInfo {
             pod_mac: pod_mac(&host_device),
             host_mac: host_mac(&host_device),
             host_device,
-            netns_cookie,
+            netns_cookie: netns_cookie.unwrap_or_default(),
             container: record.container.clone(),
             namespace: record.namespace.clone(),
             name: record.name.clone(),

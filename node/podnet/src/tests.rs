@@ -156,7 +156,7 @@ async fn pods_of_a_node_and_the_node_reach_each_other() {
     assert_eq!(first.mtu, 1450);
     let gateways: Vec<String> = first.addresses.iter().map(|(_, gateway)| gateway.to_string()).collect();
     assert_eq!(gateways, ["10.244.1.1", "fd00:244:1::1"]);
-    assert_eq!(first.endpoint.netns_cookie, a.netns.cookie().unwrap());
+    assert_eq!(first.endpoint.netns_cookie, a.netns.cookie().unwrap().unwrap());
     let all = first.endpoint.ips.iter().chain(&second.endpoint.ips).copied().collect();
     assert_eq!(*node.datapath.pods.lock().unwrap(), all);
 

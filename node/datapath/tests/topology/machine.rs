@@ -233,7 +233,7 @@ impl Node {
             },
             pod_mtu: node.pod_mtu,
             uplinks: vec![node.uplinks[0].index],
-            netns_cookie: space.netns.cookie().unwrap(),
+            netns_cookie: space.netns.cookie().unwrap().unwrap_or_default(),
             snat_ports: Config::SNAT_PORTS,
             load_balancer: LoadBalancer::default(),
             capacity: Capacity::default(),
