@@ -1,10 +1,13 @@
 //! Prints which of the features that the datapath chooses by the running kernel has, for `cargo xtask vm`. Needs root.
 
 use xebec_datapath::testing;
+use xebec_netlink::Netns;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    for (name, present) in testing::features(&testing::config())? {
-        println!("{name} {}", if present { "yes" } else { "no" });
+    let mut config = testing::config();
+    config.netns_cookie = Netns::current()?.cookie()?.unwrap_or_default();
+    for feature in testing::features(&config)? {
+        println!("{} {}", feature.name, if feature.present { "yes" } else { "no" });
     }
     Ok(())
 }

@@ -168,15 +168,23 @@ pub struct Helpers {
     pub coarse_clock: bool,
     /// Since 5.12 `bpf_fib_lookup` compares a length with what a route takes, and says that (2c0a10af688c, e1850ea9bd9e).
     pub fib_mtu: bool,
+    /// `bpf_xdp_get_buff_len` is 5.18's, as are XDP's other helpers for frames of several buffers.
+    pub xdp_buff_len: bool,
 }
 
 /// Loads what this kernel can run.
 pub fn load_adapted(config: &Config, directory: Option<&Path>) -> Result<(Ebpf, Helpers)> {
     let clock = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
-    // A kernel that cannot be asked has the other clock too.
     // `bpf_check_mtu` came in the same series (34b2021cc616).
     let mtu = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_check_mtu);
-    let helpers = Helpers { set_retval: true, coarse_clock: clock.unwrap_or(false), fib_mtu: mtu.unwrap_or(false) };
+    let xdp = is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_get_buff_len);
+    // A kernel that cannot be asked has the other clock too, and balances without XDP.
+    let helpers = Helpers {
+        set_retval: true,
+        coarse_clock: clock.unwrap_or(false),
+        fib_mtu: mtu.unwrap_or(false),
+        xdp_buff_len: xdp.unwrap_or(false),
+    };
     match load(config, directory, helpers) {
         Err(Error::Program { program, .. }) if program.starts_with("sock") => {
             let helpers = Helpers { set_retval: false, ..helpers };

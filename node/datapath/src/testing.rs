@@ -12,24 +12,20 @@ use aya::{
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use crate::{Capacity, Config, Error, Hook, LoadBalancer, Network, Result, Routing, XdpMode, object, xdp};
+use crate::{
+    Capacity, Config, Error, Feature, Hook, LoadBalancer, Network, Result, Routing, XdpMode, feature, object, xdp,
+};
 
 /// Loads every program with maps of its own, pinned nowhere and attached to nothing.
 pub fn load(config: &Config) -> Result<Ebpf> {
     Ok(object::load_adapted(config, None)?.0)
 }
 
-/// What the datapath chooses by, and whether the running kernel has it.
-pub fn features(config: &Config) -> Result<[(&'static str, bool); 5]> {
+/// As [`crate::Datapath::features`], of a node that is not there.
+pub fn features(config: &Config) -> Result<Vec<Feature>> {
     let (ebpf, helpers) = object::load_adapted(config, None)?;
     let from_pod = object::descriptor(&ebpf, Hook::FromPod)?;
-    Ok([
-        ("tcx", object::has_tcx(from_pod.as_fd())),
-        ("bpf_set_retval", helpers.set_retval),
-        ("bpf_ktime_get_coarse_ns", helpers.coarse_clock),
-        ("fib_mtu", helpers.fib_mtu),
-        ("xdp", has_xdp()?),
-    ])
+    Ok(feature::all(object::has_tcx(from_pod.as_fd()), helpers, config.netns_cookie != 0))
 }
 
 /// Does the kernel have what the programs of XDP need?
