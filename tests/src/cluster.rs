@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::Kubectl;
+use crate::{Kubectl, patient};
 
 /// What the cluster is made of.
 #[derive(Clone, Debug)]
@@ -45,7 +45,8 @@ impl Cluster {
         let image = required("XEBEC_DEMO_IMAGE", "the demo image's archive");
         let image = image.to_string_lossy();
         let mut args = vec!["--nodes", &nodes, "--store", options.store, "--routing", options.routing];
-        args.extend(["--ip-families", options.ip_families, "--image", &image]);
+        let timeout = patient(120).to_string();
+        args.extend(["--ip-families", options.ip_families, "--image", &image, "--timeout", &timeout]);
         let output = self.xebec("up", &args);
         if !output.status.success() {
             panic!("xebec up: {}\n{}", text(&output), self.logs());

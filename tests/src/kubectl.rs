@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::cluster::text;
-use crate::eventually;
+use crate::{eventually, patient};
 
 #[derive(Clone, Debug)]
 pub struct Kubectl {
@@ -27,7 +27,7 @@ impl Kubectl {
 
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(&self.program);
-        command.env("KUBECONFIG", &self.kubeconfig).args(words(line));
+        command.env("KUBECONFIG", &self.kubeconfig).args(words(line).into_iter().map(patiently));
         command
     }
 
@@ -88,6 +88,12 @@ impl Kubectl {
             false => Err(text(&output)),
         }
     }
+}
+
+/// `--timeout=60s` is as long as the machine needs.
+fn patiently(word: String) -> String {
+    let seconds = word.strip_prefix("--timeout=").and_then(|rest| rest.strip_suffix('s')?.parse().ok());
+    seconds.map_or(word, |seconds| format!("--timeout={}s", patient(seconds)))
 }
 
 /// Splits at spaces; single quotes keep them.

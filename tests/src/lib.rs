@@ -12,9 +12,18 @@ pub use servers::{Etcd, Place, Process};
 
 use std::time::{Duration, Instant};
 
-/// Polls until `poll` gives a value; panics with its last reason after `seconds`.
+/// How much longer than on an ordinary machine everything may take: `XEBEC_PATIENCE`, 1 by default. An emulated machine
+/// is ten times slower.
+pub fn patient(seconds: u64) -> u64 {
+    let factor =
+        std::env::var("XEBEC_PATIENCE").map_or(1, |factor| factor.parse().expect("XEBEC_PATIENCE is a number"));
+    seconds * factor
+}
+
+/// Polls until `poll` gives a value; panics with its last reason after `seconds`, or more if the machine is slow.
 #[track_caller]
 pub fn eventually<T>(what: &str, seconds: u64, mut poll: impl FnMut() -> Result<T, String>) -> T {
+    let seconds = patient(seconds);
     let deadline = Instant::now() + Duration::from_secs(seconds);
     loop {
         match poll() {

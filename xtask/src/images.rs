@@ -25,7 +25,7 @@ pub fn demo() -> Result<PathBuf> {
 }
 
 /// A static `demo`: glibc linked in, so that it runs in an image without libraries.
-fn demo_program() -> Result<PathBuf> {
+pub fn demo_program() -> Result<PathBuf> {
     sh::run(sh::cargo().args(["rustc", "--quiet", "--release", "-p", "xebec-demo", "--bin", "demo", "--"]).args([
         "-C",
         "target-feature=+crt-static",

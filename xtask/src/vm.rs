@@ -32,7 +32,7 @@ pub struct Vm {
     #[arg(long, value_enum, default_value = "auto")]
     accel: Accel,
     /// Give up on a machine after so many seconds
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = 3600)]
     timeout: u64,
 }
 
@@ -79,10 +79,10 @@ fn print(reports: &BTreeMap<Version, (Report, PathBuf)>) {
     let reports: Vec<(String, &Report)> =
         reports.iter().map(|(version, (report, _))| (version.to_string(), report)).collect();
     let row = |name: &str, cell: &dyn Fn(&Report) -> String| {
-        let cells: String = reports.iter().map(|(_, report)| format!("{:>12}", cell(report))).collect();
+        let cells: String = reports.iter().map(|(_, report)| format!("{:>28}", cell(report))).collect();
         println!("{name:36}{cells}");
     };
-    let heads: String = reports.iter().map(|(version, _)| format!("{version:>12}")).collect();
+    let heads: String = reports.iter().map(|(version, _)| format!("{version:>28}")).collect();
     println!("{:36}{heads}", "kernel");
     let of = |facts: fn(&Report) -> &BTreeMap<String, String>| {
         let mut names: Vec<&String> = reports.iter().flat_map(|(_, report)| facts(report).keys()).collect();

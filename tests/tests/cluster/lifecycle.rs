@@ -5,7 +5,7 @@ use std::process::Command;
 use xebec_tests::{Cluster, Options};
 
 /// What clusters may leave on a machine, as one text per kind.
-fn traces() -> Vec<String> {
+pub fn traces() -> Vec<String> {
     let sh = |script: &str| {
         let output = Command::new("sh").args(["-c", script]).output().expect("start sh");
         format!("{script}:\n{}", String::from_utf8_lossy(&output.stdout))

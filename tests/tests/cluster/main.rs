@@ -9,6 +9,7 @@ mod custom_resources;
 mod dual_stack;
 mod exposed;
 mod faults;
+mod kernel;
 mod kubectl;
 mod lifecycle;
 mod network;

@@ -1,4 +1,4 @@
-//! What a machine says on its console about its steps: lines that begin with `xb:`.
+//! What a machine says on its console about its steps: lines that begin with `xb:`, and libtest's.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,23 @@ pub struct Report {
     pub instructions: BTreeMap<String, String>,
     /// How each step ended.
     pub steps: BTreeMap<String, String>,
+    /// Tests of the step that runs, as libtest counts them at the end.
+    tests: Option<String>,
 }
 
 impl Report {
     /// Takes in one line. A line worth showing comes back as text.
     pub fn read(&mut self, line: &str) -> Option<String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["test", "result:", _, passed, "passed;", failed, "failed;", ..] => {
+                let failed = if *failed == "0" { String::new() } else { format!(" {failed} failed") };
+                self.tests = Some(format!("{passed} passed{failed}"));
+                return None;
+            }
+            ["test", name, "...", "FAILED"] => return Some(format!("{name} FAILED")),
+            _ => {}
+        }
         let words: Vec<&str> = line.strip_prefix("xb: ")?.split_whitespace().collect();
         match words.as_slice() {
             ["booted", release] => {
@@ -34,7 +46,9 @@ impl Report {
                 None
             }
             ["step", name, status, seconds] => {
-                let result = if *status == "0" { format!("ok, {seconds} s") } else { format!("FAILED, {seconds} s") };
+                let verdict = if *status == "0" { "ok" } else { "FAILED" };
+                let tests = self.tests.take().map(|tests| format!(", {tests}")).unwrap_or_default();
+                let result = format!("{verdict}{tests}, {seconds} s");
                 let news = format!("{name}: {result}");
                 self.steps.insert((*name).to_owned(), result);
                 Some(news)
@@ -59,13 +73,33 @@ mod tests {
     #[test]
     fn a_step_passes_only_if_it_ended_with_zero() {
         let mut report = Report::default();
-        for line in ["xb: booted 6.1.0", "xb: step load 0 2.1", "xb: step topology 101 9.0", "[ 1.0] noise", "xb: done"]
-        {
+        for line in [
+            "xb: booted 6.1.0",
+            "xb: step load 0 2.1",
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+            "xb: step unit 0 1.5",
+            "test result: FAILED. 7 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 8.00s",
+            "xb: step topology 101 9.0",
+            "[ 1.0] noise",
+            "xb: done",
+        ] {
             report.read(line);
         }
         assert!(report.booted && report.done);
         assert!(report.passed("load"));
         assert!(!report.passed("topology"));
         assert!(!report.passed("cluster"), "a step that never ended");
+        let said = |step: &str| report.steps[step].as_str();
+        assert_eq!(
+            [said("load"), said("unit"), said("topology")],
+            ["ok, 2.1 s", "ok, 3 passed, 1.5 s", "FAILED, 7 passed 1 failed, 9.0 s"]
+        );
+    }
+
+    #[test]
+    fn a_test_that_fails_is_named() {
+        let mut report = Report::default();
+        assert_eq!(report.read("test a::b ... FAILED").as_deref(), Some("a::b FAILED"));
+        assert_eq!(report.read("test a::c ... ok"), None);
     }
 }

@@ -21,7 +21,7 @@ pub enum Step {
     Differential,
     /// Nodes, pods and a client in network namespaces, with real connections
     Topology,
-    /// A whole node with containerd: pods, services and DNS
+    /// Whole nodes with containerd: tests of clusters, with pods, services and DNS
     Cluster,
 }
 
@@ -35,6 +35,17 @@ impl Step {
             Self::Differential => "differential",
             Self::Topology => "topology",
             Self::Cluster => "cluster",
+        }
+    }
+
+    /// What cargo builds for it.
+    const fn build(self) -> &'static [&'static str] {
+        match self {
+            Self::Load => &["build", "--package", "xebec-datapath", "--example", "stats", "--example", "features"],
+            Self::Unit => &["test", "--no-run", "--package", "xebec-datapath", "--lib"],
+            Self::Differential => &["test", "--no-run", "--package", "xebec-datapath", "--test", "differential"],
+            Self::Topology => &["test", "--no-run", "--package", "xebec-datapath", "--test", "topology"],
+            Self::Cluster => &["test", "--no-run", "--package", "xebec-tests", "--test", "cluster"],
         }
     }
 }
@@ -56,30 +67,39 @@ pub fn files(steps: &[Step]) -> Result<Vec<Entry>> {
     ] {
         files.push(script(path, text.to_owned()));
     }
-    for (program, name) in datapath_programs()? {
-        files.extend(initramfs::program(&program, &format!("xb/{name}"))?);
+    for step in steps {
+        for (program, name) in built(*step)? {
+            files.extend(initramfs::program(&program, &format!("xb/{name}"))?);
+        }
     }
-    if steps.contains(&Step::Differential) || steps.contains(&Step::Topology) {
+    if steps.iter().any(|step| *step != Step::Load) {
         // busybox's `ip` can neither replace neighbours nor show what runs on a device.
         for program in ["ip", "tc"] {
-            let path = sh::on_path(program).with_context(|| format!("{program} is not on PATH: cargo xtask setup"))?;
-            files.extend(initramfs::program(&path, &format!("usr/sbin/{program}"))?);
+            files.extend(installed(program)?);
         }
     }
     if steps.contains(&Step::Cluster) {
-        let xebec = given("XEBEC", up::release)?;
-        files.extend(initramfs::program(&xebec, "usr/bin/xebec")?);
-        for program in ["containerd", "containerd-shim-runc-v2", "runc"] {
-            let path = sh::on_path(program).with_context(|| format!("{program} is not on PATH: cargo xtask setup"))?;
-            files.extend(initramfs::program(&path, &format!("usr/bin/{program}"))?);
+        for program in ["containerd", "containerd-shim-runc-v2", "runc", "nft"] {
+            files.extend(installed(program)?);
         }
         let kubectl = setup::kubectls().pop().context("no kubectl")?;
-        files.extend(initramfs::program(&kubectl, "usr/bin/kubectl")?);
         let image = given("XEBEC_DEMO_IMAGE", images::demo)?;
-        let bytes = std::fs::read(&image).with_context(|| format!("read {}", image.display()))?;
-        files.push(Entry { path: "xb/demo.tar".to_owned(), bytes, executable: false });
+        for (file, path) in [
+            (given("XEBEC", up::release)?, "usr/bin/xebec"),
+            (given("XEBEC_DEMO", images::demo_program)?, "usr/bin/demo"),
+            (kubectl, "usr/bin/kubectl"),
+            (image, "xb/demo.tar"),
+        ] {
+            files.extend(initramfs::program(&file, path)?);
+        }
     }
     Ok(files)
+}
+
+/// A program of this machine.
+fn installed(program: &str) -> Result<Vec<Entry>> {
+    let path = sh::on_path(program).with_context(|| format!("{program} is not on PATH: cargo xtask setup"))?;
+    initramfs::program(&path, &format!("usr/bin/{program}"))
 }
 
 /// What the environment names, as it does for the tests of `xebec-tests`, or else what is built.
@@ -87,18 +107,16 @@ fn given(variable: &str, build: fn() -> Result<PathBuf>) -> Result<PathBuf> {
     std::env::var_os(variable).map_or_else(build, |path| Ok(PathBuf::from(path)))
 }
 
-/// The datapath's test programs and examples, with the names that they have in the machine.
-fn datapath_programs() -> Result<Vec<(PathBuf, String)>> {
-    let package = ["--package", "xebec-datapath", "--message-format", "json-render-diagnostics", "--quiet"];
+/// The programs of a step, with the names that they have in the machine.
+fn built(step: Step) -> Result<Vec<(PathBuf, String)>> {
+    let messages = ["--message-format", "json-render-diagnostics", "--quiet"];
     let mut programs = Vec::new();
-    let tests = sh::read(sh::cargo().args(["test", "--no-run"]).args(package))?;
-    let examples = sh::read(sh::cargo().args(["build", "--example", "stats", "--example", "features"]).args(package))?;
-    for line in tests.lines().chain(examples.lines()) {
+    for line in sh::read(sh::cargo().args(step.build()).args(messages))?.lines() {
         let message: Value = serde_json::from_str(line).context("cargo's messages")?;
         let (Some(path), Some(name)) = (message["executable"].as_str(), message["target"]["name"].as_str()) else {
             continue;
         };
-        let name = if message["target"]["kind"][0] == "lib" { "unit" } else { name };
+        let name = if step == Step::Unit { step.name() } else { name };
         programs.push((PathBuf::from(path), name.to_owned()));
     }
     Ok(programs)

@@ -50,19 +50,11 @@ differential() { /xb/differential; }
 
 topology() { /xb/topology --test-threads=1; }
 
-cluster() (
-    set -e
-    trap 'code=$?; [ $code = 0 ] || tail -n 40 /var/lib/xebec/logs/*; exit $code' EXIT
-    xebec up --nodes 1 --dir /var/lib/xebec --image /xb/demo.tar
-    export KUBECONFIG=/var/lib/xebec/kubeconfig
-    kubectl create deployment web --image=xebec-demo:1 --replicas=2 --port=8080
-    kubectl expose deployment web --port=80 --target-port=8080
-    kubectl rollout status deployment web --timeout=180s
-    kubectl get pods,svc,nodes -o wide
-    kubectl exec deploy/web -- demo get http://web 6
-    kubectl delete deployment,service web --wait --timeout=60s
-    xebec down --dir /var/lib/xebec
-)
+cluster() {
+    export XEBEC=/usr/bin/xebec XEBEC_DEMO=/usr/bin/demo XEBEC_DEMO_IMAGE=/xb/demo.tar XEBEC_KUBECTL=/usr/bin/kubectl
+    export XEBEC_PATIENCE=4
+    /xb/cluster --test-threads=1 kernel::
+}
 
 now() { cut -d' ' -f1 /proc/uptime; }
 

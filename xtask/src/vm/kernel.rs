@@ -14,8 +14,20 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const MIRROR: &str = "http://deb.debian.org";
 
 /// What the node needs that is not built into Debian's cloud kernels; what these depend on comes with them.
-const MODULES: &[&str] =
-    &["veth", "vxlan", "bridge", "cls_bpf", "sch_ingress", "overlay", "dummy", "tcp_diag", "udp_diag"];
+const MODULES: &[&str] = &[
+    "veth",
+    "vxlan",
+    "bridge",
+    "cls_bpf",
+    "sch_ingress",
+    "sch_tbf",
+    "overlay",
+    "dummy",
+    "tcp_diag",
+    "udp_diag",
+    // What tests look with whether there are rules of packet filters.
+    "nf_tables",
+];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum)]
 pub enum Version {

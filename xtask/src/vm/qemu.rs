@@ -103,7 +103,7 @@ impl Machine {
         } else {
             qemu.args(["-accel", "tcg,thread=single", "-cpu", "max"]);
         }
-        qemu.args(["-M", "q35", "-smp", "1", "-m", "3072", "-no-reboot", "-nodefaults", "-display", "none"])
+        qemu.args(["-M", "q35", "-smp", "1", "-m", "4096", "-no-reboot", "-nodefaults", "-display", "none"])
             .args(["-serial", "stdio", "-kernel"])
             .arg(&self.kernel)
             .arg("-initrd")
