@@ -1,6 +1,6 @@
 //! `xebec agent`: the flags of a node.
 
-mod load_balancer;
+pub mod load_balancer;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;

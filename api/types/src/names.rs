@@ -32,6 +32,8 @@ pub mod label {
 pub mod annotation {
     /// On a Service: how nodes choose the backend of a new flow from outside, `random` or `maglev`.
     pub const LOAD_BALANCING_ALGORITHM: &str = "xebec.io/load-balancing-algorithm";
+    /// On a Service: how clients outside reach a backend on another node, `snat` or `dsr` (direct server return).
+    pub const FORWARDING_MODE: &str = "xebec.io/forwarding-mode";
     /// On an EndpointSlice: the share of each of its endpoints in a Maglev table, 1 to 255.
     pub const LOAD_BALANCING_WEIGHT: &str = "xebec.io/load-balancing-weight";
     pub const REVISION: &str = "deployment.kubernetes.io/revision";

@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use clap::Args;
-use xebec_agent::{InvalidXdpMode, LoadBalancer, NodePortAddresses, TableSize, XdpMode};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use xebec_agent::{Forwarding, InvalidXdpMode, LoadBalancer, NodePortAddresses, TableSize, XdpMode};
 
 #[derive(Args)]
 pub struct LoadBalancerArgs {
@@ -15,6 +16,10 @@ pub struct LoadBalancerArgs {
     /// on those of its Node object [default: all addresses]
     #[arg(long, default_value = "", hide_default_value = true, value_name = "CIDR,...|primary")]
     nodeport_addresses: NodePortAddresses,
+    /// How clients outside reach backends on other nodes, of Services without the annotation xebec.io/forwarding-mode; the same
+    /// on every node
+    #[arg(long, default_value = "snat", value_name = "MODE")]
+    forwarding_mode: ForwardingMode,
     /// Balance in the driver of the uplinks, where it can: native, or generic for tests; only of one uplink with
     /// INTERFACE=MODE, which may be given several times
     #[arg(long, value_name = "[INTERFACE=]MODE", value_delimiter = ',')]
@@ -26,6 +31,7 @@ impl LoadBalancerArgs {
         let mut config = LoadBalancer {
             maglev_table_size: self.maglev_table_size,
             nodeport_addresses: self.nodeport_addresses,
+            forwarding: self.forwarding_mode.into(),
             ..LoadBalancer::default()
         };
         for Xdp { interface, mode } in self.xdp {
@@ -35,6 +41,25 @@ impl LoadBalancerArgs {
             }
         }
         config
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForwardingMode {
+    /// From the address of the node that they dialled, which gets the answers
+    #[default]
+    Snat,
+    /// From their own address; the backend's node answers them itself (direct server return)
+    Dsr,
+}
+
+impl From<ForwardingMode> for Forwarding {
+    fn from(mode: ForwardingMode) -> Self {
+        match mode {
+            ForwardingMode::Snat => Self::Snat,
+            ForwardingMode::Dsr => Self::Dsr,
+        }
     }
 }
 
@@ -82,6 +107,16 @@ mod tests {
         assert_eq!(both, Ok(NodePortAddresses::In(networks.to_vec())));
         let error = chosen(&["--nodeport-addresses=10.0.0.0/99"]).expect_err("no network");
         assert!(error.contains("--nodeport-addresses") && error.contains("\"10.0.0.0/99\" is not a CIDR"), "{error}");
+    }
+
+    #[test]
+    fn clients_are_masqueraded_unless_asked_otherwise() {
+        let mode = |args: &[&str]| config(args).map(|config| config.forwarding);
+        assert_eq!(mode(&[]), Ok(Forwarding::Snat));
+        assert_eq!(mode(&["--forwarding-mode", "snat"]), Ok(Forwarding::Snat));
+        assert_eq!(mode(&["--forwarding-mode", "dsr"]), Ok(Forwarding::Dsr));
+        let error = mode(&["--forwarding-mode", "DSR"]).expect_err("no mode");
+        assert!(error.contains("--forwarding-mode") && error.contains("snat, dsr"), "{error}");
     }
 
     #[track_caller]

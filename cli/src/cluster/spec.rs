@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::load_balancer::ForwardingMode;
+
 use super::layout::{Host, Layout, NodeNumber, UNDERLAY_PREFIXES};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize, Deserialize)]
@@ -92,6 +94,8 @@ pub struct Spec {
     pub routing: RoutingKind,
     #[serde(default)]
     pub ip_families: IpFamilies,
+    #[serde(default)]
+    pub forwarding: ForwardingMode,
     /// The API server's port on 127.0.0.1 of the host.
     pub port: u16,
 }
@@ -103,6 +107,7 @@ pub struct Wanted {
     pub store: Option<StoreKind>,
     pub routing: Option<RoutingKind>,
     pub ip_families: Option<IpFamilies>,
+    pub forwarding: Option<ForwardingMode>,
 }
 
 impl Spec {
@@ -150,7 +155,7 @@ impl Spec {
         let differs = |flag: &str, was: String, wanted: String| -> Result<()> {
             bail!("this cluster was made with --{flag} {was}; for --{flag} {wanted} run `xebec down` on it first")
         };
-        let Wanted { nodes, store, routing, ip_families } = *wanted;
+        let Wanted { nodes, store, routing, ip_families, forwarding } = *wanted;
         if let Some(nodes) = nodes.filter(|nodes| *nodes != self.nodes) {
             differs("nodes", self.nodes.to_string(), nodes.to_string())?;
         }
@@ -162,6 +167,9 @@ impl Spec {
         }
         if let Some(families) = ip_families.filter(|families| *families != self.ip_families) {
             differs("ip-families", word(self.ip_families), word(families))?;
+        }
+        if let Some(forwarding) = forwarding.filter(|forwarding| *forwarding != self.forwarding) {
+            differs("forwarding-mode", word(self.forwarding), word(forwarding))?;
         }
         Ok(())
     }

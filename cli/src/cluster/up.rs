@@ -15,6 +15,7 @@ use xebec_types::core::Node;
 use super::layout::{Layout, NODES_MAX, SERVER_PORT};
 use super::spec::{IpFamilies, RoutingKind, Spec, StoreKind, Wanted, word};
 use super::{disk, preflight, supervise};
+use crate::agent::load_balancer::ForwardingMode;
 use crate::image;
 use crate::output::{self, say};
 
@@ -35,6 +36,9 @@ pub struct Up {
     /// The IP families of pods, Services and nodes [default: ipv4]
     #[arg(long)]
     ip_families: Option<IpFamilies>,
+    /// How clients outside reach backends on other nodes, of Services that do not say [default: snat]
+    #[arg(long, value_name = "MODE")]
+    forwarding_mode: Option<ForwardingMode>,
     /// The API server's port on 127.0.0.1 [default: 6443, or a free one when it is taken]
     #[arg(long)]
     port: Option<u16>,
@@ -80,6 +84,7 @@ impl Up {
                 store: self.store,
                 routing: self.routing,
                 ip_families: self.ip_families,
+                forwarding: self.forwarding_mode,
             })?;
             return Ok(spec);
         }
@@ -100,6 +105,7 @@ impl Up {
             store: self.store.unwrap_or(StoreKind::Embedded),
             routing,
             ip_families,
+            forwarding: self.forwarding_mode.unwrap_or_default(),
             port: self.port.map_or_else(free_port, Ok)?,
         })
     }

@@ -28,6 +28,12 @@ pub mod global {
     pub const OVERLAY_IFINDEX: &str = "OVERLAY_IFINDEX";
     pub const OVERLAY_VNI: &str = "OVERLAY_VNI";
     pub const POD_MTU: &str = "POD_MTU";
+    /// Of the tunnel to nodes whose backends answer their clients themselves ([`super::dsr_vni`]); 0 where there is none.
+    pub const DSR_IFINDEX: &str = "DSR_IFINDEX";
+    pub const DSR_VNI: &str = "DSR_VNI";
+    /// What a packet without a tunnel key came through: `BPF_PROG_TEST_RUN` cannot give it one. Zeroes otherwise.
+    pub const TEST_TUNNEL_VNI: &str = "TEST_TUNNEL_VNI";
+    pub const TEST_TUNNEL_NODE: &str = "TEST_TUNNEL_NODE";
     pub const SNAT_PORT_MIN: &str = "SNAT_PORT_MIN";
     pub const SNAT_PORT_MAX: &str = "SNAT_PORT_MAX";
     pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";
@@ -51,6 +57,17 @@ pub const SNAT_PORTS: core::ops::RangeInclusive<u16> = 61_000..=65_535;
 
 /// Where encapsulated packets go (Linux's default VXLAN port): never a service's on a node's address.
 pub const OVERLAY_PORT: u16 = 8_472;
+
+/// Set in the network identifier of packets for a service that go on to a backend's node as their client sent them.
+const DSR: u32 = 1 << 23;
+/// Set besides if the client dialled a NodePort: the address is then that of the node it dialled, and no other knows it.
+pub const DSR_NODE_PORT: u32 = 1 << 22;
+
+/// The identifier of such packets in the cluster whose overlay has `vni`; that with [`DSR_NODE_PORT`] is taken too. `None` of
+/// an identifier that could be mistaken for either, or that VXLAN does not have.
+pub const fn dsr_vni(vni: u32) -> Option<u32> {
+    if vni < DSR_NODE_PORT { Some(vni | DSR) } else { None }
+}
 
 /// Mark on packets whose tunnel key is already set. A packet that enters from a pod has no mark:
 /// veth scrubs it when namespaces differ (`skb_scrub_packet`).

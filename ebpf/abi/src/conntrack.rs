@@ -63,7 +63,9 @@ impl Direction {
     /// which must not be masqueraded. `to` carries the tunnel endpoint it came from, if any, in `src`.
     pub const INBOUND: Self = Self(2);
     /// `NAT`, the request: pod to outside becomes node to outside; outside to service becomes outside
-    /// to a backend here, or node to a backend elsewhere.
+    /// to a backend here, or node to a backend elsewhere. A backend elsewhere that answers its client itself is in
+    /// `to` with its node's address as the source and no translation: there is no entry for answers. The source port
+    /// is then 1 if the client dialled a NodePort, and else 0.
     pub const OUT: Self = Self(3);
     /// `NAT`, the answer: outside to node becomes outside to pod; backend to client, or to the node,
     /// becomes service to client.

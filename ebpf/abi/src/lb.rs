@@ -86,6 +86,8 @@ pub mod frontend_flag {
     pub const EXTERNAL_IP: u16 = 1 << 4;
     /// The frontend is a pod's `hostPort`.
     pub const HOST_PORT: u16 = 1 << 5;
+    /// Direct server return: a backend on another node sees its client, and answers it past the node that was dialled.
+    pub const DSR: u16 = 1 << 6;
 }
 
 /// Where a backend's address is.

@@ -84,6 +84,8 @@ index! {
         NoFlow = 17 => "no_flow",
         /// Longer than what its next hop takes. Its sender is told, if it may be.
         TooBig = 18 => "too_big",
+        /// A packet for a service, passed on by an address that is no node's.
+        UnknownNode = 19 => "unknown_node",
     }
 }
 
@@ -144,6 +146,10 @@ index! {
         SnatTakeover = 25 => "snat_takeover",
         /// The sender of a packet was told how long its packets may be.
         TooBigAnswered = 26 => "too_big_answered",
+        /// A flow from outside was balanced to a backend elsewhere that answers its client itself.
+        ExternalDsr = 27 => "external_dsr",
+        /// A packet of such a flow was passed on to the backend's node.
+        ToDsr = 28 => "to_dsr",
     }
 }
 

@@ -13,7 +13,7 @@ use xebec_abi::{
 use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
     conntrack::{Touch, begin, is_known, set_key},
-    deliver,
+    deliver, dsr,
     header::{Kind, Transport},
     lb::{Choice, Client, Selection, select},
     maglev, mtu, nat,
@@ -21,16 +21,27 @@ use crate::{
     transient::{enlist, follow_answer, follow_request},
 };
 
-/// Sends a packet from outside to a backend, if it is for a service: then `ip` says where it goes. False: nobody's.
+/// What becomes of a packet that may be for a service, or about one of its packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// It is nobody's.
+    None,
+    /// It is translated: its header says where it goes.
+    Translated,
+    /// It goes on as it is, to the node in `claim.to` ([`dsr`]).
+    On,
+}
+
+/// Sends a packet from outside to a backend, if it is for a service.
 #[inline(always)]
 pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
     room: &mut Room<A>,
-) -> Result<bool, DropReason> {
+) -> Result<Way, DropReason> {
     let Room { ip, transport, touch, key, claim, .. } = room;
     if !matches!(transport.kind, Kind::Tcp | Kind::Udp) || is_overlay(ip.proto, transport.ports.dst) {
-        return Ok(false);
+        return Ok(Way::None);
     }
     *touch = Touch::new(packet, tables, ip, transport);
     set_key(key, ip, transport.ports, Direction::OUT);
@@ -40,16 +51,24 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
         false => follow_request(packet, tables, FlowMap::Nat, key, (touch, ip.l4), &mut claim.to),
     };
     match known {
-        Some(packets) => snat::repair_sometimes(tables, &key.tuple, &claim.to, packets, touch),
-        None => {
+        Some(packets) if !dsr::goes_on(tables, &key.tuple, &claim.to) => {
+            snat::repair_sometimes(tables, &key.tuple, &claim.to, packets, touch);
+        }
+        Some(packets) if tables.dsr_vni() != 0 => {
+            dsr::follow(tables, room, packets);
+            return Ok(Way::On);
+        }
+        _ => {
             if !choose(tables, &key.tuple, touch, claim)? {
-                return Ok(false);
+                return Ok(Way::None);
             }
-            open(tables, &key.tuple, claim, touch)?;
+            if open(tables, &key.tuple, claim, touch, true)? == Way::On {
+                return Ok(Way::On);
+            }
         }
     }
     nat::translate(packet, ip, transport, &claim.to)?;
-    Ok(true)
+    Ok(Way::Translated)
 }
 
 /// False: the address is not a service's. Not inlined, for the sake of the caller's stack.
@@ -63,7 +82,20 @@ pub fn choose<A: Family, T: Tables<A>>(
     let frontend = FrontendKey { addr: tuple.dst, port: tuple.ports.dst, proto: touch.proto, scope: scope::EXTERNAL };
     // A hash, so that retransmissions choose the same backend.
     let pick = maglev::flow_hash(tuple, touch.proto);
-    match select(tables, &frontend, Client::Addr(tuple.src), pick, &mut chosen.choice) {
+    select_for(tables, &frontend, Client::Addr(tuple.src), tuple, pick, chosen)
+}
+
+/// Chooses a backend of the frontend for a client outside.
+#[inline(always)]
+pub fn select_for<A: Family, T: Tables<A>>(
+    tables: &T,
+    frontend: &FrontendKey<A>,
+    client: Client<A>,
+    tuple: &Tuple<A>,
+    pick: u32,
+    chosen: &mut Claim<A>,
+) -> Result<bool, DropReason> {
+    match select(tables, frontend, client, pick, &mut chosen.choice) {
         Selection::NotAService => Ok(false),
         Selection::NoBackend => Err(DropReason::NoBackend),
         Selection::NoLocalBackend => Err(DropReason::NoLocalBackend),
@@ -80,30 +112,43 @@ pub fn choose<A: Family, T: Tables<A>>(
     }
 }
 
-/// Makes both entries of a new flow to the chosen backend, from the node's address if the backend is elsewhere.
+/// Makes the entries of a new flow to the chosen backend. If that is elsewhere, the flow leaves from the node's address or,
+/// if it may go on, as it is.
 #[inline(always)]
 pub fn open<A: Family, T: Tables<A>>(
     tables: &T,
     tuple: &Tuple<A>,
     chosen: &mut Claim<A>,
     touch: &Touch,
-) -> Result<(), DropReason> {
+    may_go_on: bool,
+) -> Result<Way, DropReason> {
     if touch.opens() {
         chosen.key.tuple = *tuple;
         chosen.key.set(touch.proto, Direction::OUT);
         if is_known(tables, FlowMap::Nat, &chosen.key, touch.now_ns, &mut chosen.to) {
-            snat::repair_sometimes(tables, tuple, &chosen.to, 0, touch);
-            return Ok(());
+            if !dsr::goes_on(tables, tuple, &chosen.to) {
+                snat::repair_sometimes(tables, tuple, &chosen.to, 0, touch);
+                return Ok(Way::Translated);
+            }
+            if may_go_on && tables.dsr_vni() != 0 {
+                return Ok(Way::On);
+            }
+            // It cannot any more.
+            (chosen.to.src, chosen.to.ports.src) = (tuple.src, tuple.ports.src);
         }
     } else if touch.proto == proto::TCP {
         tables.count(Counter::FlowMiss, touch.bytes);
     }
     if !is_here(tables, &chosen.to.dst) {
+        if may_go_on && dsr::leads(tables, tuple, chosen) {
+            tables.count(Counter::ExternalDsr, touch.bytes);
+            return dsr::remember(tables, tuple, chosen, touch).map(|()| Way::On);
+        }
         tables.count(Counter::ExternalRemote, touch.bytes);
-        return snat::claim(tables, tuple, chosen, touch);
+        return snat::claim(tables, tuple, chosen, touch).map(|()| Way::Translated);
     }
     tables.count(Counter::ExternalLocal, touch.bytes);
-    remember(tables, tuple, chosen, touch)
+    remember(tables, tuple, chosen, touch).map(|()| Way::Translated)
 }
 
 /// Is this a backend on this node, which sees its client?

@@ -6,7 +6,7 @@ use xebec_abi::{
     lb::frontend_flag,
 };
 
-use crate::{Family, Tables, maglev};
+use crate::{Family, Tables, external::is_here, maglev};
 
 /// Who asks, for session affinity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +15,8 @@ pub enum Client<A> {
     Netns(u64),
     /// An address elsewhere.
     Addr(A),
+    /// The same, passed on by a node that has chosen this one: backends here come first ([`crate::dsr`]).
+    Passed(A),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,7 +81,8 @@ fn backend<A: Family, T: Tables<A>>(
     choice: &mut Choice<A>,
 ) -> Result<bool, Replaced> {
     let frontend = &choice.frontend;
-    let count = if is_local_only(frontend) { frontend.local } else { frontend.backends };
+    let is_near = matches!(client, Client::Passed(_)) && frontend.local != 0;
+    let count = if is_local_only(frontend) || is_near { frontend.local } else { frontend.backends };
     if count == 0 {
         return Ok(false);
     }
@@ -89,7 +92,7 @@ fn backend<A: Family, T: Tables<A>>(
     }
     choice.key = affinity_key(frontend, client);
     let now_ns = tables.now_ns();
-    if !remembered(tables, now_ns, choice) {
+    if !remembered(tables, now_ns, is_near, choice) {
         slot(tables, count, client, pick, choice)?;
     }
     remember(tables, now_ns, choice);
@@ -109,15 +112,29 @@ fn slot<A: Family, T: Tables<A>>(
         // A socket has no port yet when it connects.
         Client::Netns(_) => scale(pick, u32::from(count)) as u16,
         Client::Addr(_) => maglev::slot(tables, frontend, count, pick).ok_or(Replaced)?,
+        Client::Passed(_) => near(tables, frontend, count, pick).ok_or(Replaced)?,
     };
     let key = BackendKey { service: frontend.service, generation: frontend.generation, slot };
     choice.backend = tables.backend(&key).ok_or(Replaced)?;
     Ok(())
 }
 
+/// The slot, of the first `count`, of a flow that another node has sent here with the same hash: of a Maglev table, which all
+/// nodes have, the same backend. Else what that node chose by the hash would leave little of it to choose by here.
+#[inline(always)]
+fn near<A: Family, T: Tables<A>>(tables: &T, frontend: &FrontendValue, count: u16, pick: u32) -> Option<u16> {
+    if frontend.flags & xebec_abi::maglev::FLAGS != 0 {
+        let slot = maglev::slot(tables, frontend, count, pick)?;
+        if slot < count {
+            return Some(slot);
+        }
+    }
+    Some(scale(pick.wrapping_mul(0x9e37_79b1), u32::from(count)) as u16)
+}
+
 /// Chooses the backend that the client is bound to, if the service still has it.
 #[inline(always)]
-fn remembered<A: Family, T: Tables<A>>(tables: &T, now_ns: u64, choice: &mut Choice<A>) -> bool {
+fn remembered<A: Family, T: Tables<A>>(tables: &T, now_ns: u64, is_near: bool, choice: &mut Choice<A>) -> bool {
     let Some(affinity) = tables.affinity(&choice.key) else { return false };
     let lifetime_ns = u64::from(choice.frontend.affinity_s) * 1_000_000_000;
     if now_ns.wrapping_sub(affinity.used_ns) > lifetime_ns {
@@ -125,7 +142,7 @@ fn remembered<A: Family, T: Tables<A>>(tables: &T, now_ns: u64, choice: &mut Cho
     }
     let service = choice.frontend.service;
     choice.member = MemberKey { service, addr: affinity.addr, port: affinity.port, pad: [0; 2] };
-    if !tables.is_member(&choice.member) {
+    if !tables.is_member(&choice.member) || (is_near && !is_here(tables, &affinity.addr)) {
         return false;
     }
     choice.backend = Backend { addr: affinity.addr, port: affinity.port, ..Backend::default() };
@@ -143,7 +160,7 @@ fn remember<A: Family, T: Tables<A>>(tables: &T, now_ns: u64, choice: &mut Choic
 fn affinity_key<A: Family>(frontend: &FrontendValue, client: Client<A>) -> AffinityKey<A> {
     let (client, kind) = match client {
         Client::Netns(cookie) => (A::netns_client(cookie), CLIENT_NETNS),
-        Client::Addr(addr) => (addr.client(), CLIENT_ADDR),
+        Client::Addr(addr) | Client::Passed(addr) => (addr.client(), CLIENT_ADDR),
     };
     AffinityKey { client, service: frontend.service, kind, pad: [0; 3] }
 }

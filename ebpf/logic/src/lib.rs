@@ -13,6 +13,7 @@
 pub mod conntrack;
 pub mod csum;
 pub mod deliver;
+pub mod dsr;
 pub mod external;
 mod family;
 #[cfg(test)]
@@ -56,8 +57,8 @@ use xebec_abi::{Addr4, DropReason};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Verdict {
     pub action: Action,
-    /// Of [`Action::Pod`], the device's index; of [`Action::Overlay`] and [`Action::Encapsulate`],
-    /// the node's address as the bytes of a word of this machine; of [`Action::Refuse`], the index of why.
+    /// Of [`Action::Pod`], the device's index; of [`Action::Overlay`], [`Action::Encapsulate`], [`Action::Dsr`] and
+    /// [`Action::DsrNodePort`], the node's address as the bytes of a word of this machine; of [`Action::Refuse`], the index of why.
     pub to: u32,
 }
 
@@ -72,6 +73,10 @@ pub enum Action {
     Overlay,
     /// On its way out of the overlay device, to a node.
     Encapsulate,
+    /// To the node of a backend, as its client sent it to a service's own address ([`dsr`]).
+    Dsr,
+    /// The same of what was sent to a NodePort.
+    DsrNodePort,
     /// To another node by the host's routes, without the host's stack if its FIB can say where.
     Route,
     /// By the host's routes and never through its stack, which would refuse the packet's source.
@@ -106,6 +111,12 @@ impl Verdict {
     #[inline(always)]
     pub const fn refuse(reason: DropReason) -> Self {
         Self { action: Action::Refuse, to: reason.index() }
+    }
+
+    #[inline(always)]
+    pub const fn dsr(node: Addr4, is_node_port: bool) -> Self {
+        let action = if is_node_port { Action::DsrNodePort } else { Action::Dsr };
+        Self { action, to: u32::from_ne_bytes(node) }
     }
 
     /// The node's address.

@@ -90,6 +90,9 @@ impl Grow for Bytes {
     }
 }
 
+/// Of the overlay 7.
+pub const DSR_VNI: u32 = 0x80_0007;
+
 /// A node's settings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Node<A> {
@@ -102,6 +105,7 @@ pub struct Node<A> {
     pub overlay: bool,
     pub overlay_vni: u32,
     pub pod_mtu: u32,
+    pub dsr_vni: u32,
     pub snat_ports: (u16, u16),
     pub node_netns: u64,
     pub hash_seed: u32,
@@ -119,6 +123,7 @@ impl Default for Node<Addr4> {
             overlay: true,
             overlay_vni: 7,
             pod_mtu: 1_450,
+            dsr_vni: DSR_VNI,
             snat_ports: (61_000, 65_535),
             node_netns: 1,
             hash_seed: 1,
@@ -139,6 +144,7 @@ impl Default for Node<Addr6> {
             overlay: true,
             overlay_vni: 7,
             pod_mtu: 1_450,
+            dsr_vni: DSR_VNI,
             snat_ports: (61_000, 65_535),
             node_netns: 1,
             hash_seed: 1,
@@ -257,6 +263,10 @@ impl<A: Family> Host for Model<A> {
 
     fn pod_mtu(&self) -> u32 {
         self.node.pod_mtu
+    }
+
+    fn dsr_vni(&self) -> u32 {
+        self.node.dsr_vni
     }
 
     fn snat_port_min(&self) -> u16 {

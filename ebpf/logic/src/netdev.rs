@@ -5,7 +5,8 @@ use xebec_abi::{Addr4, BackendId, Direction, DropReason, Flow, FlowKey, ServiceI
 use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
     conntrack::{Touch, begin, set_answer_key},
-    deliver, external,
+    deliver, dsr,
+    external::{self, Way},
     header::{self, Frame},
     reject, snat,
     transient::{enlist, follow_request},
@@ -37,19 +38,25 @@ fn to_node<A: Family, P: Packet, T: Tables<A>>(
     // Not ours to judge what the node itself receives.
     let Ok(transport) = header::transport(packet, tables, &room.ip) else { return Ok(Verdict::PASS) };
     room.transport = transport;
-    if snat::unmasquerade(packet, tables, room)? {
-        // A pod may have dialled a service whose backend is outside.
-        if tables.in_cluster(room.ip.dst) {
-            deliver::reverse(packet, tables, room)?;
-        }
-    } else {
-        match external::forward(packet, tables, room) {
-            Ok(true) => {}
+    let way = match snat::unmasquerade(packet, tables, room)? {
+        Way::None => match external::forward(packet, tables, room) {
             // The stack would send it back to where it came from.
-            Ok(false) if external::is_announced(tables, room.ip.dst) => return Err(DropReason::NoService),
-            Ok(false) => return Ok(Verdict::PASS),
+            Ok(Way::None) if external::is_announced(tables, room.ip.dst) => return Err(DropReason::NoService),
+            Ok(Way::None) => return Ok(Verdict::PASS),
+            Ok(way) => way,
             Err(reason) => return reject::reply(packet, tables, &room.ip, &room.transport, reason),
+        },
+        Way::Translated => {
+            // A pod may have dialled a service whose backend is outside.
+            if tables.in_cluster(room.ip.dst) {
+                deliver::reverse(packet, tables, room)?;
+            }
+            Way::Translated
         }
+        Way::On => Way::On,
+    };
+    if way == Way::On {
+        return dsr::onward(packet, tables, &mut room.ip, &room.claim.to);
     }
     external::onward(packet, tables, room)
 }
@@ -63,7 +70,7 @@ pub fn answer_in<A: Family, P: Packet, T: Tables<A>>(
 ) -> Result<Verdict, DropReason> {
     let Ok(transport) = header::transport(packet, tables, &room.ip) else { return Ok(Verdict::PASS) };
     room.transport = transport;
-    if snat::unmasquerade(packet, tables, room)? {
+    if snat::unmasquerade(packet, tables, room)? == Way::Translated {
         return external::onward(packet, tables, room);
     }
     Ok(Verdict::PASS)

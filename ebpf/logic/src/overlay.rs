@@ -3,7 +3,7 @@
 use xebec_abi::{Addr4, DropReason};
 
 use crate::{
-    Family, Packet, Tables, Verdict, deliver,
+    Family, Packet, Tables, Verdict, deliver, dsr,
     header::{self, Frame},
     netdev::{self, track_inbound},
 };
@@ -23,6 +23,15 @@ pub fn from_overlay<A: Family, P: Packet, T: Tables<A>>(
     tunnel: Option<Tunnel>,
 ) -> Result<Verdict, DropReason> {
     let node = match tunnel {
+        Some(tunnel) if dsr::is_for(tables, tunnel.vni) => {
+            return tables.with_room(|room| {
+                // Nothing else is passed on.
+                let Frame::Ip = header::frame(packet, &mut room.ip)? else { return Ok(Verdict::PASS) };
+                dsr::receive(packet, tables, room, tunnel)
+            });
+        }
+        // The device is for what is passed on alone.
+        Some(_) if !tables.overlay() => return Err(DropReason::TunnelId),
         Some(tunnel) if tunnel.vni != tables.overlay_vni() => return Err(DropReason::TunnelId),
         Some(tunnel) => tunnel.node,
         None => [0; 4],

@@ -10,6 +10,8 @@ use xebec_abi::{
 use crate::{
     Family, FlowMap, Host, Packet, Room, Tables,
     conntrack::{Half, Touch, begin, follow, is_answer, is_over, set_answer_key, set_key},
+    dsr,
+    external::Way,
     header::Kind,
     icmp,
     lb::{Choice, hash, scale},
@@ -77,21 +79,34 @@ pub struct Claim<A: Family> {
 }
 
 /// Finds a free port of the node, or one whose flow is over or half-open, and makes node and port the source of `claim.to`.
-/// The entry for answers is the claim: it is added only if it is not there. Not inlined, for the sake of the caller's stack.
-#[inline(never)]
+/// The entry for answers is the claim: it is added only if it is not there.
+#[inline(always)]
 pub fn claim<A: Family, T: Tables<A>>(
     tables: &T,
     tuple: &Tuple<A>,
     claim: &mut Claim<A>,
     touch: &Touch,
 ) -> Result<(), DropReason> {
+    // Here, not in what takes the port: that has no stack left for it.
+    if take(tables, tuple, claim, touch)? {
+        enlist(tables, FlowMap::Nat, &claim.key);
+    }
+    Ok(())
+}
+
+/// True: the flow is new. Not inlined, for the sake of the caller's stack.
+#[inline(never)]
+fn take<A: Family, T: Tables<A>>(
+    tables: &T,
+    tuple: &Tuple<A>,
+    claim: &mut Claim<A>,
+    touch: &Touch,
+) -> Result<bool, DropReason> {
     let Claim { to, service, backend, key, flow, other, .. } = claim;
     let proto = touch.proto;
     let min = tables.snat_port_min();
     let span = u32::from(tables.snat_port_max().wrapping_sub(min)) + 1;
     let mut uniform = hash(tuple, proto, tables.hash_seed());
-    // A segment in the middle of a connection is of no use from another port.
-    let takes_over = proto != proto::TCP || touch.opens();
     begin(flow, tuple, *service, *backend, touch);
     to.src = tables.node_ip();
     for attempt in 0..SNAT_TRIES_MAX {
@@ -105,17 +120,15 @@ pub fn claim<A: Family, T: Tables<A>>(
             None => tables.add_flow(FlowMap::Nat, key, flow)?,
             // When a connection is opened again from the same port.
             Some(true) => true,
-            Some(false) if attempt < SNAT_TRIES_FREE || !takes_over => false,
+            // A segment in the middle of a connection is of no use from another port.
+            Some(false) if attempt < SNAT_TRIES_FREE || (touch.proto == proto::TCP && !touch.opens()) => false,
             Some(false) => take_over(tables, key, flow, attempt >= SNAT_TRIES_PATIENT, other)?,
         };
         if is_taken {
             key.tuple = *tuple;
             key.direction = Direction::OUT;
             flow.to = *to;
-            if tables.put_flow(FlowMap::Nat, key, flow)? {
-                enlist(tables, FlowMap::Nat, key);
-            }
-            return Ok(());
+            return tables.put_flow(FlowMap::Nat, key, flow);
         }
         tables.count(Counter::SnatRetry, 0);
         uniform = uniform.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);
@@ -230,7 +243,7 @@ pub fn unmasquerade<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
     room: &mut Room<A>,
-) -> Result<bool, DropReason> {
+) -> Result<Way, DropReason> {
     if room.transport.kind == Kind::IcmpError {
         return error_in(packet, tables, room);
     }
@@ -238,39 +251,42 @@ pub fn unmasquerade<A: Family, P: Packet, T: Tables<A>>(
     // An echo request to the node is for the node.
     let answer = transport.kind.has_flow() && !(transport.kind == Kind::Echo && transport.flags == A::ECHO_REQUEST);
     if !answer || ip.dst != tables.node_ip() || !in_range(tables, transport.ports.dst) {
-        return Ok(false);
+        return Ok(Way::None);
     }
     *touch = Touch::new(packet, tables, ip, transport);
     set_key(key, ip, transport.ports, Direction::IN);
     if follow_answer(packet, tables, FlowMap::Nat, key, (touch, ip.l4), &mut claim.to).is_none() {
         tables.count(Counter::SnatMiss, touch.bytes);
-        return Ok(false);
+        return Ok(Way::None);
     }
     nat::translate(packet, ip, transport, &claim.to)?;
-    Ok(true)
+    Ok(Way::Translated)
 }
 
-/// An error from outside about a masqueraded packet, or about a service's answer.
+/// An error from outside about a masqueraded packet, or about a service's answer, which goes where the requests go.
 #[inline(never)]
-fn error_in<A: Family, P: Packet, T: Tables<A>>(
+pub fn error_in<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
     room: &mut Room<A>,
-) -> Result<bool, DropReason> {
+) -> Result<Way, DropReason> {
     let Room { ip, touch, key, claim, quoted, .. } = room;
-    let Some(()) = icmp::quoted(packet, ip, quoted) else { return Ok(false) };
+    let Some(()) = icmp::quoted(packet, ip, quoted) else { return Ok(Way::None) };
     *touch = Touch::error(packet, tables, &quoted.ip);
     let is_masqueraded = quoted.ip.src == tables.node_ip() && in_range(tables, quoted.ports.src);
     let direction = if is_masqueraded { Direction::IN } else { Direction::OUT };
     set_answer_key(key, &quoted.ip, quoted.ports, direction);
     if follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_none() {
-        return Ok(false);
+        return Ok(Way::None);
+    }
+    if !is_masqueraded && dsr::goes_on(tables, &key.tuple, &claim.to) {
+        return Ok(if tables.dsr_vni() == 0 { Way::None } else { Way::On });
     }
     tables.count(Counter::IcmpError, packet.bytes());
     // From the other end itself, or from a router on the way.
     let is_from_end = ip.src == quoted.ip.dst;
     icmp::translate(packet, room, is_from_end)?;
-    Ok(true)
+    Ok(Way::Translated)
 }
 
 /// Is this a port that the node takes for flows of others?

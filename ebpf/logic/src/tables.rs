@@ -29,6 +29,8 @@ pub trait Host {
     fn overlay_vni(&self) -> u32;
     /// What the pods' network takes: with an overlay, what fits it; else what fits every uplink.
     fn pod_mtu(&self) -> u32;
+    /// Of packets for services that go on to a backend's node as they are; 0: none do.
+    fn dsr_vni(&self) -> u32;
     fn snat_port_min(&self) -> u16;
     fn snat_port_max(&self) -> u16;
     /// Cookie of the node's own network namespace; 0 if unknown.

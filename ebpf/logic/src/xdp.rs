@@ -10,7 +10,8 @@ use crate::{
     Family, FlowMap, Host, Packet, Room, Tables,
     conntrack::{Touch, key},
     csum::{add, fold},
-    external::{self, is_here, is_overlay},
+    dsr,
+    external::{self, Way, is_here, is_overlay},
     header::{self, ETHERNET_BYTES, Fragment, Frame, IP, Ip, Kind, Transport},
     lb::hash,
     nat,
@@ -87,8 +88,8 @@ pub fn decide<P: Packet, T: Tables<Addr4>>(
         open(tables, &tuple, &touch)?
     } else {
         let key = key(tuple, ip.proto, Direction::OUT);
-        // A flow that keeps its client's address has its backend here.
-        let is_elsewhere = |to: &Tuple4| to.src != tuple.src;
+        // A flow that keeps its client's address has its backend here, or goes on as it is.
+        let is_elsewhere = |to: &Tuple4| to.src == tables.node_ip();
         let look = |flow: &Flow<Addr4>| (flow.to, flow.packets as u32, flow.state);
         match tables.touch_if(FlowMap::Nat, &key, &touch, is_elsewhere, look).ok()? {
             Some((to, packets, state)) => {
@@ -109,7 +110,12 @@ fn open<T: Tables<Addr4>>(tables: &T, tuple: &Tuple4, touch: &Touch) -> Option<T
         if !external::choose(tables, tuple, touch, claim)? || is_here(tables, &claim.to.dst) {
             return Ok(None);
         }
-        external::open(tables, tuple, claim, touch).map(|()| Some(claim.to))
+        // The slower path sends on, and counts the flow's packets.
+        if dsr::leads(tables, tuple, claim) {
+            return Ok(None);
+        }
+        let way = external::open(tables, tuple, claim, touch, true)?;
+        Ok((way == Way::Translated).then_some(claim.to))
     });
     opened.ok().flatten()
 }

@@ -35,6 +35,10 @@ globals!(
     OVERLAY_IFINDEX,
     OVERLAY_VNI,
     POD_MTU,
+    DSR_IFINDEX,
+    DSR_VNI,
+    TEST_TUNNEL_VNI,
+    TEST_TUNNEL_NODE,
     SNAT_PORT_MIN,
     SNAT_PORT_MAX,
     HAS_SET_RETVAL,
@@ -63,6 +67,19 @@ pub fn overlay_ifindex() -> u32 {
     OVERLAY_IFINDEX.load()
 }
 
+/// Device of the tunnel to backends that answer their clients themselves, 0 if there is none.
+#[inline(always)]
+pub fn dsr_ifindex() -> u32 {
+    DSR_IFINDEX.load()
+}
+
+/// The network identifier and address, both in host order, that a packet without a tunnel key came with in a test; zeroes
+/// if there is no test.
+#[inline(always)]
+pub fn test_tunnel() -> (u32, u32) {
+    (TEST_TUNNEL_VNI.load(), TEST_TUNNEL_NODE.load())
+}
+
 /// Does the kernel have `bpf_set_retval`?
 #[inline(always)]
 pub fn has_set_retval() -> bool {
@@ -83,6 +100,11 @@ impl Host for Maps {
     #[inline(always)]
     fn pod_mtu(&self) -> u32 {
         POD_MTU.load()
+    }
+
+    #[inline(always)]
+    fn dsr_vni(&self) -> u32 {
+        DSR_VNI.load()
     }
 
     #[inline(always)]

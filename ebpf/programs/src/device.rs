@@ -13,7 +13,10 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use xebec_abi::{Addr4, Addr6, Counter, DropReason, config::MARK_TUNNEL};
+use xebec_abi::{
+    Addr4, Addr6, Counter, DropReason,
+    config::{DSR_NODE_PORT, MARK_TUNNEL},
+};
 use xebec_logic::{
     Action, Host, Room, Tables, Verdict,
     header::{self, Frame, Ip},
@@ -23,7 +26,7 @@ use xebec_logic::{
 };
 
 use crate::{
-    config::overlay_ifindex,
+    config::{dsr_ifindex, overlay_ifindex, test_tunnel},
     map::{Maps, Stored, count_drop, count_drop_at},
     skb::Skb,
 };
@@ -174,6 +177,8 @@ where
     // SAFETY: the context is the kernel's.
     unsafe { bpf_skb_change_type(ctx.skb.skb, PACKET_HOST) };
     let tunnel = tunnel(ctx);
+    let tunnel =
+        (tunnel != NO_TUNNEL).then(|| Tunnel { vni: (tunnel >> 32) as u32, node: (tunnel as u32).to_be_bytes() });
     act::<A>(ctx, overlay::from_overlay::<A, _, _>(&mut Skb::new::<A>(ctx), &Maps, tunnel))
 }
 
@@ -215,14 +220,10 @@ where
         Action::Pass => Ok(NEXT),
         // SAFETY: the helper notes where the packet goes after the program.
         Action::Pod => Ok(unsafe { bpf_redirect_peer(verdict.to, 0) } as i32),
-        Action::Overlay => {
-            set_tunnel_key(ctx, verdict.node())?;
-            // SAFETY: the context is the kernel's.
-            unsafe { (*ctx.skb.skb).mark = MARK_TUNNEL };
-            // SAFETY: the helper notes where the packet goes after the program.
-            Ok(unsafe { bpf_redirect(overlay_ifindex(), 0) } as i32)
-        }
-        Action::Encapsulate => set_tunnel_key(ctx, verdict.node()).map(|()| NEXT),
+        Action::Overlay => tunnel_to(ctx, verdict, Maps.overlay_vni(), overlay_ifindex()),
+        Action::Dsr => tunnel_to(ctx, verdict, Maps.dsr_vni(), dsr_ifindex()),
+        Action::DsrNodePort => tunnel_to(ctx, verdict, Maps.dsr_vni() | DSR_NODE_PORT, dsr_ifindex()),
+        Action::Encapsulate => set_tunnel_key(ctx, verdict.node(), Maps.overlay_vni()).map(|()| NEXT),
         Action::Route => route::<A>(ctx, Unroutable::ToStack),
         Action::Refuse | Action::Answer => Ok(answer(ctx, verdict)),
         Action::Forward => match route::<A>(ctx, Unroutable::Drop) {
@@ -248,12 +249,22 @@ fn ifindex(ctx: &TcContext) -> u32 {
     unsafe { (*ctx.skb.skb).ifindex }
 }
 
+/// Through the tunnel behind a device.
+#[inline(always)]
+fn tunnel_to(ctx: &TcContext, verdict: Verdict, vni: u32, ifindex: u32) -> Result<i32, DropReason> {
+    set_tunnel_key(ctx, verdict.node(), vni)?;
+    // SAFETY: the context is the kernel's.
+    unsafe { (*ctx.skb.skb).mark = MARK_TUNNEL };
+    // SAFETY: the helper notes where the packet goes after the program.
+    Ok(unsafe { bpf_redirect(ifindex, 0) } as i32)
+}
+
 /// Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn set_tunnel_key(ctx: &TcContext, node: Addr4) -> Result<(), DropReason> {
+fn set_tunnel_key(ctx: &TcContext, node: Addr4, vni: u32) -> Result<(), DropReason> {
     // SAFETY: zeroes are a value of this C structure.
     let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
-    key.tunnel_id = Maps.overlay_vni();
+    key.tunnel_id = vni;
     // The kernel takes the address in host order (include/uapi/linux/bpf.h).
     key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(node);
     key.tunnel_ttl = 64;
@@ -262,18 +273,26 @@ fn set_tunnel_key(ctx: &TcContext, node: Addr4) -> Result<(), DropReason> {
     if result == 0 { Ok(()) } else { Err(DropReason::TunnelKey) }
 }
 
-#[inline(always)]
-fn tunnel(ctx: &TcContext) -> Option<Tunnel> {
+/// More than a network identifier and an address.
+const NO_TUNNEL: u64 = u64::MAX;
+
+/// The network identifier and address that an encapsulated packet came with, in one word: of what it would write through a
+/// pointer LLVM may return the pointer too, and verifiers refuse one to the stack. Not inlined, for the sake of the caller's.
+#[inline(never)]
+fn tunnel(ctx: &TcContext) -> u64 {
     // SAFETY: zeroes are a value of this C structure.
     let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
     // SAFETY: the key lives on our stack and is larger than the size that is passed.
     let result = unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, &mut key, TUNNEL_KEY_BYTES, 0) };
     if result != 0 {
-        return None;
+        return match test_tunnel() {
+            (0, _) => NO_TUNNEL,
+            (vni, node) => u64::from(vni) << 32 | u64::from(node),
+        };
     }
     // SAFETY: the helper filled the structure; the union holds an address either way.
     let remote = unsafe { key.__bindgen_anon_1.remote_ipv4 };
-    Some(Tunnel { vni: key.tunnel_id, node: remote.to_be_bytes() })
+    u64::from(key.tunnel_id) << 32 | u64::from(remote)
 }
 
 /// What becomes of a packet that was translated and does not fit where its route leads.

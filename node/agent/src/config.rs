@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use xebec_client::bootstrap::Token;
 use xebec_datapath::{Capacity, TableSize, XdpMode};
 use xebec_kubelet::eviction::Thresholds;
-use xebec_services::NodePortAddresses;
+use xebec_services::{Forwarding, NodePortAddresses};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -59,6 +59,8 @@ pub struct LoadBalancer {
     pub maglev_table_size: TableSize,
     /// Where the node has NodePorts.
     pub nodeport_addresses: NodePortAddresses,
+    /// How clients outside reach backends on other nodes, of Services that do not say.
+    pub forwarding: Forwarding,
     /// How uplinks run `xdp_netdev`, if they do.
     pub xdp: Option<XdpMode>,
     /// The same of single uplinks, by name.

@@ -32,4 +32,4 @@ pub use config::{Config, LoadBalancer, Routing};
 pub use run::{Error, run};
 pub use xebec_datapath::{Capacity, InvalidXdpMode, TableSize, XdpMode};
 pub use xebec_kubelet::eviction::Thresholds;
-pub use xebec_services::NodePortAddresses;
+pub use xebec_services::{Forwarding, NodePortAddresses};

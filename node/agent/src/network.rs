@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use xebec_datapath::{Datapath, XdpMode};
 use xebec_netlink::{Handle, Netns};
 use xebec_podnet::{Network as NodeNetwork, Node, PodNetwork, VXLAN_PORT, cni};
+use xebec_services::Forwarding;
 
 use crate::endpoints::DatapathEndpoints;
 use crate::{Config, Routing};
@@ -38,7 +39,7 @@ pub async fn open(config: &Config, pod_cidrs: &[IpNet]) -> Result<Network, Box<d
         networks: pod_cidrs.iter().map(|cidr| node_network(config, *cidr)).collect::<Result<_, _>>()?,
         routing: match config.routing {
             Routing::Vxlan => xebec_podnet::Routing::Vxlan { port: VXLAN_PORT },
-            Routing::Native => xebec_podnet::Routing::Native,
+            Routing::Native => xebec_podnet::Routing::Native { tunnel: tunnel(config, pod_cidrs) },
         },
     })
     .await?;
@@ -49,6 +50,20 @@ pub async fn open(config: &Config, pod_cidrs: &[IpNet]) -> Result<Network, Box<d
     let server = cni::Server::bind(&config.cni_socket(), Arc::clone(&pods))?;
     install_plugin(config)?;
     Ok(Network { pods, datapath, server, attached })
+}
+
+/// The port of the tunnel that direct server return needs where nothing else does.
+fn tunnel(config: &Config, pod_cidrs: &[IpNet]) -> Option<u16> {
+    if config.load_balancer.forwarding != Forwarding::Dsr {
+        return None;
+    }
+    let has_ipv4 = pod_cidrs.iter().any(|cidr| cidr.addr().is_ipv4());
+    if !has_ipv4 {
+        tracing::warn!(
+            "--forwarding-mode dsr runs between IPv4 addresses of nodes, and this one has none: it uses snat"
+        );
+    }
+    has_ipv4.then_some(VXLAN_PORT)
 }
 
 /// The podCIDR with the node's address of its family.
@@ -101,7 +116,11 @@ async fn datapath_config(
         uplinks,
         netns_cookie: netns.cookie()?.unwrap_or_default(),
         snat_ports: xebec_datapath::Config::SNAT_PORTS,
-        load_balancer: xebec_datapath::LoadBalancer { maglev_table_size: config.load_balancer.maglev_table_size, xdp },
+        load_balancer: xebec_datapath::LoadBalancer {
+            maglev_table_size: config.load_balancer.maglev_table_size,
+            dsr: node.tunnel.as_ref().map(|device| xebec_datapath::Dsr { ifindex: device.index, vni: VNI }),
+            xdp,
+        },
         capacity: config.capacity,
     })
 }

@@ -32,12 +32,12 @@ pub async fn follow(
     let nodes = informers.informer::<Node>();
     let mut changes = nodes.subscribe();
     nodes.synced().await;
-    let overlay = network.node().vxlan.is_some();
+    let ways = Ways { overlay: network.node().vxlan.is_some(), tunnel: network.node().tunnel.is_some() };
     let mut known = None;
     loop {
         let all = nodes.list();
         let others = all.iter().filter(|node| node.metadata.name.as_deref() != Some(&own));
-        let desired: BTreeMap<_, _> = others.flat_map(|node| remotes(node, overlay)).collect();
+        let desired = others.fold(Desired::default(), |desired, node| desired.with(node, ways));
         let outcome = apply(&desired, &network, &datapath).await;
         let unchanged = known.as_ref() == Some(&desired);
         let failed = outcome.is_err();
@@ -62,36 +62,64 @@ pub async fn follow(
     }
 }
 
-/// A node's podCIDRs, each with the address that leads there: over the overlay an IPv4 address for either family, else
-/// one of the same. Those are left out that have none yet.
-fn remotes(node: &Node, overlay: bool) -> Vec<(IpNet, IpAddr)> {
-    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    let internal = addresses.filter(|address| address.type_ == "InternalIP");
-    let ips: Vec<IpAddr> = internal.filter_map(|address| address.address.parse().ok()).collect();
-    let leads = |cidr: IpNet| {
-        let is_ipv4 = overlay || cidr.addr().is_ipv4();
-        Some((cidr, *ips.iter().find(|ip| ip.is_ipv4() == is_ipv4)?))
-    };
-    cidr::of(node).into_iter().filter_map(leads).collect()
+/// How this node reaches others.
+#[derive(Clone, Copy)]
+struct Ways {
+    /// Their pods.
+    overlay: bool,
+    /// Backends there, for clients outside.
+    tunnel: bool,
+}
+
+/// Networks of other nodes, each with the address that leads there.
+#[derive(Default, PartialEq, Eq)]
+struct Desired {
+    /// podCIDRs: over the overlay by an IPv4 address for either family, else by one of the same. Those are left out that
+    /// have none yet.
+    routes: BTreeMap<IpNet, IpAddr>,
+    /// The same as the datapath has them, where a tunnel wants an IPv4 address as well; and with a tunnel the nodes
+    /// themselves, by which it is known who may use it.
+    entries: BTreeMap<IpNet, IpAddr>,
+}
+
+impl Desired {
+    fn with(mut self, node: &Node, ways: Ways) -> Self {
+        let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+        let internal = addresses.filter(|address| address.type_ == "InternalIP");
+        let ips: Vec<IpAddr> = internal.filter_map(|address| address.address.parse().ok()).collect();
+        let of_family = |is_ipv4: bool| ips.iter().copied().find(|ip| ip.is_ipv4() == is_ipv4);
+        let end = of_family(true).filter(|_| ways.tunnel);
+        for cidr in cidr::of(node) {
+            let Some(way) = of_family(ways.overlay || cidr.addr().is_ipv4()) else { continue };
+            self.routes.insert(cidr, way);
+            self.entries.insert(cidr, end.unwrap_or(way));
+        }
+        if let Some(end @ IpAddr::V4(ipv4)) = end {
+            let mapped = IpAddr::V6(ipv4.to_ipv6_mapped());
+            self.entries.extend(ips.iter().copied().chain([mapped]).map(|ip| (IpNet::from(ip), end)));
+        }
+        self
+    }
 }
 
 /// Returns what it wrote, by kind.
 async fn apply(
-    desired: &BTreeMap<IpNet, IpAddr>,
+    desired: &Desired,
     network: &PodNetwork,
     datapath: &Datapath,
 ) -> Result<Vec<(&'static str, String)>, Box<dyn std::error::Error + Send + Sync>> {
     let mut written = Vec::new();
     let actual: BTreeMap<_, _> = datapath.remotes()?.into_iter().collect();
-    for (cidr, node) in desired.iter().filter(|(cidr, node)| actual.get(cidr) != Some(node)) {
+    let Desired { routes, entries } = desired;
+    for (cidr, node) in entries.iter().filter(|(cidr, node)| actual.get(cidr) != Some(node)) {
         datapath.put_remote(*cidr, *node)?;
         written.push((DriftKind::MapEntry.label(), format!("pods of {cidr}")));
     }
-    for cidr in actual.keys().filter(|cidr| !desired.contains_key(cidr)) {
+    for cidr in actual.keys().filter(|cidr| !entries.contains_key(cidr)) {
         datapath.remove_remote(*cidr)?;
         written.push((DriftKind::MapEntry.label(), format!("pods of {cidr}")));
     }
-    let remotes: Vec<_> = desired.iter().map(|(&pod_cidr, &node_ip)| Remote { pod_cidr, node_ip }).collect();
+    let remotes: Vec<_> = routes.iter().map(|(&pod_cidr, &node_ip)| Remote { pod_cidr, node_ip }).collect();
     let routes = network.node().ensure_remotes(&remotes).await?;
     written.extend(routes.into_iter().map(|drift| (drift.kind.label(), drift.object)));
     Ok(written)
@@ -105,13 +133,15 @@ mod tests {
     #[test]
     fn each_family_of_pods_has_its_way() {
         let check = |cidrs: &[&str], ips: &[&str], overlay: bool, want: &[(&str, &str)]| {
+            let ways = Ways { overlay, tunnel: false };
             let addresses: Vec<_> = ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip})).collect();
             let node = json!({"spec": {"podCIDRs": cidrs}, "status": {"addresses": addresses}});
             let node: Node = serde_json::from_value(node).expect("a Node");
-            let got: Vec<_> =
-                remotes(&node, overlay).iter().map(|(cidr, ip)| (cidr.to_string(), ip.to_string())).collect();
+            let desired = Desired::default().with(&node, ways);
+            let got: Vec<_> = desired.routes.iter().map(|(cidr, ip)| (cidr.to_string(), ip.to_string())).collect();
             let want: Vec<_> = want.iter().map(|(cidr, ip)| (cidr.to_string(), ip.to_string())).collect();
             assert_eq!(got, want);
+            assert!(desired.entries == desired.routes);
         };
         let (four, six) = ("10.244.1.0/24", "fd00:244:1::/64");
         check(&[four, six], &["fd00::1", "10.0.0.1"], false, &[(four, "10.0.0.1"), (six, "fd00::1")]);
@@ -119,5 +149,30 @@ mod tests {
         check(&[four, six], &["10.0.0.1"], false, &[(four, "10.0.0.1")]);
         check(&[six], &["fd00::1"], true, &[]);
         check(&[four], &[], true, &[]);
+    }
+    #[test]
+    fn a_tunnel_knows_the_nodes_at_its_other_ends() {
+        let check = |ips: &[&str], overlay: bool, want: &[(&str, &str)]| {
+            let addresses: Vec<_> = ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip})).collect();
+            let cidrs = ["10.244.1.0/24", "fd00:244:1::/64"];
+            let node = json!({"spec": {"podCIDRs": cidrs}, "status": {"addresses": addresses}});
+            let node: Node = serde_json::from_value(node).expect("a Node");
+            let desired = Desired::default().with(&node, Ways { overlay, tunnel: true });
+            let got: Vec<_> = desired.entries.iter().map(|(cidr, ip)| (cidr.to_string(), ip.to_string())).collect();
+            let want: Vec<_> = want.iter().map(|(cidr, ip)| ((*cidr).to_owned(), (*ip).to_owned())).collect();
+            assert_eq!(got, want);
+        };
+        let ends = |six: &'static str| {
+            let ends =
+                [("10.0.0.1/32", "10.0.0.1"), ("10.244.1.0/24", "10.0.0.1"), ("::ffff:10.0.0.1/128", "10.0.0.1")];
+            ends.into_iter().chain([(six, "10.0.0.1")]).collect::<Vec<_>>()
+        };
+        for overlay in [true, false] {
+            let mut both = ends("fd00::1/128");
+            both.push(("fd00:244:1::/64", "10.0.0.1"));
+            check(&["fd00::1", "10.0.0.1"], overlay, &both);
+        }
+        check(&["10.0.0.1"], true, &ends("fd00:244:1::/64"));
+        check(&["fd00::1"], false, &[("fd00:244:1::/64", "fd00::1")]);
     }
 }

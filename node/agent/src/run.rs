@@ -17,7 +17,7 @@ use xebec_clock::Clock;
 use xebec_cri::RuntimeClient;
 use xebec_datapath::Datapath;
 use xebec_podnet::PodNetwork;
-use xebec_services::NodeAddresses;
+use xebec_services::{Forwarding, NodeAddresses};
 
 use crate::addresses::Numbering;
 use crate::bandwidth::Bandwidth;
@@ -144,7 +144,9 @@ async fn start_network(
     let read = numbering.read().await.map_err(|error| Error::Network(error.into()))?;
     let (told, addresses) = watch::channel(read);
     parts.add("node addresses", endless(numbering.follow(told)));
-    let services = Services { informers: informers.clone(), node_name: config.node_name.clone(), addresses, shared };
+    let forwarding = config.load_balancer.forwarding;
+    let services =
+        Services { informers: informers.clone(), node_name: config.node_name.clone(), addresses, forwarding, shared };
     parts.add("services", endless(services.follow(Arc::clone(&datapath), stop.clone())));
     let runtime = RuntimeClient::new(xebec_cri::connect(&config.container_runtime_endpoint));
     parts.add("address collection", endless(garbage::collect(runtime, pods)));
@@ -224,13 +226,15 @@ struct Services {
     informers: Informers,
     node_name: String,
     addresses: watch::Receiver<NodeAddresses>,
+    forwarding: Forwarding,
     shared: ServicesShared,
 }
 
 impl Services {
     async fn follow(self, datapath: Arc<Datapath>, stop: CancellationToken) {
         let addresses = self.addresses.borrow().clone();
-        let node = xebec_services::Node { name: self.node_name.clone(), zone: None, addresses };
+        let node =
+            xebec_services::Node { name: self.node_name.clone(), zone: None, addresses, forwarding: self.forwarding };
         let repairs = self.shared.repairs;
         let repaired: xebec_services::Repaired = Arc::new(move |wrong| repairs.repaired("service", &wrong));
         let recorder = self.shared.recorder;

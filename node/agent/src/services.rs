@@ -7,8 +7,8 @@ use tokio::sync::Mutex;
 use xebec_abi::lb::{frontend_flag, scope};
 use xebec_datapath::{Datapath, TableSize};
 use xebec_services::{
-    Algorithm, Backend, Change, Frontend, FrontendKey, FrontendKind, HealthCheck, Programmed, Protocol, Scope,
-    ServicePort, Sink, SinkError, TrafficPolicy,
+    Algorithm, Backend, Change, Forwarding, Frontend, FrontendKey, FrontendKind, HealthCheck, Programmed, Protocol,
+    Scope, ServicePort, Sink, SinkError, TrafficPolicy,
 };
 
 use crate::health::HealthServers;
@@ -73,8 +73,12 @@ fn service(port: &ServicePort, table_size: TableSize) -> xebec_datapath::Service
         TrafficPolicy::Cluster => 0,
         TrafficPolicy::Local => frontend_flag::LOCAL_ONLY,
     };
+    let forwarding = match port.forwarding {
+        Forwarding::Snat => 0,
+        Forwarding::Dsr => frontend_flag::DSR,
+    };
     let limited = if port.source_ranges.is_empty() { 0 } else { frontend_flag::SOURCE_RANGES };
-    let kernel = |frontend| kernel_frontend(frontend, policy, limited);
+    let kernel = |frontend| kernel_frontend(frontend, policy | forwarding, limited);
     let frontends = port.frontends.iter().map(kernel).collect();
     let backends = port.backends.iter().map(|backend| {
         let Backend { addr, port, local, terminating, weight } = *backend;
@@ -88,8 +92,8 @@ fn service(port: &ServicePort, table_size: TableSize) -> xebec_datapath::Service
     xebec_datapath::Service { frontends, backends, affinity: port.affinity, source_ranges, algorithm }
 }
 
-/// `limited` is what load balancers' frontends have besides, if the service has source ranges.
-fn kernel_frontend(frontend: &Frontend, policy: u16, limited: u16) -> xebec_datapath::Frontend {
+/// `common` is what all of the service's have, `limited` what load balancers' have besides, if it has source ranges.
+fn kernel_frontend(frontend: &Frontend, common: u16, limited: u16) -> xebec_datapath::Frontend {
     let kind = match frontend.kind {
         FrontendKind::ClusterIp => 0,
         FrontendKind::NodePort => frontend_flag::NODE_PORT,
@@ -97,7 +101,7 @@ fn kernel_frontend(frontend: &Frontend, policy: u16, limited: u16) -> xebec_data
         FrontendKind::ExternalIp => frontend_flag::EXTERNAL_IP,
         FrontendKind::HostPort => frontend_flag::HOST_PORT,
     };
-    xebec_datapath::Frontend { key: frontend_key(&frontend.key), flags: policy | kind }
+    xebec_datapath::Frontend { key: frontend_key(&frontend.key), flags: common | kind }
 }
 
 fn frontend_key(key: &FrontendKey) -> xebec_datapath::FrontendKey {
@@ -137,8 +141,9 @@ fn programmed(kernel: &xebec_datapath::Programmed, table_size: TableSize) -> Opt
     // A table of another size is to be written again.
     let is_maglev = kernel.algorithm == xebec_datapath::Algorithm::Maglev(table_size);
     let algorithm = if is_maglev { Algorithm::Maglev } else { Algorithm::Random };
+    let forwarding = if flags & frontend_flag::DSR == 0 { Forwarding::Snat } else { Forwarding::Dsr };
     let (frontend, affinity) = (Frontend { key, kind }, kernel.affinity);
-    Some(Programmed { frontend, policy, backends, affinity, source_ranges, algorithm })
+    Some(Programmed { frontend, policy, backends, affinity, source_ranges, algorithm, forwarding })
 }
 
 #[cfg(test)]
@@ -152,17 +157,18 @@ mod tests {
     /// What is written reads back as what was wanted: otherwise every restart would write everything again.
     #[track_caller]
     fn check(kind: FrontendKind, scope: Scope, policy: TrafficPolicy, affinity: Option<Duration>, ranges: &[&str]) {
-        for algorithm in [Algorithm::Random, Algorithm::Maglev] {
-            let case = (kind, scope, policy, affinity, algorithm);
+        for (algorithm, forwarding) in [(Algorithm::Random, Forwarding::Dsr), (Algorithm::Maglev, Forwarding::Snat)] {
+            let case = (kind, scope, policy, affinity, algorithm, forwarding);
             check_at("10.96.0.10", ["10.244.0.1", "10.244.0.2"], ranges, case);
             check_at("fd96::10", ["fd10::1", "fd10::2"], &[], case);
         }
     }
 
-    type Case = (FrontendKind, Scope, TrafficPolicy, Option<Duration>, Algorithm);
+    type Case = (FrontendKind, Scope, TrafficPolicy, Option<Duration>, Algorithm, Forwarding);
 
     #[track_caller]
-    fn check_at(vip: &str, pods: [&str; 2], ranges: &[&str], (kind, scope, policy, affinity, algorithm): Case) {
+    fn check_at(vip: &str, pods: [&str; 2], ranges: &[&str], case: Case) {
+        let (kind, scope, policy, affinity, algorithm, forwarding) = case;
         let addr: IpAddr = vip.parse().expect("an address");
         let key = FrontendKey { addr, port: 53, protocol: Protocol::Udp, scope };
         let backend = |n: usize, local| Backend {
@@ -184,6 +190,7 @@ mod tests {
             affinity,
             source_ranges: ranges.iter().map(|range| range.parse().expect("a range")).collect(),
             algorithm,
+            forwarding,
         };
         let size = TableSize::default();
         let kernel = service(&port, size);

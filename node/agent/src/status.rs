@@ -219,7 +219,7 @@ impl Sources {
             time: time::time(time::now()).0.to_string(),
             routing: match self.node.routing {
                 Routing::Vxlan { .. } => "vxlan".to_owned(),
-                Routing::Native => "native".to_owned(),
+                Routing::Native { .. } => "native".to_owned(),
             },
             ip_families: self.node.networks.iter().map(|network| family(network.node_ip)).collect(),
             mtu: self.node.pod_mtu,

@@ -6,9 +6,12 @@ use std::{
 };
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use xebec_abi::VERSION;
+use xebec_abi::{VERSION, config::dsr_vni};
 
-use crate::{Capacity, TableSize, XdpMode};
+use crate::{
+    Capacity, TableSize, XdpMode,
+    error::{Error, Result},
+};
 
 /// What the datapath of a node needs to know.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,8 +45,18 @@ pub struct Config {
 pub struct LoadBalancer {
     /// Entries of a Maglev table; the same on every node.
     pub maglev_table_size: TableSize,
+    /// The tunnel through which clients of a backend elsewhere get to it as they are, if there is one.
+    pub dsr: Option<Dsr>,
     /// Uplinks (by index) that run `xdp_netdev`, and how.
     pub xdp: BTreeMap<u32, XdpMode>,
+}
+
+/// A VXLAN device in collect-metadata mode, between the IPv4 addresses of nodes: the overlay's, where there is one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dsr {
+    pub ifindex: u32,
+    /// The cluster's; packets for services have others, derived from it ([`xebec_abi::config::dsr_vni`]).
+    pub vni: u32,
 }
 
 /// What a node has of one IP family.
@@ -72,6 +85,27 @@ impl Config {
     pub fn node_ips(&self) -> impl Iterator<Item = IpAddr> + use<> {
         let ipv4 = self.ipv4.map(|network| IpAddr::V4(network.node_ip));
         ipv4.into_iter().chain(self.ipv6.map(|network| IpAddr::V6(network.node_ip)))
+    }
+
+    /// The VXLAN device, for whatever it is.
+    pub(crate) fn tunnel(&self) -> Option<u32> {
+        match self.routing {
+            Routing::Vxlan { ifindex, .. } => Some(ifindex),
+            Routing::Native => self.load_balancer.dsr.map(|dsr| dsr.ifindex),
+        }
+    }
+
+    /// Every network identifier that the node is to use, once.
+    pub(crate) fn check_vnis(&self) -> Result<()> {
+        let overlay = match self.routing {
+            Routing::Vxlan { vni, .. } => Some(vni),
+            Routing::Native => None,
+        };
+        let dsr = self.load_balancer.dsr.map(|dsr| dsr.vni);
+        match overlay.into_iter().chain(dsr).find(|vni| dsr_vni(*vni).is_none()) {
+            Some(vni) => Err(Error::Vni { vni }),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn directory(&self) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    Datapath, Result, Routing,
+    Datapath, Result,
     hook::{Hook, interface},
     link, lock, xdp,
 };
@@ -59,7 +59,7 @@ impl Datapath {
                 found.extend(self.repair_device(Hook::POD, ifindex)?);
             }
         }
-        if let Routing::Vxlan { ifindex, .. } = self.config.routing {
+        if let Some(ifindex) = self.config.tunnel() {
             found.extend(self.repair_device(Hook::OVERLAY, ifindex)?);
         }
         for ifindex in &self.config.uplinks {

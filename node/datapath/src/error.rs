@@ -56,6 +56,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("VXLAN network identifier {vni}: those from 4194304 on are for packets to services")]
+    Vni { vni: u32 },
     #[error("interface with index {ifindex}")]
     Interface {
         ifindex: u32,

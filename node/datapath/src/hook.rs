@@ -11,7 +11,7 @@ use std::{
 use nix::net::if_::if_indextoname;
 
 use crate::{
-    Config, Datapath, Routing,
+    Config, Datapath,
     error::{Error, Result},
     link::{self, Target},
     lock,
@@ -165,7 +165,7 @@ impl Datapath {
     /// devices that lead to them: a packet never meets half a path.
     pub(crate) fn attach_hooks(&self) -> Result<()> {
         self.adopt_pods()?;
-        if let Routing::Vxlan { ifindex, .. } = self.config.routing {
+        if let Some(ifindex) = self.config.tunnel() {
             self.attach_all(Hook::OVERLAY, ifindex)?;
         }
         for ifindex in &self.config.uplinks {

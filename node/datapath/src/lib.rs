@@ -45,7 +45,7 @@ mod xdp;
 
 pub use canary::{CANARY, CANARY6};
 pub use capacity::{Capacity, InvalidCapacity};
-pub use config::{Config, LoadBalancer, Network, Network4, Network6, Routing};
+pub use config::{Config, Dsr, LoadBalancer, Network, Network4, Network6, Routing};
 pub use drift::{Drift, DriftKind};
 pub use error::{Error, Result};
 pub use feature::Feature;
@@ -109,6 +109,7 @@ impl Datapath {
         if config.ipv4.is_none() && config.ipv6.is_none() {
             return Err(Error::NoFamily { node: config.node_name });
         }
+        config.check_vnis()?;
         let directory = config.directory();
         let links = directory.join(link::DIRECTORY);
         fs::create_dir_all(&links).map_err(|source| Error::Directory { path: links.clone(), source })?;

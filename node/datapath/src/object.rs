@@ -16,7 +16,7 @@ use aya::{
 };
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use xebec_abi::{
-    config::{HAIRPIN_IP, HAIRPIN_IP6, global},
+    config::{HAIRPIN_IP, HAIRPIN_IP6, dsr_vni, global},
     names::{PINNED_MAPS, WHOLE4, WHOLE6},
 };
 
@@ -174,6 +174,15 @@ pub struct Helpers {
 
 /// Loads what this kernel can run.
 pub fn load_adapted(config: &Config, directory: Option<&Path>) -> Result<(Ebpf, Helpers)> {
+    load_adapted_with(config, directory, &[])
+}
+
+/// [`load_adapted`], with further globals.
+pub fn load_adapted_with(
+    config: &Config,
+    directory: Option<&Path>,
+    further: &[GlobalValue],
+) -> Result<(Ebpf, Helpers)> {
     let clock = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
     // `bpf_check_mtu` came in the same series (34b2021cc616).
     let mtu = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_check_mtu);
@@ -185,10 +194,10 @@ pub fn load_adapted(config: &Config, directory: Option<&Path>) -> Result<(Ebpf, 
         fib_mtu: mtu.unwrap_or(false),
         xdp_buff_len: xdp.unwrap_or(false),
     };
-    match load(config, directory, helpers) {
+    match load(config, directory, helpers, further) {
         Err(Error::Program { program, .. }) if program.starts_with("sock") => {
             let helpers = Helpers { set_retval: false, ..helpers };
-            Ok((load(config, directory, helpers)?, helpers))
+            Ok((load(config, directory, helpers, further)?, helpers))
         }
         loaded => Ok((loaded?, helpers)),
     }
@@ -223,14 +232,14 @@ fn wanted(config: &Config) -> impl Iterator<Item = Hook> {
 }
 
 /// Creates or opens the maps and loads the programs that the node runs. Without a directory nothing is pinned.
-pub fn load(config: &Config, directory: Option<&Path>, helpers: Helpers) -> Result<Ebpf> {
+fn load(config: &Config, directory: Option<&Path>, helpers: Helpers, further: &[GlobalValue]) -> Result<Ebpf> {
     if OBJECT.is_empty() {
         return Err(Error::NotBuilt);
     }
     let globals = globals(config, helpers);
     let mut loader = EbpfLoader::new();
     loader.allow_unsupported_maps();
-    for (name, value) in &globals {
+    for (name, value) in globals.iter().chain(further) {
         loader.override_global(name, value.as_slice(), true);
     }
     for name in absent_families(config) {
@@ -288,14 +297,17 @@ pub fn descriptor(ebpf: &Ebpf, hook: Hook) -> Result<OwnedFd> {
 }
 
 /// A global's name and its value: words as they lie in memory.
-type GlobalValue = (&'static str, Vec<u32>);
+pub type GlobalValue = (&'static str, Vec<u32>);
 
 fn globals(config: &Config, helpers: Helpers) -> Vec<GlobalValue> {
     let (overlay, vni) = match config.routing {
         Routing::Vxlan { ifindex, vni } => (ifindex, vni),
         Routing::Native => (0, 0),
     };
+    let dsr = config.load_balancer.dsr;
     let mut globals = vec![
+        (global::DSR_IFINDEX, vec![dsr.map_or(0, |dsr| dsr.ifindex)]),
+        (global::DSR_VNI, vec![dsr.and_then(|dsr| dsr_vni(dsr.vni)).unwrap_or(0)]),
         (global::OVERLAY_IFINDEX, vec![overlay]),
         (global::OVERLAY_VNI, vec![vni]),
         (global::POD_MTU, vec![config.pod_mtu]),

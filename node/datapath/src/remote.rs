@@ -14,7 +14,8 @@ use crate::{
 
 impl Datapath {
     /// Pods of `cidr` are on the node with address `node`: with [`Routing::Vxlan`] an IPv4 address for pods of both
-    /// families, else one of theirs.
+    /// families, else of theirs, or IPv4. A node's own addresses are put so too, with the IPv4 address that its tunnel
+    /// ends at, itself included (mapped, in the tables of IPv6): packets for services are taken from no others.
     pub fn put_remote(&self, cidr: IpNet, node: IpAddr) -> Result<()> {
         let known = leads(self.config.routing, cidr, node)
             && (self.remotes.ipv4.put(cidr, node)? || self.remotes.ipv6.put(cidr, node)?);
@@ -39,7 +40,8 @@ fn leads(routing: Routing, cidr: IpNet, node: IpAddr) -> bool {
     match routing {
         // The tunnel runs between IPv4 addresses.
         Routing::Vxlan { .. } => node.is_ipv4(),
-        Routing::Native => node.is_ipv4() == cidr.addr().is_ipv4(),
+        // The way is the host's; the address is where a tunnel for services ends, if it is of IPv4.
+        Routing::Native => node.is_ipv4() || cidr.addr().is_ipv6(),
     }
 }
 
@@ -132,7 +134,7 @@ mod tests {
         check(vxlan, "10.244.1.0/24", "fd00:172::11", false);
         check(Routing::Native, "10.244.1.0/24", "172.30.0.11", true);
         check(Routing::Native, "fd00:244:1::/64", "fd00:172::11", true);
-        check(Routing::Native, "fd00:244:1::/64", "172.30.0.11", false);
+        check(Routing::Native, "fd00:244:1::/64", "172.30.0.11", true);
         check(Routing::Native, "10.244.1.0/24", "fd00:172::11", false);
     }
 }

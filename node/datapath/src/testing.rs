@@ -11,9 +11,10 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 use ipnet::{Ipv4Net, Ipv6Net};
+use xebec_abi::config::global;
 
 use crate::{
-    Capacity, Config, Error, Feature, Hook, LoadBalancer, Network, Result, Routing, XdpMode, feature, object, xdp,
+    Capacity, Config, Dsr, Error, Feature, Hook, LoadBalancer, Network, Result, Routing, XdpMode, feature, object, xdp,
 };
 
 /// Loads every program with maps of its own, pinned nowhere and attached to nothing.
@@ -36,7 +37,15 @@ pub fn has_xdp() -> Result<bool> {
 
 /// [`load`], and the programs of XDP if the kernel has it.
 pub fn load_with_xdp(config: &Config) -> Result<Ebpf> {
-    let mut ebpf = load(config)?;
+    load_behind(config, None)
+}
+
+/// [`load_with_xdp`], for packets that came with the network identifier and from the address of a tunnel: in test runs they
+/// have none.
+pub fn load_behind(config: &Config, tunnel: Option<(u32, Ipv4Addr)>) -> Result<Ebpf> {
+    let further = tunnel
+        .map(|(vni, node)| [(global::TEST_TUNNEL_VNI, vec![vni]), (global::TEST_TUNNEL_NODE, vec![u32::from(node)])]);
+    let (mut ebpf, _) = object::load_adapted_with(config, None, further.as_ref().map_or(&[], |further| &further[..]))?;
     if has_xdp()? {
         for mode in XdpMode::ALL {
             xdp::load_program(&mut ebpf, mode)?;
@@ -54,7 +63,7 @@ pub fn hash_seed(config: &Config) -> u32 {
     object::hash_seed(config)
 }
 
-/// A node of both families, with an overlay.
+/// A node of both families, with an overlay and direct server return.
 pub fn config() -> Config {
     let cidr = |addr: [u8; 4], len| Ipv4Net::new_assert(addr.into(), len);
     let cidr6 = Ipv6Net::new_assert;
@@ -83,7 +92,7 @@ pub fn config() -> Config {
         uplinks: Vec::new(),
         netns_cookie: 1,
         snat_ports: Config::SNAT_PORTS,
-        load_balancer: LoadBalancer::default(),
+        load_balancer: LoadBalancer { dsr: Some(Dsr { ifindex: 1, vni: 7 }), ..LoadBalancer::default() },
         capacity: Capacity::default(),
     }
 }

@@ -46,8 +46,7 @@ async fn measure(pair: &Pair, ebpf: &Ebpf, xebec: &Path, changes: usize) -> Resu
     let server = ApiServer::start(xebec, None)?;
     let (writer, reader) = (server.client().await?, server.client().await?);
     let informers = Informers::new(reader);
-    let node =
-        xebec_services::Node { name: NAME.to_owned(), zone: None, addresses: xebec_services::NodeAddresses::default() };
+    let node = xebec_services::Node { name: NAME.to_owned(), zone: None, ..xebec_services::Node::default() };
     let sink = Arc::new(DatapathSink::new(Arc::clone(&ebpf.datapath)));
     let stop = CancellationToken::new();
     let config = xebec_services::Config::new(node);

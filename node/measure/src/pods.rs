@@ -21,7 +21,7 @@ use crate::traffic::{METRICS, Path, Rates, Server, interleaved};
 /// Across nodes by the routing of `xebec up`, and by the other one.
 const ROUTINGS: [(&str, &str, Routing); 2] = [
     ("cross_node", "kernel VXLAN", Routing::Vxlan { port: VXLAN_PORT }),
-    ("cross_node_native", "kernel routes", Routing::Native),
+    ("cross_node_native", "kernel routes", Routing::Native { tunnel: None }),
 ];
 
 /// Client, server, and the server's address.

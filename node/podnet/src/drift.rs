@@ -8,7 +8,7 @@ use xebec_netlink::{Link, Neighbour, Netns, Route};
 
 use crate::ipam::Record;
 use crate::node::{host_device, vxlan_device};
-use crate::{HOST_DEVICE, Node, PodNetwork, Result, Routing, VXLAN_DEVICE, host_device as pod_device, pod};
+use crate::{HOST_DEVICE, Node, PodNetwork, Result, VXLAN_DEVICE, host_device as pod_device, pod};
 
 /// Something that was not as this crate had left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,9 +54,9 @@ impl Node {
         let before = self.handle.link_by_name(HOST_DEVICE).await?;
         let host = host_device(&self.handle, self.pod_mtu, Some(self.host.index)).await?;
         found.extend(changed(before, &host));
-        if let (Routing::Vxlan { port }, Some(known)) = (self.routing, &self.vxlan) {
+        if let (Some(port), Some(known)) = (self.routing.port(), &self.tunnel) {
             let before = self.handle.link_by_name(VXLAN_DEVICE).await?;
-            let vxlan = vxlan_device(&self.handle, port, self.overlay_ip()?, self.pod_mtu, Some(known.index)).await?;
+            let vxlan = vxlan_device(&self.handle, port, self.overlay_ip()?, known.mtu, Some(known.index)).await?;
             found.extend(changed(before, &vxlan));
         }
         // Before the addresses: a device may have IPv6 switched off.

@@ -41,8 +41,23 @@ impl Network {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Routing {
-    Vxlan { port: u16 },
-    Native,
+    Vxlan {
+        port: u16,
+    },
+    /// By the network's routes. `tunnel` is the port of a VXLAN device that is there for other things than pods' packets.
+    Native {
+        tunnel: Option<u16>,
+    },
+}
+
+impl Routing {
+    /// Of the VXLAN device, if there is to be one.
+    pub(crate) fn port(self) -> Option<u16> {
+        match self {
+            Self::Vxlan { port } => Some(port),
+            Self::Native { tunnel } => tunnel,
+        }
+    }
 }
 
 /// The node's devices, ready for pods.
@@ -58,15 +73,21 @@ pub struct Node {
     pub host: Link,
     /// `xb_vxlan`, when the routing is VXLAN.
     pub vxlan: Option<Link>,
+    /// `xb_vxlan`, whatever it is for.
+    pub tunnel: Option<Link>,
     pub pod_mtu: u32,
 }
 
 /// The MTU of pods, so that a full packet still fits the uplink after encapsulation.
 pub fn pod_mtu(routing: Routing, uplink_mtu: u32) -> u32 {
     match routing {
-        Routing::Vxlan { .. } => uplink_mtu.saturating_sub(VXLAN_OVERHEAD),
-        Routing::Native => uplink_mtu,
+        Routing::Vxlan { .. } => tunnel_mtu(uplink_mtu),
+        Routing::Native { .. } => uplink_mtu,
     }
+}
+
+fn tunnel_mtu(uplink_mtu: u32) -> u32 {
+    uplink_mtu.saturating_sub(VXLAN_OVERHEAD)
 }
 
 impl Node {
@@ -82,14 +103,15 @@ impl Node {
         let mtu = uplinks.iter().map(|uplink| uplink.mtu).min().ok_or(Error::NoFamily)?;
         let pod_mtu = pod_mtu(config.routing, mtu);
         let host = host_device(&handle, pod_mtu, None).await?;
-        let vxlan = match config.routing {
-            Routing::Vxlan { port } => Some(vxlan_device(&handle, port, overlay_ip(&networks)?, pod_mtu, None).await?),
-            Routing::Native => {
+        let tunnel = match config.routing.port() {
+            Some(port) => Some(vxlan_device(&handle, port, overlay_ip(&networks)?, tunnel_mtu(mtu), None).await?),
+            None => {
                 handle.link_del(VXLAN_DEVICE).await?;
                 None
             }
         };
-        let node = Self { handle, networks, routing: config.routing, uplinks, host, vxlan, pod_mtu };
+        let vxlan = tunnel.clone().filter(|_| matches!(config.routing, Routing::Vxlan { .. }));
+        let node = Self { handle, networks, routing: config.routing, uplinks, host, vxlan, tunnel, pod_mtu };
         // Before the addresses: a device may have IPv6 switched off.
         node.ensure_sysctls()?;
         node.handle.ensure_addrs(node.host.index, &node.gateways()).await?;
@@ -147,7 +169,7 @@ impl Node {
     }
 
     fn own_devices(&self) -> impl Iterator<Item = &'static str> + use<> {
-        [HOST_DEVICE].into_iter().chain(self.vxlan.is_some().then_some(VXLAN_DEVICE))
+        [HOST_DEVICE].into_iter().chain(self.tunnel.is_some().then_some(VXLAN_DEVICE))
     }
 
     /// Where the tunnel of this node ends.

@@ -144,6 +144,7 @@ fn reaches(from: &Netns, to: &Netns, ip: IpAddr) -> Option<IpAddr> {
     })
 }
 
+pub const NATIVE: Routing = Routing::Native { tunnel: None };
 const VXLAN: Routing = Routing::Vxlan { port: VXLAN_PORT };
 
 #[tokio::test]
@@ -176,7 +177,7 @@ async fn pods_of_a_node_and_the_node_reach_each_other() {
 
 #[tokio::test]
 async fn native_routes_reach_pods_of_other_nodes() {
-    let nodes = TestNode::pair(Routing::Native).await;
+    let nodes = TestNode::pair(NATIVE).await;
     let (left, right) = (nodes[0].open().await, nodes[1].open().await);
     let remotes: Vec<Remote> = nodes.iter().flat_map(TestNode::remotes).collect();
     left.node().ensure_remotes(&remotes).await.unwrap();
@@ -195,6 +196,26 @@ async fn native_routes_reach_pods_of_other_nodes() {
     let routes = left.node().handle.route_list().await.unwrap();
     let far = ["10.244.2.0/24", "fd00:244:2::/64"].map(|net| net.parse().unwrap());
     assert!(!routes.iter().any(|route| far.contains(&route.dst)), "{routes:?}");
+}
+
+#[tokio::test]
+async fn native_routes_may_have_a_tunnel_beside_them() {
+    let nodes = TestNode::pair(Routing::Native { tunnel: Some(VXLAN_PORT) }).await;
+    let node = nodes[0].open().await;
+    let (node, far) = (node.node(), nodes[1].remotes());
+    let tunnel = node.tunnel.clone().unwrap();
+    assert_eq!((tunnel.mtu, tunnel.up, node.pod_mtu, &node.vxlan), (1450, true, 1500, &None));
+    node.ensure_remotes(&far).await.unwrap();
+    let routes = node.handle.route_list().await.unwrap();
+    let dev = |remote: &Remote| routes.iter().find(|route| route.dst == remote.pod_cidr).and_then(|route| route.dev);
+    let uplinks: Vec<_> = node.uplinks.iter().map(|uplink| Some(uplink.index)).collect();
+    assert_eq!(far.iter().map(dev).collect::<Vec<_>>(), uplinks);
+    assert_eq!(node.repair().await.unwrap(), []);
+    node.handle.link_del(VXLAN_DEVICE).await.unwrap();
+    assert_eq!(node.repair().await.unwrap()[0], Drift::new(DriftKind::Device, VXLAN_DEVICE));
+    assert_eq!(node.handle.link(VXLAN_DEVICE).await.unwrap().index, tunnel.index);
+    let without = Node::prepare(&Config { routing: NATIVE, ..nodes[0].config.clone() }).await.unwrap();
+    assert_eq!((&without.tunnel, without.handle.link_by_name(VXLAN_DEVICE).await.unwrap()), (&None, None));
 }
 
 #[tokio::test]
@@ -325,7 +346,7 @@ fn device_names_are_stable_short_and_recognised() {
 fn the_pod_mtu_leaves_room_for_the_overlay() {
     assert_eq!(pod_mtu(VXLAN, 1500), 1450);
     assert_eq!(pod_mtu(VXLAN, 9000), 8950);
-    assert_eq!(pod_mtu(Routing::Native, 1500), 1500);
+    assert_eq!(pod_mtu(NATIVE, 1500), 1500);
 }
 
 /// Prints what the CNI part of a pod's start and end costs (`--no-capture`); asserts nothing about time.

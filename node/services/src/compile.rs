@@ -7,9 +7,12 @@
 //! |---|---|---|
 //! | clusterIP | `internalTrafficPolicy` | not reachable |
 //! | NodePort, load balancer's address, externalIP | Cluster | `externalTrafficPolicy` |
+//!
+//! A NodePort that is forwarded by direct server return has a frontend without an address besides: for what its clients
+//! sent to other nodes.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -19,8 +22,8 @@ use xebec_types::{label, object};
 
 use crate::candidates::{candidates, select};
 use crate::{
-    Addresses, Algorithm, Backend, Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope, ServiceKey,
-    ServicePort, TrafficPolicy,
+    Addresses, Algorithm, Backend, Forwarding, Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope,
+    ServiceKey, ServicePort, TrafficPolicy,
 };
 
 /// Of `sessionAffinityConfig.clientIP.timeoutSeconds`, as the API documents it.
@@ -39,7 +42,8 @@ pub fn compile(service: &Service, slices: &[&EndpointSlice], node: &Node) -> Vec
     for port in spec.ports.iter().flatten() {
         let Some(protocol) = Protocol::parse(port.protocol.as_deref()) else { continue };
         for addr in &addresses {
-            let dialled = Dialled { service, spec, port, protocol, node, cluster_ip: *addr };
+            let forwarding = Forwarding::of(&service.metadata, node.forwarding);
+            let dialled = Dialled { service, spec, port, protocol, node, cluster_ip: *addr, forwarding };
             for policy in [TrafficPolicy::Cluster, TrafficPolicy::Local] {
                 let frontends = dialled.frontends(policy);
                 if frontends.is_empty() {
@@ -57,6 +61,7 @@ pub fn compile(service: &Service, slices: &[&EndpointSlice], node: &Node) -> Vec
                     affinity: affinity(spec),
                     source_ranges,
                     algorithm,
+                    forwarding: if outside { dialled.forwarding(policy) } else { Forwarding::Snat },
                 });
             }
         }
@@ -99,6 +104,7 @@ struct Dialled<'a> {
     protocol: Protocol,
     node: &'a Node,
     cluster_ip: IpAddr,
+    forwarding: Forwarding,
 }
 
 impl Dialled<'_> {
@@ -113,7 +119,7 @@ impl Dialled<'_> {
             (Scope::External, policy_of(self.spec.external_traffic_policy.as_deref())),
         ] {
             if policy == wanted {
-                self.external(&mut frontends, scope);
+                self.external(&mut frontends, scope, policy);
             }
         }
         frontends.sort_unstable();
@@ -121,12 +127,25 @@ impl Dialled<'_> {
         frontends
     }
 
-    fn external(&self, frontends: &mut Vec<Frontend>, scope: Scope) {
+    /// Backends of this node alone see their clients in any case.
+    fn forwarding(&self, policy: TrafficPolicy) -> Forwarding {
+        match policy {
+            TrafficPolicy::Cluster => self.forwarding,
+            TrafficPolicy::Local => Forwarding::Snat,
+        }
+    }
+
+    fn external(&self, frontends: &mut Vec<Frontend>, scope: Scope, policy: TrafficPolicy) {
         if let Some(node_port) = self.port.node_port {
             let Addresses { outside, inside } = &self.node.addresses.node_ports;
             let inside = if scope == Scope::Internal { &inside[..] } else { &[] };
             for addr in outside.iter().chain(inside) {
                 self.add(frontends, *addr, node_port, FrontendKind::NodePort, scope);
+            }
+            if scope == Scope::External && self.forwarding(policy) == Forwarding::Dsr {
+                for addr in [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()] {
+                    self.add(frontends, addr, node_port, FrontendKind::NodePort, scope);
+                }
             }
         }
         for addr in ingress(self.service) {

@@ -6,8 +6,8 @@ use xebec_types::core::{ContainerPort, Pod};
 use xebec_types::object;
 
 use crate::{
-    Addresses, Algorithm, Backend, Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope, ServiceKey,
-    ServicePort, TrafficPolicy,
+    Addresses, Algorithm, Backend, Forwarding, Frontend, FrontendKey, FrontendKind, Node, PortId, Protocol, Scope,
+    ServiceKey, ServicePort, TrafficPolicy,
 };
 
 /// Starts the name that stands for a pod among those of Services, none of which has a slash.
@@ -74,5 +74,6 @@ fn service_port(key: &ServiceKey, port: &ContainerPort, pod_ip: IpAddr, node: &N
         affinity: None,
         source_ranges: Vec::new(),
         algorithm: Algorithm::Random,
+        forwarding: Forwarding::Snat,
     })
 }

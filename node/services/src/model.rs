@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{Algorithm, NodeAddresses};
+use crate::{Algorithm, Forwarding, NodeAddresses};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Protocol {
@@ -71,6 +71,8 @@ pub struct Node {
     /// Its label `topology.kubernetes.io/zone`.
     pub zone: Option<String>,
     pub addresses: NodeAddresses,
+    /// Of Services that do not say.
+    pub forwarding: Forwarding,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -144,6 +146,8 @@ pub struct ServicePort {
     pub source_ranges: Vec<IpNet>,
     /// How clients outside get a backend.
     pub algorithm: Algorithm,
+    /// How they reach one on another node.
+    pub forwarding: Forwarding,
 }
 
 /// A frontend as the datapath has it.
@@ -157,6 +161,7 @@ pub struct Programmed {
     pub source_ranges: Vec<IpNet>,
     /// Of its service port too.
     pub algorithm: Algorithm,
+    pub forwarding: Forwarding,
 }
 
 /// One step from what is programmed to what should be. Steps of one batch touch different frontends, so that their
@@ -179,6 +184,7 @@ impl ServicePort {
                 affinity: self.affinity,
                 source_ranges: self.source_ranges.clone(),
                 algorithm: self.algorithm,
+                forwarding: self.forwarding,
             };
             (frontend.key, programmed)
         })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::diff::diff;
-use crate::{Algorithm, Change, FrontendKey, Programmed, ServiceKey, ServicePort, TrafficPolicy};
+use crate::{Algorithm, Change, Forwarding, FrontendKey, Programmed, ServiceKey, ServicePort, TrafficPolicy};
 
 #[derive(Default, Debug)]
 pub struct Table {
@@ -79,8 +79,15 @@ impl Table {
                 let frontend = crate::Frontend { key: *key, kind };
                 let policy = TrafficPolicy::Cluster;
                 let (backends, source_ranges) = (Vec::new(), Vec::new());
-                let algorithm = Algorithm::Random;
-                let programmed = Programmed { frontend, policy, backends, affinity: None, source_ranges, algorithm };
+                let programmed = Programmed {
+                    frontend,
+                    policy,
+                    backends,
+                    affinity: None,
+                    source_ranges,
+                    algorithm: Algorithm::Random,
+                    forwarding: Forwarding::Snat,
+                };
                 self.programmed.insert(*key, unknown(programmed));
             }
         }

@@ -4,6 +4,7 @@ mod algorithm;
 mod announce;
 mod api;
 mod controller;
+mod forwarding;
 mod policies;
 mod property;
 
@@ -19,7 +20,12 @@ use super::*;
 const NODE: &str = "n1";
 
 fn node() -> Node {
-    Node { name: NODE.to_owned(), zone: Some("z1".to_owned()), addresses: addresses(&["172.30.0.11"]) }
+    Node {
+        name: NODE.to_owned(),
+        zone: Some("z1".to_owned()),
+        addresses: addresses(&["172.30.0.11"]),
+        ..Node::default()
+    }
 }
 
 /// Of a node with these, of which the first is its own by the API.

@@ -93,7 +93,7 @@ impl Strategy for Service {
     }
 
     fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
-        load_balancing::algorithm_warnings(new)
+        load_balancing::service_warnings(new)
     }
 
     fn allow_create_on_update(&self) -> bool {

@@ -124,7 +124,7 @@ fn a_backend_is_told_what_fits_the_way_to_its_client() {
             let error = narrow(&mut answer.clone(), &model, 1_300, |packet, model, room| {
                 header::frame(packet, &mut room.ip).expect("a packet");
                 room.transport = header::transport(packet, model, &room.ip).expect("a transport header");
-                assert_eq!(crate::snat::unmasquerade(packet, model, room), Ok(true));
+                assert_eq!(crate::snat::unmasquerade(packet, model, room), Ok(crate::external::Way::Translated));
                 crate::external::onward(packet, model, room).expect("a way");
             });
             check_answer(&error, &answer, NODE, 1_300);

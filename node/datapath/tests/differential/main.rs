@@ -21,10 +21,16 @@ use std::{
 
 use family::Tested;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use worlds::Worlds;
-use xebec_abi::{Addr4, Addr6, Be16, Counter, Direction, DropReason, FlowKey, Ports, Tuple4, proto};
+use worlds::{OTHER_NODE, Worlds};
+use xebec_abi::{
+    Addr4, Addr6, Be16, Counter, Direction, DropReason, FlowKey, Ports, Tuple4, config::DSR_NODE_PORT, proto,
+};
 use xebec_datapath::{Config, Routing, testing};
-use xebec_logic::{conntrack, model::Node};
+use xebec_logic::{
+    conntrack,
+    model::{DSR_VNI, Node},
+    overlay::Tunnel,
+};
 
 /// The loopback device's index, which test runs come from.
 const IFINDEX: u32 = 1;
@@ -60,19 +66,31 @@ fn ipv4(routing: Routing) {
     let has_xdp = testing::has_xdp().unwrap();
     let programs = if has_xdp { &PROGRAMS[..] } else { &PROGRAMS[..PROGRAMS.len() - 1] };
     let uplink = xdp::Uplink::new();
-    let worlds = run::<Addr4>(routing, programs, &packet::Generator::new(), |worlds, program, packet, context| {
-        if program == "xdp_netdev" {
-            uplink.step(worlds, packet, context)
-        } else {
-            worlds.step(program, packet, context)
-        }
-    });
+    let worlds =
+        run::<Addr4>(routing, None, programs, &packet::Generator::new(), |worlds, program, packet, context| {
+            if program == "xdp_netdev" {
+                uplink.step(worlds, packet, context)
+            } else {
+                worlds.step(program, packet, context)
+            }
+        });
     let early = if routing == Routing::Native { Counter::XdpForward } else { Counter::XdpOverlay };
     assert_eq!(worlds.model.counted(early) != 0, has_xdp, "the packets exercise {early:?}");
 }
 
 fn ipv6(routing: Routing) {
-    run::<Addr6>(routing, &PROGRAMS6, &packet6::Generator::new(), Worlds::step);
+    run::<Addr6>(routing, None, &PROGRAMS6, &packet6::Generator::new(), Worlds::step);
+}
+
+/// What comes from the overlay is what another node passes on.
+#[test]
+fn kernel_and_model_agree_about_what_is_passed_on() {
+    let (ipv4, ipv6) = (packet::Generator::new(), packet6::Generator::new());
+    for (routing, kind) in [(OVERLAY, 0), (Routing::Native, DSR_NODE_PORT)] {
+        let tunnel = Some(Tunnel { vni: DSR_VNI | kind, node: OTHER_NODE });
+        run::<Addr4>(routing, tunnel, &PROGRAMS[..6], &ipv4, Worlds::step);
+        run::<Addr6>(routing, tunnel, &PROGRAMS6, &ipv6, Worlds::step);
+    }
 }
 
 /// Makes packets.
@@ -95,6 +113,7 @@ const PACKETS: u32 = 40_000;
 
 fn run<A: Tested>(
     routing: Routing,
+    tunnel: Option<Tunnel>,
     programs: &[&'static str],
     generator: &impl Generate<A>,
     step: impl Fn(&mut Worlds<A>, &'static str, &[u8], &str) -> i32,
@@ -105,7 +124,7 @@ where
     let (seed, packets) = parameters();
     println!("XEBEC_SEED={seed} XEBEC_PACKETS={packets} {routing:?}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut worlds = Worlds::new(&Config { routing, ..testing::config() }, &mut random);
+    let mut worlds = Worlds::behind(&Config { routing, ..testing::config() }, tunnel, &mut random);
     let mut actions = BTreeMap::new();
     let mut flows = Vec::new();
     for number in 0..packets {
@@ -133,6 +152,8 @@ where
         Counter::ToPod,
         Counter::ExternalLocal,
         Counter::ExternalRemote,
+        Counter::ExternalDsr,
+        Counter::ToDsr,
         Counter::Rejected,
         Counter::ArpReply,
         Counter::CongestionMarked,

@@ -9,19 +9,29 @@ use aya::{
 };
 use rand::{Rng, rngs::StdRng};
 use xebec_abi::{
-    Affinity, AffinityKey, Backend, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint, Flow, FlowKey,
+    Addr4, Affinity, AffinityKey, Backend, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint, Flow, FlowKey,
     FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, PodRate, PrefixKey,
     RangeKey, ServiceId, Traffic,
     lb::{frontend_flag, scope},
     maglev, names, pod_flag, proto,
 };
 use xebec_datapath::{Config, Routing, testing};
-use xebec_logic::{Action, Verdict, model::Bytes, model::Model, model::Node, netdev, overlay, pod};
+use xebec_logic::{
+    Action, Verdict,
+    model::Bytes,
+    model::Model,
+    model::Node,
+    netdev,
+    overlay::{self, Tunnel},
+    pod,
+};
 
 use crate::{
     IFINDEX, NEXT,
     family::{Subnet, Tested},
 };
+
+pub const OTHER_NODE: Addr4 = [172, 30, 0, 12];
 
 pub struct Worlds<A: Tested>
 where
@@ -30,6 +40,8 @@ where
     pub ebpf: Ebpf,
     pub model: Model<A>,
     pub drops: HashMap<DropReason, u64>,
+    /// What packets at the overlay came through.
+    tunnel: Option<Tunnel>,
 }
 
 impl<A: Tested> Worlds<A>
@@ -37,8 +49,12 @@ where
     Node<A>: Default,
 {
     pub fn new(config: &Config, random: &mut StdRng) -> Self {
-        let ebpf = testing::load_with_xdp(config).unwrap();
-        let mut worlds = Self { ebpf, model: Model::default(), drops: HashMap::new() };
+        Self::behind(config, None, random)
+    }
+
+    pub fn behind(config: &Config, tunnel: Option<Tunnel>, random: &mut StdRng) -> Self {
+        let ebpf = testing::load_behind(config, tunnel.map(|tunnel| (tunnel.vni, tunnel.node.into()))).unwrap();
+        let mut worlds = Self { ebpf, model: Model::default(), drops: HashMap::new(), tunnel };
         worlds.model.node.overlay = config.routing != Routing::Native;
         worlds.model.node.pod_mtu = config.pod_mtu;
         worlds.model.node.hash_seed = testing::hash_seed(config);
@@ -96,6 +112,12 @@ where
             self.model.remotes.insert(key, endpoint(to));
             fill(&mut self.ebpf, A::MAPS.ipcache, &HashMap::from([(key, endpoint(to))]));
         }
+        // Another node itself, and the end of its tunnel.
+        for addr in [A::at(Subnet::Nodes, 12), A::of_node(OTHER_NODE)] {
+            let key = PrefixKey { addr, prefix_len: A::BITS, pad: [0; 3] };
+            self.model.remotes.insert(key, endpoint(12));
+            fill(&mut self.ebpf, A::MAPS.ipcache, &HashMap::from([(key, endpoint(12))]));
+        }
         let wide = PrefixKey { addr: A::at(Subnet::Pods(8), 0), prefix_len: A::LENGTHS.nodes, pad: [0; 3] };
         self.model.remotes.insert(wide, endpoint(14));
         let map = self.ebpf.map_mut(A::MAPS.prefixes).unwrap();
@@ -124,7 +146,10 @@ where
                 },
                 affinity_s: if random.random_ratio(1, 3) { 3_600 } else { 0 },
             };
-            let flags = frontend.flags | table(&mut self.model.maglev, &frontend, random);
+            let is_local = frontend.flags & frontend_flag::LOCAL_ONLY != 0;
+            let is_dsr = id == 3 || (id > 4 && !is_local && random.random());
+            let dsr = if is_dsr { frontend_flag::DSR } else { 0 };
+            let flags = frontend.flags | dsr | table(&mut self.model.maglev, &frontend, random);
             let frontend = FrontendValue { flags, ..frontend };
             let protocol = if id % 2 == 0 { proto::TCP } else { proto::UDP };
             let (port, node_port) = (Be16::new(if id > 4 { 53 } else { 80 }), Be16::new(8_079 + id as u16));
@@ -140,6 +165,10 @@ where
             ] {
                 self.model.frontends.insert(FrontendKey { addr, port, proto: protocol, scope }, frontend);
             }
+            // What was dialled at other nodes.
+            let key = FrontendKey { addr: A::UNSPECIFIED, port: node_port, proto: protocol, scope: scope::EXTERNAL };
+            let flags = frontend.flags | frontend_flag::NODE_PORT;
+            self.model.frontends.insert(key, FrontendValue { flags, ..frontend });
             if frontend.flags & frontend_flag::SOURCE_RANGES != 0 {
                 self.add_ranges(service);
             }
@@ -211,7 +240,7 @@ where
                 None => netdev::from_netdev(bytes, model),
             },
             "to_netdev" => netdev::to_netdev(bytes, model),
-            "from_overlay" => overlay::from_overlay(bytes, model, None),
+            "from_overlay" => overlay::from_overlay(bytes, model, self.tunnel),
             "to_overlay" => overlay::to_overlay(bytes, model),
             other => panic!("no program {other}"),
         };
@@ -226,7 +255,6 @@ where
         const REDIRECT: i32 = 7;
         match decision {
             Err(_) => SHOT,
-            Ok(Verdict { action: Action::Pod | Action::Overlay | Action::Refuse | Action::Answer, .. }) => REDIRECT,
             Ok(Verdict { action: Action::Pass | Action::Encapsulate, .. }) => NEXT,
             Ok(Verdict { action: Action::Forward, .. }) => SHOT,
             Ok(Verdict { action: Action::Route, .. }) => {
@@ -234,6 +262,7 @@ where
                 xebec_logic::Host::count(&self.model, Counter::ToStack, 0);
                 NEXT
             }
+            Ok(_) => REDIRECT,
         }
     }
 

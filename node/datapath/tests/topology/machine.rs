@@ -15,8 +15,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 use xebec_datapath::{
-    Backend, Capacity, Config, Datapath, Frontend, FrontendKey, LoadBalancer, Network, Network4, Network6, PodEndpoint,
-    Routing, Service,
+    Backend, Capacity, Config, Datapath, Dsr, Frontend, FrontendKey, LoadBalancer, Network, Network4, Network6,
+    PodEndpoint, Routing, Service,
 };
 use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
 use xebec_podnet::{EndpointInfo, Endpoints, PodNetwork, PodRequest, Remote, VXLAN_PORT};
@@ -181,6 +181,11 @@ impl Machine {
             for remote in remotes.iter().filter(|remote| !own.contains(remote)) {
                 node.datapath.get().put_remote(remote.pod_cidr, remote.node_ip).unwrap();
             }
+            for other in all.iter().filter(|other| other.ip() != node.ip()) {
+                for (network, end) in other.ends() {
+                    node.datapath.get().put_remote(network, end).unwrap();
+                }
+            }
         }
         Self { nodes: all, outside, switch }
     }
@@ -196,7 +201,7 @@ impl Node {
         let pod_cidr = Ipv4Net::new(Ipv4Addr::new(10, 244, number, 0), 24).unwrap();
         let routing = match wiring.overlay {
             true => xebec_podnet::Routing::Vxlan { port: VXLAN_PORT },
-            false => xebec_podnet::Routing::Native,
+            false => xebec_podnet::Routing::Native { tunnel: Some(VXLAN_PORT) },
         };
         let node =
             xebec_podnet::Node::prepare(&xebec_podnet::Config {
@@ -235,7 +240,10 @@ impl Node {
             uplinks: vec![node.uplinks[0].index],
             netns_cookie: space.netns.cookie().unwrap().unwrap_or_default(),
             snat_ports: Config::SNAT_PORTS,
-            load_balancer: LoadBalancer::default(),
+            load_balancer: LoadBalancer {
+                dsr: node.tunnel.as_ref().map(|link| Dsr { ifindex: link.index, vni: VNI }),
+                ..LoadBalancer::default()
+            },
             capacity: Capacity::default(),
         };
         let datapath = open(&space.netns, &config);
@@ -318,6 +326,13 @@ impl Node {
             node_ip: if self.config.routing == Routing::Native { ipv6.node_ip.into() } else { self.ip().into() },
         });
         [ipv4].into_iter().chain(ipv6).collect()
+    }
+
+    /// Its own addresses, and its pods' of IPv6, with the address at which its tunnel ends.
+    fn ends(&self) -> Vec<(IpNet, IpAddr)> {
+        let own = [IpNet::from(IpAddr::from(self.ip())), IpNet::from(IpAddr::from(self.ip().to_ipv6_mapped()))];
+        let ipv6 = self.config.ipv6.iter().flat_map(|ipv6| [IpAddr::from(ipv6.node_ip).into(), ipv6.pod_cidr.into()]);
+        own.into_iter().chain(ipv6).map(|network| (network, self.ip().into())).collect()
     }
 
     pub fn report(&self) -> String {

@@ -3,6 +3,7 @@
 
 mod bandwidth;
 mod drift;
+mod dsr;
 mod external;
 mod flood;
 mod growth;

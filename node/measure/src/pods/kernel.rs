@@ -60,7 +60,7 @@ fn node_setup(routing: Routing, index: u8) -> String {
             "link add vxlan type vxlan id 1 local {node} remote {remote} dev eth0 dstport {VXLAN_PORT} nolearning\n\
              link set vxlan mtu {mtu} up\nroute add {via}/32 dev vxlan\nroute add 10.245.{other}.0/24 via {via} dev vxlan\n"
         ),
-        Routing::Native => format!("route add 10.245.{other}.0/24 via {remote}\n"),
+        Routing::Native { .. } => format!("route add 10.245.{other}.0/24 via {remote}\n"),
     };
     batch
 }

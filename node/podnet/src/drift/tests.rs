@@ -5,8 +5,8 @@ use xebec_netlink::{Changes, Handle};
 
 use super::*;
 use crate::ipam::gateway;
-use crate::tests::{TestNetns, TestNode, request};
-use crate::{ROUTE_PROTOCOL, Remote, VXLAN_PORT};
+use crate::tests::{NATIVE, TestNetns, TestNode, request};
+use crate::{ROUTE_PROTOCOL, Remote, Routing, VXLAN_PORT};
 
 /// What `break_it` takes away is noticed once, as `expected`, and put back.
 async fn check(network: &PodNetwork, remotes: &[Remote], expected: &[DriftKind], break_it: impl AsyncFnOnce(&Handle)) {
@@ -100,7 +100,7 @@ async fn what_is_taken_away_comes_back() {
 /// Without an overlay, the routes lead over the uplink.
 #[tokio::test]
 async fn native_routes_of_both_families_come_back() {
-    let [node, other] = TestNode::pair(Routing::Native).await;
+    let [node, other] = TestNode::pair(NATIVE).await;
     let network = node.open().await;
     let remotes = other.remotes();
     network.node().ensure_remotes(&remotes).await.unwrap();
@@ -111,7 +111,7 @@ async fn native_routes_of_both_families_come_back() {
 
 #[tokio::test]
 async fn a_repair_names_the_address_that_was_cut_off() {
-    let [node, _other] = TestNode::pair(Routing::Native).await;
+    let [node, _other] = TestNode::pair(NATIVE).await;
     let network = node.open().await;
     let pod = TestNetns::new("a");
     for ip in network.add(&request("a", &pod)).await.unwrap().endpoint.ips {

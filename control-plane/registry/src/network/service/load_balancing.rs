@@ -6,18 +6,24 @@ use crate::value::at;
 
 const ALGORITHM: &str = "xebec.io/load-balancing-algorithm";
 const ALGORITHMS: [&str; 2] = ["random", "maglev"];
+const FORWARDING: &str = "xebec.io/forwarding-mode";
+const FORWARDINGS: [&str; 2] = ["snat", "dsr"];
 const WEIGHT: &str = "xebec.io/load-balancing-weight";
 
 /// Of a Service.
-pub fn algorithm_warnings(service: &Value) -> Vec<String> {
-    let Some(value) = annotation(service, ALGORITHM) else { return Vec::new() };
-    if ALGORITHMS.contains(&value) {
-        return Vec::new();
-    }
-    vec![format!(
-        "metadata.annotations[{ALGORITHM}]: {value:?} is no algorithm, nodes use \"random\"; supported values: {}",
-        ALGORITHMS.map(|algorithm| format!("{algorithm:?}")).join(", ")
-    )]
+pub fn service_warnings(service: &Value) -> Vec<String> {
+    let algorithm = choice(service, ALGORITHM, "algorithm", ALGORITHMS);
+    algorithm.into_iter().chain(choice(service, FORWARDING, "forwarding mode", FORWARDINGS)).collect()
+}
+
+/// A warning, if the annotation is none of `supported`, of which nodes use the first.
+fn choice(service: &Value, name: &str, what: &str, supported: [&str; 2]) -> Option<String> {
+    let value = annotation(service, name).filter(|value| !supported.contains(value))?;
+    let [instead, _] = supported;
+    let supported = supported.map(|value| format!("{value:?}")).join(", ");
+    Some(format!(
+        "metadata.annotations[{name}]: {value:?} is no {what}, nodes use {instead:?}; supported values: {supported}"
+    ))
 }
 
 /// Of an EndpointSlice.
@@ -42,7 +48,7 @@ mod tests {
     #[track_caller]
     fn check(value: &str, algorithm: bool, weight: bool) {
         let object = json!({"metadata": {"annotations": {ALGORITHM: value, WEIGHT: value}}});
-        assert_eq!(algorithm_warnings(&object).is_empty(), algorithm, "{:?}", algorithm_warnings(&object));
+        assert_eq!(service_warnings(&object).is_empty(), algorithm, "{:?}", service_warnings(&object));
         assert_eq!(weight_warnings(&object).is_empty(), weight, "{:?}", weight_warnings(&object));
     }
 
@@ -57,6 +63,15 @@ mod tests {
         check("0", false, false);
         check("256", false, false);
         let object = json!({"metadata": {}});
-        assert_eq!((algorithm_warnings(&object), weight_warnings(&object)), (vec![], vec![]));
+        assert_eq!((service_warnings(&object), weight_warnings(&object)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_warning_names_the_annotation_and_its_values() {
+        let warnings = |mode: &str| service_warnings(&json!({"metadata": {"annotations": {FORWARDING: mode}}}));
+        assert_eq!((warnings("snat"), warnings("dsr")), (vec![], vec![]));
+        let expected = "metadata.annotations[xebec.io/forwarding-mode]: \"DSR\" is no forwarding mode, nodes use \"snat\"; \
+                        supported values: \"snat\", \"dsr\"";
+        assert_eq!(warnings("DSR"), [expected]);
     }
 }
