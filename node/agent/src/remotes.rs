@@ -113,16 +113,21 @@ async fn apply(
     let Desired { routes, entries } = desired;
     for (cidr, node) in entries.iter().filter(|(cidr, node)| actual.get(cidr) != Some(node)) {
         datapath.put_remote(*cidr, *node)?;
-        written.push((DriftKind::MapEntry.label(), format!("pods of {cidr}")));
+        written.push((DriftKind::MapEntry.label(), way_to(*cidr)));
     }
     for cidr in actual.keys().filter(|cidr| !entries.contains_key(cidr)) {
         datapath.remove_remote(*cidr)?;
-        written.push((DriftKind::MapEntry.label(), format!("pods of {cidr}")));
+        written.push((DriftKind::MapEntry.label(), way_to(*cidr)));
     }
     let remotes: Vec<_> = routes.iter().map(|(&pod_cidr, &node_ip)| Remote { pod_cidr, node_ip }).collect();
     let routes = network.node().ensure_remotes(&remotes).await?;
     written.extend(routes.into_iter().map(|drift| (drift.kind.label(), drift.object)));
     Ok(written)
+}
+
+/// An entry of the datapath, for people: of a single address it is the node's.
+fn way_to(cidr: IpNet) -> String {
+    if cidr.prefix_len() == cidr.max_prefix_len() { format!("node {}", cidr.addr()) } else { format!("pods of {cidr}") }
 }
 
 #[cfg(test)]

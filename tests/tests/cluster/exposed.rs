@@ -70,8 +70,20 @@ fn exposed(routing: &'static str) {
     // An external address is whatever the network sends to a node.
     route(&cluster, "172.30.7.7/32", &nodes[1]);
     reached(&cluster, "tcp 172.30.7.7:7000 hello", " hello");
+    if routing == "vxlan" {
+        returned_directly(&cluster, &kubectl, &nodes[1]);
+    }
     renumbered(&cluster, &nodes[1]);
     health_check(&cluster, &kubectl, &nodes);
+}
+
+/// A backend on another node than the one that is dialled sees its client, if the Service asks for that.
+fn returned_directly(cluster: &Cluster, kubectl: &Kubectl, node: &str) {
+    kubectl.ok("annotate service everywhere xebec.io/forwarding-mode=dsr");
+    for to in [&format!("tcp {node}:30700"), &format!("udp {node}:30701"), "tcp 172.30.7.7:7000"] {
+        reached(cluster, &format!("{to} hello"), &format!("{OUTSIDE} hello"));
+    }
+    kubectl.ok("annotate service everywhere xebec.io/forwarding-mode-");
 }
 
 /// An address that a node gets while it runs has NodePorts until it goes again.

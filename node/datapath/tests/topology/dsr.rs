@@ -124,7 +124,7 @@ fn check(family: Family, machine: &Machine, expected: &str) {
 }
 
 async fn served(overlay: bool) -> (Machine, Pod) {
-    let machine = Machine::dual(2, overlay).await;
+    let machine = Machine::dual_with_tunnel(2, overlay).await;
     let pod = machine.nodes[1].pod("pod").await;
     for family in [V4, V6] {
         serve(&pod.space.netns, family.of_pod(&pod), 8080, "pod");
@@ -193,7 +193,7 @@ async fn a_backend_elsewhere_sees_its_client_beside_native_routes() {
 
 #[tokio::test]
 async fn a_process_of_another_node_sees_its_client() {
-    let machine = Machine::dual(2, true).await;
+    let machine = Machine::dual_with_tunnel(2, true).await;
     for family in [V4, V6] {
         let backend = family.of_node(&machine.nodes[1]);
         serve(&machine.nodes[1].space.netns, backend, 9_090, "process");

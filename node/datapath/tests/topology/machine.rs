@@ -145,6 +145,8 @@ impl Pod {
 struct Wiring {
     overlay: bool,
     ipv6: bool,
+    /// For direct server return, which an overlay has in any case.
+    tunnel: bool,
 }
 
 pub struct Machine {
@@ -156,12 +158,17 @@ pub struct Machine {
 impl Machine {
     /// Of IPv4 alone.
     pub async fn new(nodes: u8, overlay: bool) -> Self {
-        Self::wired(nodes, Wiring { overlay, ipv6: false }).await
+        Self::wired(nodes, Wiring { overlay, ipv6: false, tunnel: false }).await
     }
 
     /// Of both families.
     pub async fn dual(nodes: u8, overlay: bool) -> Self {
-        Self::wired(nodes, Wiring { overlay, ipv6: true }).await
+        Self::wired(nodes, Wiring { overlay, ipv6: true, tunnel: false }).await
+    }
+
+    /// The same, with a tunnel beside native routes.
+    pub async fn dual_with_tunnel(nodes: u8, overlay: bool) -> Self {
+        Self::wired(nodes, Wiring { overlay, ipv6: true, tunnel: true }).await
     }
 
     async fn wired(nodes: u8, wiring: Wiring) -> Self {
@@ -181,7 +188,8 @@ impl Machine {
             for remote in remotes.iter().filter(|remote| !own.contains(remote)) {
                 node.datapath.get().put_remote(remote.pod_cidr, remote.node_ip).unwrap();
             }
-            for other in all.iter().filter(|other| other.ip() != node.ip()) {
+            let has_tunnel = node.config.load_balancer.dsr.is_some();
+            for other in all.iter().filter(|other| has_tunnel && other.ip() != node.ip()) {
                 for (network, end) in other.ends() {
                     node.datapath.get().put_remote(network, end).unwrap();
                 }
@@ -201,7 +209,7 @@ impl Node {
         let pod_cidr = Ipv4Net::new(Ipv4Addr::new(10, 244, number, 0), 24).unwrap();
         let routing = match wiring.overlay {
             true => xebec_podnet::Routing::Vxlan { port: VXLAN_PORT },
-            false => xebec_podnet::Routing::Native { tunnel: Some(VXLAN_PORT) },
+            false => xebec_podnet::Routing::Native { tunnel: wiring.tunnel.then_some(VXLAN_PORT) },
         };
         let node =
             xebec_podnet::Node::prepare(&xebec_podnet::Config {
