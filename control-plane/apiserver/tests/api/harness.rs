@@ -61,6 +61,17 @@ impl Cluster {
         Self::over(store, pki, dir, configure).await
     }
 
+    /// Moves the clock of [`Cluster::by_clock`], until the server has the certificate that it is to have by then.
+    pub async fn advance(&self, clock: &Clock, by: Duration) {
+        clock.advance(by);
+        let renewed = async {
+            while self.pki.serving().validity().renew_at() <= clock.now() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), renewed).await.expect("a renewed serving certificate");
+    }
+
     /// Another server on the same store, with the same certificates.
     pub async fn beside(&self, configure: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();

@@ -23,10 +23,10 @@ async fn the_end_of_the_ca_is_told_in_time() {
     let clock = Clock::default();
     let cluster = Cluster::by_clock(clock.clone(), |_| {}).await;
     let end = cluster.pki.ca_validity().not_after;
-    clock.advance(Duration::try_from(end - clock.now()).unwrap() - 121 * DAY);
+    cluster.advance(&clock, Duration::try_from(end - clock.now()).unwrap() - 121 * DAY).await;
     cluster.get("/api/v1/namespaces").await.expect(200);
     assert_eq!(warnings(&cluster).await, Vec::<String>::new(), "not a hundred and twenty days yet");
-    clock.advance(2 * DAY);
+    cluster.advance(&clock, 2 * DAY).await;
     let told = async {
         while warnings(&cluster).await.is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -38,7 +38,7 @@ async fn the_end_of_the_ca_is_told_in_time() {
     assert!(told[0].starts_with(&what), "{told:?}");
 
     // Nothing that it signs says to be good for longer than itself.
-    clock.advance(100 * DAY);
+    cluster.advance(&clock, 100 * DAY).await;
     let issued = cluster.pki.issue_client("a", &[]).unwrap();
     assert_eq!(issued.validity.not_after, end);
     let left = end - clock.now();
@@ -76,7 +76,7 @@ fn dates(name: &str, value: &Value, found: &mut Vec<(String, SystemTime)>) {
 async fn what_is_written_is_dated_by_the_clock_of_the_server() {
     let clock = Clock::default();
     let cluster = Cluster::by_clock(clock.clone(), |_| {}).await;
-    clock.advance(60 * DAY);
+    cluster.advance(&clock, 60 * DAY).await;
     let since = clock.now() - Duration::from_secs(1);
     cluster.post(CONFIG_MAPS, &config_map("posted")).await.expect(201);
     let applied = format!("{CONFIG_MAPS}/applied?fieldManager=test");
