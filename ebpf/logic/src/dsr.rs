@@ -14,16 +14,17 @@ use xebec_abi::{
 };
 
 use crate::{
-    Family, FlowMap, Host, Packet, Room, Tables, Verdict,
+    Action, Family, FlowMap, Host, Packet, Room, Tables, Verdict,
     conntrack::{Touch, begin, next, set_key},
     external::{self, Way},
-    header::{self, Ip, Kind},
+    header::{self, Kind},
     lb::Client,
-    maglev, nat,
+    maglev, mtu, nat,
     overlay::Tunnel,
     reject,
     snat::{self, Claim},
     transient::{enlist, follow_request},
+    xdp::OVERLAY_BYTES,
 };
 
 /// The source port of an entry whose client dialled a NodePort.
@@ -95,16 +96,28 @@ fn establish<A: Family, T: Tables<A>>(tables: &T, room: &Room<A>) {
     tables.alter(FlowMap::Nat, &room.key, open);
 }
 
-/// The way of a packet that goes on as it is, to the node in `to`.
+/// What the tunnel takes. Beside an overlay, what that takes.
+#[inline(always)]
+fn tunnel_mtu<T: Host>(tables: &T) -> u32 {
+    let around = if tables.overlay() { 0 } else { OVERLAY_BYTES as u32 };
+    tables.pod_mtu().wrapping_sub(around)
+}
+
+/// The way of a packet that goes on as it is, to the node in `claim.to`. What is too long for the tunnel is refused, if it may
+/// not be cut: the tunnel cuts the rest, around it.
 #[inline(always)]
 pub fn onward<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<A>,
-    to: &Tuple<A>,
+    room: &mut Room<A>,
 ) -> Result<Verdict, DropReason> {
+    let Room { ip, transport, claim: Claim { to, .. }, .. } = room;
     if ip.ttl <= 1 {
         return Err(DropReason::TtlExpired);
+    }
+    if !mtu::fits(packet, ip, tunnel_mtu(tables)) && mtu::is_uncut(packet, ip, transport) {
+        room.mtu = tunnel_mtu(tables);
+        return mtu::refuse(packet, tables, room);
     }
     nat::decrement_ttl(packet, ip)?;
     tables.count(Counter::ToDsr, packet.bytes());
@@ -145,7 +158,9 @@ pub fn receive<A: Family, P: Packet, T: Tables<A>>(
         Kind::UnknownFragment => return Err(DropReason::UnknownFragment),
         _ => return Err(DropReason::NoService),
     }
-    external::onward(packet, tables, room)
+    let way = external::onward(packet, tables, room)?;
+    // What it is turned into if it is too long leaves as any other answer.
+    Ok(if way.action == Action::Refuse { Verdict::FORWARD } else { way })
 }
 
 /// Is this the address of a node's end of the tunnel? Not inlined, for the sake of the caller's stack.

@@ -56,7 +56,7 @@ fn to_node<A: Family, P: Packet, T: Tables<A>>(
         Way::On => Way::On,
     };
     if way == Way::On {
-        return dsr::onward(packet, tables, &mut room.ip, &room.claim.to);
+        return dsr::onward(packet, tables, room);
     }
     external::onward(packet, tables, room)
 }

@@ -18,6 +18,7 @@ use xebec_netlink::Netns;
 
 use crate::{
     machine::{Machine, Node, OUTSIDE, OUTSIDE6, Pod, VNI},
+    mtu::{Fate, send},
     tool::{addr, serve, tcp, udp, udp_connected},
 };
 
@@ -149,7 +150,32 @@ async fn elsewhere(overlay: bool) {
     for counter in [Counter::ExternalRemote, Counter::ToOutside, Counter::FlowMiss] {
         assert_eq!((counted(front, counter), counted(back, counter)), (0, 0), "{counter:?}");
     }
-    assert_eq!((front.datapath().drops().unwrap(), back.datapath().drops().unwrap()), (Vec::new(), Vec::new()));
+    // The client learns what fits the tunnel from the first segment that does not.
+    let other = |node: &Node| {
+        node.datapath().drops().unwrap().into_iter().filter(|(why, _)| *why != DropReason::TooBig).count()
+    };
+    assert_eq!((other(front), other(back)), (0, 0), "{} {}", front.report(), back.report());
+}
+
+async fn lengths(overlay: bool) {
+    let (machine, _pod) = served(overlay).await;
+    let (front, outside) = (&machine.nodes[0], &machine.outside.netns);
+    for (family, before) in [(V4, 0), (V6, 1)] {
+        let to = addr(family.of_node(front), NODE_PORT);
+        assert_eq!(send(outside, to, 1_500), Fate::Learnt(1_450), "{to} {}", front.report());
+        assert_eq!(dropped(front, DropReason::TooBig), before + 1, "{to} {}", front.report());
+        assert_eq!(send(outside, to, 1_450), Fate::Answered, "{to} {}", front.report());
+    }
+}
+
+#[tokio::test]
+async fn a_client_learns_what_fits_the_tunnel() {
+    lengths(true).await;
+}
+
+#[tokio::test]
+async fn a_client_learns_what_fits_the_tunnel_beside_native_routes() {
+    lengths(false).await;
 }
 
 /// Megabytes in both directions on one connection, which opens with an idle moment.
