@@ -17,6 +17,9 @@ use crate::{
     Capacity, Config, Dsr, Error, Feature, Hook, LoadBalancer, Network, Result, Routing, XdpMode, feature, object, xdp,
 };
 
+/// The node's, in [`config`].
+pub const NODE_IP: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 11);
+
 /// Loads every program with maps of its own, pinned nowhere and attached to nothing.
 pub fn load(config: &Config) -> Result<Ebpf> {
     Ok(object::load_adapted(config, None)?.0)
@@ -74,7 +77,7 @@ pub fn config() -> Config {
         cgroup_pods: "/sys/fs/cgroup".into(),
         cgroup_node: "/sys/fs/cgroup".into(),
         ipv4: Some(Network {
-            node_ip: Ipv4Addr::new(172, 30, 0, 11),
+            node_ip: NODE_IP,
             pod_cidr: cidr([10, 244, 1, 0], 24),
             cluster_cidr: cidr([10, 244, 0, 0], 16),
             service_cidr: cidr([10, 96, 0, 0], 12),

@@ -20,7 +20,8 @@ use crate::{
 };
 
 const PROGRAM: &str = "xdp_netdev";
-const CLIENT: [u8; 4] = [192, 0, 2, 7];
+/// What is measured leads back to itself, so what goes out, from the node's address, is also what comes in.
+const CLIENT: [u8; 4] = testing::NODE_IP.octets();
 const INGRESS: [u8; 4] = [203, 0, 113, 10];
 /// A service that is its own backend, elsewhere and outside the cluster.
 const SERVICE: ([u8; 4], u16) = ([198, 51, 100, 10], 8_080);
@@ -90,7 +91,7 @@ fn tuple(src: [u8; 4], sport: u16, dst: [u8; 4], dport: u16) -> Tuple4 {
 /// A flow that becomes another one, and back.
 fn establish(ebpf: &mut Ebpf) -> Result<()> {
     let there = tuple(CLIENT, 5_000, INGRESS, 80);
-    let back = tuple([192, 0, 2, 8], 40_000, [198, 51, 100, 9], 8_080);
+    let back = tuple(CLIENT, 40_000, [198, 51, 100, 9], 8_080);
     for (tuple, to) in [(there, back), (back, there)] {
         let key = FlowKey4 { tuple, proto: proto::UDP, direction: Direction::OUT, pad: [0; 2] };
         put(ebpf, names::NAT4, key, Flow4 { to, state: FlowState::OPEN, ..Flow4::default() })?;

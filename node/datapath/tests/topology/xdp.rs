@@ -3,7 +3,8 @@
 use std::{net::Ipv4Addr, process::Command, time::Duration};
 
 use aya::{Ebpf, programs::Program};
-use xebec_datapath::{Counter, Datapath, DriftKind, XdpMode, testing};
+use xebec_datapath::{Counter, Datapath, DriftKind, XdpMode, cost, testing};
+use xebec_netlink::Handle;
 
 use crate::{
     drift,
@@ -250,4 +251,24 @@ async fn a_device_that_cannot_take_the_program_is_balanced_without() {
     put(node, &[(pod.ip, 8080)]);
     let said = machine.outside.netns.run(|| tcp(addr(machine.nodes[0].ip(), NODE_PORT))).unwrap();
     assert!(said.starts_with("pod sees "), "{said}");
+}
+
+#[tokio::test]
+async fn packets_of_the_benchmark_are_sent() {
+    let space = Space::new("bench");
+    ip(&space, "link add eth0 type veth peer name far");
+    ip(&space, "link set far up");
+    ip(&space, "link set eth0 up");
+    ip(&space, &format!("address add {}/24 dev eth0", testing::NODE_IP));
+    ip(&space, "neighbour add 172.30.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent");
+    ip(&space, "route add default via 172.30.0.1");
+    space.netns.sysctl("ipv4/ip_forward", "1").unwrap();
+    let uplink = Handle::in_netns(&space.netns).unwrap().link("eth0").await.unwrap().index;
+    let measured = space.netns.run(|| cost::early(uplink, 2)).unwrap();
+    if has_xdp() {
+        let names: Vec<_> = measured.unwrap().iter().map(|cost| cost.name).collect();
+        assert_eq!(names, ["xdp_established", "xdp_new_flow"]);
+    } else {
+        measured.expect_err("a kernel without XDP");
+    }
 }
