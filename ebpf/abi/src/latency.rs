@@ -25,7 +25,7 @@ const _: () = assert!(size_of::<LatencyKey4>() == 12);
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Latency {
-    /// From the SYN to the handshake's end.
+    /// From connect() to the handshake's end.
     pub connect: [u32; BUCKETS],
     /// The smoothed round-trip time (RFC 6298) when the connection closed.
     pub rtt: [u32; BUCKETS],

@@ -9,8 +9,8 @@
 //! The first node sees no answers, so it takes a flow for established by its second packet.
 
 use xebec_abi::{
-    Addr4, Be16, Counter, Direction, DropReason, Flow, FrontendKey, Tuple, config::DSR_NODE_PORT, lb::frontend_flag,
-    lb::scope,
+    Addr4, Be16, Counter, Direction, DropReason, Flow, FlowState, FrontendKey, Tuple, config::DSR_NODE_PORT,
+    lb::frontend_flag, lb::scope,
 };
 
 use crate::{
@@ -66,13 +66,10 @@ pub fn remember<A: Family, T: Tables<A>>(
     chosen: &mut Claim<A>,
     touch: &Touch,
 ) -> Result<(), DropReason> {
-    let Claim { to, service, backend, key, flow, .. } = chosen;
-    key.tuple = *tuple;
-    key.set(touch.proto, Direction::OUT);
-    begin(flow, tuple, *service, *backend, touch);
-    flow.to = *to;
-    if tables.put_flow(FlowMap::Nat, key, flow)? {
-        enlist(tables, FlowMap::Nat, key);
+    begin(&mut chosen.flow, tuple, chosen.service, chosen.backend, touch);
+    chosen.key.proto = touch.proto;
+    if chosen.put_request(tables, tuple)? {
+        enlist(tables, FlowMap::Nat, &chosen.key);
     }
     Ok(())
 }
@@ -90,7 +87,7 @@ pub fn follow<A: Family, T: Tables<A>>(tables: &T, room: &Room<A>, packets: u32)
 fn establish<A: Family, T: Tables<A>>(tables: &T, room: &Room<A>) {
     let open = |flow: &mut Flow<A>| {
         if flow.state.is_half_open() {
-            flow.state = next(xebec_abi::FlowState::OPEN, &room.touch);
+            flow.state = next(FlowState::OPEN, &room.touch);
         }
     };
     tables.alter(FlowMap::Nat, &room.key, open);

@@ -170,11 +170,8 @@ fn remember<A: Family, T: Tables<A>>(
     key.set(touch.proto, Direction::IN);
     begin(flow, tuple, *service, *backend, touch);
     tables.put_flow(FlowMap::Nat, key, flow)?;
-    key.tuple = *tuple;
-    key.direction = Direction::OUT;
-    flow.to = *to;
-    if tables.put_flow(FlowMap::Nat, key, flow)? {
-        enlist(tables, FlowMap::Nat, key);
+    if chosen.put_request(tables, tuple)? {
+        enlist(tables, FlowMap::Nat, &chosen.key);
     }
     Ok(())
 }

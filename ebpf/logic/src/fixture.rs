@@ -1,11 +1,15 @@
 //! Packets and a node for tests.
 
 use xebec_abi::{
-    Addr4, Backend4, BackendId, BackendKey, Be16, Endpoint4, FrontendKey4, FrontendValue, LocalPod, Ports, PrefixKey4,
-    ServiceId, Tuple4, proto,
+    Addr4, Backend4, BackendId, BackendKey, Be16, DropReason, Endpoint4, FrontendKey4, FrontendValue, LocalPod, Ports,
+    PrefixKey4, ServiceId, Tuple4, proto,
 };
 
-use crate::model::{Bytes, Model, checksum};
+use crate::{
+    Verdict,
+    model::{Bytes, Model, checksum},
+    netdev::from_netdev,
+};
 
 pub const POD: Addr4 = [10, 244, 1, 2];
 pub const OTHER: Addr4 = [10, 244, 1, 3];
@@ -158,4 +162,12 @@ pub fn quoted(packet: &Bytes) -> Tuple4 {
     let addr = |at: usize| [inner[at], inner[at + 1], inner[at + 2], inner[at + 3]];
     let port = |at: usize| u16::from_be_bytes([inner[at], inner[at + 1]]);
     tuple(addr(12), port(20), addr(16), port(22))
+}
+
+/// What becomes of a packet at the node's uplink.
+#[track_caller]
+pub fn arrives(model: &Model, packet: &Bytes, expected: Result<Verdict, DropReason>) -> Bytes {
+    let mut packet = packet.clone();
+    assert_eq!(from_netdev(&mut packet, model), expected, "{packet:02x?}");
+    packet
 }

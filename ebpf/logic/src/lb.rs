@@ -4,6 +4,7 @@ use xebec_abi::{
     Affinity, AffinityKey, Backend, BackendKey, Be16, Counter, FrontendKey, FrontendValue, MemberKey, Tuple,
     config::{CLIENT_ADDR, CLIENT_NETNS},
     lb::frontend_flag,
+    maglev::FLAGS as MAGLEV_FLAGS,
 };
 
 use crate::{Family, Tables, external::is_here, maglev};
@@ -123,7 +124,7 @@ fn slot<A: Family, T: Tables<A>>(
 /// nodes have, the same backend. Else what that node chose by the hash would leave little of it to choose by here.
 #[inline(always)]
 fn near<A: Family, T: Tables<A>>(tables: &T, frontend: &FrontendValue, count: u16, pick: u32) -> Option<u16> {
-    if frontend.flags & xebec_abi::maglev::FLAGS != 0 {
+    if frontend.flags & MAGLEV_FLAGS != 0 {
         let slot = maglev::slot(tables, frontend, count, pick)?;
         if slot < count {
             return Some(slot);

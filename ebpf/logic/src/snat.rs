@@ -78,6 +78,17 @@ pub struct Claim<A: Family> {
     pub choice: Choice<A>,
 }
 
+impl<A: Family> Claim<A> {
+    /// Makes the entry of a flow's requests, from what its other entry has, or what there would be in one. True: it is new.
+    #[inline(always)]
+    pub fn put_request<T: Tables<A>>(&mut self, tables: &T, tuple: &Tuple<A>) -> Result<bool, DropReason> {
+        self.key.tuple = *tuple;
+        self.key.direction = Direction::OUT;
+        self.flow.to = self.to;
+        tables.put_flow(FlowMap::Nat, &self.key, &self.flow)
+    }
+}
+
 /// Finds a free port of the node, or one whose flow is over or half-open, and makes node and port the source of `claim.to`.
 /// The entry for answers is the claim: it is added only if it is not there.
 #[inline(always)]
@@ -125,10 +136,7 @@ fn take<A: Family, T: Tables<A>>(
             Some(false) => take_over(tables, key, flow, attempt >= SNAT_TRIES_PATIENT, other)?,
         };
         if is_taken {
-            key.tuple = *tuple;
-            key.direction = Direction::OUT;
-            flow.to = *to;
-            return tables.put_flow(FlowMap::Nat, key, flow);
+            return claim.put_request(tables, tuple);
         }
         tables.count(Counter::SnatRetry, 0);
         uniform = uniform.wrapping_mul(0x9e37_79b1).wrapping_add(0x7f4a_7c15);

@@ -89,19 +89,21 @@ fn state(ctx: &SockOpsContext) -> Option<()> {
     Some(())
 }
 
-/// What is known of the socket's backend, with the time that the socket took to connect, which counts once.
+/// What is known of the socket's backend, with the time that the socket took to connect, which counts once. After that
+/// nothing is made anew: the service may be gone.
 #[inline(always)]
 fn entry(origins: *mut Origins4) -> Option<*mut Latency> {
     // SAFETY: the storage belongs to this socket, whose events the kernel serialises.
     let (peer, us) = unsafe { ((*origins).peer, (*origins).connect_us) };
     let key = LatencyKey4 { service: peer.service, addr: peer.backend_addr, port: peer.backend_port, pad: [0; 2] };
-    let entry = created(&key)?;
-    if us != 0 {
-        // SAFETY: as above.
-        unsafe { (*origins).connect_us = 0 };
-        // SAFETY: the entry is the map's.
-        unsafe { count(&raw mut (*entry).connect, &raw mut (*entry).connect_us, us.into()) };
+    if us == 0 {
+        return LATENCIES.get_ptr_mut(&key);
     }
+    let entry = created(&key)?;
+    // SAFETY: as above.
+    unsafe { (*origins).connect_us = 0 };
+    // SAFETY: the entry is the map's.
+    unsafe { count(&raw mut (*entry).connect, &raw mut (*entry).connect_us, us.into()) };
     Some(entry)
 }
 

@@ -191,18 +191,13 @@ impl Sources {
             faults.insert("maps".to_owned(), chain(&error));
             Vec::new()
         });
-        let half_open = self.datapath.half_open().unwrap_or_else(|error| {
-            faults.insert("half-open flows".to_owned(), chain(&error));
-            Vec::new()
-        });
         let half_open_evicted = self.datapath.counters().map(|counters| evicted(&counters)).unwrap_or_else(|error| {
             faults.insert("counters".to_owned(), chain(&error));
             0
         });
-        let flows = |flows: xebec_datapath::HalfOpen| HalfOpenReport {
-            map: flows.map.to_owned(),
-            flows: flows.flows,
-            places: flows.places,
+        let half_open = |usage: &xebec_datapath::MapUsage| {
+            let xebec_datapath::HalfOpen { flows, places } = usage.half_open?;
+            Some(HalfOpenReport { map: usage.map.to_owned(), flows, places })
         };
         let feature = |feature: xebec_datapath::Feature| FeatureReport {
             name: feature.name.to_owned(),
@@ -227,8 +222,8 @@ impl Sources {
             xdp: self.xdp(),
             features: self.datapath.features().into_iter().map(feature).collect(),
             effective: self.outcomes.borrow_and_update().clone(),
+            half_open: maps.iter().filter_map(half_open).collect(),
             maps: maps.into_iter().map(map).collect(),
-            half_open: half_open.into_iter().map(flows).collect(),
             half_open_evicted,
             services: self.services.services.load(Relaxed),
             frontends: self.services.frontends.load(Relaxed),

@@ -14,7 +14,9 @@ use xebec_abi::{
     proto,
 };
 
-use crate::{Datapath, Result, clock::monotonic_ns, family::Family, lock, service::Changed, table::Table};
+use crate::{
+    Config, Datapath, MapUsage, Result, clock::monotonic_ns, family::Family, lock, service::Changed, table::Table,
+};
 
 /// Between two collections of idle flows.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -33,24 +35,11 @@ pub struct Collected {
 /// How many flows of a map are half-open, of as many as have a place: one more makes the one go that has waited longest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HalfOpen {
-    pub map: &'static str,
     pub flows: u64,
     pub places: u64,
 }
 
 impl Datapath {
-    /// Of each map of the node's families.
-    pub fn half_open(&self) -> Result<Vec<HalfOpen>> {
-        let mut all = Vec::new();
-        if self.config.ipv4.is_some() {
-            all.extend(self.garbage.ipv4.half_open()?);
-        }
-        if self.config.ipv6.is_some() {
-            all.extend(self.garbage.ipv6.half_open()?);
-        }
-        Ok(all)
-    }
-
     /// Collects garbage until told to stop.
     pub async fn maintain(self: Arc<Self>, stop: CancellationToken) {
         let mut idle_at = tokio::time::Instant::now() + PERIOD;
@@ -120,11 +109,10 @@ impl Flows {
         Ok(Self { ipv4: FlowTables::open(directory)?, ipv6: FlowTables::open(directory)? })
     }
 
-    /// Each map's name, entries and limit.
-    pub fn fill(&self) -> Result<Vec<(&'static str, (u64, u64))>> {
-        let mut fill = self.ipv4.fill()?.to_vec();
-        fill.extend(self.ipv6.fill()?);
-        Ok(fill)
+    /// Each map, with what is half-open in those of the node's families.
+    pub fn usage(&self, config: &Config) -> Result<impl Iterator<Item = MapUsage>> {
+        let (ipv4, ipv6) = (self.ipv4.usage(config.ipv4.is_some())?, self.ipv6.usage(config.ipv6.is_some())?);
+        Ok(ipv4.into_iter().chain(ipv6))
     }
 }
 
@@ -133,13 +121,11 @@ impl<A: Family> FlowTables<A> {
         Ok(Self { conntrack: Table::open(directory, A::CONNTRACK)?, nat: Table::open(directory, A::NAT)? })
     }
 
-    fn fill(&self) -> Result<[(&'static str, (u64, u64)); 2]> {
-        Ok([(A::CONNTRACK, self.conntrack.fill()?), (A::NAT, self.nat.fill()?)])
-    }
-
-    fn half_open(&self) -> Result<[HalfOpen; 2]> {
+    fn usage(&self, is_used: bool) -> Result<[MapUsage; 2]> {
         let of = |map, table: &Table<_, _>, places: u32| {
-            Ok(HalfOpen { map, flows: half_open(&table.entries()?), places: places.into() })
+            let entries = table.entries()?;
+            let half_open = is_used.then(|| HalfOpen { flows: half_open(&entries), places: places.into() });
+            Ok(MapUsage { map, entries: entries.len() as u64, limit: table.limit(), half_open })
         };
         Ok([of(A::CONNTRACK, &self.conntrack, TRANSIENT_FLOWS_MAX)?, of(A::NAT, &self.nat, TRANSIENT_NAT_MAX)?])
     }

@@ -57,7 +57,7 @@ pub fn upper(bucket: usize) -> Duration {
 /// Connections to one backend, or to all of a service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Observed {
-    /// From the SYN to the handshake's end; its count is that of connections.
+    /// From connect() to the handshake's end; its count is that of connections.
     pub connect: Histogram,
     /// The smoothed round-trip time of connections that have closed.
     pub rtt: Histogram,

@@ -23,7 +23,6 @@ impl Datapath {
             Self::render_packets,
             Self::render_map_errors,
             Self::render_maps,
-            Self::render_half_open,
             Self::render_latencies,
             Self::render_xdp,
         ] {
@@ -109,40 +108,39 @@ impl Datapath {
     }
 
     fn render_maps(&self, text: &mut String) -> Result<()> {
+        type Pick = fn(&MapUsage) -> Option<u64>;
+        let gauges: [(&str, &str, Pick); 4] = [
+            ("xebec_datapath_map_entries", "Entries of each map.", |usage| Some(usage.entries)),
+            ("xebec_datapath_map_max_entries", "Entries that fit.", |usage| Some(usage.limit)),
+            (
+                "xebec_datapath_half_open_flows",
+                "Flows of each map whose client has not shown that it got an answer.",
+                |usage| Some(usage.half_open?.flows),
+            ),
+            ("xebec_datapath_half_open_places", "Half-open flows that fit: one more makes the oldest go.", |usage| {
+                Some(usage.half_open?.places)
+            }),
+        ];
         let usage = self.usage()?;
-        let (name, limit) = ("xebec_datapath_map_entries", "xebec_datapath_map_max_entries");
-        head(text, name, "Entries of each map.", "gauge");
-        for MapUsage { map, entries, .. } in &usage {
-            line(text, name, &[("map", map)], *entries);
-        }
-        head(text, limit, "Entries that fit.", "gauge");
-        for MapUsage { map, limit: max, .. } in &usage {
-            line(text, limit, &[("map", map)], *max);
-        }
-        Ok(())
-    }
-
-    fn render_half_open(&self, text: &mut String) -> Result<()> {
-        let half_open = self.half_open()?;
-        let (name, places) = ("xebec_datapath_half_open_flows", "xebec_datapath_half_open_places");
-        head(text, name, "Flows of each map whose client has not shown that it got an answer.", "gauge");
-        for HalfOpen { map, flows, .. } in &half_open {
-            line(text, name, &[("map", map)], *flows);
-        }
-        head(text, places, "Half-open flows that fit: one more makes the oldest go.", "gauge");
-        for HalfOpen { map, places: max, .. } in &half_open {
-            line(text, places, &[("map", map)], *max);
+        for (name, help, pick) in gauges {
+            head(text, name, help, "gauge");
+            for usage in &usage {
+                if let Some(value) = pick(usage) {
+                    line(text, name, &[("map", usage.map)], value);
+                }
+            }
         }
         Ok(())
     }
 
     /// How full each map is.
     pub fn usage(&self) -> Result<Vec<MapUsage>> {
-        let mut fills = lock(&self.services).fill()?;
-        fills.extend(self.garbage.fill()?);
-        fills.extend(lock(&self.pods).fill());
-        fills.extend(self.announcements.fill()?);
-        Ok(fills.into_iter().map(|(map, (entries, limit))| MapUsage { map, entries, limit }).collect())
+        let of = |(map, (entries, limit))| MapUsage { map, entries, limit, half_open: None };
+        let mut usage: Vec<_> = lock(&self.services).fill()?.into_iter().map(of).collect();
+        usage.extend(self.garbage.usage(&self.config)?);
+        usage.extend(lock(&self.pods).fill().into_iter().map(of));
+        usage.extend(self.announcements.fill()?.into_iter().map(of));
+        Ok(usage)
     }
 }
 
@@ -167,6 +165,8 @@ pub struct MapUsage {
     pub map: &'static str,
     pub entries: u64,
     pub limit: u64,
+    /// Of the flows of a family that the node has.
+    pub half_open: Option<HalfOpen>,
 }
 
 fn head(text: &mut String, name: &str, help: &str, kind: &str) {

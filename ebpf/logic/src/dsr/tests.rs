@@ -57,13 +57,6 @@ fn back(backends: &[Addr4], local: u16) -> Model {
 }
 
 #[track_caller]
-fn arrives(model: &Model, packet: &Bytes, expected: Result<Verdict, DropReason>) -> Bytes {
-    let mut packet = packet.clone();
-    assert_eq!(from_netdev(&mut packet, model), expected, "{packet:02x?}");
-    packet
-}
-
-#[track_caller]
 fn passed(model: &Model, packet: &Bytes, vni: u32, expected: Result<Verdict, DropReason>) -> Bytes {
     let mut packet = packet.clone();
     let tunnel = Tunnel { vni, node: REMOTE_NODE };

@@ -49,13 +49,6 @@ fn served(backends: &[Addr4], flags: u16) -> Model {
 }
 
 #[track_caller]
-fn arrives(model: &Model, packet: &Bytes, expected: Result<Verdict, DropReason>) -> Bytes {
-    let mut packet = packet.clone();
-    assert_eq!(from_netdev(&mut packet, model), expected, "{packet:02x?}");
-    packet
-}
-
-#[track_caller]
 fn leaves(model: &Model, packet: &Bytes) -> Bytes {
     let mut packet = packet.clone();
     assert_eq!(to_netdev(&mut packet, model), Ok(Verdict::PASS), "{packet:02x?}");

@@ -17,13 +17,6 @@ fn leaves(model: &Model, packet: &Bytes, expected: Result<Verdict, DropReason>) 
     packet
 }
 
-#[track_caller]
-fn arrives(model: &Model, packet: &Bytes, expected: Result<Verdict, DropReason>) -> Bytes {
-    let mut packet = packet.clone();
-    assert_eq!(from_netdev(&mut packet, model), expected, "{packet:02x?}");
-    packet
-}
-
 #[test]
 fn what_leaves_the_cluster_leaves_from_the_node_and_answers_find_the_pod() {
     let model = node();

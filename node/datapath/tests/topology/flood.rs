@@ -169,9 +169,9 @@ fn fails(machine: &Machine, to: SocketAddr, slow: &mut usize) -> [usize; 2] {
 /// By flows to a backend on this node: those to others may have to give their ports before their places.
 #[track_caller]
 fn all_places_are_taken(node: &Node, map: &str) {
-    let half_open = node.datapath().half_open().unwrap();
-    let HalfOpen { flows, places, .. } = *half_open.iter().find(|half_open| half_open.map == map).unwrap();
-    assert!(flows > places / 10 * 9 && flows < places / 10 * 11, "{half_open:?}");
+    let usage = node.datapath().usage().unwrap();
+    let HalfOpen { flows, places } = usage.iter().find(|usage| usage.map == map).unwrap().half_open.unwrap();
+    assert!(flows > places / 10 * 9 && flows < places / 10 * 11, "{usage:?}");
     assert!(
         node.datapath().metrics().contains(&format!("xebec_datapath_half_open_places{{map=\"{map}\"}} {places}\n"))
     );

@@ -2,11 +2,17 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use xebec_abi::proto::TCP;
+use aya::maps::{HashMap, Map, MapData};
+use xebec_abi::{
+    latency::{Latency, LatencyKey4},
+    names,
+    proto::TCP,
+};
 use xebec_datapath::{FrontendKey, latency};
 
 use crate::{
-    machine::Machine,
+    drift::links,
+    machine::{Machine, Node},
     restart::Stream,
     tool::{addr, in_cgroup, serve, spawn},
 };
@@ -59,4 +65,38 @@ async fn connections_to_services_are_measured_until_the_service_goes() {
     datapath.collect_stale().unwrap();
     assert_eq!(datapath.latencies().unwrap(), []);
     assert_eq!(latency::latencies(&node.config.bpffs, "another").unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_connection_that_outlives_its_service_leaves_nothing_behind() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let (client, server) = (node.pod("client").await, node.pod("server").await);
+    serve(&server.space.netns, server.ip, 80, "server");
+    node.put(VIP, 80, TCP, &[(server.ip, 80)]);
+    let datapath = node.datapath();
+    let open = Stream::start(spawn(&client.space.netns, &node.mounts.cgroup, "stream", addr(VIP, 80)));
+    assert_eq!(measured(node).len(), 1);
+    assert!(datapath.remove_frontend(&FrontendKey::cluster_ip(VIP.into(), 80, TCP)).unwrap());
+    datapath.collect_stale().unwrap();
+    assert_eq!(measured(node), []);
+    open.finish();
+    // One that opens and closes later, so that what there is to say of the first has been said.
+    node.put(VIP, 80, TCP, &[(server.ip, 80)]);
+    let said = in_cgroup(&client.space.netns, &node.mounts.cgroup, "tcp", addr(VIP, 80));
+    assert!(said.contains(" sees "), "{said}");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while datapath.latencies().unwrap().pop().is_none_or(|later| later.total().rtt.count() == 0) {
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", datapath.latencies());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let measured = measured(node);
+    assert_eq!(measured.len(), 1, "{measured:?}");
+}
+
+/// What the kernel keeps of connections, whether the service is known or not.
+fn measured(node: &Node) -> Vec<LatencyKey4> {
+    let map = Map::LruHashMap(MapData::from_pin(links(node).with_file_name(names::LATENCY4)).unwrap());
+    let map: HashMap<_, LatencyKey4, Latency> = map.try_into().unwrap();
+    map.keys().collect::<Result<_, _>>().unwrap()
 }

@@ -231,15 +231,26 @@ fn expose(node: &Node, pod: &Pod) {
     }
 }
 
-async fn clients_outside(overlay: bool, fits: u32) {
+fn answer(netns: &Netns, ip: IpAddr) {
+    serve(netns, ip, 8080, "pod");
+}
+
+/// A client behind a link of `mtu`, and a pod of another node, with this server at each of its addresses, behind a port of the
+/// client's.
+async fn served(overlay: bool, mtu: u32, server: fn(&Netns, IpAddr)) -> (Machine, Space, Pod) {
     let mut machine = Machine::dual(2, overlay).await;
-    let client = client(&mut machine, 9_000).await;
-    let node = &machine.nodes[0];
+    let client = client(&mut machine, mtu).await;
     let pod = machine.nodes[1].pod("pod").await;
     for ip in ips(&pod) {
-        serve(&pod.space.netns, ip, 8080, "pod");
+        server(&pod.space.netns, ip);
     }
-    expose(node, &pod);
+    expose(&machine.nodes[0], &pod);
+    (machine, client, pod)
+}
+
+async fn clients_outside(overlay: bool, fits: u32) {
+    let (machine, client, _pod) = served(overlay, 9_000, answer).await;
+    let node = &machine.nodes[0];
     for to in node_ips(node) {
         let to = addr(to, NODE_PORT);
         let before = counted(node, Counter::TooBigAnswered);
@@ -268,14 +279,8 @@ async fn a_client_outside_learns_what_fits_the_way_to_a_backend() {
 
 /// Its datagrams come in pieces that are too long for the client's link until it knows.
 async fn backends(overlay: bool) {
-    let mut machine = Machine::dual(2, overlay).await;
-    let client = client(&mut machine, 1_300).await;
+    let (machine, client, _pod) = served(overlay, 1_300, answer).await;
     let node = &machine.nodes[0];
-    let pod = machine.nodes[1].pod("pod").await;
-    for ip in ips(&pod) {
-        serve(&pod.space.netns, ip, 8080, "pod");
-    }
-    expose(node, &pod);
     for source in node_ips(node) {
         let to = addr(source, NODE_PORT);
         let said: Vec<_> = (0..3).map(|_| client.netns.run(|| udp(to, 1_600)).unwrap()).collect();
@@ -336,14 +341,8 @@ fn advertise(pod: &Pod, mss: u32) {
 }
 
 async fn streams(overlay: bool) {
-    let mut machine = Machine::dual(2, overlay).await;
-    let client = client(&mut machine, 9_000).await;
+    let (machine, client, pod) = served(overlay, 9_000, take).await;
     let node = &machine.nodes[0];
-    let pod = machine.nodes[1].pod("pod").await;
-    for ip in ips(&pod) {
-        take(&pod.space.netns, ip);
-    }
-    expose(node, &pod);
     // Buffers of many segments pass, if the segments do.
     for to in node_ips(node) {
         let said = upload(&client.netns, addr(to, NODE_PORT));
