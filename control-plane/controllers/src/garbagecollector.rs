@@ -8,7 +8,7 @@ mod step;
 
 use crate::Context;
 use crate::discovery::{self, Served};
-use graph::{Graph, Uid, Work};
+use graph::{Graph, Kind, Uid, Work};
 use monitor::Monitors;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -64,9 +64,9 @@ impl Collector {
         self.graph.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kind(&self, group: &str, kind: &str) -> Option<Served> {
+    fn kind(&self, kind: &Kind) -> Option<Served> {
         let kinds = self.kinds.read().unwrap_or_else(PoisonError::into_inner);
-        kinds.get(&(group.to_string(), kind.to_string())).cloned()
+        kinds.get(&(kind.group.to_string(), kind.name.to_string())).cloned()
     }
 
     fn enqueue(&self, work: Vec<Work>) {

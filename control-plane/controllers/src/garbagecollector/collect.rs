@@ -119,8 +119,8 @@ impl Collector {
     /// `None` if the owner's kind is not served.
     async fn owner_state(&self, dependent: &Identity, owner: &Owner) -> Result<Option<OwnerState>, Error> {
         let identity = &owner.identity;
-        let Some(kind) = self.kind(&identity.group, &identity.kind) else { return Ok(None) };
-        if kind.namespaced && dependent.namespace.is_empty() {
+        let Some(kind) = self.kind(&identity.kind) else { return Ok(None) };
+        if kind.namespaced && dependent.namespace().is_empty() {
             // A cluster-scoped object cannot have such an owner; nothing may be deleted for it.
             self.complain(dependent, owner);
             return Ok(Some(OwnerState::Solid));
@@ -133,11 +133,14 @@ impl Collector {
     fn complain(&self, dependent: &Identity, owner: &Owner) {
         let message = format!(
             "ownerRef [{}/{}, namespace: , name: {}, uid: {}] does not exist in namespace \"\"",
-            owner.identity.group, owner.identity.kind, owner.identity.name, owner.identity.uid
+            owner.identity.kind.group,
+            owner.identity.kind.name,
+            owner.identity.name(),
+            owner.identity.uid
         );
         let object = ObjectReference {
-            kind: Some(dependent.kind.to_string()),
-            name: Some(dependent.name.to_string()),
+            kind: Some(dependent.kind.name.to_string()),
+            name: Some(dependent.name().to_owned()),
             uid: Some(dependent.uid.to_string()),
             ..ObjectReference::default()
         };
@@ -146,9 +149,9 @@ impl Collector {
 
     /// The object as the server has it; `None` if it is gone or its name is another object's.
     async fn live(&self, identity: &Identity) -> Result<Option<Arc<ObjectMeta>>, Error> {
-        let Some(kind) = self.kind(&identity.group, &identity.kind) else { return Ok(None) };
-        let api = kind.within(&self.client, &identity.namespace);
-        match api.get_metadata(&identity.name).await {
+        let Some(kind) = self.kind(&identity.kind) else { return Ok(None) };
+        let api = kind.within(&self.client, identity.namespace());
+        match api.get_metadata(identity.name()).await {
             Ok(found) if object::uid(&found.metadata) == &*identity.uid => Ok(Some(Arc::new(found.metadata))),
             Ok(_) => Ok(None),
             Err(error) if is_not_found(&error) => Ok(None),
@@ -157,16 +160,16 @@ impl Collector {
     }
 
     async fn delete(&self, identity: &Identity, policy: PropagationPolicy) -> Result<(), Error> {
-        let Some(kind) = self.kind(&identity.group, &identity.kind) else { return Ok(()) };
+        let Some(kind) = self.kind(&identity.kind) else { return Ok(()) };
         let params = DeleteParams {
             propagation_policy: Some(policy),
             preconditions: Some(Preconditions { uid: Some(identity.uid.to_string()), resource_version: None }),
             ..DeleteParams::default()
         };
-        let api = kind.within(&self.client, &identity.namespace);
-        match api.delete(&identity.name, &params).await {
+        let api = kind.within(&self.client, identity.namespace());
+        match api.delete(identity.name(), &params).await {
             Ok(_) => {
-                tracing::debug!(kind = %identity.kind, name = %identity.name, "collected");
+                tracing::debug!(kind = %identity.kind.name, name = identity.name(), "collected");
                 Ok(())
             }
             Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(()),
@@ -185,12 +188,12 @@ impl Collector {
 
     /// Changes metadata, unless the object changed since `meta` was read.
     async fn patch(&self, identity: &Identity, meta: &ObjectMeta, mut change: serde_json::Value) -> Result<(), Error> {
-        let Some(kind) = self.kind(&identity.group, &identity.kind) else { return Ok(()) };
+        let Some(kind) = self.kind(&identity.kind) else { return Ok(()) };
         change["uid"] = json!(meta.uid);
         change["resourceVersion"] = json!(meta.resource_version);
         let patch = Patch::Merge(json!({"metadata": change}));
-        let api = kind.within(&self.client, &identity.namespace);
-        match api.patch_metadata(&identity.name, &PatchParams::default(), &patch).await {
+        let api = kind.within(&self.client, identity.namespace());
+        match api.patch_metadata(identity.name(), &PatchParams::default(), &patch).await {
             Err(error) if !is_not_found(&error) => Err(error),
             _ => Ok(()),
         }

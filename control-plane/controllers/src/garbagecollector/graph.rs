@@ -3,21 +3,44 @@
 //! An owner that is named but was never seen is a virtual node: it is asked for before anything is
 //! concluded from its absence.
 
-use std::collections::{HashMap, HashSet};
+//!
+//! Every object of the cluster is here and few own anything, so an object without dependents is small.
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use xebec_types::{ObjectMeta, OwnerReference, finalizer, object};
 
 pub type Uid = Arc<str>;
 
-/// Where an object lives. `kind` is `apiVersion/Kind`, without the version, so that a reference by
-/// another version of the group is the same.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Identity {
-    pub group: Arc<str>,
-    pub kind: Arc<str>,
-    pub namespace: Box<str>,
+/// `apiVersion/Kind`, without the version, so that a reference by another version of the group is the same.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Kind {
+    pub group: Box<str>,
     pub name: Box<str>,
+}
+
+/// Which object, and where it lives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    pub kind: Arc<Kind>,
     pub uid: Uid,
+    /// `namespace/name`, in one allocation.
+    path: Box<str>,
+}
+
+impl Identity {
+    pub fn new(kind: Arc<Kind>, uid: Uid, namespace: &str, name: &str) -> Self {
+        Self { kind, uid, path: format!("{namespace}/{name}").into() }
+    }
+
+    /// Empty for cluster-scoped objects.
+    pub fn namespace(&self) -> &str {
+        self.path.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    pub fn name(&self) -> &str {
+        self.path.split_once('/').map_or("", |(_, name)| name)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,8 +52,8 @@ pub struct Owner {
 #[derive(Debug)]
 pub struct Node {
     pub identity: Identity,
-    pub owners: Vec<Owner>,
-    pub dependents: HashSet<Uid>,
+    pub owners: Box<[Owner]>,
+    pub dependents: BTreeSet<Uid>,
     /// Being deleted.
     pub deleting: bool,
     /// Being deleted in the foreground: dependents go first.
@@ -48,12 +71,19 @@ pub enum Work {
 
 #[derive(Default)]
 pub struct Graph {
-    nodes: HashMap<Uid, Node>,
+    // A table has up to twice the room that it needs.
+    nodes: HashMap<Uid, Box<Node>>,
 }
 
 impl Graph {
     pub fn get(&self, uid: &str) -> Option<&Node> {
-        self.nodes.get(uid)
+        self.nodes.get(uid).map(|node| &**node)
+    }
+
+    /// What was observed of a kind.
+    pub fn of_kind(&self, kind: &Kind) -> impl Iterator<Item = &Uid> {
+        let nodes = self.nodes.iter().filter(move |(_, node)| !node.is_virtual && *node.identity.kind == *kind);
+        nodes.map(|(uid, _)| uid)
     }
 
     #[cfg(test)]
@@ -81,13 +111,13 @@ impl Graph {
                 let node = Node {
                     identity,
                     owners: owners.clone(),
-                    dependents: HashSet::new(),
+                    dependents: BTreeSet::new(),
                     deleting,
                     deleting_dependents: foreground,
                     is_virtual: false,
                 };
-                self.nodes.insert(Arc::clone(&uid), node);
-                (Vec::new(), false)
+                self.nodes.insert(Arc::clone(&uid), Box::new(node));
+                (Box::default(), false)
             }
         };
         self.relink(&uid, &before, &owners, &mut work);
@@ -112,16 +142,16 @@ impl Graph {
         if !node.dependents.is_empty() {
             // Its dependents still name it; they find out that it is absent.
             let absent =
-                Node { owners: Vec::new(), deleting: true, deleting_dependents: false, is_virtual: true, ..node };
-            self.nodes.insert(Arc::clone(&absent.identity.uid), absent);
+                Node { owners: Box::default(), deleting: true, deleting_dependents: false, is_virtual: true, ..*node };
+            self.nodes.insert(Arc::clone(&absent.identity.uid), Box::new(absent));
         }
         work
     }
 
     /// The dependents of owners of this kind that are known from references alone: they look whether the owner is there.
-    pub fn unseen(&self, group: &str, kind: &str) -> Vec<Work> {
-        let of_kind = |node: &&Node| node.is_virtual && &*node.identity.group == group && &*node.identity.kind == kind;
-        let dependents = self.nodes.values().filter(of_kind).flat_map(|node| &node.dependents);
+    pub fn unseen(&self, kind: &Kind) -> Vec<Work> {
+        let unseen = self.nodes.values().filter(|node| node.is_virtual && *node.identity.kind == *kind);
+        let dependents = unseen.flat_map(|node| &node.dependents);
         dependents.cloned().map(Work::Delete).collect()
     }
 
@@ -129,13 +159,15 @@ impl Graph {
         for owner in after {
             let owner_uid = &owner.identity.uid;
             let known = self.nodes.contains_key(owner_uid);
-            let node = self.nodes.entry(Arc::clone(owner_uid)).or_insert_with(|| Node {
-                identity: owner.identity.clone(),
-                owners: Vec::new(),
-                dependents: HashSet::new(),
-                deleting: false,
-                deleting_dependents: false,
-                is_virtual: true,
+            let node = self.nodes.entry(Arc::clone(owner_uid)).or_insert_with(|| {
+                Box::new(Node {
+                    identity: owner.identity.clone(),
+                    owners: Box::default(),
+                    dependents: BTreeSet::new(),
+                    deleting: false,
+                    deleting_dependents: false,
+                    is_virtual: true,
+                })
             });
             let is_new = node.dependents.insert(Arc::clone(uid));
             // An absent owner, or one that takes its dependents along, concerns a new dependent.
@@ -179,24 +211,17 @@ impl Node {
     }
 }
 
-fn owners(dependent: &Identity, meta: &ObjectMeta) -> Vec<Owner> {
+fn owners(dependent: &Identity, meta: &ObjectMeta) -> Box<[Owner]> {
     let references = meta.owner_references.as_deref().unwrap_or_default();
     references.iter().map(|reference| owner(dependent, reference)).collect()
 }
 
 pub fn owner(dependent: &Identity, reference: &OwnerReference) -> Owner {
     let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
-    Owner {
-        identity: Identity {
-            group: group.into(),
-            kind: reference.kind.as_str().into(),
-            // Whoever looks the owner up drops this if its kind has no namespace.
-            namespace: dependent.namespace.clone(),
-            name: reference.name.as_str().into(),
-            uid: reference.uid.as_str().into(),
-        },
-        blocks: reference.block_owner_deletion == Some(true),
-    }
+    let kind = Arc::new(Kind { group: group.into(), name: reference.kind.as_str().into() });
+    // Whoever looks the owner up drops the namespace if the owner's kind has none.
+    let identity = Identity::new(kind, reference.uid.as_str().into(), dependent.namespace(), &reference.name);
+    Owner { identity, blocks: reference.block_owner_deletion == Some(true) }
 }
 
 #[cfg(test)]

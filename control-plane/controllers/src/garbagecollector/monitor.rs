@@ -1,7 +1,7 @@
 //! Watches that feed the graph.
 
 use super::Collector;
-use super::graph::{Identity, Uid};
+use super::graph::{Identity, Kind, Uid};
 use crate::discovery::Served;
 use futures::StreamExt;
 use std::collections::{HashMap, HashSet};
@@ -46,16 +46,11 @@ async fn watch(collector: Arc<Collector>, kind: Served) {
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(collector.client.clone(), &kind.api);
     let mut events = pin!(watcher::watcher(api, config));
     let mut backoff = Backoff::reconnect();
-    let (group, name) = (Arc::from(kind.api.group.as_str()), Arc::from(kind.api.kind.as_str()));
-    let identity = |meta: &ObjectMeta| Identity {
-        group: Arc::clone(&group),
-        kind: Arc::clone(&name),
-        namespace: object::namespace(meta).into(),
-        name: object::name(meta).into(),
-        uid: object::uid(meta).into(),
+    let kind = Arc::new(Kind { group: kind.api.group.into(), name: kind.api.kind.into() });
+    let identity = |meta: &ObjectMeta| {
+        Identity::new(Arc::clone(&kind), object::uid(meta).into(), object::namespace(meta), object::name(meta))
     };
-    let defines_kinds = &*group == "apiextensions.k8s.io" && &*name == "CustomResourceDefinition";
-    let mut present: HashSet<Uid> = HashSet::new();
+    let defines_kinds = &*kind.group == "apiextensions.k8s.io" && &*kind.name == "CustomResourceDefinition";
     let mut listed: HashSet<Uid> = HashSet::new();
     while let Some(event) = events.next().await {
         if defines_kinds && matches!(event, Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_))) {
@@ -68,24 +63,20 @@ async fn watch(collector: Arc<Collector>, kind: Served) {
             }
             Ok(Event::InitDone) => {
                 backoff.reset();
-                for uid in present.difference(&listed) {
-                    collector.gone(uid);
-                }
-                present = std::mem::take(&mut listed);
+                let listed = std::mem::take(&mut listed);
+                let gone: Vec<Uid> =
+                    collector.graph().of_kind(&kind).filter(|uid| !listed.contains(*uid)).cloned().collect();
+                gone.iter().for_each(|uid| collector.gone(uid));
                 // Owners that went before this watch began are in no list and in no event.
-                let work = collector.graph().unseen(&group, &name);
+                let work = collector.graph().unseen(&kind);
                 collector.enqueue(work);
             }
             Ok(Event::Apply(object)) => {
-                present.insert(observe(&collector, identity(&object.metadata), &object));
+                observe(&collector, identity(&object.metadata), &object);
             }
-            Ok(Event::Delete(object)) => {
-                let uid: Uid = object::uid(&object.metadata).into();
-                present.remove(&uid);
-                collector.gone(&uid);
-            }
+            Ok(Event::Delete(object)) => collector.gone(&object::uid(&object.metadata).into()),
             Err(error) => {
-                tracing::debug!(kind = %name, error = chain(&error), "watch interrupted");
+                tracing::debug!(kind = %kind.name, error = chain(&error), "watch interrupted");
                 tokio::time::sleep(backoff.next_delay()).await;
             }
         }

@@ -38,6 +38,13 @@ pub struct Event {
     pub object: Arc<Object>,
     /// The object before the change.
     pub prev: Option<Arc<Object>>,
+    /// What few events are asked for.
+    derived: OnceLock<Box<Derived>>,
+}
+
+#[derive(Default)]
+struct Derived {
+    /// Where the object does not hold it.
     json: OnceLock<Bytes>,
     /// The same change for watchers whose filter the object came to match, or ceased to.
     appeared: OnceLock<Arc<Event>>,
@@ -46,7 +53,11 @@ pub struct Event {
 
 impl Event {
     pub(super) fn new(kind: Kind, object: Arc<Object>, prev: Option<Arc<Object>>) -> Self {
-        Self { kind, object, prev, json: OnceLock::new(), appeared: OnceLock::new(), vanished: OnceLock::new() }
+        Self { kind, object, prev, derived: OnceLock::new() }
+    }
+
+    fn derived(&self) -> &Derived {
+        self.derived.get_or_init(Box::default)
     }
 
     pub fn revision(&self) -> Revision {
@@ -55,7 +66,10 @@ impl Event {
 
     /// `{"type":…,"object":…}` and a newline. Encoded once.
     pub fn json(&self) -> Bytes {
-        self.json.get_or_init(|| self.object.event_json(self.kind)).clone()
+        match self.object.frame_of(self.kind) {
+            Some(frame) => frame,
+            None => self.derived().json.get_or_init(|| self.object.event_json(self.kind)).clone(),
+        }
     }
 
     /// This event as a watcher with `filter` sees it.
@@ -68,15 +82,18 @@ impl Event {
         match (self.kind, before, after) {
             (_, false, false) => None,
             (Kind::Added, ..) | (Kind::Deleted, ..) | (Kind::Modified, true, true) => Some(self.clone()),
-            (Kind::Modified, false, true) => {
-                Some(self.appeared.get_or_init(|| Arc::new(Self::new(Kind::Added, self.object.clone(), None))).clone())
-            }
+            (Kind::Modified, false, true) => Some(
+                self.derived()
+                    .appeared
+                    .get_or_init(|| Arc::new(Self::new(Kind::Added, self.object.clone(), None)))
+                    .clone(),
+            ),
             (Kind::Modified, true, false) => self.prev.as_ref().map(|prev| {
                 let removed = || {
                     let last = Arc::new(prev.removed(self.revision()));
                     Arc::new(Self::new(Kind::Deleted, last, Some(prev.clone())))
                 };
-                self.vanished.get_or_init(removed).clone()
+                self.derived().vanished.get_or_init(removed).clone()
             }),
         }
     }

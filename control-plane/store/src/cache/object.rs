@@ -98,10 +98,15 @@ impl Object {
         }
     }
 
+    /// The JSON of the watch event that announced this revision of the object, if that is of `kind`. Shares the buffer.
+    pub(super) fn frame_of(&self, kind: Kind) -> Option<Bytes> {
+        (kind == self.kind).then(|| self.frame.clone())
+    }
+
     /// The JSON of a watch event of `kind` that carries this object. Free for the kind that announced this revision, a copy for others.
     pub fn event_json(&self, kind: Kind) -> Bytes {
-        if kind == self.kind {
-            return self.frame.clone();
+        if let Some(frame) = self.frame_of(kind) {
+            return frame;
         }
         let body = self.as_slice();
         let mut out = Vec::with_capacity(kind.prefix().len() + body.len() + SUFFIX.len());

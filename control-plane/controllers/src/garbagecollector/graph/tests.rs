@@ -1,7 +1,11 @@
 use super::*;
 
 fn identity(uid: &str) -> Identity {
-    Identity { group: "".into(), kind: "Thing".into(), namespace: "ns".into(), name: uid.into(), uid: uid.into() }
+    Identity::new(kind("Thing").into(), uid.into(), "ns", uid)
+}
+
+fn kind(name: &str) -> Kind {
+    Kind { group: "".into(), name: name.into() }
 }
 
 fn meta(owners: &[&str], finalizers: &[&str], deleting: bool) -> ObjectMeta {
@@ -39,10 +43,22 @@ fn an_owner_that_was_never_seen_is_looked_for() {
 fn a_kind_that_is_watched_from_now_on_brings_its_absent_owners_dependents() {
     let mut graph = Graph::default();
     graph.observe(identity("child"), &meta(&["owner"], &[], false));
-    assert_eq!(graph.unseen("", "Thing"), [delete("child")]);
-    assert_eq!(graph.unseen("", "Other"), []);
+    assert_eq!(graph.unseen(&kind("Thing")), [delete("child")]);
+    assert_eq!(graph.unseen(&kind("Other")), []);
     graph.observe(identity("owner"), &meta(&[], &[], false));
-    assert_eq!(graph.unseen("", "Thing"), []);
+    assert_eq!(graph.unseen(&kind("Thing")), []);
+}
+
+#[test]
+fn what_was_observed_of_a_kind_can_be_compared_with_a_list() {
+    let mut graph = Graph::default();
+    graph.observe(identity("child"), &meta(&["owner"], &[], false));
+    assert_eq!(
+        graph.of_kind(&kind("Thing")).map(|uid| &**uid).collect::<Vec<_>>(),
+        ["child"],
+        "the owner is not known"
+    );
+    assert_eq!(graph.of_kind(&kind("Other")).count(), 0);
 }
 
 #[test]
