@@ -17,6 +17,8 @@ use crate::kubelet::Kubelet;
 /// A status is written when it changes, and at least this often.
 const REPORT: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_secs(10);
+/// An agent that starts takes a pod network over within this time, or the node is said not to be ready.
+const TAKEOVER: Duration = Duration::from_secs(10);
 
 /// Registers the node and keeps its status true.
 pub(crate) async fn run(kubelet: Arc<Kubelet>, client: Client, port: u16) {
@@ -26,11 +28,12 @@ pub(crate) async fn run(kubelet: Arc<Kubelet>, client: Client, port: u16) {
     let mut others = kubelet.config.node_conditions.clone();
     let mut last: Option<(Value, tokio::time::Instant)> = None;
     let mut was_ready = false;
+    let started = tokio::time::Instant::now();
     let node_name = kubelet.config.node_name.clone();
     kubelet.recorder.node(&node_name, EventType::Normal, "Starting", "Starting kubelet.");
     loop {
         let facts = status::gather(&kubelet).await;
-        match report(&api, &kubelet, &facts, port, &mut last).await {
+        match report(&api, &kubelet, &facts, port, started, &mut last).await {
             Ok(()) => {
                 backoff.reset();
                 let before = std::mem::replace(&mut was_ready, facts.ready());
@@ -66,12 +69,13 @@ async fn changed(conditions: &mut Option<tokio::sync::watch::Receiver<Vec<NodeVe
     }
 }
 
-/// Writes what changed; creates the Node where there is none.
+/// Writes what changed; creates the Node where there is none. `started`: when this kubelet did.
 async fn report(
     api: &Api<Node>,
     kubelet: &Kubelet,
     facts: &status::Facts,
     port: u16,
+    started: tokio::time::Instant,
     last: &mut Option<(Value, tokio::time::Instant)>,
 ) -> Result<(), kube::Error> {
     let steady = status::steady(kubelet, facts, port);
@@ -84,6 +88,9 @@ async fn report(
         Err(error) if is_not_found(&error) => register(api, kubelet, facts, port).await?,
         Err(error) => return Err(error),
     };
+    if started.elapsed() < TAKEOVER && status::goes_on(facts, &node, &kubelet.machine.boot_id) {
+        return Ok(());
+    }
     if last.is_none() {
         label(api, kubelet, &node).await?;
     }

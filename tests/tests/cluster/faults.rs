@@ -61,6 +61,28 @@ fn survives(store: &'static str, units: &[&str]) {
 }
 
 #[test]
+fn a_restarted_agent_takes_no_endpoint_away() {
+    let cluster = Cluster::up(&Options::default());
+    let kubectl = cluster.kubectl();
+    kubectl.ok_with("apply -f -", include_str!("../../../examples/web.yaml"));
+    kubectl.ok("-n web scale deployment back --replicas=1");
+    kubectl.ok("-n web rollout status deployment back --timeout=60s");
+    let node = kubectl.until(20, "-n web get pods -l app=back -o jsonpath={.items[*].spec.nodeName}", "node");
+    kubectl.ok("run load --image=xebec-demo:1 --restart=Never -- demo load http://back.web 8");
+    kubectl.ok("wait --for=jsonpath={.status.phase}=Running pod/load --timeout=30s");
+    // The only endpoint's node, and one that sends to it.
+    for unit in [format!("{}.agent", node.trim()), "node-1.agent".to_owned()] {
+        cluster.kill(&unit);
+        std::thread::sleep(std::time::Duration::from_secs(3));
+    }
+    kubectl.ok("wait --for=jsonpath={.status.phase}=Succeeded pod/load --timeout=30s");
+    let report = kubectl.ok("logs load");
+    assert!(report.contains("failed 0"), "{report}");
+    let said = kubectl.ok("get events -A --field-selector reason=NodeNotReady -o name");
+    assert_eq!(said.trim(), "", "{said}");
+}
+
+#[test]
 fn a_deleted_pod_is_replaced_and_its_service_keeps_answering() {
     let cluster = Cluster::up(&Options::default());
     let kubectl = cluster.kubectl();

@@ -35,6 +35,15 @@ impl Facts {
     }
 }
 
+/// Whether all that a node lacks is a pod network that the agent before left working: pods, their connections and services go
+/// on while this one takes it over, unless the machine was started in between.
+pub(crate) fn goes_on(facts: &Facts, node: &Node, boot_id: &str) -> bool {
+    let Some(status) = &node.status else { return false };
+    let was_ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+    let is_same_boot = status.node_info.as_ref().is_some_and(|info| info.boot_id == boot_id);
+    facts.runtime_problem.is_none() && !facts.network_ready && was_ready && is_same_boot
+}
+
 pub(crate) async fn gather(kubelet: &Kubelet) -> Facts {
     let mut facts = Facts { network_ready: *kubelet.config.network_ready.borrow(), ..Facts::default() };
     match kubelet.runtime.version().await {
@@ -205,4 +214,32 @@ pub(crate) fn conditions(facts: &Facts, node: &Node) -> Vec<NodeCondition> {
         }
     });
     conditions.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(facts: Facts, ready: &str, boot_id: &str, expected: bool) {
+        let node = json!({"status": {
+            "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}],
+            "nodeInfo": {"bootID": "b1", "machineID": "", "systemUUID": "", "kernelVersion": "", "osImage": "",
+                "containerRuntimeVersion": "", "kubeletVersion": "", "kubeProxyVersion": "", "operatingSystem": "", "architecture": ""},
+        }});
+        let node: Node = serde_json::from_value(node).unwrap();
+        assert_eq!(goes_on(&facts, &node, boot_id), expected, "{facts:?}, was {ready}, {boot_id}");
+    }
+
+    #[test]
+    fn a_node_whose_agent_alone_was_restarted_goes_on() {
+        let down = || Facts { runtime_problem: Some("container runtime is down".to_owned()), ..Facts::default() };
+        check(Facts::default(), "True", "b1", true);
+        check(Facts::default(), "True", "b2", false);
+        check(Facts::default(), "False", "b1", false);
+        check(Facts::default(), "Unknown", "b1", false);
+        check(down(), "True", "b1", false);
+        check(Facts { network_ready: true, ..Facts::default() }, "True", "b1", false);
+        assert!(!goes_on(&Facts::default(), &Node::default(), ""));
+    }
 }
