@@ -1,6 +1,7 @@
 //! `xebec dns`: cluster DNS of a node, started by the agent with the node's own certificate.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use xebec_clock::Clock;
 
 use crate::signal;
 
-/// How often the agent's renewal of the certificate is looked for.
-const RELOAD_PERIOD: Duration = Duration::from_secs(60);
+/// How often new certificates are looked for: the agent's renewal of the node's, the administrator's change of the CA's.
+const RELOAD_PERIOD: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub struct Dns {
@@ -71,19 +72,28 @@ impl Dns {
         let informers = Informers::new(joined.client.clone());
         tokio::select! {
             served = xebec_dns::run(config, &informers, Arc::default(), stop) => Ok(served?),
-            () = reload(&joined) => Ok(()),
+            () = reload(&joined) => Err(start_again().into()),
         }
     }
 }
 
-/// Presents what the agent has renewed; the agent asks for certificates, this process only reads them.
+/// Presents what the agent has renewed; the agent asks for certificates, this process only reads them. Until other CAs are
+/// to be trusted.
 async fn reload(joined: &Joined) {
     loop {
         tokio::time::sleep(RELOAD_PERIOD).await;
-        if let Err(error) = joined.reload() {
-            tracing::warn!(error = xebec_client::chain(&error), "the node's certificate cannot be read again");
+        let read = joined.reload().and_then(|()| joined.has_other_ca());
+        match read {
+            Ok(true) => return tracing::info!("the CA certificates were replaced: starting again with them"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(error = xebec_client::chain(&error), "certificates cannot be read again"),
         }
     }
+}
+
+/// In the same process, so that the agent goes on with it, and within milliseconds. Returns if that fails.
+fn start_again() -> std::io::Error {
+    std::process::Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec()
 }
 
 /// An address with or without a port.

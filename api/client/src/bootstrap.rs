@@ -13,6 +13,8 @@ use crate::identity::{Identity, IdentityError};
 use crate::retry::Backoff;
 use crate::{Client, chain};
 pub use csr::CsrError;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 pub use server_ca::ServerCaError;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -129,6 +131,15 @@ impl Joined {
             self.identity.replace(&stored.pem())?;
         }
         Ok(())
+    }
+
+    /// Whether the CA certificates on disk are others than those that were read from there: who joins again trusts them.
+    /// A file without a certificate, or with a part of one, is still being written.
+    pub fn has_other_ca(&self) -> Result<bool, JoinError> {
+        let stored = read_optional(&self.dir.join(CA_FILE))?.filter(|stored| *stored != self.ca_pem);
+        let certificates =
+            stored.map(|pem| CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>());
+        Ok(certificates.is_some_and(|read| read.is_ok_and(|certificates| !certificates.is_empty())))
     }
 }
 

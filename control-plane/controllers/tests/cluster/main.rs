@@ -219,6 +219,17 @@ async fn a_node_joins_with_a_token_and_renews_with_its_certificate() {
     let again = xebec_client::bootstrap::join(&join(None)).await.expect("no token needed");
     assert_eq!(again.identity.pem(), joined.identity.pem());
 
+    // A CA that is added is noticed, once it is whole.
+    let ca = std::fs::read_to_string(dir.path().join("ca.crt")).expect("CA");
+    let added = |part: &str| std::fs::write(dir.path().join("ca.crt"), format!("{ca}{part}")).expect("write");
+    for (part, expected) in [("", false), (&ca[..ca.len() / 2], false), (ca.as_str(), true)] {
+        added(part);
+        assert_eq!(again.has_other_ca().expect("read"), expected, "{part}");
+    }
+    std::fs::write(dir.path().join("ca.crt"), "").expect("write");
+    assert!(!again.has_other_ca().expect("read"), "an empty file is being written");
+    added("");
+
     // A certificate in the last third of its life is replaced, and connections go on.
     let old = cluster.short_lived("system:node:n1", "system:nodes");
     std::fs::write(dir.path().join("kubelet-client.pem"), &old).expect("write");
