@@ -1,34 +1,36 @@
 //! Keeps the cache in step with the store.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use tokio::time::{self, Instant};
 
-use super::Shared;
+use super::{Object, Shared};
 use crate::{Change, Entry, Error, Event, EventStream, ListOptions, PREFIX, Result, chain};
 
 const PAGE: usize = 2_000;
 const RETRY: Duration = Duration::from_millis(100);
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 
-/// Replaces the cache's content by the store's.
+/// Replaces the cache's content by the store's. Until all of it is read, what was there before stays: whoever reads would
+/// take a part for the whole, and hear nothing of the rest.
 pub async fn load(shared: &Shared) -> Result<()> {
     let mut options = ListOptions { limit: PAGE, ..ListOptions::default() };
     let mut list = shared.store.list(PREFIX, options.clone()).await?;
     let revision = list.revision;
-    let known: Vec<_> = {
-        let mut resources = shared.resources.write();
-        resources.loaded = revision;
-        resources.by_name.values().cloned().collect()
-    };
-    known.iter().for_each(|resource| resource.reset(revision));
     options.revision = Some(revision);
+    let mut found: HashMap<Arc<str>, Vec<Arc<Object>>> = HashMap::new();
     loop {
         let same = |a: &Entry, b: &Entry| super::resource_of(&a.key) == super::resource_of(&b.key);
         for entries in list.entries.chunk_by(same).filter(|entries| is_object(&entries[0].key)) {
-            let resource = shared.resource_or_new(super::resource_of(&entries[0].key));
-            resource.load(entries.iter().map(|entry| shared.object(entry)));
+            let name = super::resource_of(&entries[0].key);
+            let known = shared.resource(name);
+            let unchanged = |entry: &Entry| {
+                let object = known.as_ref()?.get(&entry.key)?;
+                (object.revision() == entry.mod_revision).then_some(object)
+            };
+            let objects = entries.iter().map(|entry| unchanged(entry).unwrap_or_else(|| shared.object(entry)));
+            found.entry(name.into()).or_default().extend(objects);
         }
         if !list.more {
             break;
@@ -36,6 +38,13 @@ pub async fn load(shared: &Shared) -> Result<()> {
         options.start_after = list.entries.last().map(|entry| entry.key.to_string());
         list = shared.store.list(PREFIX, options.clone()).await?;
     }
+    let known: Vec<_> = {
+        let mut resources = shared.resources.write();
+        resources.loaded = revision;
+        resources.by_name.keys().cloned().collect()
+    };
+    known.into_iter().for_each(|name| _ = found.entry(name).or_default());
+    found.into_iter().for_each(|(name, objects)| shared.resource_or_new(&name).replace(objects, revision));
     shared.applied.send_replace(revision);
     Ok(())
 }

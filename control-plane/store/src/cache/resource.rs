@@ -50,16 +50,10 @@ impl Resource {
         self.state.read().objects.get(key).cloned()
     }
 
-    /// Adds objects that are no news; only before anyone watches.
-    pub fn load(&self, objects: impl IntoIterator<Item = Arc<Object>>) {
+    /// These objects, at `revision`, instead of all before; closes the watchers, which did not hear what happened between.
+    pub fn replace(&self, objects: Vec<Arc<Object>>, revision: Revision) {
         let mut state = self.state.write();
-        state.objects.extend(objects.into_iter().map(|object| (object.key().clone(), object)));
-    }
-
-    /// Forgets everything and closes the watchers: the cache lost its place and loads again.
-    pub fn reset(&self, revision: Revision) {
-        let mut state = self.state.write();
-        state.objects.clear();
+        state.objects = objects.into_iter().map(|object| (object.key().clone(), object)).collect();
         state.revision = revision;
         state.history = History::new(revision);
         state.watchers.close("the cache was loaded again");

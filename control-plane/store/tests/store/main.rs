@@ -9,6 +9,7 @@ mod crash;
 mod embedded;
 mod etcd;
 mod etcd_process;
+mod reload;
 mod rng;
 
 use xebec_store::{Expect, Op, Outcome, Revision, Store, Txn};
