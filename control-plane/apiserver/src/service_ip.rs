@@ -170,6 +170,12 @@ impl ServiceAllocator {
         self.0.lock().unmark(number);
     }
 
+    /// No Service has any other number any more. One that a write has been given and not claimed yet may be among them: then
+    /// the store says to whom it is.
+    pub fn retain(&self, keep: impl Fn(Number) -> bool) {
+        self.0.lock().retain(keep);
+    }
+
     fn allocate(&self, resource: &Resource, new: &mut Value, old: Option<&Value>) -> Result<Lease<'_>, Status> {
         if !resource.is("", "services") {
             return Ok(self.nothing());

@@ -33,6 +33,8 @@ mod lists;
 mod pods;
 #[path = "api/publishing.rs"]
 mod publishing;
+#[path = "api/relist.rs"]
+mod relist;
 #[path = "api/rotation.rs"]
 mod rotation;
 #[path = "api/services.rs"]

@@ -146,6 +146,11 @@ impl ClusterIps {
         self.taken.remove(&ip);
     }
 
+    /// Frees every address that is not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(IpAddr) -> bool) {
+        self.taken.retain(|ip| keep(*ip));
+    }
+
     fn of(&self, family: IpFamily) -> impl Iterator<Item = &IpRange> {
         self.ranges.iter().filter(move |range| IpFamily::of_net(range.net) == family)
     }
@@ -190,6 +195,11 @@ impl NodePorts {
         if let Ok(port) = u16::try_from(port) {
             self.taken.remove(&port);
         }
+    }
+
+    /// Frees every port that is not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(i64) -> bool) {
+        self.taken.retain(|port| keep((*port).into()));
     }
 }
 

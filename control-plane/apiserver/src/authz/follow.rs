@@ -50,13 +50,20 @@ impl Authorizer {
     fn load_one(&self, cache: &Cache, plural: &'static str) -> xebec_store::Result<Feed> {
         let group = if plural == PODS { "core" } else { GROUP };
         let mut watcher = cache.watch(&format!("{group}/{plural}"), None, Filter::all(), Start::Snapshot)?;
-        let snapshot = watcher.take_snapshot();
+        let objects = watcher.take_snapshot().map(|snapshot| snapshot.objects).unwrap_or_default();
+        let parsed: Vec<(&Object, Value)> = objects.iter().map(|object| (&**object, parse(object))).collect();
+        // In one step: nobody is refused what they may do because not all of it is known yet.
         match plural {
-            PODS => self.graph.write().clear(),
-            plural => self.index.write().clear(plural),
-        }
-        for object in snapshot.iter().flat_map(|s| &s.objects) {
-            self.put(plural, object, &parse(object));
+            PODS => {
+                let mut graph = self.graph.write();
+                graph.clear();
+                parsed.iter().for_each(|(object, value)| graph.put(object.namespace(), object.name(), value));
+            }
+            plural => {
+                let mut index = self.index.write();
+                index.clear(plural);
+                parsed.iter().for_each(|(object, value)| index.put(plural, object.namespace(), object.name(), value));
+            }
         }
         Ok(Feed { plural, watcher })
     }

@@ -41,6 +41,11 @@ pub fn number(resource: &str, name: &str) -> Option<Number> {
     }
 }
 
+/// Whether claims of `resource` are of such numbers.
+pub fn is_of(resource: &str, number: Number) -> bool {
+    matches!((resource, number), (ADDRESSES, Number::Ip(_)) | (PORTS, Number::Port(_)))
+}
+
 /// Whether this server's kind wrote the claim.
 pub fn is_ours(claim: &Value) -> bool {
     object::label(claim, MANAGED_BY.0) == Some(MANAGED_BY.1)

@@ -30,9 +30,12 @@ pub async fn follow(app: Arc<App>, resource: &'static str) {
 
 async fn follow_once(app: &Arc<App>, resource: &'static str) -> Result<()> {
     let mut watcher = app.cache.watch(resource, None, Filter::all(), Start::Snapshot)?;
-    for object in watcher.take_snapshot().into_iter().flat_map(|snapshot| snapshot.objects) {
-        claim::number(resource, object.name()).into_iter().for_each(|number| app.services.mark(number));
-    }
+    let claims = watcher.take_snapshot().into_iter().flat_map(|snapshot| snapshot.objects);
+    let mut held: HashSet<Number> = claims.filter_map(|object| claim::number(resource, object.name())).collect();
+    held.iter().for_each(|number| app.services.mark(*number));
+    // What was given back before the snapshot is not told of any more. A Service may have what nobody has claimed for it.
+    held.extend(list(app, SERVICES).await?.iter().flat_map(numbers));
+    app.services.retain(|number| !claim::is_of(resource, number) || held.contains(&number));
     loop {
         let event = watcher.next().await?;
         let Some(number) = claim::number(resource, event.object.name()) else { continue };

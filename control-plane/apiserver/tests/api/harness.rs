@@ -53,6 +53,14 @@ impl Cluster {
         Self::over(store, pki, dir, configure).await
     }
 
+    /// With a store that is made of its own one.
+    pub async fn over_store<S: xebec_store::Store>(wrap: impl FnOnce(Arc<dyn xebec_store::Store>) -> Arc<S>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Arc::new(Pki::load_or_create(dir.path().join("pki"), &[]).unwrap());
+        let store = wrap(Arc::new(open_store(&dir.path().join("store")).await));
+        Self::over(store, pki, dir, |_| {}).await
+    }
+
     /// By a clock of its own.
     pub async fn by_clock(clock: Clock, configure: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();

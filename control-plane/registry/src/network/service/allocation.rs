@@ -90,6 +90,12 @@ impl Allocators {
         }
     }
 
+    /// Frees every number that is not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(Number) -> bool) {
+        self.cluster_ips.retain(|ip| keep(Number::Ip(ip)));
+        self.node_ports.retain(|port| keep(Number::Port(port)));
+    }
+
     /// Frees what a deleted service had.
     pub fn release(&mut self, service: &Value) {
         self.free(&Held::by(service));
