@@ -108,7 +108,6 @@ pub(crate) async fn send(
         .method(method)
         .uri(path)
         .header(header::CONTENT_TYPE, "application/json")
-        .header(header::USER_AGENT, "xebec-apiserver")
         .body(Full::new(body))
         .map_err(|e| e.to_string())?;
     let Ok(response) = tower::ServiceExt::oneshot(service.clone(), request).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 
 use crate::app::App;
@@ -46,7 +46,21 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (app, user) = (self.app.clone(), self.user.clone());
-        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        if let Some(agent) = agent(&user.name) {
+            request.headers_mut().entry(header::USER_AGENT).or_insert(HeaderValue::from_static(agent));
+        }
         Box::pin(async move { Ok(pipeline::handle(app, Origin::Local(user), request).await) })
+    }
+}
+
+/// What upstream's component of this user calls itself: `managedFields` name it.
+fn agent(user: &str) -> Option<&'static str> {
+    match user {
+        "system:apiserver" => Some("kube-apiserver"),
+        "system:kube-scheduler" => Some("kube-scheduler"),
+        "system:kube-controller-manager" => Some("kube-controller-manager"),
+        user if user.starts_with("system:serviceaccount:kube-system:") => Some("kube-controller-manager"),
+        _ => None,
     }
 }
