@@ -1,10 +1,13 @@
 //! The body of a write: read, of the right kind, and strict as far as the client asked for.
 
+pub mod kind;
+
 use bytes::Bytes;
 use serde_json::Value;
 use xebec_machinery::{GroupVersionKind, Status, json, object, yaml};
 use xebec_schema::DefId;
 
+use self::kind::Mismatch;
 use super::Call;
 use crate::negotiate::{self, Format};
 use crate::options::FieldValidation;
@@ -19,11 +22,21 @@ pub fn object(
     validation: FieldValidation,
 ) -> Result<Value, Status> {
     let format = negotiate::content_type(&call.headers)?;
-    if format == Format::Protobuf && call.resource.as_custom().is_some() && *expected == call.resource.gvk {
+    if format == Format::Protobuf && is_custom(call, expected) {
         return Err(Status::unsupported_media_type(&negotiate::UNTYPED));
     }
+    if format == Format::Protobuf
+        && let Ok(given) = xebec_schema::protobuf::kind_of(body)
+    {
+        of_kind(call, body, (&given.api_version(), &given.kind), expected)?;
+    }
     let (mut value, duplicates) = parse(body, format, &expected.kind)?;
-    of_kind(&mut value, expected)?;
+    of_kind(call, body, (object::api_version(&value), object::kind(&value)), expected)?;
+    let kind = Some(object::kind(&value)).filter(|kind| !kind.is_empty()).unwrap_or(&expected.kind).to_owned();
+    object::set_type(&mut value, &expected.api_version(), &kind);
+    if is_custom(call, expected) {
+        kind::custom_kind(&call.resource, &value)?;
+    }
     strict(call, &mut value, expected, definition, duplicates, validation)?;
     Ok(value)
 }
@@ -33,20 +46,21 @@ const META: &str =
     "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
 
 fn parse(body: &Bytes, format: Format, kind: &str) -> Result<(Value, Vec<String>), Status> {
-    let unrecognized = |why: &str| {
-        let summary = summary(body);
-        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({summary})"))
-    };
-    let no_type = |why: &str| unrecognized(&format!("couldn't get version/kind; json parse error: {why}"));
+    let no_type = |why: &str| unrecognized(body, kind, &format!("couldn't get version/kind; json parse error: {why}"));
     let decoded = wire::decode(body, format).map_err(|status| match (status.code, format) {
         (400, Format::Json) => no_type(&status.message),
-        (400, _) => unrecognized(&status.message),
+        (400, _) => unrecognized(body, kind, &status.message),
         _ => status,
     })?;
     if !decoded.value.is_object() {
         return Err(no_type(&json::mistyped(&decoded.value, META)));
     }
     Ok((decoded.value, decoded.duplicates))
+}
+
+fn unrecognized(body: &[u8], kind: &str, why: &str) -> Status {
+    let summary = summary(body);
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({summary})"))
 }
 
 /// The beginning of a body, in hexadecimal if it does not look like JSON (`summarizeData`).
@@ -60,23 +74,23 @@ fn summary(body: &[u8]) -> String {
     }
 }
 
-/// Fills in what the body leaves out of its type, and refuses another type.
-fn of_kind(value: &mut Value, expected: &GroupVersionKind) -> Result<(), Status> {
-    let api_version = expected.api_version();
-    let (version, kind) = (object::api_version(value).to_owned(), object::kind(value).to_owned());
-    if !kind.is_empty() && kind != expected.kind {
-        let (short, expected) = (version.rsplit('/').next().unwrap_or(""), &expected.kind);
-        return Err(Status::bad_request(format!(
-            "{kind} in version \"{short}\" cannot be handled as a {expected}: no kind \"{kind}\" is registered for this path"
-        )));
-    }
-    if !version.is_empty() && version != api_version {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({version}) does not match the expected API version ({api_version})"
-        )));
-    }
-    object::set_type(value, &api_version, &expected.kind);
-    Ok(())
+/// Refuses an object of another type: `given` is what it says of its version and kind.
+fn of_kind(call: &Call, body: &[u8], given: (&str, &str), expected: &GroupVersionKind) -> Result<(), Status> {
+    let given = kind::or_expected(given, expected).map_err(|why| unrecognized(body, &expected.kind, &why))?;
+    let fits = if is_custom(call, expected) { kind::custom } else { kind::built_in };
+    fits(&given, expected).map_err(|mismatch| match mismatch {
+        Mismatch::Version => kind::other_version(&given, expected),
+        Mismatch::Unfit(why) => {
+            let GroupVersionKind { version, kind, .. } = &given;
+            let expected = &expected.kind;
+            Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {expected}: {why}"))
+        }
+    })
+}
+
+/// Whether what is expected is the custom resource that the path is of.
+fn is_custom(call: &Call, expected: &GroupVersionKind) -> bool {
+    call.resource.as_custom().is_some() && *expected == call.resource.gvk
 }
 
 /// Unknown and duplicate fields: an error, a warning or nothing, as asked. Wrong types are always an error.

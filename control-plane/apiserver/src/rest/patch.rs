@@ -5,10 +5,12 @@ use http::{StatusCode, header};
 use serde_json::Value;
 use xebec_machinery::patch::apply::untyped;
 use xebec_machinery::patch::{json, merge, strategic};
-use xebec_machinery::{Status, object};
+use xebec_machinery::{GroupVersionKind, Status, object};
 
+use super::decode::kind::{self, Mismatch};
 use super::update::{Part, change};
 use super::{Answer, Call, convert, create_object, decode, encode, managed, meta, scale};
+use crate::kinds::Resource;
 use crate::options::{FieldValidation, WriteOptions};
 use crate::wire;
 
@@ -129,7 +131,7 @@ impl Patch {
             Ok(new)
         };
         let mut new = patched()?;
-        check_type(call, &new)?;
+        self.check_type(resource, &mut new)?;
         let unknown = match resource.as_custom() {
             Some(custom) => custom.decode(&mut new).map_err(|why| why.to_string()),
             None => decode::unknown(&mut new, resource.definition()),
@@ -152,6 +154,26 @@ impl Patch {
         meta::check_name(call, &new)?;
         convert::stored(resource, &mut new);
         Ok(new)
+    }
+
+    /// A patch cannot make an object of another kind of this one. What a strategic merge patch makes has the type that it had: it is read into one.
+    fn check_type(&self, resource: &Resource, new: &mut Value) -> Result<(), Status> {
+        let custom = resource.as_custom().is_some();
+        if self.kind == Kind::Strategic || (!custom && object::kind(new).is_empty()) {
+            object::set_type(new, &resource.api_version, resource.row.kind);
+            return Ok(());
+        }
+        if object::kind(new).is_empty() {
+            return Err(self.unfit(new, &format!("Object 'Kind' is missing in '{new}'")));
+        }
+        let given = GroupVersionKind::from_api_version(object::api_version(new), object::kind(new));
+        let given = given.map_err(|error| self.unfit(new, &error.to_string()))?;
+        let fits = if custom { kind::custom } else { kind::built_in };
+        fits(&given, &resource.gvk).map_err(|mismatch| match mismatch {
+            Mismatch::Version => kind::other_version(&given, &resource.gvk),
+            Mismatch::Unfit(why) => self.unfit(new, &why),
+        })?;
+        if custom { kind::custom_kind(resource, new) } else { Ok(()) }
     }
 
     /// What the patch makes is no object of its type (apiserver's `handlers/patch.go`, which knows no kind here).
@@ -183,20 +205,6 @@ fn go_text(value: &Value) -> String {
         }
         other => other.to_string(),
     }
-}
-
-/// A patch cannot make an object of another kind of this one.
-fn check_type(call: &Call, new: &Value) -> Result<(), Status> {
-    let resource = &call.resource;
-    if object::api_version(new) == resource.api_version && object::kind(new) == resource.row.kind {
-        return Ok(());
-    }
-    Err(Status::bad_request(format!(
-        "the object provided is unrecognized (must be of type {}): {} {:?}",
-        resource.row.kind,
-        object::api_version(new),
-        object::kind(new)
-    )))
 }
 
 /// The configuration in the body of an apply, and what is in it twice.

@@ -166,6 +166,35 @@ async fn patches_are_validated_as_far_as_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_other_kinds_are_refused_in_upstreams_words() {
+    let cluster = with_widgets().await;
+    let spec = json!({ "color": "red" });
+    let of = |api_version: &str, kind: &str| {
+        let mut object = widget("a", &spec);
+        (object["apiVersion"], object["kind"]) = (api_version.into(), kind.into());
+        object
+    };
+    let pod = cluster.post(WIDGETS, &of("v1", "Pod")).await;
+    let foreign = "/v1, Kind=Pod is unstructured and is not suitable for converting to \"example.com/v1\"";
+    pod.refused(400, "BadRequest", &format!("Pod in version \"v1\" cannot be handled as a Widget: {foreign}"));
+    let version = cluster.post(WIDGETS, &of("example.com/v9", "Widget")).await;
+    let other = "the API version in the data (example.com/v9) does not match the expected API version (example.com/v1)";
+    version.refused(400, "BadRequest", other);
+    let kind = "Widget.example.com \"a\" is invalid: kind: Invalid value: \"Gadget\": must be Widget";
+    cluster.post(WIDGETS, &of("example.com/v1", "Gadget")).await.refused(422, "Invalid", kind);
+    cluster.post(WIDGETS, &of("example.com/v1", "Widget")).await.expect(201);
+    let path = format!("{WIDGETS}/a");
+    cluster.patch("merge", &path, &json!({ "kind": "Gadget" })).await.refused(422, "Invalid", kind);
+    cluster.patch("merge", &path, &json!({ "kind": null })).await.refused(
+        422,
+        "Invalid",
+        "Object 'Kind' is missing in '{",
+    );
+    let foreign = "/v1, Kind=Widget is unstructured and is not suitable for converting to \"example.com/v1\"";
+    cluster.patch("merge", &path, &json!({ "apiVersion": "v1" })).await.refused(422, "Invalid", foreign);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn updates_compare_with_what_was() {
     let cluster = with_widgets().await;
     let path = format!("{WIDGETS}/a");

@@ -57,12 +57,39 @@ async fn bad_bodies_are_refused_in_upstreams_words() {
         (
             CONFIG_MAPS,
             r#"{"kind":"Pod","apiVersion":"v1"}"#,
-            (400, "BadRequest", "Pod in version \"v1\" cannot be handled as a ConfigMap"),
+            (
+                400,
+                "BadRequest",
+                "Pod in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown conversion",
+            ),
         ),
         (
             CONFIG_MAPS,
             r#"{"kind":"ConfigMap","apiVersion":"v2"}"#,
-            (400, "BadRequest", "the API version in the data (v2) does not match"),
+            (
+                400,
+                "BadRequest",
+                "ConfigMap in version \"v2\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \"v2\" in \
+                 scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+            ),
+        ),
+        (
+            CONFIG_MAPS,
+            r#"{"apiVersion":"a/b/c"}"#,
+            (
+                400,
+                "BadRequest",
+                "the object provided is unrecognized (must be of type ConfigMap): unexpected GroupVersion string: a/b/c ({\"apiVersion\":\"a/b/c\"})",
+            ),
+        ),
+        (
+            "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+            r#"{"kind":"HorizontalPodAutoscaler","apiVersion":"autoscaling/v1"}"#,
+            (
+                400,
+                "BadRequest",
+                "the API version in the data (autoscaling/v1) does not match the expected API version (autoscaling/v2)",
+            ),
         ),
         (
             CONFIG_MAPS,
@@ -474,4 +501,82 @@ async fn ownership_can_be_forgotten() {
         .await;
     let kept = kept.expect(200);
     assert_eq!(owners(&kept).iter().map(|owner| (owner.0, owner.1)).collect::<Vec<_>>(), [("m", "Update")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_patch_makes_nothing_of_another_kind() {
+    let cluster = Cluster::start().await;
+    let path = format!("{CONFIG_MAPS}/c");
+    cluster.post(CONFIG_MAPS, &config_map("c")).await.expect(201);
+    // A strategic merge patch is read into the type that the object has.
+    let other = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "data": { "x": "1" } });
+    let patched = cluster.patch("strategic", &path, &other).await.expect(200);
+    assert_eq!(
+        (&patched["apiVersion"], &patched["kind"], &patched["data"]["x"]),
+        (&json!("v1"), &json!("ConfigMap"), &json!("1"))
+    );
+    let untyped = cluster.patch("merge", &path, &json!({ "kind": null })).await.expect(200);
+    assert_eq!(untyped["kind"], "ConfigMap");
+    let cases = [
+        ("merge", r#"{"kind":"Pod"}"#, "converting (v1.Pod) to (core.ConfigMap): unknown conversion"),
+        (
+            "json",
+            r#"[{"op":"replace","path":"/kind","value":"Foo"}]"#,
+            "no kind \"Foo\" is registered for version \"v1\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+        ),
+        ("merge", r#"{"apiVersion":"a/b/c"}"#, "unexpected GroupVersion string: a/b/c"),
+    ];
+    for (kind, patch, why) in cases {
+        let answer = cluster.patch(kind, &path, &serde_json::from_str(patch).unwrap()).await;
+        assert!(answer.text.contains("patch: Invalid value: "), "{}", answer.text);
+        answer.refused(422, "Invalid", why);
+    }
+    assert_eq!(cluster.get(&path).await.expect(200)["kind"], "ConfigMap");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn protobuf_bodies_of_other_kinds_are_refused_in_the_same_words() {
+    let cluster = Cluster::start().await;
+    let post = async |object: Value, kind: &[u8], stands_for: &[u8]| {
+        let body = xebec_schema::protobuf::encode(&object).unwrap();
+        // The envelope is as long as before.
+        let at = body.windows(kind.len()).position(|window| window == kind).unwrap();
+        let body = [&body[..at], stands_for, &body[at + kind.len()..]].concat();
+        cluster.send("POST", CONFIG_MAPS, &[("content-type", "application/vnd.kubernetes.protobuf")], body).await
+    };
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" } });
+    post(pod.clone(), b"Pod", b"Pod").await.refused(
+        400,
+        "BadRequest",
+        "Pod in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown conversion",
+    );
+    post(pod, b"Pod", b"Foo").await.refused(
+        400,
+        "BadRequest",
+        "Foo in version \"v1\" cannot be handled as a ConfigMap: no kind \"Foo\" is registered for version \"v1\" in scheme \
+         \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_in_the_server_is_named_as_upstreams_components_are() {
+    let cluster = Cluster::start().await;
+    let manager = async |user: xebec_apiserver::UserInfo, name: &str| {
+        let made = cluster.as_local(user, "POST", CONFIG_MAPS, &config_map(name)).await.expect(201);
+        made["metadata"]["managedFields"][0]["manager"].as_str().unwrap_or_default().to_owned()
+    };
+    let masters: &[&str] = &["system:masters"];
+    for (index, (user, expected)) in [
+        ("system:serviceaccount:kube-system:replicaset-controller", "kube-controller-manager"),
+        ("system:kube-controller-manager", "kube-controller-manager"),
+        ("system:kube-scheduler", "kube-scheduler"),
+        ("system:apiserver", "kube-apiserver"),
+        ("system:serviceaccount:default:x", "unknown"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let user = xebec_apiserver::UserInfo::new(user, masters);
+        assert_eq!(manager(user, &format!("m{index}")).await, expected);
+    }
 }
