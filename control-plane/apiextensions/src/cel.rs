@@ -7,8 +7,11 @@ mod budget;
 mod check;
 mod cost;
 mod depth;
+mod issue;
 mod meter;
+mod optional;
 mod program;
+mod types;
 mod value;
 
 use std::sync::OnceLock;
@@ -19,7 +22,7 @@ use xebec_machinery::field::{Error, Path};
 use xebec_registry::value::{boolean, string};
 
 pub use budget::Budget;
-pub use check::{Inferred, Scope, infer};
+pub use check::{Inferred, Scope, fault, infer};
 pub use cost::size;
 pub use kube_cel::cel as language;
 pub use program::{Program, children, parse};
@@ -75,6 +78,16 @@ impl Rule {
             text => Some(check::message(text, scope)),
         };
         (rule, message)
+    }
+
+    /// The rule as upstream's messages show it: its validation has a struct without names for JSON.
+    pub fn shown(&self) -> Value {
+        let given = |text: &str| if text.is_empty() { Value::Null } else { text.into() };
+        serde_json::json!({
+            "Rule": self.text, "Message": self.message, "MessageExpression": self.message_expression,
+            "Reason": given(&self.reason), "FieldPath": self.field_path,
+            "OptionalOldSelf": if self.optional_old_self { Value::Bool(true) } else { Value::Null },
+        })
     }
 
     /// Whether the rule compares with what was before.

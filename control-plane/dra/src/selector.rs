@@ -34,8 +34,9 @@ impl Selector {
     pub fn compile(text: &str) -> Result<Self, String> {
         let failed = |why: String| format!("compilation failed: {why}");
         let mut expression = cel::parse(text).map_err(failed)?;
-        bind::expand(&mut expression).map_err(failed)?;
-        let Inferred { ty, cost } = cel::infer(&expression, "device", &schema(), &size::OfDevice).map_err(failed)?;
+        bind::expand(&mut expression).map_err(|(part, why)| failed(cel::fault(text, part, why)))?;
+        let Inferred { ty, cost } =
+            cel::infer(text, &expression, "device", &schema(), &size::OfDevice).map_err(failed)?;
         if !["bool", "dyn"].contains(&ty.as_str()) {
             return Err(format!("must evaluate to bool or the unknown type, not {ty}"));
         }

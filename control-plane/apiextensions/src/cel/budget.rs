@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::cost::{Charge, Kind, charges, price, read};
 use super::meter::{self, LOOK, MEET, PAY};
+use super::{optional, types};
 
 /// As cel-go words it.
 pub const EXCEEDED: &str = "operation cancelled: actual cost limit exceeded";
@@ -91,6 +92,8 @@ impl Budget {
         let mut context = Context::default().with_all();
         // Types are not checked beforehand, so every value is dynamic already.
         context.add_function("dyn", |value: Value| Ok::<Value, ExecutionError>(value));
+        types::add_to(&mut context);
+        optional::add_to(&mut context);
         let budget = self.clone();
         context.add_function(PAY, move |value: Value, cost: i64| {
             budget.0.lock().pay(u64::try_from(cost).unwrap_or(u64::MAX)).map(|()| value)

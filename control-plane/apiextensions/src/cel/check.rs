@@ -14,15 +14,28 @@ use serde_json::Value;
 
 use super::cost::estimate;
 use super::cost::size::{Node, Sizes};
-use super::{depth, program};
+use super::issue::{self, Places};
+use super::{depth, program, types};
 use crate::schema::Schema;
 
 pub use ty::Ty;
 
-/// Libraries and types, which look like variables.
-const GLOBALS: [&str; 20] = [
-    "sets", "math", "optional", "ip", "cidr", "quantity", "url", "format", "base64", "strings", "semver", "cel",
-    "google", "int", "uint", "double", "string", "bool", "bytes", "type",
+/// Libraries, which look like variables.
+const LIBRARIES: [&str; 14] = [
+    "sets",
+    "math",
+    "optional",
+    "ip",
+    "cidr",
+    "quantity",
+    "url",
+    "format",
+    "base64",
+    "strings",
+    "semver",
+    "cel",
+    "google",
+    "jsonpatch",
 ];
 
 /// The types of the parts of an expression, by their places in memory.
@@ -74,24 +87,45 @@ pub struct Inferred {
     pub cost: u64,
 }
 
-/// The type and the cost of an expression over one variable, whose values fit an OpenAPI schema and are of limited sizes.
+/// The type and the cost of an expression over one variable, whose values fit an OpenAPI schema and are of limited sizes. It was parsed from `text`.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn infer(expression: &IdedExpr, variable: &str, schema: &Value, sizes: &dyn Sizes) -> Result<Inferred, String> {
+/// What is wrong with it, and where, as cel-go shows it.
+pub fn infer(
+    text: &str,
+    expression: &IdedExpr,
+    variable: &str,
+    schema: &Value,
+    sizes: &dyn Sizes,
+) -> Result<Inferred, String> {
     let schema = Schema::compile(schema);
-    roomy(expression, || {
+    let inferred = roomy(expression, || {
         let scope = vec![(variable.to_owned(), Ty::of(&schema))];
-        let mut checker = Checker { root: None, scope, types: Types::new() };
-        let ty = checker.infer(expression)?.to_string();
+        let mut checker = Checker { root: None, scope, types: Types::new(), faults: Vec::new() };
+        let ty = checker.infer(expression).to_string();
+        checker.done()?;
         Ok(Inferred { ty, cost: estimate::estimate(expression, sizes, &checker.types) })
-    })
+    });
+    inferred.map_err(|faults| shown(text, faults))
 }
 
 /// The type of an expression, and its cost at most.
 fn over_self<'a>(text: &str, scope: Scope<'a>) -> Result<(Ty<'a>, u64), String> {
     let expression = program::parse(text)?;
-    roomy(&expression, || judged(&expression, scope))
+    roomy(&expression, || judged(&expression, scope)).map_err(|faults| shown(text, faults))
+}
+
+/// What is wrong with parts of an expression, which are known by their ids.
+type Faults = Vec<(u64, String)>;
+
+/// What is wrong with one part of the expression that was parsed from `text`, and where, as cel-go shows it.
+pub fn fault(text: &str, part: u64, why: &str) -> String {
+    shown(text, vec![(part, why.to_owned())])
+}
+
+fn shown(text: &str, faults: Faults) -> String {
+    let places = Places::of(text);
+    issue::display(text, faults.into_iter().map(|(part, why)| places.issue(part, why)).collect())
 }
 
 /// Walks an expression on a stack that is large enough for it.
@@ -99,13 +133,14 @@ fn roomy<T: Send>(expression: &IdedExpr, walk: impl FnOnce() -> T + Send) -> T {
     if depth::of(expression) > depth::SHALLOW { depth::with_room(walk) } else { walk() }
 }
 
-fn judged<'a>(expression: &IdedExpr, scope: Scope<'a>) -> Result<(Ty<'a>, u64), String> {
+fn judged<'a>(expression: &IdedExpr, scope: Scope<'a>) -> Result<(Ty<'a>, u64), Faults> {
     let own = Ty::of(scope.schema);
     let old = if scope.optional_old_self { Ty::Optional(Box::new(own.clone())) } else { own.clone() };
     let variables = vec![("self".to_owned(), own), ("oldSelf".to_owned(), old)];
     let root = scope.is_root.then_some(scope.schema);
-    let mut checker = Checker { root, scope: variables, types: Types::new() };
-    let ty = checker.infer(expression)?;
+    let mut checker = Checker { root, scope: variables, types: Types::new(), faults: Vec::new() };
+    let ty = checker.infer(expression);
+    checker.done()?;
     let cost = estimate::estimate(expression, &Node::of(scope.schema, scope.is_root), &checker.types);
     Ok((ty, cost))
 }
@@ -116,13 +151,24 @@ struct Checker<'a> {
     /// Variables, inner ones last.
     scope: Vec<(String, Ty<'a>)>,
     types: Types<'a>,
+    faults: Faults,
 }
 
 impl<'a> Checker<'a> {
-    fn infer(&mut self, expression: &IdedExpr) -> Result<Ty<'a>, String> {
-        let ty = self.of(expression)?;
+    fn done(&mut self) -> Result<(), Faults> {
+        if self.faults.is_empty() { Ok(()) } else { Err(std::mem::take(&mut self.faults)) }
+    }
+
+    /// The type of an expression. A wrong part fits everything, so that what else is wrong is found too.
+    fn infer(&mut self, expression: &IdedExpr) -> Ty<'a> {
+        let ty = self.of(expression).unwrap_or_else(|why| self.fault(expression, why));
         self.types.insert(key(expression), ty.clone());
-        Ok(ty)
+        ty
+    }
+
+    fn fault(&mut self, part: &IdedExpr, why: String) -> Ty<'a> {
+        self.faults.push((part.id, why));
+        Ty::Dyn
     }
 
     fn of(&mut self, expression: &IdedExpr) -> Result<Ty<'a>, String> {
@@ -132,32 +178,35 @@ impl<'a> Checker<'a> {
             Expr::Literal(literal) => Ok(of_literal(literal)),
             Expr::Ident(name) => match self.variable(name) {
                 Some(ty) => Ok(ty.clone()),
-                None if GLOBALS.contains(&name.as_str()) => Ok(Ty::Dyn),
-                None => Err(format!("undeclared reference to '{name}' (in container '')")),
+                None if LIBRARIES.contains(&name.as_str()) || types::NAMES.contains(&name.as_str()) => Ok(Ty::Dyn),
+                None => Err(undeclared(name)),
             },
             Expr::List(list) => {
-                let items = list.elements.iter().map(|item| self.infer(item)).collect::<Result<Vec<_>, _>>()?;
+                let items = list.elements.iter().map(|item| self.infer(item)).collect();
                 Ok(Ty::List(Box::new(Ty::common(items))))
             }
             Expr::Map(map) => {
                 let mut values = Vec::new();
                 for entry in &map.entries {
                     if let EntryExpr::MapEntry(entry) = &entry.expr {
-                        self.infer(&entry.key)?;
-                        values.push(self.infer(&entry.value)?);
+                        self.infer(&entry.key);
+                        values.push(self.infer(&entry.value));
                     }
                 }
                 Ok(Ty::Map(Box::new(Ty::common(values))))
             }
             Expr::Select(select) => {
-                let operand = self.infer(&select.operand)?;
+                let operand = self.infer(&select.operand);
                 let field = self.select(operand, &select.field)?;
                 Ok(if select.test { Ty::Bool } else { field })
             }
             Expr::Call(call) => {
                 let (name, target) = program::namespaced(call, |name| self.variable(name).is_some());
                 let operands = target.into_iter().chain(&call.args);
-                let types = operands.map(|operand| self.infer(operand)).collect::<Result<Vec<_>, _>>()?;
+                let types: Vec<Ty<'a>> = operands.map(|operand| self.infer(operand)).collect();
+                if !function::is_declared(&name) {
+                    return Err(undeclared(&call.func_name));
+                }
                 let is_method = target.is_some();
                 function::result(&name, &types, is_method).ok_or_else(|| {
                     let args: Vec<String> = types.iter().map(ToString::to_string).collect();
@@ -168,7 +217,7 @@ impl<'a> Checker<'a> {
                     format!("found no matching overload for '{}' applied to '{signature}'", call.func_name)
                 })
             }
-            Expr::Comprehension(comprehension) => self.comprehension(comprehension),
+            Expr::Comprehension(comprehension) => Ok(self.comprehension(comprehension)),
         }
     }
 
@@ -197,27 +246,27 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn comprehension(&mut self, c: &ComprehensionExpr) -> Result<Ty<'a>, String> {
-        let (key, item) = match self.infer(&c.iter_range)? {
+    fn comprehension(&mut self, c: &ComprehensionExpr) -> Ty<'a> {
+        let (key, item) = match self.infer(&c.iter_range) {
             Ty::List(item) => (Ty::Int, *item),
             Ty::Map(value) => (Ty::String, *value),
             Ty::Dyn | Ty::Free => (Ty::Dyn, Ty::Dyn),
             other => {
-                return Err(format!(
-                    "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
-                ));
+                let of = "cannot be range of a comprehension (must be list, map, or dynamic)";
+                self.fault(&c.iter_range, format!("expression of type '{other}' {of}"));
+                (Ty::Dyn, Ty::Dyn)
             }
         };
         let of_map = matches!(key, Ty::String);
-        let accumulated = self.infer(&c.accu_init)?;
+        let accumulated = self.infer(&c.accu_init);
         let depth = self.scope.len();
         self.scope.push((c.accu_var.clone(), accumulated));
         match &c.iter_var2 {
             Some(second) => self.scope.extend([(c.iter_var.clone(), key), (second.clone(), item)]),
             None => self.scope.push((c.iter_var.clone(), if of_map { key } else { item })),
         }
-        self.infer(&c.loop_cond)?;
-        let step = self.infer(&c.loop_step)?;
+        self.infer(&c.loop_cond);
+        let step = self.infer(&c.loop_step);
         self.scope.truncate(depth);
         // A list that starts empty is of what the steps add.
         self.scope.push((c.accu_var.clone(), step));
@@ -225,6 +274,10 @@ impl<'a> Checker<'a> {
         self.scope.truncate(depth);
         result
     }
+}
+
+fn undeclared(name: &str) -> String {
+    format!("undeclared reference to '{name}' (in container '')")
 }
 
 fn of_literal(literal: &LiteralValue) -> Ty<'static> {

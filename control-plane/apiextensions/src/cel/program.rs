@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 
 use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr};
-use kube_cel::cel::parser::Parser;
 use kube_cel::cel::{Context, Value};
 
 use super::budget::Budget;
-use super::{depth, meter};
+use super::{depth, issue, meter, optional};
 
 /// What functions are named after.
 const LIBRARIES: [&str; 10] =
@@ -32,6 +31,7 @@ impl Program {
     pub fn of(mut expression: IdedExpr) -> Self {
         let uses_old_self = expression.references().has_variable("oldSelf");
         let is_deep = depth::of(&expression) > depth::SHALLOW;
+        optional::rewrite(&mut expression);
         meter::meter(&mut expression);
         Self { expression, is_deep, uses_old_self }
     }
@@ -70,6 +70,9 @@ fn worded(error: &kube_cel::cel::ExecutionError) -> String {
 }
 
 /// The expression, its macros expanded; neither deeper than it can be walked.
+///
+/// # Errors
+/// What cannot be read, and where, as cel-go shows it.
 pub fn parse(text: &str) -> Result<IdedExpr, String> {
     if text.len() > RULE_BYTES_MAX {
         return Err(format!("expression is longer than {RULE_BYTES_MAX} bytes"));
@@ -79,13 +82,11 @@ pub fn parse(text: &str) -> Result<IdedExpr, String> {
         return Err(too_deep());
     }
     // A chain of operators is as deep as it is long: the parser needs room to tell so.
-    depth::with_room(|| {
-        let parse = AssertUnwindSafe(|| Parser::new().enable_optional_syntax(true).parse(text));
-        match std::panic::catch_unwind(parse) {
-            Ok(Ok(expression)) if depth::of(&expression) > depth::MAX => Err(too_deep()),
-            Ok(parsed) => parsed.map_err(|error| error.to_string()),
-            Err(_) => Err("expression cannot be parsed".to_owned()),
-        }
+    depth::with_room(|| match issue::parsed(text) {
+        Ok(expression) if depth::of(&expression) > depth::MAX => Err(too_deep()),
+        Ok(expression) => Ok(expression),
+        Err(errors) if errors.errors.is_empty() => Err("expression cannot be parsed".to_owned()),
+        Err(errors) => Err(issue::display(text, issue::of_parser(errors))),
     })
 }
 

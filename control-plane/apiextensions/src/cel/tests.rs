@@ -66,6 +66,38 @@ fn what_cannot_be_evaluated_is_an_error() {
 }
 
 #[test]
+fn rules_ask_for_types() {
+    for (rule, value) in [
+        ("type(self.size) == string", json!({ "size": "50%" })),
+        ("type(self.size) == int", json!({ "size": 5 })),
+        ("type(self.size) != type('a')", json!({ "size": 5 })),
+        (
+            "bool('true') && type(self.list) == list && type(self.labels) == map",
+            json!({ "list": [1], "labels": { "a": "b" } }),
+        ),
+        ("type(type(1)) == type && type(null) == null_type && type(1.5) == double && type(b'a') == bytes", json!({})),
+        ("type(timestamp('2030-01-01T00:00:00Z')) == google.protobuf.Timestamp", json!({})),
+    ] {
+        assert_eq!(errors(&json!([{ "rule": rule }]), &value, None), Vec::<String>::new(), "{rule}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_no_value() {
+    for rule in [
+        "self.?min.orValue(7) == 7 && !self.?min.hasValue()",
+        "self.?max.orValue(7) == 3 && self.?max.value() == 3",
+        "self.?obj.a.orValue('x') == 'x' && self.?obj.?a.orValue('x') == 'x'",
+        "self.labels[?'k'].orValue('none') == 'v' && self.labels[?'l'].orValue('none') == 'none'",
+        "self.list[?0].orValue(9) == 1 && self.list[?5].orValue(9) == 9",
+        "self.?labels['k'].orValue('none') == 'v' && self.?labels.l.orValue('none') == 'none'",
+    ] {
+        let value = json!({ "max": 3, "labels": { "k": "v" }, "list": [1] });
+        assert_eq!(errors(&json!([{ "rule": rule }]), &value, None), Vec::<String>::new(), "{rule}");
+    }
+}
+
+#[test]
 fn transition_rules_see_what_was() {
     let rules = json!([{ "rule": "self.min >= oldSelf.min", "message": "no way back", "fieldPath": ".min", "reason": "FieldValueForbidden" }]);
     assert_eq!(errors(&rules, &json!({ "min": 1 }), None), Vec::<String>::new());
@@ -119,7 +151,64 @@ fn check_types(rule: &str, expected: &str) {
     let mut raw = schema();
     raw["properties"]["obj"] = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
     let found = check::rule(rule, scope(&Schema::compile(&raw))).err().unwrap_or_default();
-    assert_eq!(found, expected, "{rule}");
+    assert_eq!(placeless(&found), expected, "{rule}");
+}
+
+/// A message of one issue without its place.
+fn placeless(message: &str) -> String {
+    let message = message.lines().next().unwrap_or_default();
+    let Some((before, issue)) = message.split_once("ERROR: <input>:") else { return message.to_owned() };
+    format!("{before}{}", issue.splitn(3, ':').last().unwrap_or_default().trim_start())
+}
+
+/// `expected` follows `compilation failed: `.
+#[track_caller]
+fn check_issues(rule: &str, expected: &str) {
+    let schema = Schema::compile(&schema());
+    let found = check::rule(rule, scope(&schema)).err().unwrap_or_default();
+    assert_eq!(found, format!("compilation failed: {expected}"));
+}
+
+#[test]
+fn what_is_wrong_is_shown_where_it_is_as_cel_go_shows_it() {
+    check_issues(
+        "self.min > x",
+        "ERROR: <input>:1:12: undeclared reference to 'x' (in container '')\n | self.min > x\n | ...........^",
+    );
+    check_issues(
+        "has(self.min) &&\n\tself.missing > 0",
+        "ERROR: <input>:2:6: undefined field 'missing'\n |  self.missing > 0\n | .....^",
+    );
+    check_issues(
+        "self.min == true",
+        "ERROR: <input>:1:10: found no matching overload for '_==_' applied to '(int, bool)'\n | self.min == true\n | .........^",
+    );
+    check_issues(
+        "self.name == 'ä' && size(self.min) > 1",
+        "ERROR: <input>:1:25: found no matching overload for 'size' applied to '(int)'\n | self.name == 'ä' && size(self.min) > 1\n \
+         | ..............．.........^",
+    );
+    check_issues(
+        "frob(self.min) && self.name.twist()",
+        "ERROR: <input>:1:5: undeclared reference to 'frob' (in container '')\n | frob(self.min) && self.name.twist()\n | ....^\n\
+         ERROR: <input>:1:34: undeclared reference to 'twist' (in container '')\n | frob(self.min) && self.name.twist()\n \
+         | .................................^",
+    );
+    check_issues(
+        "self.x == y",
+        "ERROR: <input>:1:5: undefined field 'x'\n | self.x == y\n | ....^\n\
+         ERROR: <input>:1:11: undeclared reference to 'y' (in container '')\n | self.x == y\n | ..........^",
+    );
+    check_issues(
+        "'ä' == ) 1",
+        "ERROR: <input>:1:8: Syntax error: extraneous input ')' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', \
+         'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}\n | 'ä' == ) 1\n | .．.....^",
+    );
+    check_issues(
+        "self.min >",
+        "ERROR: <input>:1:11: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', \
+         'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}\n | self.min >\n | ..........^",
+    );
 }
 
 #[test]

@@ -234,14 +234,12 @@ fn rules_below(place: &Place<'_>, path: &Path, costs: &mut Costs, errors: &mut E
         let (judged, message) = rule.judge(scope);
         match judged {
             Ok(cost) => costs.rule(&path, &rule.text, cost, schema, count),
-            Err(why) => errors.invalid(&path.child("rule"), rule.text.as_str(), why),
+            Err(why) => errors.invalid(&path.child("rule"), rule.shown(), why),
         }
         match message {
             None => {}
             Some(Ok(cost)) => costs.message(&path, &rule.message_expression, cost),
-            Some(Err(why)) => {
-                errors.invalid(&path.child("messageExpression"), rule.message_expression.as_str(), why);
-            }
+            Some(Err(why)) => errors.invalid(&path.child("messageExpression"), rule.shown(), why),
         }
         match place.uncorrelated {
             Some(list) if rule.is_transition() => {

@@ -196,7 +196,7 @@ fn defaults_and_rules_fit_their_schemas() {
     check_schema(
         spec(json!({ "type": "object", "x-kubernetes-validations": [{ "rule": "self.x == 1" }] })),
         &[
-            "properties[spec].x-kubernetes-validations[0].rule: Invalid value: \"self.x == 1\": compilation failed: undefined field 'x'",
+            "properties[spec].x-kubernetes-validations[0].rule: Invalid value: {\"FieldPath\":\"\",\"Message\":\"\",\"MessageExpression\":\"\",\"OptionalOldSelf\":null,\"Reason\":null,\"Rule\":\"self.x == 1\"}: compilation failed: ERROR: <input>:1:5: undefined field 'x'\n | self.x == 1\n | ....^",
         ],
     );
     check_schema(

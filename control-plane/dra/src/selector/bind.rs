@@ -8,14 +8,14 @@ use xebec_apiextensions::cel::language::common::ast::{
 /// Replaces every binding by what cel-go's macro makes of it: a loop over nothing, whose accumulator is the value.
 ///
 /// # Errors
-/// A binding without a name.
-pub(super) fn expand(expression: &mut IdedExpr) -> Result<(), String> {
+/// What is there for a name, and what is wrong with it.
+pub(super) fn expand(expression: &mut IdedExpr) -> Result<(), (u64, &'static str)> {
     if let Expr::Call(call) = &mut expression.expr
         && is_bind(call)
         && let Ok([name, value, body]) = <[IdedExpr; 3]>::try_from(std::mem::take(&mut call.args))
     {
         let Expr::Ident(name) = name.expr else {
-            return Err("cel.bind() variable names must be simple identifiers".to_owned());
+            return Err((name.id, "cel.bind() variable names must be simple identifiers"));
         };
         let ided = |expr| IdedExpr { id: 0, expr };
         expression.expr = Expr::Comprehension(Box::new(ComprehensionExpr {

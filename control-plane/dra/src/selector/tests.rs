@@ -38,9 +38,19 @@ fn a_domain_can_be_named_once() {
     check(&bound("has(gpu.none)"), Ok(false));
     check("cel.bind(none, device.attributes['none.example.com'], has(none.model))", Ok(false));
     check("cel.bind(twice, device.driver + device.driver, [1, 2].all(n, n < twice.size()))", Ok(true));
-    check("cel.bind('a', 1, true)", Err("compilation failed: cel.bind() variable names must be simple identifiers"));
+    check(
+        "cel.bind('a', 1, true)",
+        Err(
+            "compilation failed: ERROR: <input>:1:10: cel.bind() variable names must be simple identifiers\n | cel.bind('a', 1, true)\n | .........^",
+        ),
+    );
     check("cel.bind(a, 1, a)", Err("must evaluate to bool or the unknown type, not int"));
-    check("cel.bind(a, 1, true) && a == 1", Err("compilation failed: undeclared reference to 'a' (in container '')"));
+    check(
+        "cel.bind(a, 1, true) && a == 1",
+        Err(
+            "compilation failed: ERROR: <input>:1:25: undeclared reference to 'a' (in container '')\n | cel.bind(a, 1, true) && a == 1\n | ........................^",
+        ),
+    );
 }
 
 #[test]
@@ -57,8 +67,16 @@ fn a_domain_that_a_device_does_not_know_is_empty() {
 fn what_is_no_condition_does_not_compile() {
     check("1", Err("must evaluate to bool or the unknown type, not int"));
     check("device.driver", Err("must evaluate to bool or the unknown type, not string"));
-    check("pod.name == 'x'", Err("compilation failed: undeclared reference to 'pod' (in container '')"));
-    check("device.vendor == 'x'", Err("compilation failed: undefined field 'vendor'"));
+    check(
+        "pod.name == 'x'",
+        Err(
+            "compilation failed: ERROR: <input>:1:1: undeclared reference to 'pod' (in container '')\n | pod.name == 'x'\n | ^",
+        ),
+    );
+    check(
+        "device.vendor == 'x'",
+        Err("compilation failed: ERROR: <input>:1:7: undefined field 'vendor'\n | device.vendor == 'x'\n | ......^"),
+    );
     assert!(Selector::compile("?!").unwrap_err().starts_with("compilation failed: "));
 }
 

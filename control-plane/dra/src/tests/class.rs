@@ -27,7 +27,7 @@ fn selectors_compile_and_parameters_are_objects() {
         json!({"spec": {"selectors": [{}, {"cel": {"expression": "device.nothing"}}, {"cel": {"expression": "x".repeat(10_241)}}]}}),
         &[
             "spec.selectors[0].cel: Required value",
-            "spec.selectors[1].cel.expression: Invalid value: \"device.nothing\": compilation failed: undefined field 'nothing'",
+            "spec.selectors[1].cel.expression: Invalid value: \"device.nothing\": compilation failed: ERROR: <input>:1:7: undefined field 'nothing'\n | device.nothing\n | ......^",
             "spec.selectors[2].cel.expression: Too long: may not be more than 10240 bytes",
         ],
     );
