@@ -3,6 +3,7 @@
 mod impersonation;
 mod node;
 mod other;
+mod pretty;
 mod proxied;
 
 use std::panic::AssertUnwindSafe;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use xebec_machinery::Status;
@@ -48,10 +49,15 @@ pub fn handle(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> BoxF
     Box::pin(answer(app, origin, request))
 }
 
-async fn answer(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> Response<Body> {
+async fn answer(app: Arc<App>, origin: Origin, mut request: Request<Incoming>) -> Response<Body> {
     let start = Instant::now();
     let dry_run = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "dryRun=All"));
     let info = RequestInfo::new(request.method(), request.uri().path(), request.uri().query().unwrap_or(""));
+    let is_for_people = pretty::is_wanted(&info, request.uri().query().unwrap_or(""), request.headers());
+    if is_for_people {
+        // What is compressed is not indented any more.
+        request.headers_mut().remove(header::ACCEPT_ENCODING);
+    }
     let format = negotiate::accept(request.headers()).map_or(Format::Json, |accept| accept.format);
     let audit_id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok();
     let _seen = match is_long_running(&info) {
@@ -78,6 +84,8 @@ async fn answer(app: Arc<App>, origin: Origin, request: Request<Incoming>) -> Re
     );
     if is_long_running(&info) {
         response.extensions_mut().insert(LongRunning);
+    } else if is_for_people {
+        response = pretty::indented(response);
     }
     if let Some(id) = audit_id {
         response.headers_mut().insert("audit-id", id);
