@@ -199,8 +199,14 @@ async fn the_kubernetes_service_leads_to_every_server_that_runs() {
         tokio::time::timeout(std::time::Duration::from_secs(20), reached).await.expect("the endpoints follow");
     };
     until(&["192.0.2.1", "192.0.2.2"]).await;
-    let slice = first.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").await.expect(200);
-    assert_eq!(slice["endpoints"][1]["addresses"], json!(["192.0.2.2"]));
+    // The slice is written after the Endpoints.
+    let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+    let reached = async {
+        while first.get(slice).await.body["endpoints"][1]["addresses"] != json!(["192.0.2.2"]) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), reached).await.expect("the slice follows");
     second.server.shutdown().await;
     until(&["192.0.2.1"]).await;
 }
