@@ -187,6 +187,9 @@ fn print_report(report: &Report) -> Result<(), output::Error> {
         let reason = xdp.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         line("  xdp", &format!("{} {}{reason}", xdp.uplink, xdp.mode))?;
     }
+    if report.xdp.iter().any(|xdp| xdp.reason.is_none()) {
+        line("  xdp", &format!("{} packets sent on by drivers", report.xdp_sent))?;
+    }
     for feature in report.features.iter().filter(|feature| !feature.present) {
         line("  kernel lacks", &format!("{}: {}", feature.name, feature.instead))?;
     }

@@ -12,11 +12,12 @@ pub struct Options {
     pub store: &'static str,
     pub routing: &'static str,
     pub ip_families: &'static str,
+    pub xdp: Option<&'static str>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 2, store: "embedded", routing: "vxlan", ip_families: "ipv4" }
+        Self { nodes: 2, store: "embedded", routing: "vxlan", ip_families: "ipv4", xdp: None }
     }
 }
 
@@ -47,6 +48,9 @@ impl Cluster {
         let mut args = vec!["--nodes", &nodes, "--store", options.store, "--routing", options.routing];
         let timeout = patient(120).to_string();
         args.extend(["--ip-families", options.ip_families, "--image", &image, "--timeout", &timeout]);
+        if let Some(mode) = options.xdp {
+            args.extend(["--xdp", mode]);
+        }
         let output = self.xebec("up", &args);
         if !output.status.success() {
             panic!("xebec up: {}\n{}", text(&output), self.logs());

@@ -63,6 +63,16 @@ impl From<ForwardingMode> for Forwarding {
     }
 }
 
+/// As [`XdpMode`], for a cluster all of whose nodes are alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpChoice {
+    /// In their drivers
+    Native,
+    /// After the drivers, for tests: slower than without
+    Generic,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Xdp {
     interface: Option<String>,
@@ -85,6 +95,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::cluster::spec::word;
 
     #[derive(Parser)]
     struct Flags {
@@ -123,6 +134,12 @@ mod tests {
     fn check(text: &str, expected: Option<(Option<&str>, XdpMode)>) {
         let expected = expected.map(|(interface, mode)| Xdp { interface: interface.map(str::to_owned), mode });
         assert_eq!(text.parse::<Xdp>().ok(), expected, "{text:?}");
+    }
+
+    #[test]
+    fn a_cluster_on_this_machine_knows_the_same_modes() {
+        let choices: Vec<String> = XdpChoice::value_variants().iter().map(|choice| word(*choice)).collect();
+        assert_eq!(choices, XdpMode::ALL.map(XdpMode::label));
     }
 
     #[test]

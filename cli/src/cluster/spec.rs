@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::agent::load_balancer::ForwardingMode;
+use crate::agent::load_balancer::{ForwardingMode, XdpChoice};
 
 use super::layout::{Host, Layout, NodeNumber, UNDERLAY_PREFIXES};
 
@@ -96,6 +96,9 @@ pub struct Spec {
     pub ip_families: IpFamilies,
     #[serde(default)]
     pub forwarding: ForwardingMode,
+    /// How uplinks balance, if they do.
+    #[serde(default)]
+    pub xdp: Option<XdpChoice>,
     /// The API server's port on 127.0.0.1 of the host.
     pub port: u16,
 }
@@ -108,6 +111,7 @@ pub struct Wanted {
     pub routing: Option<RoutingKind>,
     pub ip_families: Option<IpFamilies>,
     pub forwarding: Option<ForwardingMode>,
+    pub xdp: Option<XdpChoice>,
 }
 
 impl Spec {
@@ -155,7 +159,7 @@ impl Spec {
         let differs = |flag: &str, was: String, wanted: String| -> Result<()> {
             bail!("this cluster was made with --{flag} {was}; for --{flag} {wanted} run `xebec down` on it first")
         };
-        let Wanted { nodes, store, routing, ip_families, forwarding } = *wanted;
+        let Wanted { nodes, store, routing, ip_families, forwarding, xdp } = *wanted;
         if let Some(nodes) = nodes.filter(|nodes| *nodes != self.nodes) {
             differs("nodes", self.nodes.to_string(), nodes.to_string())?;
         }
@@ -171,7 +175,13 @@ impl Spec {
         if let Some(forwarding) = forwarding.filter(|forwarding| *forwarding != self.forwarding) {
             differs("forwarding-mode", word(self.forwarding), word(forwarding))?;
         }
-        Ok(())
+        match (self.xdp, xdp.filter(|xdp| self.xdp != Some(*xdp))) {
+            (Some(was), Some(wanted)) => differs("xdp", word(was), word(wanted)),
+            (None, Some(wanted)) => {
+                bail!("this cluster was made without --xdp; for --xdp {} run `xebec down` on it first", word(wanted))
+            }
+            (_, None) => Ok(()),
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 //! The host's own namespace gets no device, address or route. `outside` stands for clients that are
 //! not part of the cluster.
 
+use std::os::fd::AsFd;
+
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use xebec_netlink::{Handle, LinkSpec, NETNS_DIR, Netns, Peer};
+use xebec_netlink::{Handle, LinkSpec, NETNS_DIR, Netns, Peer, compute_checksums};
 
 use super::layout::{Host, Layout, OUTSIDE, SERVER};
 use super::spec::Spec;
@@ -29,8 +31,28 @@ pub async fn ensure(layout: &Layout, spec: &Spec) -> Result<()> {
         host(layout, &netns, &role, &addresses(spec, place)?)
             .await
             .with_context(|| format!("connect {role} to the underlay"))?;
+        if spec.xdp.is_some() {
+            wire(layout, &netns, &role)
+                .await
+                .with_context(|| format!("make a wire between {role} and the underlay"))?;
+        }
     }
     Ok(())
+}
+
+/// What the name of a host's port on the bridge is: it holds 15 bytes (IFNAMSIZ), and the name of a node fits behind `p-`.
+fn port(role: &str) -> String {
+    format!("p-{role}")
+}
+
+/// Lets XDP see what it would see on a wire, and send: packets have their checksums when they leave either end, and the
+/// bridge's end receives what the other end's program sends.
+async fn wire(layout: &Layout, switch: &Netns, role: &str) -> Result<()> {
+    let port = port(role);
+    Netns::named(&layout.netns(role))?.run(|| compute_checksums(UPLINK))??;
+    switch.run(|| compute_checksums(&port))??;
+    let program = xebec_datapath::xdp_pass()?;
+    Ok(Handle::in_netns(switch)?.link_set_xdp(&port, program.as_fd()).await?)
 }
 
 /// Of the cluster's families.
@@ -42,8 +64,7 @@ async fn host(layout: &Layout, switch: &Netns, role: &str, addresses: &[IpNet]) 
     let netns = Netns::ensure(&layout.netns(role))?;
     let handle = Handle::in_netns(&netns)?;
     handle.link_set_up("lo").await?;
-    // Interface names hold 15 bytes (IFNAMSIZ): the name of a node fits behind `p-`.
-    let port = format!("p-{role}");
+    let port = port(role);
     if handle.link_by_name(UPLINK).await?.is_none() {
         handle.link_add_veth(UPLINK, Peer::new(&port).netns(switch)).await?;
     }

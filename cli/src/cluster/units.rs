@@ -113,6 +113,9 @@ fn agent(layout: &Layout, spec: &Spec, xebec: &Path, node: NodeNumber) -> Unit {
     args.flag("--cni-bin-dir", data.join("cni/bin")).flag("--cni-conf-dir", data.join("cni/conf"));
     args.flag("--cgroup-root", format!("/{}", layout.cgroup(&node.name()))).flag("--routing", word(spec.routing));
     args.flag("--forwarding-mode", word(spec.forwarding));
+    if let Some(mode) = spec.xdp {
+        args.flag("--xdp", word(mode));
+    }
     if let Some(relaxed) = disk::relaxed(layout) {
         args.flag("--eviction-hard", relaxed).flag("--image-gc-high-threshold", "100");
     }

@@ -15,7 +15,7 @@ use xebec_types::core::Node;
 use super::layout::{Layout, NODES_MAX, SERVER_PORT};
 use super::spec::{IpFamilies, RoutingKind, Spec, StoreKind, Wanted, word};
 use super::{disk, preflight, supervise};
-use crate::agent::load_balancer::ForwardingMode;
+use crate::agent::load_balancer::{ForwardingMode, XdpChoice};
 use crate::image;
 use crate::output::{self, say};
 
@@ -39,6 +39,9 @@ pub struct Up {
     /// How clients outside reach backends on other nodes, of Services that do not say [default: snat]
     #[arg(long, value_name = "MODE")]
     forwarding_mode: Option<ForwardingMode>,
+    /// Balance in the uplinks of the nodes [default: after them]
+    #[arg(long, value_name = "MODE")]
+    xdp: Option<XdpChoice>,
     /// The API server's port on 127.0.0.1 [default: 6443, or a free one when it is taken]
     #[arg(long)]
     port: Option<u16>,
@@ -85,6 +88,7 @@ impl Up {
                 routing: self.routing,
                 ip_families: self.ip_families,
                 forwarding: self.forwarding_mode,
+                xdp: self.xdp,
             })?;
             return Ok(spec);
         }
@@ -106,6 +110,7 @@ impl Up {
             routing,
             ip_families,
             forwarding: self.forwarding_mode.unwrap_or_default(),
+            xdp: self.xdp,
             port: self.port.map_or_else(free_port, Ok)?,
         })
     }

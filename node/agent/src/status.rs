@@ -48,6 +48,9 @@ pub struct Report {
     /// Of each uplink.
     #[serde(default)]
     pub xdp: Vec<XdpReport>,
+    /// Packets for services that uplinks' drivers sent on, since the node's maps were made.
+    #[serde(default)]
+    pub xdp_sent: u64,
     /// What the datapath would use if the kernel had it.
     pub features: Vec<FeatureReport>,
     /// Each program that was tried, with what is wrong with it.
@@ -191,9 +194,9 @@ impl Sources {
             faults.insert("maps".to_owned(), chain(&error));
             Vec::new()
         });
-        let half_open_evicted = self.datapath.counters().map(|counters| evicted(&counters)).unwrap_or_else(|error| {
+        let counters = self.datapath.counters().unwrap_or_else(|error| {
             faults.insert("counters".to_owned(), chain(&error));
-            0
+            Vec::new()
         });
         let half_open = |usage: &xebec_datapath::MapUsage| {
             let xebec_datapath::HalfOpen { flows, places } = usage.half_open?;
@@ -220,11 +223,12 @@ impl Sources {
             mtu: self.node.pod_mtu,
             uplinks: config.uplinks.iter().map(|ifindex| self.uplink(*ifindex)).collect(),
             xdp: self.xdp(),
+            xdp_sent: packets(&counters, &[Counter::XdpOverlay, Counter::XdpForward]),
             features: self.datapath.features().into_iter().map(feature).collect(),
             effective: self.outcomes.borrow_and_update().clone(),
             half_open: maps.iter().filter_map(half_open).collect(),
             maps: maps.into_iter().map(map).collect(),
-            half_open_evicted,
+            half_open_evicted: packets(&counters, &[Counter::HalfOpenEvicted]),
             services: self.services.services.load(Relaxed),
             frontends: self.services.frontends.load(Relaxed),
             // One with an address of each family is there twice.
@@ -248,8 +252,8 @@ impl Sources {
     }
 }
 
-fn evicted(counters: &[(Counter, Traffic)]) -> u64 {
-    counters.iter().find(|(counter, _)| *counter == Counter::HalfOpenEvicted).map_or(0, |(_, traffic)| traffic.packets)
+fn packets(counters: &[(Counter, Traffic)], of: &[Counter]) -> u64 {
+    counters.iter().filter(|(counter, _)| of.contains(counter)).map(|(_, traffic)| traffic.packets).sum()
 }
 
 fn family(ip: IpAddr) -> String {

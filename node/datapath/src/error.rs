@@ -15,6 +15,10 @@ pub enum Error {
     },
     #[error("{path} is not on a bpf filesystem: mount one with `mount -t bpf bpf {path}`")]
     NotBpffs { path: PathBuf },
+    #[error(
+        "lift RLIMIT_MEMLOCK, against which this kernel counts eBPF maps: run as root, or set LimitMEMLOCK=infinity"
+    )]
+    Memlock(#[source] io::Error),
     #[error("load the eBPF object")]
     Object(#[source] Box<aya::EbpfError>),
     #[error("load program {program}")]

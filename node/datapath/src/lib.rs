@@ -29,6 +29,7 @@ mod hook;
 pub mod latency;
 mod link;
 mod maglev;
+mod memlock;
 mod metrics;
 mod ndp;
 mod object;
@@ -57,6 +58,7 @@ pub use metrics::MapUsage;
 pub use pod::PodEndpoint;
 pub use service::{Backend, Frontend, FrontendKey, Programmed, Service};
 pub use stats::{Drops, MapErrors};
+pub use xdp::pass as xdp_pass;
 pub use xdp::{InvalidXdpMode, XdpDevice, XdpMode};
 pub use xebec_abi::{Counter, DropReason, ServiceId, Traffic};
 
@@ -114,6 +116,7 @@ impl Datapath {
         let links = directory.join(link::DIRECTORY);
         fs::create_dir_all(&links).map_err(|source| Error::Directory { path: links.clone(), source })?;
         object::require_bpffs(&config.bpffs)?;
+        memlock::raise()?;
         config.capacity.resize(&directory)?;
         let programs = Programs::load(&config, &directory, tc)?;
         let datapath = Self {

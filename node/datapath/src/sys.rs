@@ -21,6 +21,7 @@ const MAP_LOOKUP_ELEM: i64 = 1;
 const MAP_UPDATE_ELEM: i64 = 2;
 const MAP_DELETE_ELEM: i64 = 3;
 const MAP_GET_NEXT_KEY: i64 = 4;
+const PROG_LOAD: i64 = 5;
 const OBJ_PIN: i64 = 6;
 const OBJ_GET: i64 = 7;
 const OBJ_GET_INFO_BY_FD: i64 = 15;
@@ -84,6 +85,19 @@ struct BatchAttr {
     map_fd: u32,
     elem_flags: u64,
     flags: u64,
+}
+
+/// Head of what `BPF_PROG_LOAD` takes, up to the log that nobody wants.
+#[repr(C)]
+#[derive(Default)]
+struct ProgLoadAttr {
+    kind: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
 }
 
 #[repr(C)]
@@ -267,6 +281,14 @@ pub fn map_create(name: &str, info: &MapInfo) -> io::Result<OwnedFd> {
     // The last byte ends it.
     attr.name[..15].iter_mut().zip(name.bytes()).for_each(|(byte, of_name)| *byte = of_name);
     owned(bpf(MAP_CREATE, &mut attr))
+}
+
+/// A program of type `kind` of these instructions (`struct bpf_insn`), which calls nothing that asks for the GPL.
+pub fn prog_load(kind: u32, insns: &[u64]) -> io::Result<OwnedFd> {
+    let license = c"MIT";
+    let insn_cnt = u32::try_from(insns.len()).map_err(io::Error::other)?;
+    let license = license.as_ptr() as u64;
+    owned(bpf(PROG_LOAD, &mut ProgLoadAttr { kind, insn_cnt, insns: address(insns), license, ..Default::default() }))
 }
 
 pub fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {

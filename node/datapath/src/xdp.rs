@@ -19,12 +19,17 @@ use crate::{
     error::{Error, Result},
     hook::interface,
     link::{self, Attachment, Target},
-    sys::AttachType,
+    memlock,
+    sys::{self, AttachType},
 };
 
 /// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` of include/uapi/linux/if_link.h.
 const SKB_MODE: u32 = 1 << 1;
 const DRV_MODE: u32 = 1 << 2;
+
+/// `BPF_PROG_TYPE_XDP` of include/uapi/linux/bpf.h, and `r0 = XDP_PASS; exit`.
+const PROG_TYPE_XDP: u32 = 6;
+const PASS: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
 
 /// How a device runs the program.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -86,6 +91,14 @@ pub struct XdpDevice {
     pub wanted: XdpMode,
     /// Why the program is not in effect, if it is not.
     pub fault: Option<String>,
+}
+
+/// A program that leaves everything to the host's stack. The other end of an uplink that is one end of a veth pair needs
+/// one: it receives what XDP sends only if it has a program too (`veth_xdp_flush`, drivers/net/veth.c).
+pub fn pass() -> Result<OwnedFd> {
+    memlock::raise()?;
+    let failed = |source| Error::Link { operation: "load", program: "XDP_PASS", target: "the kernel".into(), source };
+    sys::prog_load(PROG_TYPE_XDP, &PASS).map_err(failed)
 }
 
 /// The program of each mode that a device wants, or why the kernel refused it.

@@ -16,6 +16,7 @@ mod loopback;
 mod mac;
 mod neighbour;
 mod netns;
+mod offload;
 mod route;
 mod shape;
 mod sock_diag;
@@ -28,6 +29,7 @@ pub use link::{Link, LinkKind, LinkSpec, Peer, Vxlan};
 pub use mac::MacAddr;
 pub use neighbour::Neighbour;
 pub use netns::{NETNS_DIR, Netns};
+pub use offload::compute_checksums;
 pub use route::{Route, RouteScope};
 pub use shape::Shape;
 

@@ -2,16 +2,20 @@
 
 mod spec;
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, State};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use tokio::time::Instant;
 
 pub use spec::{LinkKind, LinkSpec, Peer, Vxlan};
 
 use crate::{Error, Handle, MacAddr, Netns, Result};
+
+/// include/uapi/linux/if_link.h
+const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
 /// A device as the kernel reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +171,13 @@ impl Handle {
     pub async fn link_set_name(&self, name: &str, new: &str) -> Result<()> {
         let index = self.link(name).await?.index;
         self.change("rename link", name, LinkUnspec::new_with_index(index).name(new)).await
+    }
+
+    /// Has the device's driver run an XDP program, in the place of one that it has. It goes with the device.
+    pub async fn link_set_xdp(&self, name: &str, program: BorrowedFd<'_>) -> Result<()> {
+        let xdp = vec![LinkXdp::Fd(program.as_raw_fd()), LinkXdp::Flags(XDP_FLAGS_DRV_MODE)];
+        let message = named(name).append_extra_attribute(LinkAttribute::Xdp(xdp));
+        self.change("attach an XDP program to link", name, message).await
     }
 
     async fn change(&self, operation: &'static str, name: &str, message: LinkMessageBuilder<LinkUnspec>) -> Result<()> {

@@ -20,3 +20,4 @@ mod streams;
 mod top;
 mod upgrade;
 mod workloads;
+mod xdp;

@@ -14,7 +14,6 @@ mod maglev;
 mod masquerade;
 mod mtu;
 mod node_port;
-mod offload;
 mod pods;
 mod restart;
 mod service;

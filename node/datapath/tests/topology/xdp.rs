@@ -1,33 +1,23 @@
 //! Services dialled from outside, with `xdp_netdev` on the uplink. A kernel without XDP serves them too.
 
-use std::{net::Ipv4Addr, process::Command, time::Duration};
+use std::{net::Ipv4Addr, os::fd::AsFd, process::Command, time::Duration};
 
-use aya::{Ebpf, programs::Program};
+use aya::programs::Program;
 use xebec_datapath::{Counter, Datapath, DriftKind, XdpMode, cost, testing};
-use xebec_netlink::Handle;
+use xebec_netlink::{Handle, compute_checksums};
 
 use crate::{
     drift,
     external::{NODE_PORT, put_with},
     machine::{Machine, Node, OUTSIDE, Space},
-    mtu, offload,
+    mtu,
     tool::{addr, serve, tcp, udp},
 };
 
-/// The other end of the uplink has the program of a node without services: a veth device receives what XDP sends only
-/// if it has a program too (`veth_xdp_flush`, drivers/net/veth.c).
-struct Peer(#[allow(dead_code)] Ebpf);
-
-impl Peer {
-    fn new(switch: &Space) -> Self {
-        let mut ebpf = testing::load_with_xdp(&testing::config()).unwrap();
-        if !has_xdp() {
-            return Self(ebpf);
-        }
-        let Some(Program::Xdp(program)) = ebpf.program_mut("xdp_netdev") else { panic!("no program") };
-        switch.netns.run(|| program.attach("p1", aya::programs::XdpMode::Driver)).unwrap().unwrap();
-        Self(ebpf)
-    }
+/// The other end of the uplink receives what XDP sends only with a program of its own.
+async fn receive_what_xdp_sends(switch: &Space) {
+    let program = xebec_datapath::xdp_pass().unwrap();
+    Handle::in_netns(&switch.netns).unwrap().link_set_xdp("p1", program.as_fd()).await.unwrap();
 }
 
 fn has_xdp() -> bool {
@@ -36,15 +26,15 @@ fn has_xdp() -> bool {
 
 /// A machine whose first node has the program on its uplink, and whose wires are as wires are: veth's shortcuts hand
 /// on checksums that nobody has computed.
-async fn machine(overlay: bool, mode: XdpMode) -> (Machine, Peer) {
+async fn machine(overlay: bool, mode: XdpMode) -> Machine {
     let mut machine = Machine::new(2, overlay).await;
-    machine.outside.netns.run(|| offload::compute_checksums("eth0")).unwrap();
-    let peer = Peer::new(&machine.switch);
+    machine.outside.netns.run(|| compute_checksums("eth0")).unwrap().unwrap();
+    receive_what_xdp_sends(&machine.switch).await;
     let node = &mut machine.nodes[0];
     node.stop_agent();
     node.config.load_balancer.xdp = [(node.config.uplinks[0], mode)].into();
     node.start_agent();
-    (machine, peer)
+    machine
 }
 
 fn put(node: &Node, backends: &[(Ipv4Addr, u16)]) {
@@ -63,10 +53,10 @@ fn link(node: &Node) -> String {
 }
 
 async fn balances(overlay: bool, mode: XdpMode) {
-    let (machine, _peer) = machine(overlay, mode).await;
+    let machine = machine(overlay, mode).await;
     let (node, other) = (&machine.nodes[0], &machine.nodes[1]);
     let (here, there) = (node.pod("here").await, other.pod("there").await);
-    there.space.netns.run(|| offload::compute_checksums("eth0")).unwrap();
+    there.space.netns.run(|| compute_checksums("eth0")).unwrap().unwrap();
     serve(&here.space.netns, here.ip, 8080, "here");
     serve(&there.space.netns, there.ip, 8080, "there");
     let to = addr(node.ip(), NODE_PORT);
@@ -108,10 +98,10 @@ async fn generic_xdp_balances_too() {
 /// The program leaves it to `from_netdev`, which answers.
 #[tokio::test]
 async fn a_packet_that_is_too_long_is_answered() {
-    let (machine, _peer) = machine(true, XdpMode::Native).await;
+    let machine = machine(true, XdpMode::Native).await;
     let node = &machine.nodes[0];
     let there = machine.nodes[1].pod("there").await;
-    there.space.netns.run(|| offload::compute_checksums("eth0")).unwrap();
+    there.space.netns.run(|| compute_checksums("eth0")).unwrap().unwrap();
     serve(&there.space.netns, there.ip, 8080, "there");
     put(node, &[(there.ip, 8080)]);
     let send = |bytes| mtu::send(&machine.outside.netns, addr(node.ip(), NODE_PORT), bytes);
@@ -132,10 +122,10 @@ fn ip(space: &Space, args: &str) {
 
 #[tokio::test]
 async fn a_next_hop_that_moves_is_followed() {
-    let (machine, _peer) = machine(false, XdpMode::Native).await;
+    let machine = machine(false, XdpMode::Native).await;
     let (node, other) = (&machine.nodes[0], &machine.nodes[1]);
     let there = other.pod("there").await;
-    there.space.netns.run(|| offload::compute_checksums("eth0")).unwrap();
+    there.space.netns.run(|| compute_checksums("eth0")).unwrap().unwrap();
     serve(&there.space.netns, there.ip, 8080, "there");
     put(node, &[(there.ip, 8080)]);
     let exchange = || machine.outside.netns.run(|| tcp(addr(node.ip(), NODE_PORT))).unwrap();
@@ -153,7 +143,7 @@ async fn a_next_hop_that_moves_is_followed() {
 
 #[tokio::test]
 async fn the_program_comes_and_goes_with_the_configuration() {
-    let (mut machine, _peer) = machine(true, XdpMode::Native).await;
+    let mut machine = machine(true, XdpMode::Native).await;
     let node = &mut machine.nodes[0];
     let uplink = node.config.uplinks[0];
     let device = node.datapath().xdp().remove(0);
@@ -193,7 +183,7 @@ async fn the_program_comes_and_goes_with_the_configuration() {
 
 #[tokio::test]
 async fn the_program_comes_back() {
-    let (machine, peer) = machine(true, XdpMode::Native).await;
+    let machine = machine(true, XdpMode::Native).await;
     if !has_xdp() {
         return;
     }
@@ -224,7 +214,6 @@ async fn the_program_comes_back() {
     node.space.netns.run(|| node.datapath().reload()).unwrap().unwrap();
     assert_eq!(fault(), None);
     drift::check(node, &[]);
-    drop(peer);
 }
 
 #[tokio::test]
