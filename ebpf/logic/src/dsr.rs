@@ -143,8 +143,7 @@ pub fn receive<A: Family, P: Packet, T: Tables<A>>(
         Kind::Tcp | Kind::Udp => {
             let is_node_port = tunnel.vni & DSR_NODE_PORT != 0;
             if let Err(reason) = translate(packet, tables, room, is_node_port) {
-                // The answer leaves as any other of a service.
-                return reject::reply(packet, tables, &room.ip, &room.transport, reason).map(|_| Verdict::FORWARD);
+                return reject::reply(packet, tables, room, reason).map(|_| Verdict::FORWARD_PASSED);
             }
         }
         Kind::IcmpError => {
@@ -156,8 +155,10 @@ pub fn receive<A: Family, P: Packet, T: Tables<A>>(
         _ => return Err(DropReason::NoService),
     }
     let way = external::onward(packet, tables, room)?;
-    // What it is turned into if it is too long leaves as any other answer.
-    Ok(if way.action == Action::Refuse { Verdict::FORWARD } else { way })
+    Ok(match way.action {
+        Action::Forward | Action::Answer => Verdict::FORWARD_PASSED,
+        _ => way,
+    })
 }
 
 /// Is this the address of a node's end of the tunnel? Not inlined, for the sake of the caller's stack.

@@ -47,7 +47,7 @@ pub use packet::{Csum, Packet};
 pub use room::Room;
 pub use tables::{FlowMap, Host, Settings, Tables, Unwanted};
 
-use xebec_abi::{Addr4, DropReason};
+use xebec_abi::Addr4;
 
 /// What happens to a packet. Changes to its bytes have been made when it is returned.
 ///
@@ -58,7 +58,7 @@ use xebec_abi::{Addr4, DropReason};
 pub struct Verdict {
     pub action: Action,
     /// Of [`Action::Pod`], the device's index; of [`Action::Overlay`], [`Action::Encapsulate`], [`Action::Dsr`] and
-    /// [`Action::DsrNodePort`], the node's address as the bytes of a word of this machine; of [`Action::Refuse`], the index of why.
+    /// [`Action::DsrNodePort`], the node's address as the bytes of a word of this machine.
     pub to: u32,
 }
 
@@ -81,8 +81,8 @@ pub enum Action {
     Route,
     /// By the host's routes and never through its stack, which would refuse the packet's source.
     Forward,
-    /// Back where it came from: it has become its own answer, a refusal.
-    Refuse,
+    /// The same of what another node passed on ([`dsr`]): an answer to it goes by the routes too, not back to that node.
+    ForwardPassed,
     /// Back where it came from: it has become its own answer.
     Answer,
 }
@@ -91,6 +91,7 @@ impl Verdict {
     pub const PASS: Self = Self { action: Action::Pass, to: 0 };
     pub const ANSWER: Self = Self { action: Action::Answer, to: 0 };
     pub const FORWARD: Self = Self { action: Action::Forward, to: 0 };
+    pub const FORWARD_PASSED: Self = Self { action: Action::ForwardPassed, to: 0 };
     pub const ROUTE: Self = Self { action: Action::Route, to: 0 };
 
     #[inline(always)]
@@ -106,11 +107,6 @@ impl Verdict {
     #[inline(always)]
     pub const fn encapsulate(node: Addr4) -> Self {
         Self { action: Action::Encapsulate, to: u32::from_ne_bytes(node) }
-    }
-
-    #[inline(always)]
-    pub const fn refuse(reason: DropReason) -> Self {
-        Self { action: Action::Refuse, to: reason.index() }
     }
 
     #[inline(always)]

@@ -174,6 +174,8 @@ pub struct Model<A: Family = Addr4> {
     /// By the device of the pod.
     pub rates: RefCell<HashMap<u32, PodRate>>,
     pub counters: RefCell<BTreeMap<Counter, u64>>,
+    /// Of packets that became their own answers: how many, and their bytes.
+    pub drops: RefCell<BTreeMap<DropReason, (u64, u64)>>,
     pub now_ns: Cell<u64>,
     pub random: Cell<u32>,
     /// Flows that fit; more are refused.
@@ -204,6 +206,7 @@ where
             remotes: Default::default(),
             rates: Default::default(),
             counters: Default::default(),
+            drops: Default::default(),
             now_ns: Default::default(),
             random: Default::default(),
             flows_max: Default::default(),
@@ -215,6 +218,10 @@ where
 impl<A: Family> Model<A> {
     pub fn counted(&self, counter: Counter) -> u64 {
         self.counters.borrow().get(&counter).copied().unwrap_or(0)
+    }
+
+    pub fn dropped(&self, reason: DropReason) -> (u64, u64) {
+        self.drops.borrow().get(&reason).copied().unwrap_or_default()
     }
 
     fn flows(&self, map: FlowMap) -> &RefCell<HashMap<FlowKey<A>, Flow<A>>> {
@@ -295,6 +302,12 @@ impl<A: Family> Host for Model<A> {
 
     fn count(&self, counter: Counter, _bytes: u64) {
         *self.counters.borrow_mut().entry(counter).or_default() += 1;
+    }
+
+    fn count_drop(&self, reason: DropReason, bytes: u64) {
+        let mut drops = self.drops.borrow_mut();
+        let (packets, all) = drops.entry(reason).or_default();
+        (*packets, *all) = (*packets + 1, *all + bytes);
     }
 
     fn charge(&self, ifindex: u32, decide: impl FnOnce(&PodRate) -> Charge) -> Admission {

@@ -57,8 +57,9 @@ pub fn refuse<A: Family, P: Packet, T: Host>(
     room: &mut Room<A>,
 ) -> Result<Verdict, DropReason> {
     answer(packet, room)?;
-    tables.count(Counter::TooBigAnswered, packet.bytes());
-    Ok(Verdict::refuse(DropReason::TooBig))
+    tables.count(Counter::TooBigAnswered, room.touch.bytes);
+    tables.count_drop(DropReason::TooBig, room.touch.bytes);
+    Ok(Verdict::ANSWER)
 }
 
 #[inline(always)]

@@ -44,7 +44,7 @@ fn to_node<A: Family, P: Packet, T: Tables<A>>(
             Ok(Way::None) if external::is_announced(tables, room.ip.dst) => return Err(DropReason::NoService),
             Ok(Way::None) => return Ok(Verdict::PASS),
             Ok(way) => way,
-            Err(reason) => return reject::reply(packet, tables, &room.ip, &room.transport, reason),
+            Err(reason) => return reject::reply(packet, tables, room, reason),
         },
         Way::Translated => {
             // A pod may have dialled a service whose backend is outside.

@@ -49,7 +49,7 @@ fn forward<A: Family, P: Packet, T: Tables<A>>(
     if (tables.in_services(room.ip.dst) || is_external_service(tables, &room.ip, &room.transport))
         && let Err(reason) = service::forward(packet, tables, room, netns)
     {
-        return reject::reply(packet, tables, &room.ip, &room.transport, reason);
+        return reject::reply(packet, tables, room, reason);
     }
     route(packet, tables, room)
 }

@@ -5,9 +5,9 @@
 use xebec_abi::{Counter, DropReason, proto};
 
 use crate::{
-    Family, Packet, Tables, Verdict,
+    Family, Packet, Room, Tables, Verdict,
     csum::{add, fold},
-    header::{Fragment, IP, Ip, Kind, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Transport},
+    header::{Fragment, IP, Ip, Kind, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN},
 };
 
 const TCP_BYTES: usize = 20;
@@ -25,15 +25,15 @@ const fn l4<A: Family>() -> usize {
     IP + A::HEADER_BYTES
 }
 
-/// What becomes of a packet that no backend is there for. It is turned into its answer, if it may have one.
+/// What becomes of a packet in `room` that no backend is there for. It is turned into its answer, if it may have one.
 #[inline(always)]
 pub fn reply<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &Ip<A>,
-    transport: &Transport,
+    room: &Room<A>,
     reason: DropReason,
 ) -> Result<Verdict, DropReason> {
+    let Room { ip, transport, touch, .. } = room;
     if reason != DropReason::NoBackend || !is_plain(ip) {
         return Err(reason);
     }
@@ -44,8 +44,9 @@ pub fn reply<A: Family, P: Packet, T: Tables<A>>(
         _ => return Err(reason),
     };
     written.ok_or(reason)?;
-    tables.count(Counter::Rejected, packet.bytes());
-    Ok(Verdict::refuse(reason))
+    tables.count(Counter::Rejected, touch.bytes);
+    tables.count_drop(reason, touch.bytes);
+    Ok(Verdict::ANSWER)
 }
 
 /// Turns a packet into its answer: packets of up to `mtu` bytes fit. `None`: it may have none, or could not be written.

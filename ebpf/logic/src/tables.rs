@@ -39,6 +39,8 @@ pub trait Host {
     fn now_ns(&self) -> u64;
     fn random(&self) -> u32;
     fn count(&self, counter: Counter, bytes: u64);
+    /// Of a packet that became its own answer; of others the program counts what the decision says.
+    fn count_drop(&self, reason: DropReason, bytes: u64);
     /// Looks at the bucket of a pod's device and changes it. A device without one takes everything.
     fn charge(&self, ifindex: u32, decide: impl FnOnce(&PodRate) -> Charge) -> Admission;
 }

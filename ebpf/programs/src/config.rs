@@ -4,13 +4,13 @@ use aya_ebpf::{
     Global,
     helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
 };
-use xebec_abi::{Addr4, Addr6, Counter, PodRate};
+use xebec_abi::{Addr4, Addr6, Counter, DropReason, PodRate};
 use xebec_logic::{
     Host, Settings,
     limit::{Admission, Charge},
 };
 
-use crate::map::{Maps, charge, count};
+use crate::map::{Maps, charge, count, count_drop};
 
 /// An IPv6 address or mask, as globals hold it.
 type Words = [u32; 4];
@@ -143,6 +143,11 @@ impl Host for Maps {
     #[inline(always)]
     fn count(&self, counter: Counter, bytes: u64) {
         count(counter, bytes);
+    }
+
+    #[inline(always)]
+    fn count_drop(&self, reason: DropReason, bytes: u64) {
+        count_drop(reason, bytes);
     }
 
     #[inline(always)]

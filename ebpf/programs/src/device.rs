@@ -27,7 +27,7 @@ use xebec_logic::{
 
 use crate::{
     config::{dsr_ifindex, overlay_ifindex, test_tunnel},
-    map::{Maps, Stored, count_drop, count_drop_at},
+    map::{Maps, Stored, count_drop},
     skb::Skb,
 };
 
@@ -225,9 +225,13 @@ where
         Action::DsrNodePort => tunnel_to(ctx, verdict, Maps.dsr_vni() | DSR_NODE_PORT, dsr_ifindex()),
         Action::Encapsulate => set_tunnel_key(ctx, verdict.node(), Maps.overlay_vni()).map(|()| NEXT),
         Action::Route => route::<A>(ctx, Unroutable::ToStack),
-        Action::Refuse | Action::Answer => Ok(answer(ctx, verdict)),
+        Action::Answer => Ok(answer(ctx)),
         Action::Forward => match route::<A>(ctx, Unroutable::Drop) {
-            Err(DropReason::TooBig) => refuse::<A>(ctx),
+            Err(DropReason::TooBig) => refuse::<A>(ctx).map(|()| answer(ctx)),
+            routed => routed,
+        },
+        Action::ForwardPassed => match route::<A>(ctx, Unroutable::Drop) {
+            Err(DropReason::TooBig) => refuse::<A>(ctx).and_then(|()| route::<A>(ctx, Unroutable::Drop)),
             routed => routed,
         },
     }
@@ -235,10 +239,7 @@ where
 
 /// Back where it came from.
 #[inline(always)]
-fn answer(ctx: &TcContext, verdict: Verdict) -> i32 {
-    if verdict.action == Action::Refuse {
-        count_drop_at(verdict.to, u64::from(ctx.len()));
-    }
+fn answer(ctx: &TcContext) -> i32 {
     // SAFETY: the helper notes where the packet goes after the program.
     unsafe { bpf_redirect(ifindex(ctx), 0) as i32 }
 }
@@ -295,14 +296,13 @@ fn tunnel(ctx: &TcContext) -> u64 {
     u64::from(key.tunnel_id) << 32 | u64::from(remote)
 }
 
-/// What becomes of a packet that was translated and does not fit where its route leads.
+/// Turns a packet that was translated and does not fit where its route leads into its answer.
 #[inline(always)]
-fn refuse<A: Routed>(ctx: &TcContext) -> Result<i32, DropReason>
+fn refuse<A: Routed>(ctx: &TcContext) -> Result<(), DropReason>
 where
     Maps: Tables<A>,
 {
-    let verdict = Maps.with_room(|room| mtu::refuse(&mut Skb::new::<A>(ctx), &Maps, room))?;
-    Ok(answer(ctx, verdict))
+    Maps.with_room(|room| mtu::refuse(&mut Skb::new::<A>(ctx), &Maps, room)).map(drop)
 }
 
 /// What becomes of a packet for which the FIB cannot say where to send it: no route, a blackhole, or it is too long for

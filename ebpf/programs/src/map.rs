@@ -370,13 +370,7 @@ pub struct Maps;
 
 #[inline(always)]
 pub fn count_drop(reason: DropReason, bytes: u64) {
-    count_drop_at(reason.index(), bytes);
-}
-
-/// By the index of the reason.
-#[inline(always)]
-pub fn count_drop_at(index: u32, bytes: u64) {
-    add(DROPS.get_ptr_mut(index), bytes);
+    add(DROPS.get_ptr_mut(reason.index()), bytes);
 }
 
 #[inline(always)]

@@ -380,10 +380,16 @@ fn a_backend_that_went_away_is_replaced() {
         assert_eq!(from_overlay(&mut answer, &model, None), Ok(Verdict::FORWARD));
         assert_eq!(verified(&answer), dialled.reversed());
     }
-    // A refusal leaves as an answer does.
+    // By routes, which may take less than the tunnel: what the answer to that is, goes by them to the client too.
+    let mut model = back(&[REMOTE], 0);
+    model.node.overlay = false;
+    let there = passed(&model, &tcp(dialled, SYN), DSR_VNI, Ok(Verdict::FORWARD_PASSED));
+    assert_eq!((verified(&there).src, verified(&there).dst), (NODE, REMOTE));
+    // A refusal leaves as an answer does, and is counted.
     let model = back(&[], 0);
-    let refusal = passed(&model, &tcp(dialled, SYN), DSR_VNI, Ok(Verdict::FORWARD));
+    let refusal = passed(&model, &tcp(dialled, SYN), DSR_VNI, Ok(Verdict::FORWARD_PASSED));
     assert_eq!((verified(&refusal), refusal.0[47] & 4), (dialled.reversed(), 4));
+    assert_eq!(model.dropped(DropReason::NoBackend).0, 1);
     // An entry of when this node was dialled, and the backend was elsewhere, sends nothing around.
     let mut model = back(&[REMOTE], 0);
     arrives(&model, &tcp(dialled, SYN), on(false));

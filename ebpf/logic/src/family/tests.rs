@@ -293,7 +293,7 @@ fn a_client_outside_is_told_what_fits_the_overlay() {
     let fits = 1_450 - 40 - 8;
     arrives(&model, &datagram(fits), Ok(Verdict::overlay(REMOTE_NODE)));
     let long = datagram(fits + 1);
-    let error = arrives(&model, &long, Ok(Verdict::refuse(DropReason::TooBig)));
+    let error = arrives(&model, &long, Ok(Verdict::ANSWER));
     assert_eq!((verified(&error).src, verified(&error).dst), (model.node.node_ip, outside()));
     assert_eq!(error.0[54..56], [2, 0]);
     assert_eq!(error.0[58..62], 1_450_u32.to_be_bytes(), "the MTU");
@@ -349,10 +349,10 @@ fn a_service_without_backends_refuses() {
     let mut model = node();
     serve(&mut model, &[], 0);
     let dialled = tuple(here(), 4000, vip(), 80);
-    let reset = sends(&model, &tcp(dialled, SYN), Ok(Verdict::refuse(DropReason::NoBackend)));
+    let reset = sends(&model, &tcp(dialled, SYN), Ok(Verdict::ANSWER));
     assert_eq!((verified(&reset), reset.0[67]), (dialled.reversed(), RST | ACK));
     assert_eq!(reset.0[62..66], 1_001_u32.to_be_bytes(), "what it acknowledges");
-    let error = sends(&model, &udp(dialled), Ok(Verdict::refuse(DropReason::NoBackend)));
+    let error = sends(&model, &udp(dialled), Ok(Verdict::ANSWER));
     assert_eq!((verified(&error).src, &error.0[54..56]), (vip(), &[1, 4][..]));
     assert_eq!(quoted(&error), dialled);
     sends(&model, &tcp(dialled, RST), Err(DropReason::NoBackend));

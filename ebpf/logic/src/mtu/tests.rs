@@ -15,7 +15,7 @@ const MTU: usize = 1_450;
 const NODE_PORT: u16 = 30_080;
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
-const TOO_BIG: Verdict = Verdict::refuse(DropReason::TooBig);
+const TOO_BIG: Verdict = Verdict::ANSWER;
 
 /// A node with a NodePort of a backend elsewhere.
 fn served() -> Model {
@@ -63,6 +63,8 @@ fn a_client_outside_is_told_what_fits_the_overlay() {
         check_answer(&packet, &datagram(dialled, MTU + 1, DONT_FRAGMENT), NODE, MTU as u16);
     }
     assert_eq!(model.counted(Counter::TooBigAnswered), 2);
+    let bytes = datagram(dialled, MTU + 1, DONT_FRAGMENT).0.len() as u64;
+    assert_eq!(model.dropped(DropReason::TooBig), (2, 2 * bytes));
     let mut packet = datagram(dialled, MTU, DONT_FRAGMENT);
     assert_eq!(from_netdev(&mut packet, &model), Ok(Verdict::overlay(REMOTE_NODE)));
 }

@@ -22,9 +22,11 @@ fn empty() -> Model {
 fn answers(packet: impl Fn(Tuple4) -> Bytes) -> Vec<Bytes> {
     let model = empty();
     let (mut inside, mut outside) = (packet(tuple(POD, 4000, VIP, 80)), packet(tuple(OUTSIDE, 4000, VIP, 80)));
-    assert_eq!(from_pod(&mut inside, &model, IFINDEX), Ok(Verdict::refuse(DropReason::NoBackend)));
-    assert_eq!(from_netdev(&mut outside, &model), Ok(Verdict::refuse(DropReason::NoBackend)));
+    assert_eq!(from_pod(&mut inside, &model, IFINDEX), Ok(Verdict::ANSWER));
+    assert_eq!(from_netdev(&mut outside, &model), Ok(Verdict::ANSWER));
     assert_eq!(model.counted(Counter::Rejected), 2);
+    let bytes = packet(tuple(POD, 4000, VIP, 80)).0.len() as u64;
+    assert_eq!(model.dropped(DropReason::NoBackend), (2, 2 * bytes), "the packets' bytes, not the answers'");
     for answer in [&inside, &outside] {
         // To where it came from.
         assert_eq!(answer.0[..12], [2, 0, 0, 0, 8, 8, 2, 0, 0, 0, 9, 9]);

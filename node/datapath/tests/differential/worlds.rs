@@ -216,11 +216,7 @@ where
             .unwrap_or_else(|error| panic!("{context}: {error} {packet:02x?}"));
         let mut bytes = Bytes(packet.to_vec());
         let decision = self.decide(program, &mut bytes);
-        let refused = match decision {
-            Ok(Verdict { action: Action::Refuse, to }) => Some(DropReason::ALL[to as usize]),
-            _ => None,
-        };
-        if let Some(reason) = decision.err().or(refused) {
+        if let Err(reason) = decision {
             *self.drops.entry(reason).or_default() += 1;
         }
         let action = self.action(&decision);
@@ -245,7 +241,7 @@ where
             other => panic!("no program {other}"),
         };
         // The FIB of the test's own namespace knows no way through the loopback device.
-        let routed = matches!(decision, Ok(Verdict { action: Action::Forward, .. }));
+        let routed = matches!(decision, Ok(Verdict { action: Action::Forward | Action::ForwardPassed, .. }));
         if routed { Err(DropReason::NoRoute) } else { decision }
     }
 
@@ -256,7 +252,6 @@ where
         match decision {
             Err(_) => SHOT,
             Ok(Verdict { action: Action::Pass | Action::Encapsulate, .. }) => NEXT,
-            Ok(Verdict { action: Action::Forward, .. }) => SHOT,
             Ok(Verdict { action: Action::Route, .. }) => {
                 // As above.
                 xebec_logic::Host::count(&self.model, Counter::ToStack, 0);
@@ -294,7 +289,7 @@ where
             assert_eq!(count(&self.ebpf, names::COUNTERS, counter.index()), expected, "{counter:?} {context}");
         }
         for reason in DropReason::ALL {
-            let expected = self.drops.get(reason).copied().unwrap_or(0);
+            let expected = self.drops.get(reason).copied().unwrap_or(0) + self.model.dropped(*reason).0;
             assert_eq!(count(&self.ebpf, names::DROPS, reason.index()), expected, "{reason:?} {context}");
         }
     }

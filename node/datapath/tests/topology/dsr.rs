@@ -291,6 +291,32 @@ async fn a_flow_whose_backend_goes_finds_another() {
     }
 }
 
+/// What was passed on to a node without a backend, and is too long for the way to another one: its client learns it from
+/// that node, past the one that passed it on.
+#[tokio::test]
+async fn a_client_learns_what_fits_the_way_past_a_node_whose_backend_went() {
+    const FITS: u32 = 1_300;
+    let (machine, _pod) = served(false).await;
+    let [front, back] = [&machine.nodes[0], &machine.nodes[1]];
+    let here = front.pod("here").await;
+    for family in [V4, V6] {
+        let backend = family.of_pod(&here);
+        serve(&here.space.netns, backend, 8080, "here");
+        put(family, back, &[(backend, 8080)]);
+        let (backend, via, fits) = (backend.to_string(), family.of_node(front).to_string(), FITS.to_string());
+        let narrow = ["route", "add", &backend, "via", &via, "mtu", "lock", &fits];
+        let status = back.space.netns.run(|| Command::new("ip").args(narrow).status().unwrap()).unwrap();
+        assert!(status.success(), "{narrow:?}");
+        let to = addr(family.of_node(front), NODE_PORT);
+        let report = || format!("{} {}", front.report(), back.report());
+        let fate = send(&machine.outside.netns, to, 1_400);
+        // A kernel whose FIB does not say what fits is asked once more.
+        assert!(matches!(fate, Fate::Learnt(mtu) if mtu < 1_400), "{to} {fate:?} {}", report());
+        assert_eq!(send(&machine.outside.netns, to, FITS as usize), Fate::Answered, "{to} {}", report());
+    }
+    assert!(dropped(back, DropReason::TooBig) >= 2, "{}", back.report());
+}
+
 #[tokio::test]
 async fn an_error_about_a_request_reaches_its_client() {
     let (machine, pod) = served(true).await;
