@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde::Serialize;
 use xebec_agent::process::Process;
-use xebec_agent::status::{HalfOpenReport, Report};
+use xebec_agent::status::{ForwardingReport, HalfOpenReport, Report};
 use xebec_types::core::Node;
 
 use crate::cluster::layout::Layout;
@@ -183,6 +183,7 @@ fn print_report(report: &Report) -> Result<(), output::Error> {
     for problem in report.problems() {
         line("  fault", &problem)?;
     }
+    line("  forwarding", &forwarding(&report.forwarding))?;
     for xdp in &report.xdp {
         let reason = xdp.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         line("  xdp", &format!("{} {}{reason}", xdp.uplink, xdp.mode))?;
@@ -200,6 +201,18 @@ fn print_report(report: &Report) -> Result<(), output::Error> {
         line(&format!("  {}", map.name), &format!("{} of {} entries", map.entries, map.limit))?;
     }
     Ok(())
+}
+
+/// How clients outside reach backends on other nodes, and which Services have it otherwise.
+fn forwarding(ForwardingReport { mode, no_dsr, dsr, dsr_services }: &ForwardingReport) -> String {
+    if let Some(reason) = no_dsr {
+        return format!("{mode}; no dsr: {reason}");
+    }
+    let others = if *dsr > dsr_services.len() as u64 { ", and others" } else { "" };
+    match dsr {
+        0 => mode.clone(),
+        _ => format!("{mode}; dsr of {dsr} Services: {}{others}", dsr_services.join(", ")),
+    }
 }
 
 /// In a flood every place is taken, and flows make place for others. `None`: the agent does not say.
@@ -230,6 +243,20 @@ async fn nodes(layout: &Layout) -> Result<Vec<Node>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_with_direct_server_return_are_named() {
+        let report = |no_dsr: Option<&str>, dsr, names: &[&str]| ForwardingReport {
+            mode: "snat".to_owned(),
+            no_dsr: no_dsr.map(str::to_owned),
+            dsr,
+            dsr_services: names.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        assert_eq!(forwarding(&report(None, 0, &[])), "snat");
+        assert_eq!(forwarding(&report(None, 2, &["a/b", "a/c"])), "snat; dsr of 2 Services: a/b, a/c");
+        assert_eq!(forwarding(&report(None, 30, &["a/b"])), "snat; dsr of 30 Services: a/b, and others");
+        assert_eq!(forwarding(&report(Some("no tunnel"), 0, &[])), "snat; no dsr: no tunnel");
+    }
 
     #[test]
     fn a_flood_is_seen_in_the_places_of_half_open_flows() {

@@ -66,6 +66,17 @@ fn tunnel(config: &Config, pod_cidrs: &[IpNet]) -> Option<u16> {
     has_ipv4.then_some(VXLAN_PORT)
 }
 
+/// Why there is no direct server return on a node, if there is none.
+pub fn no_direct_return(config: &Config, node: &Node) -> Option<&'static str> {
+    match (&node.tunnel, config.load_balancer.forwarding) {
+        (Some(_), _) => None,
+        (None, Forwarding::Dsr) => Some("the tunnel runs between IPv4 addresses of nodes, and this one has none"),
+        (None, Forwarding::Snat) => {
+            Some("with native routing the tunnel is there with --forwarding-mode dsr alone, on every node")
+        }
+    }
+}
+
 /// The podCIDR with the node's address of its family.
 fn node_network(config: &Config, pod_cidr: IpNet) -> Result<NodeNetwork, String> {
     let node_ip = config.node_ips.iter().find(|ip| ip.is_ipv4() == pod_cidr.addr().is_ipv4());

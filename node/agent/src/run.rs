@@ -17,7 +17,8 @@ use xebec_clock::Clock;
 use xebec_cri::RuntimeClient;
 use xebec_datapath::Datapath;
 use xebec_podnet::PodNetwork;
-use xebec_services::{Forwarding, NodeAddresses};
+use xebec_services::{Forwarding, NodeAddresses, ServiceKey};
+use xebec_types::annotation::FORWARDING_MODE;
 
 use crate::addresses::Numbering;
 use crate::bandwidth::Bandwidth;
@@ -144,7 +145,10 @@ async fn start_network(
     let read = numbering.read().await.map_err(|error| Error::Network(error.into()))?;
     let (told, addresses) = watch::channel(read);
     parts.add("node addresses", endless(numbering.follow(told)));
-    let forwarding = config.load_balancer.forwarding;
+    let forwarding = match network::no_direct_return(config, pods.node()) {
+        None => Ok(config.load_balancer.forwarding),
+        Some(reason) => Err(reason),
+    };
     let services =
         Services { informers: informers.clone(), node_name: config.node_name.clone(), addresses, forwarding, shared };
     parts.add("services", endless(services.follow(Arc::clone(&datapath), stop.clone())));
@@ -198,6 +202,7 @@ struct ServicesShared {
     metrics: Arc<xebec_services::Metrics>,
     repairs: Repairs,
     recorder: EventRecorder,
+    direct: Arc<watch::Sender<BTreeSet<ServiceKey>>>,
     /// What the Node's conditions say about the datapath.
     verdicts: watch::Sender<Vec<xebec_kubelet::NodeVerdict>>,
     /// Set when the datapath is open.
@@ -206,8 +211,8 @@ struct ServicesShared {
 
 impl ServicesShared {
     fn new(repairs: Repairs, recorder: EventRecorder) -> Self {
-        let (applied, metrics, datapath) = Default::default();
-        Self { applied, metrics, repairs, recorder, verdicts: watch::Sender::default(), datapath }
+        let (applied, metrics, direct, datapath) = Default::default();
+        Self { applied, metrics, repairs, recorder, direct, verdicts: watch::Sender::default(), datapath }
     }
 
     /// Nothing before the datapath is open.
@@ -226,26 +231,34 @@ struct Services {
     informers: Informers,
     node_name: String,
     addresses: watch::Receiver<NodeAddresses>,
-    forwarding: Forwarding,
+    /// Of Services that do not say, or why none has another.
+    forwarding: Result<Forwarding, &'static str>,
     shared: ServicesShared,
 }
 
 impl Services {
     async fn follow(self, datapath: Arc<Datapath>, stop: CancellationToken) {
         let addresses = self.addresses.borrow().clone();
-        let node =
-            xebec_services::Node { name: self.node_name.clone(), zone: None, addresses, forwarding: self.forwarding };
+        let forwarding = self.forwarding.ok();
+        let node = xebec_services::Node { name: self.node_name.clone(), zone: None, addresses, forwarding };
         let repairs = self.shared.repairs;
         let repaired: xebec_services::Repaired = Arc::new(move |wrong| repairs.repaired("service", &wrong));
-        let recorder = self.shared.recorder;
+        let (recorder, node_name) = (self.shared.recorder.clone(), self.node_name.clone());
         let refused: xebec_services::Refused = Arc::new(move |service, why| {
-            recorder.warning(service, "NotProgrammed", format!("node {}: {why}", self.node_name));
+            recorder.warning(service, "NotProgrammed", format!("node {node_name}: {why}"));
+        });
+        let (recorder, why) = (self.shared.recorder, self.forwarding.err().unwrap_or_default());
+        let denied: xebec_services::Denied = Arc::new(move |service| {
+            let message = format!("node {}: annotation {FORWARDING_MODE}: dsr has no effect: {why}", self.node_name);
+            recorder.warning(service, "ForwardingModeIgnored", message);
         });
         let config = xebec_services::Config {
             addresses: Some(self.addresses),
             applied: self.shared.applied,
             repaired: Some(repaired),
             refused: Some(refused),
+            direct: self.shared.direct,
+            denied: Some(denied),
             ..xebec_services::Config::new(node)
         };
         let sink = Arc::new(services::DatapathSink::new(datapath));
@@ -325,6 +338,9 @@ impl Parts {
             node: pods.node().clone(),
             datapath: Arc::clone(datapath),
             services: Arc::clone(&shared.metrics),
+            forwarding: config.load_balancer.forwarding,
+            no_direct_return: network::no_direct_return(config, pods.node()),
+            direct: shared.direct.subscribe(),
             outcomes: outcomes.subscribe(),
             faults: repairs.faults(),
         };

@@ -15,6 +15,7 @@ use xebec_datapath::{Counter, Datapath, Traffic, XdpDevice};
 use xebec_kubelet::NodeVerdict;
 use xebec_machinery::net::IpFamily;
 use xebec_podnet::{Node, Routing};
+use xebec_services::{Forwarding, ServiceKey};
 use xebec_types::time;
 
 use crate::canary::Outcomes;
@@ -27,6 +28,8 @@ const FILE: &str = "status.json";
 const PERIOD: Duration = Duration::from_secs(30);
 /// Reasons for a fault that the condition names.
 const FAULTS_MAX: usize = 5;
+/// Services with direct server return that a report names.
+const DSR_SERVICES_MAX: usize = 20;
 /// The mode of an uplink whose driver does not balance.
 const XDP_OFF: &str = "off";
 
@@ -51,6 +54,8 @@ pub struct Report {
     /// Packets for services that uplinks' drivers sent on, since the node's maps were made.
     #[serde(default)]
     pub xdp_sent: u64,
+    #[serde(default)]
+    pub forwarding: ForwardingReport,
     /// What the datapath would use if the kernel had it.
     pub features: Vec<FeatureReport>,
     /// Each program that was tried, with what is wrong with it.
@@ -91,6 +96,33 @@ impl XdpReport {
             }
         };
         Self { uplink, mode: mode.to_owned(), reason }
+    }
+}
+
+/// How clients outside reach backends on other nodes.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForwardingReport {
+    /// Of Services that do not say: `snat` or `dsr`.
+    pub mode: String,
+    /// Why there is no `dsr` on this node, whatever Services say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_dsr: Option<String>,
+    /// How many Services have `dsr`.
+    pub dsr: u64,
+    /// The first of them.
+    pub dsr_services: Vec<String>,
+}
+
+impl ForwardingReport {
+    fn new(default: Forwarding, no_dsr: Option<&str>, direct: &BTreeSet<ServiceKey>) -> Self {
+        let mode = if default == Forwarding::Dsr && no_dsr.is_none() { "dsr" } else { "snat" };
+        Self {
+            mode: mode.to_owned(),
+            no_dsr: no_dsr.map(str::to_owned),
+            dsr: direct.len() as u64,
+            dsr_services: direct.iter().take(DSR_SERVICES_MAX).map(ToString::to_string).collect(),
+        }
     }
 }
 
@@ -159,6 +191,12 @@ pub struct Sources {
     pub node: Node,
     pub datapath: Arc<Datapath>,
     pub services: Arc<xebec_services::Metrics>,
+    /// Of Services that do not say.
+    pub forwarding: Forwarding,
+    /// Why none has direct server return, if none can.
+    pub no_direct_return: Option<&'static str>,
+    /// Those that have it.
+    pub direct: watch::Receiver<BTreeSet<ServiceKey>>,
     pub outcomes: watch::Receiver<Outcomes>,
     pub faults: watch::Receiver<BTreeMap<&'static str, String>>,
 }
@@ -224,6 +262,7 @@ impl Sources {
             uplinks: config.uplinks.iter().map(|ifindex| self.uplink(*ifindex)).collect(),
             xdp: self.xdp(),
             xdp_sent: packets(&counters, &[Counter::XdpOverlay, Counter::XdpForward]),
+            forwarding: ForwardingReport::new(self.forwarding, self.no_direct_return, &self.direct.borrow()),
             features: self.datapath.features().into_iter().map(feature).collect(),
             effective: self.outcomes.borrow_and_update().clone(),
             half_open: maps.iter().filter_map(half_open).collect(),
@@ -290,6 +329,19 @@ mod tests {
         assert_eq!(report(Some((XdpMode::Generic, None))), ("generic".to_owned(), String::new()));
         let fault = Some("the device is gone");
         assert_eq!(report(Some((XdpMode::Native, fault))), off("native was asked for: the device is gone"));
+    }
+
+    #[test]
+    fn services_with_direct_server_return_are_counted_and_the_first_named() {
+        let services = |count: usize| (0..count).map(|n| ServiceKey::new("default", &format!("s{n:02}"))).collect();
+        let report = |default, no_dsr, count| ForwardingReport::new(default, no_dsr, &services(count));
+        let few = report(Forwarding::Snat, None, 2);
+        assert_eq!((few.mode.as_str(), few.dsr), ("snat", 2));
+        assert_eq!(few.dsr_services, ["default/s00", "default/s01"]);
+        let many = report(Forwarding::Dsr, None, 30);
+        assert_eq!((many.mode.as_str(), many.dsr, many.dsr_services.len()), ("dsr", 30, DSR_SERVICES_MAX));
+        let none = report(Forwarding::Dsr, Some("no IPv4"), 0);
+        assert_eq!((none.mode.as_str(), none.no_dsr.as_deref()), ("snat", Some("no IPv4")));
     }
 
     #[test]

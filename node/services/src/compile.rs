@@ -42,7 +42,8 @@ pub fn compile(service: &Service, slices: &[&EndpointSlice], node: &Node) -> Vec
     for port in spec.ports.iter().flatten() {
         let Some(protocol) = Protocol::parse(port.protocol.as_deref()) else { continue };
         for addr in &addresses {
-            let forwarding = Forwarding::of(&service.metadata, node.forwarding);
+            let forwarding =
+                node.forwarding.map(|default| Forwarding::of(&service.metadata, default)).unwrap_or_default();
             let dialled = Dialled { service, spec, port, protocol, node, cluster_ip: *addr, forwarding };
             for policy in [TrafficPolicy::Cluster, TrafficPolicy::Local] {
                 let frontends = dialled.frontends(policy);

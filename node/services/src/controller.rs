@@ -18,8 +18,8 @@ use xebec_types::object;
 
 use crate::compile::service_of;
 use crate::{
-    Change, HealthCheck, Metrics, Node, NodeAddresses, Programmed, ServiceKey, ServicePort, SliceVersion, Table,
-    compile, compile_host_ports, health_check, hostport,
+    Change, Forwarding, HealthCheck, Metrics, Node, NodeAddresses, Programmed, ServiceKey, ServicePort, SliceVersion,
+    Table, compile, compile_host_ports, health_check, hostport,
 };
 
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
@@ -54,6 +54,10 @@ pub struct Config {
     pub repaired: Option<Repaired>,
     /// Told of Services that the datapath does not take, at each attempt.
     pub refused: Option<Refused>,
+    /// The Services whose clients outside are answered by the backends' nodes.
+    pub direct: Arc<watch::Sender<BTreeSet<ServiceKey>>>,
+    /// Told of Services that ask for that by their annotation in vain, when they begin to.
+    pub denied: Option<Denied>,
 }
 
 /// Called with what was wrong, for people.
@@ -61,6 +65,9 @@ pub type Repaired = Arc<dyn Fn(Vec<String>) + Send + Sync>;
 
 /// Called with a Service and why the datapath does not take it, for people.
 pub type Refused = Arc<dyn Fn(&Service, String) + Send + Sync>;
+
+/// Called with a Service that asks for direct server return where there is none.
+pub type Denied = Arc<dyn Fn(&Service) + Send + Sync>;
 
 impl Config {
     pub fn new(node: Node) -> Self {
@@ -72,6 +79,8 @@ impl Config {
             applied: Arc::default(),
             repaired: None,
             refused: None,
+            direct: Arc::default(),
+            denied: None,
         }
     }
 }
@@ -102,8 +111,9 @@ pub async fn run(
     slices.add_index(BY_SERVICE, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
     let pods = informers.selected::<Pod>(&Selection::fields(&format!("spec.nodeName={}", config.node.name)));
     let nodes = informers.informer::<ApiNode>();
-    let (table, checks, checked_at) = Default::default();
-    let controller = Controller { config, services, slices, pods, nodes, sink, metrics, table, checks, checked_at };
+    let (table, checks, checked_at, denied) = Default::default();
+    let controller =
+        Controller { config, services, slices, pods, nodes, sink, metrics, table, checks, checked_at, denied };
     stop.run_until_cancelled(controller.run()).await;
 }
 
@@ -119,6 +129,8 @@ struct Controller {
     checks: BTreeMap<ServiceKey, HealthCheck>,
     /// The addresses at which the sink answers them.
     checked_at: Vec<IpAddr>,
+    /// Services that ask for direct server return in vain.
+    denied: BTreeSet<ServiceKey>,
 }
 
 impl Controller {
@@ -211,13 +223,13 @@ impl Controller {
         };
         self.table = Table::new(programmed);
         let services = self.services.list();
-        let mut compiled: Vec<(ServiceKey, Vec<ServicePort>)> = services
-            .iter()
-            .map(|service| {
-                let key = Key::of(&service.metadata);
-                (ServiceKey { namespace: key.namespace, name: key.name }, self.compile(service))
-            })
-            .collect();
+        let mut compiled = Vec::with_capacity(services.len());
+        for service in &services {
+            let key = Key::of(&service.metadata);
+            let (key, ports) = (ServiceKey { namespace: key.namespace, name: key.name }, self.compile(service));
+            self.note_forwarding(&key, Some(service), &ports);
+            compiled.push((key, ports));
+        }
         let keys: BTreeSet<ServiceKey> = compiled.iter().map(|(key, _)| key.clone()).collect();
         compiled.extend(self.pods.list().iter().map(|pod| {
             let key = Key::of(&pod.metadata);
@@ -269,9 +281,33 @@ impl Controller {
                 let pod = self.pods.get(&key.namespace, name);
                 pod.map(|pod| compile_host_ports(&pod, &self.config.node))
             }
-            None => self.services.get(&key.namespace, &key.name).map(|service| self.compile(&service)),
+            None => {
+                let service = self.services.get(&key.namespace, &key.name);
+                let ports = service.as_ref().map(|service| self.compile(service));
+                self.note_forwarding(key, service.as_deref(), ports.as_deref().unwrap_or_default());
+                ports
+            }
         };
         self.table.update(key, ports.unwrap_or_default())
+    }
+
+    /// Keeps the lists of Services with direct server return, and of those that ask for it in vain.
+    fn note_forwarding(&mut self, key: &ServiceKey, service: Option<&Service>, ports: &[ServicePort]) {
+        let is_direct = ports.iter().any(|port| port.forwarding == Forwarding::Dsr);
+        self.config.direct.send_if_modified(|direct| match is_direct {
+            true => direct.insert(key.clone()),
+            false => direct.remove(key),
+        });
+        match service.filter(|service| Forwarding::is_denied(&service.metadata, ports, &self.config.node)) {
+            None => drop(self.denied.remove(key)),
+            Some(service) => {
+                if self.denied.insert(key.clone())
+                    && let Some(denied) = &self.config.denied
+                {
+                    denied(service);
+                }
+            }
+        }
     }
 
     /// Reads the node's zone; true if it is another one.

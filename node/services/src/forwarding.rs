@@ -4,6 +4,8 @@ use xebec_types::ObjectMeta;
 use xebec_types::annotation::FORWARDING_MODE;
 use xebec_types::object::annotation;
 
+use crate::{Node, Scope, ServicePort, TrafficPolicy};
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub enum Forwarding {
     /// From the address of the node that they dialled, which gets the answers.
@@ -21,5 +23,14 @@ impl Forwarding {
             Some("dsr") => Self::Dsr,
             Some(_) => Self::Snat,
         }
+    }
+
+    /// Is this what a Service with these ports asks for by its annotation, on a node that cannot do it?
+    pub(crate) fn is_denied(service: &ObjectMeta, ports: &[ServicePort], node: &Node) -> bool {
+        let goes_on = |port: &ServicePort| {
+            let outside = port.frontends.iter().any(|frontend| frontend.key.scope == Scope::External);
+            outside && port.id.policy == TrafficPolicy::Cluster
+        };
+        node.forwarding.is_none() && Self::of(service, Self::Snat) == Self::Dsr && ports.iter().any(goes_on)
     }
 }

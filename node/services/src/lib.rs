@@ -24,7 +24,7 @@ mod version;
 pub use address::{Addresses, InvalidNodePortAddresses, NodeAddresses, NodePortAddresses};
 pub use algorithm::Algorithm;
 pub use compile::{compile, compile_all};
-pub use controller::{Config, Refused, Repaired, Sink, SinkError, run};
+pub use controller::{Config, Denied, Refused, Repaired, Sink, SinkError, run};
 pub use diff::diff;
 pub use forwarding::Forwarding;
 pub use health::{HealthCheck, health_check};

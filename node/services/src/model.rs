@@ -71,8 +71,9 @@ pub struct Node {
     /// Its label `topology.kubernetes.io/zone`.
     pub zone: Option<String>,
     pub addresses: NodeAddresses,
-    /// Of Services that do not say.
-    pub forwarding: Forwarding,
+    /// Of Services that do not say. `None`: no tunnel leads to other nodes, and whatever a Service says, it is
+    /// [`Forwarding::Snat`].
+    pub forwarding: Option<Forwarding>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -70,8 +70,9 @@ fn exposed(routing: &'static str) {
     // An external address is whatever the network sends to a node.
     route(&cluster, "172.30.7.7/32", &nodes[1]);
     reached(&cluster, "tcp 172.30.7.7:7000 hello", " hello");
-    if routing == "vxlan" {
-        returned_directly(&cluster, &kubectl, &nodes[1]);
+    match routing {
+        "vxlan" => returned_directly(&cluster, &kubectl, &nodes[1]),
+        _ => returned_in_vain(&cluster, &kubectl),
     }
     renumbered(&cluster, &nodes[1]);
     health_check(&cluster, &kubectl, &nodes);
@@ -83,7 +84,27 @@ fn returned_directly(cluster: &Cluster, kubectl: &Kubectl, node: &str) {
     for to in [&format!("tcp {node}:30700"), &format!("udp {node}:30701"), "tcp 172.30.7.7:7000"] {
         reached(cluster, &format!("{to} hello"), &format!("{OUTSIDE} hello"));
     }
+    says(cluster, "snat; dsr of 1 Services: default/everywhere");
     kubectl.ok("annotate service everywhere xebec.io/forwarding-mode-");
+}
+
+/// With native routing the annotation does nothing on nodes without the flag: they say so.
+fn returned_in_vain(cluster: &Cluster, kubectl: &Kubectl) {
+    kubectl.ok("annotate service everywhere xebec.io/forwarding-mode=dsr");
+    for node in ["node-1", "node-2"] {
+        let message = format!("node {node}: annotation xebec.io/forwarding-mode: dsr has no effect");
+        kubectl.until(20, "get events --field-selector reason=ForwardingModeIgnored,type=Warning", &message);
+    }
+    says(cluster, "snat; no dsr: with native routing");
+    kubectl.ok("annotate service everywhere xebec.io/forwarding-mode-");
+}
+
+/// What every node says of its forwarding, when it has written its next report.
+fn says(cluster: &Cluster, forwarding: &str) {
+    eventually("xebec status says how it is forwarded", 40, || {
+        let status = text(&cluster.xebec("status", &[]));
+        if status.matches(forwarding).count() == 2 { Ok(()) } else { Err(status) }
+    });
 }
 
 /// An address that a node gets while it runs has NodePorts until it goes again.

@@ -255,3 +255,56 @@ async fn what_others_change_in_the_datapath_is_put_back_and_told() {
     let expected = ["service demo/web", "service demo/web", "10.96.0.9:80, which is no Service's"];
     assert_eq!(*told.lock().unwrap(), expected);
 }
+
+#[tokio::test]
+async fn who_asks_for_direct_server_return_in_vain_is_told_once() {
+    for (forwarding, expected) in [(None, (vec![], vec!["web"])), (Some(Forwarding::Snat), (vec!["demo/web"], vec![]))]
+    {
+        let (api, kernel) = (Api::default(), Arc::new(Kernel::default()));
+        api.open();
+        let informers = Informers::new(api.client());
+        let stop = CancellationToken::new();
+        let told: Arc<Mutex<Vec<String>>> = Arc::default();
+        let sink = Arc::clone(&told);
+        let denied: Denied = Arc::new(move |service| sink.lock().unwrap().push(service.metadata.name.clone().unwrap()));
+        let config = Config { denied: Some(denied), ..Config::new(Node { forwarding, ..node() }) };
+        let direct = config.direct.subscribe();
+        let run = run(&informers, config, kernel.clone(), Arc::default(), stop.clone());
+        let annotated = |mode: &str, vip: &str| {
+            let mut spec = cluster_ip(json!([{ "port": 80, "nodePort": 30_080 }]));
+            (spec["type"], spec["clusterIPs"]) = (json!("NodePort"), json!([vip]));
+            let mut service = service(spec);
+            service.metadata.annotations = Some([("xebec.io/forwarding-mode".to_owned(), mode.to_owned())].into());
+            service
+        };
+        let names = || direct.borrow().iter().map(ToString::to_string).collect::<Vec<_>>();
+        let programmed = async |vip: &str| {
+            while !kernel.seen().iter().any(|frontend| frontend.starts_with(vip)) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let body = async {
+            // A clusterIP alone is nothing that clients outside dial.
+            let mut inside = annotated("dsr", "10.96.0.6");
+            inside.metadata.name = Some("inside".to_owned());
+            inside.spec.as_mut().unwrap().type_ = Some("ClusterIP".to_owned());
+            inside.spec.as_mut().unwrap().ports.as_mut().unwrap()[0].node_port = None;
+            api.put(inside);
+            // Another change of it says nothing anew.
+            for vip in ["10.96.0.7:", "10.96.0.8:"] {
+                api.put(annotated("dsr", vip.trim_end_matches(':')));
+                programmed(vip).await;
+            }
+            assert_eq!((names(), told.lock().unwrap().clone()), (to_owned(&expected.0), to_owned(&expected.1)));
+            api.put(annotated("snat", "10.96.0.9"));
+            programmed("10.96.0.9:").await;
+            assert_eq!(names(), [""; 0]);
+            stop.cancel();
+        };
+        tokio::join!(run, body);
+    }
+}
+
+fn to_owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}

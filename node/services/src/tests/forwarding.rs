@@ -5,7 +5,7 @@ use super::*;
 fn compiled(
     annotation: Option<&str>,
     policy: &str,
-    default: Forwarding,
+    default: Option<Forwarding>,
 ) -> Vec<(TrafficPolicy, Forwarding, Vec<String>)> {
     let mut spec = cluster_ip(json!([{ "name": "http", "port": 80, "protocol": "TCP", "nodePort": 30_080 }]));
     spec["type"] = json!("NodePort");
@@ -23,7 +23,7 @@ fn compiled(
 }
 
 #[track_caller]
-fn check(annotation: Option<&str>, default: Forwarding, expected: Forwarding) {
+fn check(annotation: Option<&str>, default: Option<Forwarding>, expected: Forwarding) {
     let any = if expected == Forwarding::Dsr { vec!["0.0.0.0:30080"] } else { vec![] };
     let outside: Vec<_> = any.into_iter().chain(["172.30.0.11:30080"]).map(str::to_owned).collect();
     assert_eq!(compiled(annotation, "Cluster", default), [(TrafficPolicy::Cluster, expected, outside)]);
@@ -38,11 +38,18 @@ fn check(annotation: Option<&str>, default: Forwarding, expected: Forwarding) {
 fn an_annotation_comes_before_the_nodes_default() {
     use Forwarding::{Dsr, Snat};
     for default in [Snat, Dsr] {
-        check(None, default, default);
-        check(Some("dsr"), default, Dsr);
-        check(Some("snat"), default, Snat);
+        check(None, Some(default), default);
+        check(Some("dsr"), Some(default), Dsr);
+        check(Some("snat"), Some(default), Snat);
         for none in ["DSR", "", "tunnel"] {
-            check(Some(none), default, Snat);
+            check(Some(none), Some(default), Snat);
         }
+    }
+}
+
+#[test]
+fn a_node_without_a_tunnel_masquerades() {
+    for annotation in [None, Some("dsr"), Some("snat")] {
+        check(annotation, None, Forwarding::Snat);
     }
 }
