@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ impl Top {
     }
 }
 
-type ByFrontend = BTreeMap<SocketAddrV4, BTreeMap<SocketAddrV4, Observed>>;
+type ByFrontend = BTreeMap<SocketAddr, BTreeMap<SocketAddr, Observed>>;
 
 impl Services {
     async fn run(self) -> Result<()> {
@@ -141,9 +141,9 @@ impl Services {
 
 struct Row {
     name: String,
-    address: SocketAddrV4,
+    address: SocketAddr,
     total: Observed,
-    backends: BTreeMap<SocketAddrV4, Observed>,
+    backends: BTreeMap<SocketAddr, Observed>,
 }
 
 fn join(services: Vec<ServiceLatency>) -> ByFrontend {
@@ -158,7 +158,7 @@ fn join(services: Vec<ServiceLatency>) -> ByFrontend {
 }
 
 /// Namespace and name of each clusterIP's port.
-fn names(services: &[Service]) -> HashMap<SocketAddrV4, String> {
+fn names(services: &[Service]) -> HashMap<SocketAddr, String> {
     let mut names = HashMap::new();
     for service in services {
         let (namespace, name) = (service.metadata.namespace.as_deref(), service.metadata.name.as_deref());
@@ -167,7 +167,7 @@ fn names(services: &[Service]) -> HashMap<SocketAddrV4, String> {
         for ip in spec.cluster_ips.iter().flatten().filter_map(|ip| ip.parse().ok()) {
             for port in spec.ports.iter().flatten() {
                 if let Ok(number) = u16::try_from(port.port) {
-                    names.insert(SocketAddrV4::new(ip, number), format!("{name}:{number}"));
+                    names.insert(SocketAddr::new(ip, number), format!("{name}:{number}"));
                 }
             }
         }
@@ -175,8 +175,8 @@ fn names(services: &[Service]) -> HashMap<SocketAddrV4, String> {
     names
 }
 
-fn rows(observed: ByFrontend, names: &HashMap<SocketAddrV4, String>, sort: Sort) -> Vec<Row> {
-    let row = |(address, backends): (SocketAddrV4, BTreeMap<_, Observed>)| {
+fn rows(observed: ByFrontend, names: &HashMap<SocketAddr, String>, sort: Sort) -> Vec<Row> {
+    let row = |(address, backends): (SocketAddr, BTreeMap<_, Observed>)| {
         let mut total = Observed::default();
         backends.values().for_each(|observed| total.join(observed));
         let name = names.get(&address).cloned().unwrap_or_else(|| address.to_string());
@@ -242,7 +242,7 @@ mod tests {
         observed
     }
 
-    fn address(text: &str) -> SocketAddrV4 {
+    fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
     }
 
@@ -256,11 +256,12 @@ mod tests {
             service("10.96.0.2:80", "10.244.0.2:8080", observed(3, 9, 7)),
             // The first service on another node.
             service("10.96.0.1:80", "10.244.0.1:8080", observed(5, 3, 1)),
+            service("[fd96::1]:80", "[fd10::1]:8080", observed(1, 1, 0)),
         ]
     }
 
     #[track_caller]
-    fn check(sort: Sort, expected: [&str; 2]) {
+    fn check(sort: Sort, expected: [&str; 3]) {
         let names = [(address("10.96.0.1:80"), "default/web:80".to_owned())].into();
         let rows = rows(join(seen()), &names, sort);
         assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), expected, "{sort:?}");
@@ -268,9 +269,9 @@ mod tests {
 
     #[test]
     fn the_most_or_the_slowest_come_first() {
-        check(Sort::Connections, ["default/web:80", "10.96.0.2:80"]);
-        check(Sort::Connect, ["10.96.0.2:80", "default/web:80"]);
-        check(Sort::Retransmits, ["10.96.0.2:80", "default/web:80"]);
+        check(Sort::Connections, ["default/web:80", "10.96.0.2:80", "[fd96::1]:80"]);
+        check(Sort::Connect, ["10.96.0.2:80", "default/web:80", "[fd96::1]:80"]);
+        check(Sort::Retransmits, ["10.96.0.2:80", "default/web:80", "[fd96::1]:80"]);
     }
 
     #[test]
@@ -280,6 +281,7 @@ mod tests {
         let json = to_json(&rows);
         assert_eq!(json["services"][0]["backends"]["10.244.0.1:8080"]["connections"], 15);
         assert_eq!(json["services"][1]["total"]["connect_us"]["p99"], 1024);
+        assert_eq!(json["services"][2]["backends"]["[fd10::1]:8080"]["connections"], 1);
     }
 
     #[test]
@@ -291,6 +293,7 @@ mod tests {
         .expect("a Service");
         let names = names(&[service]);
         assert_eq!(names.get(&address("10.96.0.9:443")).map(String::as_str), Some("default/web:443"));
-        assert_eq!(names.len(), 2);
+        assert_eq!(names.get(&address("[fd00::9]:80")).map(String::as_str), Some("default/web:80"));
+        assert_eq!(names.len(), 4);
     }
 }

@@ -2,24 +2,25 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Addr4, Be16, ServiceId};
+use crate::{
+    Addr4, Addr6, Be16, ServiceId,
+    family::{of_families, pod_of_families},
+};
 
 /// Buckets of a histogram: bucket `i` counts what took from 2^i to 2^(i+1) µs, the first also what took less, the last
 /// (from 8 s on) also what took more.
 pub const BUCKETS: usize = 24;
 
-/// One backend of one service.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct LatencyKey4 {
-    pub service: ServiceId,
-    pub addr: Addr4,
-    pub port: Be16,
-    pub pad: [u8; 2],
+of_families! {
+    /// One backend of one service.
+    pub struct LatencyKey<A> {
+        pub service: ServiceId,
+        pub addr: A,
+        pub port: Be16,
+        pub pad: [u8; 2],
+    }
 }
-const _: () = assert!(size_of::<LatencyKey4>() == 12);
+const _: () = assert!(size_of::<LatencyKey<Addr4>>() == 12 && size_of::<LatencyKey<Addr6>>() == 24);
 
 /// What was seen of the connections to a backend. CPUs add to it atomically.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -36,4 +37,5 @@ pub struct Latency {
 }
 const _: () = assert!(size_of::<Latency>() == 8 * BUCKETS + 24);
 
-crate::pod!(LatencyKey4, Latency);
+crate::pod!(Latency);
+pod_of_families!(LatencyKey);

@@ -3,7 +3,7 @@
 
 use crate::{
     Addr4, Addr6, Address, Affinity, AffinityKey, Flow, FlowKey, FragmentKey, Ports,
-    latency::{Latency, LatencyKey4},
+    latency::{Latency, LatencyKey},
 };
 
 /// Frontends: one per (address, port, protocol) that clients dial.
@@ -60,14 +60,14 @@ pub const RESET_NS: u64 = 300 * LINGER_NS;
 const fn lru_bytes<A: Address>() -> u64 {
     (FLOWS_MAX + NAT_MAX) as u64 * entry::<FlowKey<A>, Flow<A>>()
         + AFFINITIES_MAX as u64 * entry::<AffinityKey<A>, Affinity<A>>()
+        + LATENCIES_MAX as u64 * entry::<LatencyKey<A>, Latency>()
         + FRAGMENTS_MAX as u64 * entry::<FragmentKey<A>, Ports>()
         + (TRANSIENT_FLOWS_MAX + TRANSIENT_NAT_MAX) as u64 * size_of::<FlowKey<A>>() as u64
 }
 const fn entry<K, V>() -> u64 {
     (72 + size_of::<K>() + size_of::<V>()) as u64
 }
-const _: () = assert!(LATENCIES_MAX as u64 * entry::<LatencyKey4, Latency>() <= 3 << 20, "as above");
-const _: () = assert!(lru_bytes::<Addr4>() <= 20 << 20, "LRU maps must fit the node's memory budget");
-const _: () = assert!(lru_bytes::<Addr6>() <= 27 << 20, "LRU maps must fit the node's memory budget");
+const _: () = assert!(lru_bytes::<Addr4>() <= 23 << 20, "LRU maps must fit the node's memory budget");
+const _: () = assert!(lru_bytes::<Addr6>() <= 30 << 20, "LRU maps must fit the node's memory budget");
 const _: () = assert!(TRANSIENT_FLOWS_MAX.is_power_of_two() && TRANSIENT_NAT_MAX.is_power_of_two());
 const _: () = assert!(SERVICE_BACKENDS_MAX as u32 * 2 <= BACKENDS_MAX);

@@ -26,6 +26,7 @@ pub const LB6_RANGES: &str = "xb_lb6_range";
 pub const LB6_MAGLEV: &str = "xb_lb6_maglev";
 pub const LB6_AFFINITY: &str = "xb_lb6_affinity";
 pub const SOCK6_ORIGINS: &str = "xb_sock6_origin";
+pub const LATENCY6: &str = "xb_latency6";
 pub const CT6: &str = "xb_ct6";
 pub const NAT6: &str = "xb_nat6";
 pub const TRANSIENT6: &str = "xb_transient6";
@@ -40,11 +41,14 @@ pub const COUNTERS: &str = "xb_counters";
 pub const MAP_ERRORS: &str = "xb_map_errors";
 
 /// The maps of each family that the kernel allocates whole.
-pub const WHOLE4: [&str; 5] = [LB4_AFFINITY, CT4, NAT4, TRANSIENT4, FRAGMENTS4];
-pub const WHOLE6: [&str; 5] = [LB6_AFFINITY, CT6, NAT6, TRANSIENT6, FRAGMENTS6];
+pub const WHOLE4: [&str; 6] = [LB4_AFFINITY, LATENCY4, CT4, NAT4, TRANSIENT4, FRAGMENTS4];
+pub const WHOLE6: [&str; 6] = [LB6_AFFINITY, LATENCY6, CT6, NAT6, TRANSIENT6, FRAGMENTS6];
+
+/// The maps of what connections take.
+pub const LATENCIES: [&str; 2] = [LATENCY4, LATENCY6];
 
 /// Every map that outlives an agent.
-pub const PINNED_MAPS: [&str; 35] = [
+pub const PINNED_MAPS: [&str; 36] = [
     LB4_FRONTENDS,
     LB4_BACKENDS,
     LB4_MEMBERS,
@@ -68,6 +72,7 @@ pub const PINNED_MAPS: [&str; 35] = [
     LB6_MAGLEV,
     LB6_AFFINITY,
     SOCK6_ORIGINS,
+    LATENCY6,
     CT6,
     NAT6,
     TRANSIENT6,

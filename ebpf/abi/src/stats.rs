@@ -167,6 +167,7 @@ index! {
         Fragments6 = 8 => "xb_frag6",
         Affinity6 = 9 => "xb_lb6_affinity",
         Origins6 = 10 => "xb_sock6_origin",
+        Latency6 = 11 => "xb_latency6",
     }
 }
 

@@ -10,7 +10,7 @@ use xebec_abi::{
     Addr4, Addr6, Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey,
     FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MapId, MemberKey, Origins,
     PodRate, Ports, PrefixKey, RangeKey, ServiceId, Traffic, Tuple,
-    latency::{Latency, LatencyKey4},
+    latency::{Latency, LatencyKey},
     limits,
     stats::{MAP_ERRORS_ENTRIES, TRAFFIC_ENTRIES},
 };
@@ -36,6 +36,8 @@ type Members<A> = Grown<MemberKey<A>, u32, { limits::MEMBERS_MAX as usize }>;
 type Ranges<A> = LpmTrie<RangeKey<A>, u32, { limits::RANGES_MAX as usize }>;
 type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity<A>, { limits::AFFINITIES_MAX as usize }>;
 type SocketOrigins<A> = SkStorage<Origins<A>>;
+/// Least recently used: an entry costs a connection no allocation, and those of services that nobody dials make place.
+type Latencies<A> = LruHashMap<LatencyKey<A>, Latency, { limits::LATENCIES_MAX as usize }>;
 type Conntrack<A> = LruHashMap<FlowKey<A>, Flow<A>, { limits::FLOWS_MAX as usize }>;
 type Nat<A> = LruHashMap<FlowKey<A>, Flow<A>, { limits::NAT_MAX as usize }>;
 type Transient<A> = Array<FlowKey<A>, { (limits::TRANSIENT_FLOWS_MAX + limits::TRANSIENT_NAT_MAX) as usize }>;
@@ -65,6 +67,8 @@ mod v4 {
     /// What sockets dialled. Pinned: a socket keeps its storage only in this map.
     #[btf_map(name = "xb_sock4_origin")]
     pub static ORIGINS: SocketOrigins<Addr4> = SkStorage::new();
+    #[btf_map(name = "xb_latency4")]
+    pub static LATENCIES: Latencies<Addr4> = LruHashMap::new();
     #[btf_map(name = "xb_ct4")]
     pub static CT: Conntrack<Addr4> = LruHashMap::new();
     #[btf_map(name = "xb_nat4")]
@@ -107,6 +111,8 @@ mod v6 {
     /// What sockets dialled. Pinned: a socket keeps its storage only in this map.
     #[btf_map(name = "xb_sock6_origin")]
     pub static ORIGINS: SocketOrigins<Addr6> = SkStorage::new();
+    #[btf_map(name = "xb_latency6")]
+    pub static LATENCIES: Latencies<Addr6> = LruHashMap::new();
     #[btf_map(name = "xb_ct6")]
     pub static CT: Conntrack<Addr6> = LruHashMap::new();
     #[btf_map(name = "xb_nat6")]
@@ -131,9 +137,6 @@ mod v6 {
     pub static PREFIXES: Prefixes<Addr6> = LpmTrie::new();
 }
 
-#[btf_map(name = "xb_latency4")]
-/// Least recently used: an entry costs a connection no allocation, and those of services that nobody dials make place.
-pub static LATENCIES: LruHashMap<LatencyKey4, Latency, { limits::LATENCIES_MAX as usize }> = LruHashMap::new();
 #[btf_map(name = "xb_pod_rate")]
 static POD_RATES: Grown<u32, PodRate, { limits::PODS_MAX as usize }> = HashMap::new();
 #[btf_map(name = "xb_drops")]
@@ -155,6 +158,7 @@ pub trait Stored: Family {
     fn ranges() -> &'static Ranges<Self>;
     fn affinity() -> &'static Affinities<Self>;
     fn origins() -> &'static SocketOrigins<Self>;
+    fn latencies() -> &'static Latencies<Self>;
     fn conntrack() -> &'static Conntrack<Self>;
     fn nat() -> &'static Nat<Self>;
     fn transient() -> &'static Transient<Self>;
@@ -173,6 +177,7 @@ pub struct Errors {
     pub fragments: MapId,
     pub affinity: MapId,
     pub origins: MapId,
+    pub latencies: MapId,
 }
 
 impl Stored for Addr4 {
@@ -182,6 +187,7 @@ impl Stored for Addr4 {
         fragments: MapId::Fragments4,
         affinity: MapId::Affinity,
         origins: MapId::Origins,
+        latencies: MapId::Latency4,
     };
 
     #[inline(always)]
@@ -222,6 +228,11 @@ impl Stored for Addr4 {
     #[inline(always)]
     fn origins() -> &'static SocketOrigins<Self> {
         &v4::ORIGINS
+    }
+
+    #[inline(always)]
+    fn latencies() -> &'static Latencies<Self> {
+        &v4::LATENCIES
     }
 
     #[inline(always)]
@@ -277,6 +288,7 @@ impl Stored for Addr6 {
         fragments: MapId::Fragments6,
         affinity: MapId::Affinity6,
         origins: MapId::Origins6,
+        latencies: MapId::Latency6,
     };
 
     #[inline(always)]
@@ -317,6 +329,11 @@ impl Stored for Addr6 {
     #[inline(always)]
     fn origins() -> &'static SocketOrigins<Self> {
         &v6::ORIGINS
+    }
+
+    #[inline(always)]
+    fn latencies() -> &'static Latencies<Self> {
+        &v6::LATENCIES
     }
 
     #[inline(always)]

@@ -15,38 +15,52 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use xebec_abi::{
-    Addr4, MapId, Origins4,
-    latency::{BUCKETS, Latency, LatencyKey4},
+    Addr4, Addr6, Origins,
+    latency::{BUCKETS, Latency, LatencyKey},
 };
 use xebec_logic::latency::{bucket, round_trip_us};
 
 use crate::{
-    map::{LATENCIES, Stored, count_error},
-    socket::now_us,
+    map::{Stored, count_error},
+    socket::{MAPPED, now_us},
 };
 
 const EEXIST: i32 = 17;
+const AF_INET: u32 = 2;
 /// Events of one socket alone: others cost nothing.
 const EVENTS: u32 = BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
 
 #[sock_ops]
 pub fn sock_ops(ctx: SockOpsContext) -> u32 {
-    let _observed = match ctx.op() {
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ctx),
-        BPF_SOCK_OPS_RTT_CB => acknowledged(&ctx),
-        BPF_SOCK_OPS_RETRANS_CB => retransmitted(&ctx),
-        BPF_SOCK_OPS_STATE_CB => state(&ctx),
-        _ => None,
-    };
+    let _observed = if is_ipv4(&ctx) { observe::<Addr4>(&ctx) } else { observe::<Addr6>(&ctx) };
     // Some callbacks ask for a value: -1 says that there is none (include/uapi/linux/bpf.h).
     ctx.set_reply(u32::MAX);
     1
 }
 
+/// Does the connection run over IPv4? A dual-stack socket's other end is then an IPv4-mapped address.
+#[inline(always)]
+fn is_ipv4(ctx: &SockOpsContext) -> bool {
+    // SAFETY: the context is the kernel's. Word by word, because the verifier knows the array as four fields.
+    let word = |i: usize| unsafe { (&raw const (*ctx.ops).remote_ip6).cast::<u32>().add(i).read_volatile() };
+    ctx.family() == AF_INET || word(0) == 0 && word(1) == 0 && word(2) == MAPPED
+}
+
+#[inline(always)]
+fn observe<A: Stored>(ctx: &SockOpsContext) -> Option<()> {
+    match ctx.op() {
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established::<A>(ctx),
+        BPF_SOCK_OPS_RTT_CB => acknowledged::<A>(ctx),
+        BPF_SOCK_OPS_RETRANS_CB => retransmitted::<A>(ctx),
+        BPF_SOCK_OPS_STATE_CB => state::<A>(ctx),
+        _ => None,
+    }
+}
+
 /// Only takes the time: to find the backend's entry takes longer, and connect() waits.
 #[inline(always)]
-fn established(ctx: &SockOpsContext) -> Option<()> {
-    let origins = origins(ctx)?;
+fn established<A: Stored>(ctx: &SockOpsContext) -> Option<()> {
+    let origins = origins::<A>(ctx)?;
     // SAFETY: the storage belongs to this socket, whose events the kernel serialises.
     unsafe {
         // Zero: it began under an agent that kept its time elsewhere.
@@ -59,14 +73,14 @@ fn established(ctx: &SockOpsContext) -> Option<()> {
 
 /// The first data that the other side has.
 #[inline(always)]
-fn acknowledged(ctx: &SockOpsContext) -> Option<()> {
+fn acknowledged<A: Stored>(ctx: &SockOpsContext) -> Option<()> {
     ctx.set_cb_flags(EVENTS as i32).ok()?;
-    entry(origins(ctx)?).map(drop)
+    entry(origins::<A>(ctx)?).map(drop)
 }
 
 #[inline(always)]
-fn retransmitted(ctx: &SockOpsContext) -> Option<()> {
-    let entry = entry(origins(ctx)?)?;
+fn retransmitted<A: Stored>(ctx: &SockOpsContext) -> Option<()> {
+    let entry = entry(origins::<A>(ctx)?)?;
     // SAFETY: the context is the kernel's; the second argument is the number of segments.
     let segments = unsafe { (&raw const (*ctx.ops).__bindgen_anon_1.args).cast::<u32>().add(1).read_volatile() };
     // SAFETY: the entry is the map's.
@@ -75,13 +89,13 @@ fn retransmitted(ctx: &SockOpsContext) -> Option<()> {
 }
 
 #[inline(always)]
-fn state(ctx: &SockOpsContext) -> Option<()> {
+fn state<A: Stored>(ctx: &SockOpsContext) -> Option<()> {
     // SAFETY: the context is the kernel's; the second argument is the new state.
     let state = unsafe { (&raw const (*ctx.ops).__bindgen_anon_1.args).cast::<u32>().add(1).read_volatile() };
     if state != BPF_TCP_CLOSE {
         return None;
     }
-    let entry = entry(origins(ctx)?)?;
+    let entry = entry(origins::<A>(ctx)?)?;
     // SAFETY: the context is the kernel's.
     let srtt = unsafe { (&raw const (*ctx.ops).srtt_us).read_volatile() };
     // SAFETY: the entry is the map's.
@@ -92,12 +106,12 @@ fn state(ctx: &SockOpsContext) -> Option<()> {
 /// What is known of the socket's backend, with the time that the socket took to connect, which counts once. After that
 /// nothing is made anew: the service may be gone.
 #[inline(always)]
-fn entry(origins: *mut Origins4) -> Option<*mut Latency> {
+fn entry<A: Stored>(origins: *mut Origins<A>) -> Option<*mut Latency> {
     // SAFETY: the storage belongs to this socket, whose events the kernel serialises.
     let (peer, us) = unsafe { ((*origins).peer, (*origins).connect_us) };
-    let key = LatencyKey4 { service: peer.service, addr: peer.backend_addr, port: peer.backend_port, pad: [0; 2] };
+    let key = LatencyKey { service: peer.service, addr: peer.backend_addr, port: peer.backend_port, pad: [0; 2] };
     if us == 0 {
-        return LATENCIES.get_ptr_mut(&key);
+        return A::latencies().get_ptr_mut(&key);
     }
     let entry = created(&key)?;
     // SAFETY: as above.
@@ -132,36 +146,36 @@ unsafe fn add(to: *mut u64, more: u64) {
 
 /// What the socket's hooks know; `None` if they did not translate it.
 #[inline(always)]
-fn origins(ctx: &SockOpsContext) -> Option<*mut Origins4> {
+fn origins<A: Stored>(ctx: &SockOpsContext) -> Option<*mut Origins<A>> {
     // SAFETY: the context is the kernel's; null once the socket is not a full one.
     let sk = unsafe { (&raw const (*ctx.ops).__bindgen_anon_2.sk).read_volatile() };
     if sk.is_null() {
         return None;
     }
-    let map = core::ptr::from_ref(Addr4::origins()).cast::<c_void>().cast_mut();
+    let map = core::ptr::from_ref(A::origins()).cast::<c_void>().cast_mut();
     // `SkStorage` of aya takes contexts of address hooks only.
-    // SAFETY: the map is a socket storage of `Origins4`, and the socket is the context's.
-    let origins = unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), 0) }.cast::<Origins4>();
+    // SAFETY: the map is a socket storage of `Origins<A>`, and the socket is the context's.
+    let origins = unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), 0) }.cast::<Origins<A>>();
     // SAFETY: the storage belongs to this socket.
     (!origins.is_null() && unsafe { (*origins).peer.service.0 } != 0).then_some(origins)
 }
 
 #[inline(always)]
-fn created(key: &LatencyKey4) -> Option<*mut Latency> {
-    if let Some(entry) = LATENCIES.get_ptr_mut(key) {
+fn created<A: Stored>(key: &LatencyKey<A>) -> Option<*mut Latency> {
+    if let Some(entry) = A::latencies().get_ptr_mut(key) {
         return Some(entry);
     }
     insert(key);
-    LATENCIES.get_ptr_mut(key)
+    A::latencies().get_ptr_mut(key)
 }
 
 /// Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn insert(key: &LatencyKey4) {
-    match LATENCIES.insert(key, &Latency::default(), BPF_NOEXIST.into()) {
+fn insert<A: Stored>(key: &LatencyKey<A>) {
+    match A::latencies().insert(key, &Latency::default(), BPF_NOEXIST.into()) {
         // Another CPU was first.
         Ok(()) => {}
         Err(error) if error == -EEXIST => {}
-        Err(error) => count_error(MapId::Latency4, error),
+        Err(error) => count_error(A::ERRORS.latencies, error),
     }
 }

@@ -26,7 +26,7 @@ const ENOMEM: i32 = 12;
 const NS_PER_US: u64 = 1_000;
 
 /// Third word of an IPv4-mapped IPv6 address, `::ffff:a.b.c.d`, in network order.
-const MAPPED: u32 = 0x0000_ffff_u32.to_be();
+pub const MAPPED: u32 = 0x0000_ffff_u32.to_be();
 
 #[cgroup_sock_addr(connect4)]
 pub fn sock4_connect(ctx: SockAddrContext) -> i32 {

@@ -1,6 +1,6 @@
 //! Frontends that nobody needs: what dials them sees whether the hooks on its way do what they are there for.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use xebec_abi::proto::{TCP, UDP};
 
@@ -33,6 +33,6 @@ impl Datapath {
     }
 }
 
-pub(crate) fn is_canary(key: &FrontendKey) -> bool {
-    key.addr == *CANARY.ip() || key.addr == *CANARY6.ip()
+pub(crate) fn is_canary(addr: IpAddr) -> bool {
+    addr == *CANARY.ip() || addr == *CANARY6.ip()
 }

@@ -12,6 +12,7 @@ pub trait Family: Address + aya::Pod {
     const MAGLEV: &'static str;
     const MEMBERS: &'static str;
     const RANGES: &'static str;
+    const LATENCIES: &'static str;
     const CONNTRACK: &'static str;
     const NAT: &'static str;
     const ANNOUNCED: &'static str;
@@ -42,6 +43,7 @@ impl Family for Addr4 {
     const MAGLEV: &'static str = names::LB4_MAGLEV;
     const MEMBERS: &'static str = names::LB4_MEMBERS;
     const RANGES: &'static str = names::LB4_RANGES;
+    const LATENCIES: &'static str = names::LATENCY4;
     const CONNTRACK: &'static str = names::CT4;
     const NAT: &'static str = names::NAT4;
     const ANNOUNCED: &'static str = names::L2_ANNOUNCED4;
@@ -75,6 +77,7 @@ impl Family for Addr6 {
     const MAGLEV: &'static str = names::LB6_MAGLEV;
     const MEMBERS: &'static str = names::LB6_MEMBERS;
     const RANGES: &'static str = names::LB6_RANGES;
+    const LATENCIES: &'static str = names::LATENCY6;
     const CONNTRACK: &'static str = names::CT6;
     const NAT: &'static str = names::NAT6;
     const ANNOUNCED: &'static str = names::L2_ANNOUNCED6;

@@ -81,9 +81,7 @@ impl Datapath {
         let changed = {
             let mut services = lock(&self.services);
             services.delete_retired(monotonic_ns())?;
-            let latencies = self.latencies.entries()?.into_iter().map(|(key, _)| key);
-            let gone: Vec<_> = latencies.filter(|key| !services.knows(key.service)).collect();
-            self.latencies.remove_all(&gone)?;
+            self.latencies.retain(|service| services.knows(service))?;
             services.take_changed()?
         };
         let stale = self.garbage.ipv4.delete_stale(&changed.0)? + self.garbage.ipv6.delete_stale(&changed.1)?;

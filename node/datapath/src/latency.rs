@@ -2,19 +2,19 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::{Ipv4Addr, SocketAddrV4},
+    net::SocketAddr,
     path::Path,
     time::Duration,
 };
 
 use xebec_abi::{
-    FrontendKey4, FrontendValue, ServiceId,
-    latency::{BUCKETS, Latency, LatencyKey4},
+    Addr4, Addr6, FrontendKey, FrontendValue, ServiceId,
+    latency::{BUCKETS, Latency, LatencyKey},
     lb::{frontend_flag, scope},
     names,
 };
 
-use crate::{CANARY, Datapath, Result, config, table::Table};
+use crate::{Datapath, Result, canary::is_canary, config, family::Family, table::Table};
 
 /// Counts by powers of two of a microsecond: bucket `i` is from 2^i to 2^(i+1) µs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -84,8 +84,8 @@ impl Observed {
 /// A service by the address that clients in the cluster dial, and its backends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServiceLatency {
-    pub frontend: SocketAddrV4,
-    pub backends: BTreeMap<SocketAddrV4, Observed>,
+    pub frontend: SocketAddr,
+    pub backends: BTreeMap<SocketAddr, Observed>,
 }
 
 impl ServiceLatency {
@@ -100,51 +100,77 @@ impl ServiceLatency {
 impl Datapath {
     /// Services that were connected to by TCP, by their clusterIP.
     pub fn latencies(&self) -> Result<Vec<ServiceLatency>> {
-        by_service(&self.latencies, &self.directory)
+        self.latencies.by_service(&self.directory)
     }
 }
 
 /// [`Datapath::latencies`] of a node's pinned maps, for a process that is not its agent; empty where there are none.
 pub fn latencies(bpffs: &Path, node: &str) -> Result<Vec<ServiceLatency>> {
     let directory = config::version_directory(bpffs, node);
-    if !directory.join(names::LATENCY4).exists() {
+    if names::LATENCIES.iter().any(|name| !directory.join(name).exists()) {
         return Ok(Vec::new());
     }
-    by_service(&open(&directory)?, &directory)
+    Latencies::open(&directory)?.by_service(&directory)
 }
 
-pub(crate) fn open(directory: &Path) -> Result<Table<LatencyKey4, Latency>> {
-    Table::open(directory, names::LATENCY4)
+/// Of both families.
+#[derive(Debug)]
+pub(crate) struct Latencies {
+    ipv4: OfFamily<Addr4>,
+    ipv6: OfFamily<Addr6>,
 }
 
-fn by_service(table: &Table<LatencyKey4, Latency>, directory: &Path) -> Result<Vec<ServiceLatency>> {
+type OfFamily<A> = Table<LatencyKey<A>, Latency>;
+
+impl Latencies {
+    pub fn open(directory: &Path) -> Result<Self> {
+        Ok(Self { ipv4: Table::open(directory, Addr4::LATENCIES)?, ipv6: Table::open(directory, Addr6::LATENCIES)? })
+    }
+
+    /// Forgets other services.
+    pub fn retain(&self, knows: impl Fn(ServiceId) -> bool) -> Result<()> {
+        retain(&self.ipv4, &knows)?;
+        retain(&self.ipv6, &knows)
+    }
+
+    fn by_service(&self, directory: &Path) -> Result<Vec<ServiceLatency>> {
+        let mut services = by_service(&self.ipv4, directory)?;
+        services.extend(by_service(&self.ipv6, directory)?);
+        services.sort_by_key(|service| service.frontend);
+        Ok(services)
+    }
+}
+
+fn retain<A: Family>(table: &OfFamily<A>, knows: impl Fn(ServiceId) -> bool) -> Result<()> {
+    let keys = table.entries()?.into_iter().map(|(key, _)| key);
+    table.remove_all(&keys.filter(|key| !knows(key.service)).collect::<Vec<_>>())
+}
+
+fn by_service<A: Family>(table: &OfFamily<A>, directory: &Path) -> Result<Vec<ServiceLatency>> {
     let entries = table.entries()?;
     let wanted: HashSet<ServiceId> = entries.iter().map(|(key, _)| key.service).collect();
-    let mut services: HashMap<ServiceId, ServiceLatency> = frontends(directory, &wanted)?
+    let mut services: HashMap<ServiceId, ServiceLatency> = frontends::<A>(directory, &wanted)?
         .into_iter()
         .map(|(id, frontend)| (id, ServiceLatency { frontend, backends: BTreeMap::new() }))
         .collect();
     for (key, latency) in entries {
         // A service that went away meanwhile, or the canary.
         let Some(service) = services.get_mut(&key.service) else { continue };
-        let backend = SocketAddrV4::new(Ipv4Addr::from(key.addr), key.port.get());
-        service.backends.insert(backend, Observed::of(&latency));
+        service.backends.insert(SocketAddr::new(key.addr.ip(), key.port.get()), Observed::of(&latency));
     }
-    let mut services: Vec<_> = services.into_values().collect();
-    services.sort_by_key(|service| service.frontend);
-    Ok(services)
+    Ok(services.into_values().collect())
 }
 
 /// The clusterIP of each service, or else the least of its addresses.
-fn frontends(directory: &Path, wanted: &HashSet<ServiceId>) -> Result<HashMap<ServiceId, SocketAddrV4>> {
+fn frontends<A: Family>(directory: &Path, wanted: &HashSet<ServiceId>) -> Result<HashMap<ServiceId, SocketAddr>> {
     const OTHER: u16 =
         frontend_flag::NODE_PORT | frontend_flag::LOAD_BALANCER | frontend_flag::EXTERNAL_IP | frontend_flag::HOST_PORT;
     let mut frontends = HashMap::new();
-    let table: Table<FrontendKey4, FrontendValue> = Table::open(directory, names::LB4_FRONTENDS)?;
+    let table: Table<FrontendKey<A>, FrontendValue> = Table::open(directory, A::FRONTENDS)?;
     for (key, value) in table.entries()? {
-        let addr = Ipv4Addr::from(key.addr);
-        if key.scope == scope::INTERNAL && wanted.contains(&value.service) && addr != *CANARY.ip() {
-            let rank = (value.flags & OTHER != 0, SocketAddrV4::new(addr, key.port.get()));
+        let addr = key.addr.ip();
+        if key.scope == scope::INTERNAL && wanted.contains(&value.service) && !is_canary(addr) {
+            let rank = (value.flags & OTHER != 0, SocketAddr::new(addr, key.port.get()));
             let best = frontends.entry(value.service).or_insert(rank);
             *best = rank.min(*best);
         }

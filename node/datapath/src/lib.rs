@@ -68,11 +68,9 @@ use std::{
     sync::{Mutex, PoisonError, RwLock},
 };
 
-use xebec_abi::latency::{Latency, LatencyKey4};
-
 use crate::{
-    announce::Announcements, object::Programs, pod::Pods, remote::Remotes, service::Services, stats::Statistics,
-    table::Table,
+    announce::Announcements, latency::Latencies, object::Programs, pod::Pods, remote::Remotes, service::Services,
+    stats::Statistics,
 };
 
 /// The datapath of one node.
@@ -87,7 +85,7 @@ pub struct Datapath {
     statistics: Statistics,
     announcements: Announcements,
     garbage: garbage::Flows,
-    latencies: Table<LatencyKey4, Latency>,
+    latencies: Latencies,
     /// Held while programs are compared or replaced: a reload is no drift.
     attaching: Mutex<()>,
     xdp: Mutex<Vec<XdpDevice>>,
@@ -126,7 +124,7 @@ impl Datapath {
             statistics: Statistics::open(&directory)?,
             announcements: Announcements::open(&directory)?,
             garbage: garbage::Flows::open(&directory)?,
-            latencies: latency::open(&directory)?,
+            latencies: Latencies::open(&directory)?,
             config,
             directory,
             programs: RwLock::new(programs),

@@ -1,7 +1,7 @@
 //! The counters of the programs and the fill of the maps, for Prometheus.
 
 use std::fmt::Write;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use xebec_abi::latency::BUCKETS;
 
@@ -144,7 +144,7 @@ impl Datapath {
     }
 }
 
-fn histogram(text: &mut String, name: &str, frontend: SocketAddrV4, histogram: &Histogram) {
+fn histogram(text: &mut String, name: &str, frontend: SocketAddr, histogram: &Histogram) {
     let (ip, port) = (frontend.ip().to_string(), frontend.port().to_string());
     let mut seen = 0;
     for (bucket, count) in histogram.buckets.iter().enumerate() {

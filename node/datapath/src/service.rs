@@ -111,7 +111,7 @@ impl Datapath {
     /// What is programmed for services, read from the kernel.
     pub fn frontends(&self) -> Result<Vec<Programmed>> {
         let mut programmed = lock(&self.services).read_back()?;
-        programmed.retain(|programmed| !canary::is_canary(&programmed.frontend.key));
+        programmed.retain(|programmed| !canary::is_canary(programmed.frontend.key.addr));
         Ok(programmed)
     }
 }
