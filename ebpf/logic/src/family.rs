@@ -65,6 +65,9 @@ pub trait Family: Address {
     /// Bytes after the header, from the header that is there.
     fn payload_bytes<P: Packet>(packet: &P) -> Option<u32>;
 
+    /// What tells packets of a flow apart, should a packet around them be cut.
+    fn distinction<P: Packet>(packet: &P, ip: &Ip<Self>) -> Option<[u8; 2]>;
+
     /// What becomes of a packet that stays on the link between a pod and its node; `None`: it may leave it.
     fn on_link<P: Packet, T: Host>(packet: &P, tables: &T, ip: &Ip<Self>) -> Option<Result<Verdict, DropReason>>;
 

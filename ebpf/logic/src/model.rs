@@ -104,6 +104,7 @@ pub struct Node<A> {
     pub node_prefix_len: u8,
     pub overlay: bool,
     pub overlay_vni: u32,
+    pub tunnel_ip: Addr4,
     pub pod_mtu: u32,
     pub dsr_vni: u32,
     pub snat_ports: (u16, u16),
@@ -122,6 +123,7 @@ impl Default for Node<Addr4> {
             node_prefix_len: 24,
             overlay: true,
             overlay_vni: 7,
+            tunnel_ip: [172, 30, 0, 11],
             pod_mtu: 1_450,
             dsr_vni: DSR_VNI,
             snat_ports: (61_000, 65_535),
@@ -143,6 +145,7 @@ impl Default for Node<Addr6> {
             node_prefix_len: 64,
             overlay: true,
             overlay_vni: 7,
+            tunnel_ip: [172, 30, 0, 11],
             pod_mtu: 1_450,
             dsr_vni: DSR_VNI,
             snat_ports: (61_000, 65_535),
@@ -266,6 +269,10 @@ impl<A: Family> Host for Model<A> {
 
     fn overlay_vni(&self) -> u32 {
         self.node.overlay_vni
+    }
+
+    fn tunnel_ip(&self) -> Addr4 {
+        self.node.tunnel_ip
     }
 
     fn pod_mtu(&self) -> u32 {

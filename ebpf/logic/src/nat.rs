@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// Offsets of checksums in transport headers.
-const TCP_CSUM: usize = 16;
-const UDP_CSUM: usize = 6;
+pub const TCP_CSUM: usize = 16;
+pub const UDP_CSUM: usize = 6;
 const ICMP_CSUM: usize = 2;
 const ICMP_ID: usize = 4;
 

@@ -6,6 +6,7 @@ use crate::{
     header::{Ip, Transport},
     icmp::Quoted,
     snat::Claim,
+    xdp::Hop,
 };
 use xebec_abi::FlowKey;
 
@@ -25,4 +26,6 @@ pub struct Room<A: Family> {
     pub quoted: Quoted<A>,
     /// What the packet's next hop takes, if that is less than the packet ([`xebec_abi::DropReason::TooBig`]).
     pub mtu: u32,
+    /// Of what a driver sends.
+    pub hop: Hop<A>,
 }

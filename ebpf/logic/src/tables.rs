@@ -1,6 +1,6 @@
 use xebec_abi::{
-    Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey, FragmentKey, FrontendKey,
-    FrontendValue, L2Key, L2Mac, LocalPod, MaglevKey, MemberKey, PodRate, Ports, ServiceId, Tuple,
+    Addr4, Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey, FragmentKey,
+    FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevKey, MemberKey, PodRate, Ports, ServiceId, Tuple,
 };
 
 use crate::{
@@ -27,6 +27,8 @@ pub trait Host {
     /// Is there an overlay?
     fn overlay(&self) -> bool;
     fn overlay_vni(&self) -> u32;
+    /// The node's end of tunnels.
+    fn tunnel_ip(&self) -> Addr4;
     /// What the pods' network takes: with an overlay, what fits it; else what fits every uplink.
     fn pod_mtu(&self) -> u32;
     /// Of packets for services that go on to a backend's node as they are; 0: none do.

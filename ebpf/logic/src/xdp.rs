@@ -1,18 +1,16 @@
 //! Services dialled from outside, as early as a device's driver has the packet: what goes on to a backend on another
 //! node, and what comes back from one by the host's routes. Everything else is left alone, and [`crate::netdev`] decides
-//! the same a little later: both share their entries in `NAT4`.
-//!
-//! IPv4 alone: packets of IPv6 are left to [`crate::netdev`].
+//! the same a little later: both share their entries in `NAT4` and `NAT6`.
 
-use xebec_abi::{Addr4, Counter, Direction, DropReason, Flow, Tuple4, config::OVERLAY_PORT, proto};
+use xebec_abi::{Addr4, Counter, Direction, DropReason, Flow, Tuple, config::OVERLAY_PORT, proto};
 
 use crate::{
     Family, FlowMap, Host, Packet, Room, Tables,
-    conntrack::{Touch, key},
+    conntrack::{Touch, set_key},
     csum::{add, fold},
     dsr,
     external::{self, Way, is_here, is_overlay},
-    header::{self, ETHERNET_BYTES, Fragment, Frame, IP, Ip, Kind, Transport},
+    header::{self, ETHERNET_BYTES, Fragment, Frame, IP, Kind},
     lb::hash,
     nat,
     snat::{self, in_range},
@@ -35,25 +33,71 @@ pub trait Grow: Packet {
 pub type Macs = [u8; 12];
 
 /// Where a packet goes that a backend elsewhere, or its client, is to get.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hop {
-    /// What its tuple becomes.
-    pub to: Tuple4,
-    /// The node that the overlay takes it to; 0.0.0.0: it goes by its own destination.
-    pub node: Addr4,
-    /// Source and destination of the packet on the wire, for the host's FIB.
-    pub src: Addr4,
-    pub dst: Addr4,
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Hop<A: Family> {
+    /// The node that the overlay takes it to; unspecified: it goes by its own destination.
+    pub node: A,
+    /// Source and destination of the packet on the wire, for the host's FIB. Of the overlay's packets they are IPv4
+    /// addresses, in IPv6 mapped ones.
+    pub src: A,
+    pub dst: A,
     pub proto: u8,
     /// Bytes on the wire after the Ethernet header.
     pub bytes: u16,
 }
 
+impl<A: Family> Hop<A> {
+    #[inline(always)]
+    pub fn is_overlay(&self) -> bool {
+        self.node != A::UNSPECIFIED
+    }
+}
+
+/// What becomes of a packet: `claim.to` and `hop` of the room say. `None`: it is left alone.
+#[inline(always)]
+pub fn decide<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T, room: &mut Room<A>) -> Option<()> {
+    parse(packet, tables, room)?;
+    let Room { ip, transport, touch, key, claim, .. } = room;
+    *touch = Touch::new(packet, tables, ip, transport);
+    let to = &mut claim.to;
+    if ip.dst == tables.node_ip() && in_range(tables, transport.ports.dst) {
+        set_key(key, ip, transport.ports, Direction::IN);
+        // An answer to a pod, or to the node itself, is delivered by the slower path.
+        let is_outside = |to: &Tuple<A>| !tables.in_cluster(to.dst) && to.dst != tables.node_ip();
+        let look = |flow: &Flow<A>| {
+            *to = flow.to;
+            flow.state
+        };
+        let state = tables.touch_if(FlowMap::Nat, key, touch, is_outside, look).ok()??;
+        answered(packet, tables, FlowMap::Nat, key, touch, ip.l4, state);
+    } else {
+        set_key(key, ip, transport.ports, Direction::OUT);
+        // A flow that keeps its client's address has its backend here, or goes on as it is.
+        let is_elsewhere = |to: &Tuple<A>| to.src == tables.node_ip();
+        let look = |flow: &Flow<A>| {
+            *to = flow.to;
+            (flow.packets as u32, flow.state)
+        };
+        let known = match touch.opens() {
+            true => None,
+            false => tables.touch_if(FlowMap::Nat, key, touch, is_elsewhere, look).ok()?,
+        };
+        match known {
+            Some((packets, state)) => {
+                requested(packet, tables, FlowMap::Nat, key, touch, ip.l4, state);
+                snat::repair_sometimes(tables, &key.tuple, &claim.to, packets, touch);
+            }
+            None => open(tables, room)?,
+        }
+    }
+    hop(packet, tables, room)
+}
+
 /// A packet that may be for a service, or an answer of one.
 #[inline(always)]
-pub fn parse<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T) -> Option<(Ip<Addr4>, Transport)> {
-    let mut ip = Ip::default();
-    let Ok(Frame::Ip) = header::frame(packet, &mut ip) else { return None };
+fn parse<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T, room: &mut Room<A>) -> Option<()> {
+    let ip = &mut room.ip;
+    let Ok(Frame::Ip) = header::frame(packet, ip) else { return None };
     // A fragment's ports, and what quotes a packet, are the slower path's.
     if ip.fragment != Fragment::Whole || !matches!(ip.proto, proto::TCP | proto::UDP) {
         return None;
@@ -61,94 +105,61 @@ pub fn parse<P: Packet, T: Tables<Addr4>>(packet: &mut P, tables: &T) -> Option<
     if ip.ttl <= 1 || tables.in_cluster(ip.dst) {
         return None;
     }
-    let transport = header::transport(packet, tables, &ip).ok()?;
+    room.transport = header::transport(packet, tables, ip).ok()?;
+    let Room { ip, transport, .. } = room;
     let balanced = matches!(transport.kind, Kind::Tcp | Kind::Udp) && !is_overlay(ip.proto, transport.ports.dst);
-    balanced.then_some((ip, transport))
+    balanced.then_some(())
 }
 
-/// `None`: the packet is left alone.
+/// Makes `claim.to` what a new flow to a backend on another node becomes. Refusals are the slower path's, which finds the
+/// same again.
 #[inline(always)]
-pub fn decide<P: Packet, T: Tables<Addr4>>(
-    packet: &P,
-    tables: &T,
-    ip: &Ip<Addr4>,
-    transport: &Transport,
-) -> Option<Hop> {
-    let tuple = ip.tuple(transport.ports);
-    let touch = Touch::new(packet, tables, ip, transport);
-    let to = if ip.dst == tables.node_ip() && in_range(tables, transport.ports.dst) {
-        let key = key(tuple, ip.proto, Direction::IN);
-        // An answer to a pod, or to the node itself, is delivered by the slower path.
-        let is_outside = |to: &Tuple4| !tables.in_cluster(to.dst) && to.dst != tables.node_ip();
-        let (to, state) =
-            tables.touch_if(FlowMap::Nat, &key, &touch, is_outside, |flow| (flow.to, flow.state)).ok()??;
-        answered(packet, tables, FlowMap::Nat, &key, &touch, ip.l4, state);
-        to
-    } else if touch.opens() {
-        open(tables, &tuple, &touch)?
-    } else {
-        let key = key(tuple, ip.proto, Direction::OUT);
-        // A flow that keeps its client's address has its backend here, or goes on as it is.
-        let is_elsewhere = |to: &Tuple4| to.src == tables.node_ip();
-        let look = |flow: &Flow<Addr4>| (flow.to, flow.packets as u32, flow.state);
-        match tables.touch_if(FlowMap::Nat, &key, &touch, is_elsewhere, look).ok()? {
-            Some((to, packets, state)) => {
-                requested(packet, tables, FlowMap::Nat, &key, &touch, ip.l4, state);
-                snat::repair_sometimes(tables, &tuple, &to, packets, &touch);
-                to
-            }
-            None => open(tables, &tuple, &touch)?,
-        }
-    };
-    hop(packet, tables, ip, &to)
-}
-
-/// What a new flow to a backend on another node becomes. Refusals are the slower path's, which finds the same again.
-#[inline(always)]
-fn open<T: Tables<Addr4>>(tables: &T, tuple: &Tuple4, touch: &Touch) -> Option<Tuple4> {
-    let opened = tables.with_room(|Room { claim, .. }| {
-        if !external::choose(tables, tuple, touch, claim)? || is_here(tables, &claim.to.dst) {
-            return Ok(None);
-        }
-        // The slower path sends on, and counts the flow's packets.
-        if dsr::leads(tables, tuple, claim) {
-            return Ok(None);
-        }
-        let way = external::open(tables, tuple, claim, touch, true)?;
-        Ok((way == Way::Translated).then_some(claim.to))
-    });
-    opened.ok().flatten()
+fn open<A: Family, T: Tables<A>>(tables: &T, room: &mut Room<A>) -> Option<()> {
+    let Room { touch, key, claim, .. } = room;
+    if !external::choose(tables, &key.tuple, touch, claim).ok()? || is_here(tables, &claim.to.dst) {
+        return None;
+    }
+    // The slower path sends on, and counts the flow's packets.
+    if dsr::leads(tables, &key.tuple, claim) {
+        return None;
+    }
+    let way = external::open(tables, &key.tuple, claim, touch, true).ok()?;
+    (way == Way::Translated).then_some(())
 }
 
 #[inline(always)]
-fn hop<P: Packet, T: Tables<Addr4>>(packet: &P, tables: &T, ip: &Ip<Addr4>, to: &Tuple4) -> Option<Hop> {
-    let bytes = u16::from_be_bytes(packet.load::<2>(IP + 2)?);
+fn hop<A: Family, P: Packet, T: Tables<A>>(packet: &P, tables: &T, room: &mut Room<A>) -> Option<()> {
+    let Room { ip, claim, hop, .. } = room;
+    let to = &claim.to;
+    let bytes = A::payload_bytes(packet)?.wrapping_add(A::HEADER_BYTES as u32);
     if !tables.overlay() || !tables.in_cluster(to.dst) {
-        return Some(Hop { to: *to, node: [0; 4], src: to.src, dst: to.dst, proto: ip.proto, bytes });
+        (hop.node, hop.src, hop.dst) = (A::UNSPECIFIED, to.src, to.dst);
+        (hop.proto, hop.bytes) = (ip.proto, u16::try_from(bytes).ok()?);
+        return Some(());
     }
     let node = tables.remote(&to.dst)?.node;
-    let bytes = bytes.checked_add(OVERLAY_BYTES as u16)?;
-    Some(Hop { to: *to, node, src: tables.node_ip(), dst: node, proto: proto::UDP, bytes })
+    (hop.node, hop.src, hop.dst) = (node, A::of_node(tables.tunnel_ip()), node);
+    (hop.proto, hop.bytes) = (proto::UDP, u16::try_from(bytes.wrapping_add(OVERLAY_BYTES as u32)).ok()?);
+    Some(())
 }
 
 /// Makes the packet what goes to the next hop.
 #[inline(always)]
-pub fn rewrite<P: Grow, T: Tables<Addr4>>(
+pub fn rewrite<A: Family, P: Grow, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
-    ip: &mut Ip<Addr4>,
-    transport: &mut Transport,
-    hop: &Hop,
+    room: &mut Room<A>,
     macs: Macs,
 ) -> Result<(), DropReason> {
+    let Room { ip, transport, claim, hop, .. } = room;
     let bytes = packet.bytes();
-    nat::translate(packet, ip, transport, &hop.to)?;
+    nat::translate(packet, ip, transport, &claim.to)?;
     nat::decrement_ttl(packet, ip)?;
-    let counter = if hop.node == [0; 4] {
-        Counter::XdpForward
-    } else {
-        encapsulate(packet, tables, ip, hop).ok_or(DropReason::PacketWrite)?;
+    let counter = if hop.is_overlay() {
+        encapsulate(packet, tables, room).ok_or(DropReason::PacketWrite)?;
         Counter::XdpOverlay
+    } else {
+        Counter::XdpForward
     };
     packet.store(0, macs).ok_or(DropReason::PacketWrite)?;
     tables.count(counter, bytes);
@@ -157,24 +168,24 @@ pub fn rewrite<P: Grow, T: Tables<Addr4>>(
 
 /// As the overlay device does. Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn encapsulate<P: Grow, T: Host>(packet: &mut P, tables: &T, ip: &Ip<Addr4>, hop: &Hop) -> Option<()> {
-    let inner = hop.bytes.checked_sub((IPV4_HEADER + 16) as u16)?;
+fn encapsulate<A: Family, P: Grow, T: Host>(packet: &mut P, tables: &T, room: &Room<A>) -> Option<()> {
+    let Room { ip, claim, hop, .. } = room;
+    let (src, dst) = (hop.src.to_node(), hop.dst.to_node());
     let [length_high, length_low] = hop.bytes.to_be_bytes();
     // What is numbered alike inside is not more alike outside.
-    let [id_high, id_low] = ip.header.id.bytes();
-    let words =
-        [[0x45, 0, length_high, length_low], [id_high, id_low, 0, 0], [TTL, proto::UDP, 0, 0], hop.src, hop.dst];
+    let [id_high, id_low] = A::distinction(packet, ip)?;
+    let words = [[0x45, 0, length_high, length_low], [id_high, id_low, 0, 0], [TTL, proto::UDP, 0, 0], src, dst];
     let mut sum = 0;
     for word in words {
         sum = add(sum, u32::from_ne_bytes(word));
     }
     let [csum_high, csum_low] = (!fold(sum)).to_ne_bytes();
     // Different flows take different ways (RFC 7348 section 5): one of the dynamic ports.
-    let [port_high, port_low] = (hash(&hop.to, ip.proto, 0) as u16 | 0xc000).to_be_bytes();
+    let [port_high, port_low] = (hash(&claim.to, ip.proto, 0) as u16 | 0xc000).to_be_bytes();
     let [overlay_high, overlay_low] = OVERLAY_PORT.to_be_bytes();
-    let [udp_high, udp_low] = (inner + 16).to_be_bytes();
+    let [udp_high, udp_low] = hop.bytes.checked_sub(IPV4_HEADER as u16)?.to_be_bytes();
     let [_, vni_high, vni_middle, vni_low] = tables.overlay_vni().to_be_bytes();
-    let ([a, b, c, d], [e, f, g, h]) = (hop.src, hop.dst);
+    let ([a, b, c, d], [e, f, g, h]) = (src, dst);
     packet.grow(OVERLAY_BYTES)?;
     packet.store(12, [8, 0])?;
     packet.store(IP, [0x45, 0, length_high, length_low, id_high, id_low, 0, 0])?;
@@ -185,4 +196,4 @@ fn encapsulate<P: Grow, T: Host>(packet: &mut P, tables: &T, ip: &Ip<Addr4>, hop
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -98,6 +98,11 @@ impl Host for Maps {
     }
 
     #[inline(always)]
+    fn tunnel_ip(&self) -> Addr4 {
+        NODE_IP.load().to_ne_bytes()
+    }
+
+    #[inline(always)]
     fn pod_mtu(&self) -> u32 {
         POD_MTU.load()
     }

@@ -49,6 +49,40 @@ pub fn bounded(mut offset: usize) -> usize {
     offset
 }
 
+/// # Safety
+/// The words are in a packet, before its end.
+#[inline(always)]
+pub unsafe fn load_words<const N: usize>(start: usize, words: &mut [u32; N]) {
+    for (index, word) in words.iter_mut().enumerate() {
+        // SAFETY: as the caller says; the instruction needs no alignment, which LLVM would make four loads of.
+        unsafe {
+            core::arch::asm!(
+                "{0} = *(u32 *)({1} + 0)",
+                out(wreg) *word,
+                in(reg) start + index * 4,
+                options(pure, readonly, nostack),
+            );
+        }
+    }
+}
+
+/// # Safety
+/// The words are in a packet, before its end, and may be written.
+#[inline(always)]
+pub unsafe fn store_words<const N: usize>(start: usize, words: &[u32; N]) {
+    for (index, word) in words.iter().enumerate() {
+        // SAFETY: as in `load_words`.
+        unsafe {
+            core::arch::asm!(
+                "*(u32 *)({0} + 0) = {1}",
+                in(reg) start + index * 4,
+                in(wreg) *word,
+                options(nostack),
+            );
+        }
+    }
+}
+
 impl Packet for Skb<'_> {
     #[inline(always)]
     fn bytes(&self) -> u64 {
@@ -111,18 +145,8 @@ impl Packet for Skb<'_> {
         if start + N * 4 > self.ctx.data_end() {
             return None;
         }
-        for (index, word) in words.iter_mut().enumerate() {
-            // SAFETY: the comparison above proves that the word is inside the packet's linear part; the instruction
-            // needs no alignment, which LLVM would make four loads of.
-            unsafe {
-                core::arch::asm!(
-                    "{0} = *(u32 *)({1} + 0)",
-                    out(wreg) *word,
-                    in(reg) start + index * 4,
-                    options(pure, readonly, nostack),
-                );
-            }
-        }
+        // SAFETY: the comparison above proves that the words are inside the packet's linear part.
+        unsafe { load_words(start, words) };
         Some(())
     }
 
@@ -132,17 +156,8 @@ impl Packet for Skb<'_> {
         if start + N * 4 > self.ctx.data_end() {
             return None;
         }
-        for (index, word) in words.iter().enumerate() {
-            // SAFETY: as in `load_words` and `store`.
-            unsafe {
-                core::arch::asm!(
-                    "*(u32 *)({0} + 0) = {1}",
-                    in(reg) start + index * 4,
-                    in(wreg) *word,
-                    options(nostack),
-                );
-            }
-        }
+        // SAFETY: as in `load_words` and `store`.
+        unsafe { store_words(start, words) };
         Some(())
     }
 

@@ -13,45 +13,118 @@ use aya_ebpf::{
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use xebec_abi::Addr4;
+use xebec_abi::{Addr4, Addr6};
 use xebec_logic::{
-    Csum, Packet, csum,
+    Csum, Family, Packet, Room, Settings, Tables, csum,
     xdp::{self, Grow, Hop, Macs},
 };
 
 use crate::{
-    map::{Maps, count_drop},
-    skb::bounded,
+    map::{Maps, Stored, count_drop},
+    skb::{bounded, load_words, store_words},
 };
 
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 /// Frames may have several buffers: everything that is looked at is in the first.
 #[xdp(frags)]
 pub fn xdp_netdev(ctx: XdpContext) -> u32 {
-    send(&ctx).unwrap_or(XDP_PASS)
+    balance(&ctx)
 }
 
 /// For devices without XDP of their own. Not for several buffers: for a program that is, kernels copy a socket buffer
 /// without the length of its Ethernet header (6.18, `skb_pp_cow_data`), and the programs behind misread it.
 #[xdp]
 pub fn xdp_generic(ctx: XdpContext) -> u32 {
-    send(&ctx).unwrap_or(XDP_PASS)
+    balance(&ctx)
 }
 
-/// `None`: to the stack, unchanged.
 #[inline(always)]
-fn send(ctx: &XdpContext) -> Option<u32> {
-    let mut frame = Frame { ctx };
-    let (mut ip, mut transport) = xdp::parse(&mut frame, &Maps)?;
-    let hop = xdp::decide(&frame, &Maps, &ip, &transport)?;
-    let macs = next_hop(ctx, &hop)?;
-    let bytes = frame.bytes();
-    match xdp::rewrite(&mut frame, &Maps, &mut ip, &mut transport, &hop, macs) {
-        Ok(()) => Some(XDP_TX),
-        Err(reason) => {
-            count_drop(reason, bytes);
-            Some(XDP_DROP)
+fn balance(ctx: &XdpContext) -> u32 {
+    match (Frame { ctx }).load::<2>(12).map(u16::from_be_bytes) {
+        Some(Addr4::ETHERTYPE) => send::<Addr4>(ctx),
+        Some(Addr6::ETHERTYPE) => send::<Addr6>(ctx),
+        _ => XDP_PASS,
+    }
+}
+
+/// What is left alone goes to the stack, unchanged. Not inlined: each family has the whole stack.
+#[inline(never)]
+fn send<A: Early>(ctx: &XdpContext) -> u32
+where
+    Maps: Tables<A>,
+{
+    let sent = Maps.with_room(|room: &mut Room<A>| {
+        let mut frame = Frame { ctx };
+        // A family that the node does not have.
+        if Maps.node_ip() == A::UNSPECIFIED || xdp::decide(&mut frame, &Maps, room).is_none() {
+            return Ok(XDP_PASS);
+        }
+        let Some(macs) = next_hop(ctx, &room.hop) else { return Ok(XDP_PASS) };
+        let bytes = frame.bytes();
+        match xdp::rewrite(&mut frame, &Maps, room, macs) {
+            Ok(()) => Ok(XDP_TX),
+            Err(reason) => {
+                count_drop(reason, bytes);
+                Ok(XDP_DROP)
+            }
+        }
+    });
+    sent.unwrap_or(XDP_PASS)
+}
+
+/// A family, as the program needs it.
+trait Early: Stored {
+    fn next_hops() -> &'static NextHops<Self>;
+    /// Mixes addresses that differ in their last bytes.
+    fn place(src: &Self, dst: &Self) -> u32;
+    /// Sets the addresses to look up.
+    fn ask(fib: &mut bpf_fib_lookup, hop: &Hop<Self>);
+}
+
+impl Early for Addr4 {
+    #[inline(always)]
+    fn next_hops() -> &'static NextHops<Self> {
+        &NEXT_HOPS4
+    }
+
+    #[inline(always)]
+    fn place(src: &Self, dst: &Self) -> u32 {
+        u32::from_be_bytes(*dst) ^ u32::from_be_bytes(*src).rotate_left(3)
+    }
+
+    #[inline(always)]
+    fn ask(fib: &mut bpf_fib_lookup, hop: &Hop<Self>) {
+        fib.family = AF_INET;
+        fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(hop.src);
+        fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(hop.dst);
+    }
+}
+
+impl Early for Addr6 {
+    #[inline(always)]
+    fn next_hops() -> &'static NextHops<Self> {
+        &NEXT_HOPS6
+    }
+
+    /// Of clients whose last bytes are alike, the networks differ.
+    #[inline(always)]
+    fn place(src: &Self, dst: &Self) -> u32 {
+        let ([_, _, _, src], [_, network, _, dst]) = (*src.words(), *dst.words());
+        u32::from_be(dst) ^ u32::from_be(network) ^ u32::from_be(src).rotate_left(3)
+    }
+
+    #[inline(always)]
+    fn ask(fib: &mut bpf_fib_lookup, hop: &Hop<Self>) {
+        if hop.is_overlay() {
+            fib.family = AF_INET;
+            fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(hop.src.to_node());
+            fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(hop.dst.to_node());
+        } else {
+            fib.family = AF_INET6;
+            fib.__bindgen_anon_3.ipv6_src = *hop.src.words();
+            fib.__bindgen_anon_4.ipv6_dst = *hop.dst.words();
         }
     }
 }
@@ -59,13 +132,11 @@ fn send(ctx: &XdpContext) -> Option<u32> {
 /// The addresses of a frame to the next hop, if the hop is behind the device that the packet came by and has room for
 /// it, and its address is known: `from_netdev` resolves it, fragments the packet, or uses another device.
 #[inline(always)]
-fn next_hop(ctx: &XdpContext, hop: &Hop) -> Option<Macs> {
+fn next_hop<A: Early>(ctx: &XdpContext, hop: &Hop<A>) -> Option<Macs> {
     let ifindex = ctx.ingress_ifindex() as u32;
     // SAFETY: the helper has no arguments.
     let now = unsafe { bpf_jiffies64() };
-    // Mixes addresses that differ in their last bytes.
-    let index = (u32::from_be_bytes(hop.dst) ^ u32::from_be_bytes(hop.src).rotate_left(3)) % NEXT_HOPS;
-    let known = NEXT_HOPS_KNOWN.get_ptr_mut(index)?;
+    let known = A::next_hops().get_ptr_mut(A::place(&hop.src, &hop.dst) % NEXT_HOPS)?;
     // SAFETY: the slot is this CPU's, and the program is not preempted by itself.
     let known = unsafe { &mut *known };
     if !known.is_for(hop, ifindex) || now.wrapping_sub(known.asked) > NEXT_HOP_JIFFIES {
@@ -83,39 +154,41 @@ const NEXT_HOP_JIFFIES: u64 = 100;
 
 /// What the host's FIB said.
 #[repr(C)]
-struct NextHop {
+struct NextHop<A> {
     asked: u64,
     ifindex: u32,
-    src: Addr4,
-    dst: Addr4,
+    src: A,
+    dst: A,
     /// A packet of so many bytes fits.
     bytes: u16,
     proto: u8,
     macs: Macs,
 }
 
-impl NextHop {
+impl<A: Family> NextHop<A> {
     #[inline(always)]
-    fn is_for(&self, hop: &Hop, ifindex: u32) -> bool {
+    fn is_for(&self, hop: &Hop<A>, ifindex: u32) -> bool {
         let same_way = self.ifindex == ifindex && self.dst == hop.dst && self.src == hop.src && self.proto == hop.proto;
         same_way && hop.bytes <= self.bytes
     }
 }
 
-#[btf_map(name = "xb_next_hop")]
-static NEXT_HOPS_KNOWN: PerCpuArray<NextHop, { NEXT_HOPS as usize }> = PerCpuArray::new();
+type NextHops<A> = PerCpuArray<NextHop<A>, { NEXT_HOPS as usize }>;
+
+#[btf_map(name = "xb_next_hop4")]
+static NEXT_HOPS4: NextHops<Addr4> = PerCpuArray::new();
+#[btf_map(name = "xb_next_hop6")]
+static NEXT_HOPS6: NextHops<Addr6> = PerCpuArray::new();
 
 /// Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn ask(ctx: &XdpContext, hop: &Hop, ifindex: u32) -> Option<Macs> {
+fn ask<A: Early>(ctx: &XdpContext, hop: &Hop<A>, ifindex: u32) -> Option<Macs> {
     // SAFETY: zeroes are a value of this C structure.
     let mut fib: bpf_fib_lookup = unsafe { core::mem::zeroed() };
-    fib.family = AF_INET;
     fib.l4_protocol = hop.proto;
     fib.ifindex = ifindex;
     fib.__bindgen_anon_1.tot_len = hop.bytes;
-    fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(hop.src);
-    fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(hop.dst);
+    A::ask(&mut fib, hop);
     // SAFETY: the parameters live on our stack and have the size that is passed.
     let result = unsafe { fib_lookup(ctx.as_ptr(), &mut fib, size_of::<bpf_fib_lookup>() as i32, 0) };
     if result != i64::from(BPF_FIB_LKUP_RET_SUCCESS) || fib.ifindex != ifindex {
@@ -174,6 +247,28 @@ impl Packet for Frame<'_> {
         }
         // SAFETY: as in `load`; the buffer is the program's alone.
         unsafe { *(start as *mut [u8; N]) = bytes };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn load_words<const N: usize>(&self, offset: usize, words: &mut [u32; N]) -> Option<()> {
+        let start = self.ctx.data() + bounded(offset);
+        if start + N * 4 > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: the comparison above proves that the words are inside the packet's first buffer.
+        unsafe { load_words(start, words) };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn store_words<const N: usize>(&mut self, offset: usize, words: &[u32; N]) -> Option<()> {
+        let start = self.ctx.data() + bounded(offset);
+        if start + N * 4 > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: as in `load_words`; the buffer is the program's alone.
+        unsafe { store_words(start, words) };
         Some(())
     }
 

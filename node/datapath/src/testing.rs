@@ -19,6 +19,7 @@ use crate::{
 
 /// The node's, in [`config`].
 pub const NODE_IP: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 11);
+pub const NODE_IP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11);
 
 /// Loads every program with maps of its own, pinned nowhere and attached to nothing.
 pub fn load(config: &Config) -> Result<Ebpf> {
@@ -84,7 +85,7 @@ pub fn config() -> Config {
             gateway: Ipv4Addr::new(10, 244, 1, 1),
         }),
         ipv6: Some(Network {
-            node_ip: v6(0x2001, 0, 0x11),
+            node_ip: NODE_IP6,
             pod_cidr: cidr6(v6(0xfd10, 1, 0), 64),
             cluster_cidr: cidr6(v6(0xfd10, 0, 0), 48),
             service_cidr: cidr6(v6(0xfd96, 0, 0), 112),

@@ -1,8 +1,9 @@
 //! What the programs cost per packet, by `BPF_PROG_TEST_RUN`: without device and stack.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
+use ipnet::IpNet;
 use xebec_datapath::cost::{self, Cost};
 use xebec_netlink::{MacAddr, Neighbour, Route};
 
@@ -11,6 +12,8 @@ use crate::netns::{Scratch, connect};
 
 const NODE: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 11);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
+const NODE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11);
+const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
 /// # Errors
 /// When the programs cannot be loaded or run.
@@ -22,20 +25,25 @@ pub fn run(report: &mut Report, smoke: bool) -> Result<()> {
     Ok(())
 }
 
-/// XDP, which asks the FIB: in a namespace that has a route to everywhere.
+/// XDP, which asks the FIB: in a namespace that has routes to everywhere.
 fn early(runs: u32) -> Result<Vec<Cost>> {
     let (node, gateway) = (Scratch::new()?, Scratch::new()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ifindex = runtime.block_on(route(&node, &gateway))?;
-    node.netns.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))??;
+    for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        node.netns.sysctl(family, "1")?;
+    }
     Ok(node.netns.run(|| cost::early(ifindex, runs))??)
 }
 
 async fn route(node: &Scratch, gateway: &Scratch) -> Result<u32> {
     connect((node, NODE), (gateway, GATEWAY)).await?;
     let handle = node.handle()?;
-    let (dev, ip) = (handle.link("eth0").await?.index, IpAddr::V4(GATEWAY));
-    handle.neigh_add(Neighbour { dev, ip, mac: MacAddr([2, 0, 0, 0, 0, 1]) }).await?;
-    handle.route_add(&Route::default4().via(ip)).await?;
+    let dev = handle.link("eth0").await?.index;
+    handle.addr_add(dev, IpNet::new(NODE6.into(), 64)?).await?;
+    for (route, ip) in [(Route::default4(), GATEWAY.into()), (Route::default6(), GATEWAY6.into())] {
+        handle.neigh_add(Neighbour { dev, ip, mac: MacAddr([2, 0, 0, 0, 0, 1]) }).await?;
+        handle.route_add(&route.via(ip)).await?;
+    }
     Ok(dev)
 }

@@ -13,6 +13,7 @@ use crate::{
     Family, Verdict, l2,
     model::{Bytes, Model, checksum},
     netdev, overlay, pod,
+    xdp::tests::{inside, run},
 };
 
 const IFINDEX: u32 = 5;
@@ -48,6 +49,7 @@ fn vip() -> Addr6 {
     at("fd96:db8::50")
 }
 
+const NODE: [u8; 4] = [172, 30, 0, 11];
 const REMOTE_NODE: [u8; 4] = [172, 30, 0, 12];
 
 fn node() -> Model<Addr6> {
@@ -430,4 +432,64 @@ fn solicitations_for_announced_addresses_are_answered() {
         assert_eq!(l2::neighbour(&mut same, &model, ifindex), None);
         assert_eq!(same, before);
     }
+}
+
+#[test]
+fn a_driver_sends_on_through_the_overlay_what_the_slower_path_makes_of_it() {
+    let mut model = node();
+    serve(&mut model, &[remote()], 0);
+    let dialled = tuple(outside(), 5000, model.node.node_ip, 30_080);
+    for first in [tcp(dialled, SYN), udp(dialled)] {
+        let mut early = first.clone();
+        let hop = run(&mut early, &model).expect("a hop");
+        assert_eq!((hop.node, hop.src, hop.dst), (node_of(REMOTE_NODE), node_of(NODE), node_of(REMOTE_NODE)));
+        let late = arrives(&model, &first, Ok(Verdict::overlay(REMOTE_NODE)));
+        let inner = inside(&early, REMOTE_NODE);
+        assert_eq!(inner, late, "both paths make the same of it");
+        let to = verified(&inner);
+        assert_eq!((to.src, to.dst, inner.0[21]), (model.node.node_ip, remote(), 63));
+        let id = if first.0[20] == proto::TCP { 54 + 16 } else { 54 + 6 };
+        assert_eq!(early.0[18..20], inner.0[id..id + 2], "numbered by the checksum");
+    }
+    assert_eq!((model.nat.borrow().len(), model.counted(Counter::XdpOverlay)), (4, 2));
+}
+
+#[test]
+fn a_driver_sends_on_by_routes_there_and_back() {
+    let mut model = node();
+    model.node.overlay = false;
+    serve(&mut model, &[remote()], 0);
+    let dialled = tuple(outside(), 5000, model.node.node_ip, 30_080);
+    let mut there = tcp(dialled, SYN);
+    let hop = run(&mut there, &model).expect("a hop");
+    assert_eq!((hop.is_overlay(), hop.src, hop.dst, hop.bytes), (false, model.node.node_ip, remote(), 60));
+    let mut back = tcp(verified(&there).reversed(), SYN | ACK);
+    let hop = run(&mut back, &model).expect("a hop");
+    assert_eq!((hop.src, hop.dst), (model.node.node_ip, outside()));
+    assert_eq!(verified(&back), dialled.reversed());
+    assert_eq!(model.counted(Counter::XdpForward), 2);
+}
+
+#[test]
+fn a_driver_leaves_to_the_slower_path_what_that_does() {
+    let mut model = node();
+    serve(&mut model, &[remote()], 0);
+    let dialled = tuple(outside(), 5000, model.node.node_ip, 30_080);
+    let mut old = tcp(dialled, SYN);
+    old.0[21] = 1;
+    let first = headers(&dialled, 44, &[&[proto::UDP, 0, 0, 1, 0, 0, 0, 9][..], &ports(&dialled), &[0; 12]].concat());
+    let mut packets = vec![old, first, echo(128, outside(), model.node.node_ip, 7), Bytes(vec![0; 13])];
+    packets.push(tcp(tuple(outside(), 5000, here(), 30_080), SYN));
+    packets.push(tcp(tuple(outside(), 5000, model.node.node_ip, 22), SYN));
+    for packet in packets {
+        let mut same = packet.clone();
+        assert_eq!((run(&mut same, &model), same), (None, packet));
+    }
+    serve(&mut model, &[here()], 0);
+    assert_eq!(run(&mut tcp(dialled, SYN), &model), None);
+    assert_eq!(model.nat.borrow().len(), 0, "no entry is made for a packet that is left alone");
+}
+
+fn node_of(addr: [u8; 4]) -> Addr6 {
+    Addr6::of_node(addr)
 }

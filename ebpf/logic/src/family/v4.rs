@@ -127,6 +127,11 @@ impl Family for Addr4 {
     }
 
     #[inline(always)]
+    fn distinction<P: Packet>(_: &P, ip: &Ip<Self>) -> Option<[u8; 2]> {
+        Some(ip.header.id.bytes())
+    }
+
+    #[inline(always)]
     fn on_link<P: Packet, T: Host>(_: &P, _: &T, _: &Ip<Self>) -> Option<Result<Verdict, DropReason>> {
         None
     }

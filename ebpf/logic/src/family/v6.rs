@@ -8,6 +8,7 @@ use crate::{
     csum::{add, diff},
     header::{Fragment, IP, Ip, Kind},
     lb::mix,
+    nat::{TCP_CSUM, UDP_CSUM},
 };
 
 const BYTES: usize = 40;
@@ -128,6 +129,12 @@ impl Family for Addr6 {
     #[inline(always)]
     fn payload_bytes<P: Packet>(packet: &P) -> Option<u32> {
         Some(u32::from(u16::from_be_bytes(packet.load::<2>(IP + PAYLOAD_LENGTH)?)))
+    }
+
+    /// Its header has no number: the checksum of TCP or UDP.
+    #[inline(always)]
+    fn distinction<P: Packet>(packet: &P, ip: &Ip<Self>) -> Option<[u8; 2]> {
+        packet.load(ip.l4 + if ip.proto == proto::TCP { TCP_CSUM } else { UDP_CSUM })
     }
 
     /// Neighbour discovery, multicast listener reports and whatever else a pod says with link-local addresses is for

@@ -28,11 +28,11 @@ fn served(backends: &[Addr4], flags: u16) -> Model {
 }
 
 /// What the program does where the FIB knows every next hop.
-fn run(packet: &mut Bytes, model: &Model) -> Option<Hop> {
-    let (mut ip, mut transport) = parse(packet, model)?;
-    let hop = decide(packet, model, &ip, &transport)?;
-    rewrite(packet, model, &mut ip, &mut transport, &hop, MACS).expect("room for headers");
-    Some(hop)
+pub fn run<A: Family>(packet: &mut Bytes, model: &Model<A>) -> Option<Hop<A>> {
+    let mut room = Room::default();
+    decide(packet, model, &mut room)?;
+    rewrite(packet, model, &mut room, MACS).expect("room for headers");
+    Some(room.hop)
 }
 
 #[track_caller]
@@ -44,7 +44,7 @@ fn passes(model: &Model, packet: &Bytes) {
 
 /// The packet in the overlay, after its headers have been checked.
 #[track_caller]
-fn inside(packet: &Bytes, node: Addr4) -> Bytes {
+pub fn inside(packet: &Bytes, node: Addr4) -> Bytes {
     let (outer, inner) = packet.0.split_at(OVERLAY_BYTES);
     assert_eq!(outer[..14], [&MACS[..], &[8, 0]].concat());
     assert_eq!(checksum(&outer[14..34], 0), 0);

@@ -1,5 +1,7 @@
 //! What differs between the families in the two worlds.
 
+use std::net::Ipv6Addr;
+
 use aya::Pod as Plain;
 use xebec_abi::{Addr4, Addr6, Tuple, names};
 use xebec_logic::{Family, Verdict, l2, model::Bytes, model::Model, model::Node};
@@ -57,6 +59,8 @@ where
     fn stranger(number: u16) -> Self;
     /// A TCP segment with these flags and zeroes.
     fn segment(tuple: &Tuple<Self>, flags: u8) -> Vec<u8>;
+    /// The number of the neighbour that the test's FIB sends it to (see [`crate::xdp`]); `None`: to nobody, or to the node.
+    fn next_hop(dst: Self) -> Option<u8>;
     /// What is asked for the address of a neighbour.
     fn neighbour(packet: &mut Bytes, model: &Model<Self>) -> Option<Verdict>;
 }
@@ -97,6 +101,14 @@ impl Tested for Addr4 {
 
     fn segment(tuple: &Tuple<Self>, flags: u8) -> Vec<u8> {
         packet::segment(tuple, flags)
+    }
+
+    fn next_hop(dst: Self) -> Option<u8> {
+        match dst {
+            [127, ..] => None,
+            [172, 30, 0, last] => Some(last),
+            _ => Some(1),
+        }
     }
 
     fn neighbour(packet: &mut Bytes, model: &Model<Self>) -> Option<Verdict> {
@@ -142,11 +154,24 @@ impl Tested for Addr6 {
         packet6::segment(tuple, flags)
     }
 
+    fn next_hop(dst: Self) -> Option<u8> {
+        let ip = Ipv6Addr::from(dst);
+        match ip.segments() {
+            // What the overlay sends.
+            [0, 0, 0, 0, 0, 0xffff, ..] => Addr4::next_hop(dst.to_node()),
+            // The last part reads as in IPv4.
+            [0x2001, 0xdb8, 0, 0, 0, 0, 0, last] => format!("{last:x}").parse().ok(),
+            [0x2001, 0xdb8, 0, 0, ..] => None,
+            _ if ip.is_multicast() || ip.is_unicast_link_local() => None,
+            _ => Some(1),
+        }
+    }
+
     fn neighbour(packet: &mut Bytes, model: &Model<Self>) -> Option<Verdict> {
         l2::neighbour(packet, model, IFINDEX)
     }
 }
 
 pub fn v6(text: &str) -> Addr6 {
-    text.parse::<std::net::Ipv6Addr>().unwrap().into()
+    text.parse::<Ipv6Addr>().unwrap().into()
 }

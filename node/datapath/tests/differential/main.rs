@@ -36,10 +36,11 @@ use xebec_logic::{
 const IFINDEX: u32 = 1;
 /// `TCX_NEXT`
 const NEXT: i32 = -1;
-/// The last one only where the kernel has it.
+/// Of both families, the last one only where the kernel has it.
 const PROGRAMS: [&str; 7] =
     ["from_pod", "to_pod", "from_netdev", "to_netdev", "from_overlay", "to_overlay", "xdp_netdev"];
-const PROGRAMS6: [&str; 6] = ["from_pod6", "to_pod6", "from_netdev6", "to_netdev6", "from_overlay6", "to_overlay6"];
+const PROGRAMS6: [&str; 7] =
+    ["from_pod6", "to_pod6", "from_netdev6", "to_netdev6", "from_overlay6", "to_overlay6", "xdp_netdev"];
 const OVERLAY: Routing = Routing::Vxlan { ifindex: IFINDEX, vni: 7 };
 
 #[test]
@@ -63,23 +64,29 @@ fn kernel_and_model_agree_about_ipv6_with_native_routes() {
 }
 
 fn ipv4(routing: Routing) {
-    let has_xdp = testing::has_xdp().unwrap();
-    let programs = if has_xdp { &PROGRAMS[..] } else { &PROGRAMS[..PROGRAMS.len() - 1] };
-    let uplink = xdp::Uplink::new();
-    let worlds =
-        run::<Addr4>(routing, None, programs, &packet::Generator::new(), |worlds, program, packet, context| {
-            if program == "xdp_netdev" {
-                uplink.step(worlds, packet, context)
-            } else {
-                worlds.step(program, packet, context)
-            }
-        });
-    let early = if routing == Routing::Native { Counter::XdpForward } else { Counter::XdpOverlay };
-    assert_eq!(worlds.model.counted(early) != 0, has_xdp, "the packets exercise {early:?}");
+    agree::<Addr4>(routing, PROGRAMS, &packet::Generator::new());
 }
 
 fn ipv6(routing: Routing) {
-    run::<Addr6>(routing, None, &PROGRAMS6, &packet6::Generator::new(), Worlds::step);
+    agree::<Addr6>(routing, PROGRAMS6, &packet6::Generator::new());
+}
+
+fn agree<A: Tested>(routing: Routing, programs: [&'static str; 7], generator: &impl Generate<A>)
+where
+    Node<A>: Default,
+{
+    let has_xdp = testing::has_xdp().unwrap();
+    let programs = if has_xdp { &programs[..] } else { &programs[..6] };
+    let uplink = xdp::Uplink::new();
+    let worlds = run::<A>(routing, None, programs, generator, |worlds, program, packet, context| {
+        if program == "xdp_netdev" {
+            uplink.step(worlds, packet, context)
+        } else {
+            worlds.step(program, packet, context)
+        }
+    });
+    let early = if routing == Routing::Native { Counter::XdpForward } else { Counter::XdpOverlay };
+    assert_eq!(worlds.model.counted(early) != 0, has_xdp, "the packets exercise {early:?}");
 }
 
 /// What comes from the overlay is what another node passes on.
@@ -89,7 +96,7 @@ fn kernel_and_model_agree_about_what_is_passed_on() {
     for (routing, kind) in [(OVERLAY, 0), (Routing::Native, DSR_NODE_PORT)] {
         let tunnel = Some(Tunnel { vni: DSR_VNI | kind, node: OTHER_NODE });
         run::<Addr4>(routing, tunnel, &PROGRAMS[..6], &ipv4, Worlds::step);
-        run::<Addr6>(routing, tunnel, &PROGRAMS6, &ipv6, Worlds::step);
+        run::<Addr6>(routing, tunnel, &PROGRAMS6[..6], &ipv6, Worlds::step);
     }
 }
 

@@ -6,21 +6,22 @@ use aya::{
     Ebpf,
     programs::{Program, TestRun, TestRunOptions, Xdp},
 };
-use xebec_abi::{Addr4, DropReason};
+use xebec_abi::DropReason;
 use xebec_logic::{
-    model::{Bytes, Model},
+    Room,
+    model::{Bytes, Model, Node},
     xdp::{self, Hop, Macs},
 };
 use xebec_netlink::Netns;
 
-use crate::worlds::Worlds;
+use crate::{family::Tested, worlds::Worlds};
 
 const DROP: u32 = 1;
 const PASS: u32 = 2;
 const TX: u32 = 3;
 const MTU: u16 = 1_500;
 const OWN: [u8; 6] = [2, 0, 0, 0, 3, 11];
-/// By its last byte: the node's gateway, and other nodes. 172.30.0.14 is known to nobody.
+/// By their addresses' last byte: the node's gateway, and other nodes. 172.30.0.14 is known to nobody.
 const NEIGHBOURS: [u8; 3] = [1, 12, 13];
 
 /// A network namespace with an uplink that has a route to everywhere.
@@ -48,7 +49,14 @@ impl Uplink {
                 let mac = mac(neighbour(last));
                 ip(&format!("neighbour replace 172.30.0.{last} lladdr {mac} dev eth0 nud permanent"));
             }
+            ip("address add 2001:db8::11/64 dev eth0 nodad");
+            ip("route add default via 2001:db8::1");
+            for last in NEIGHBOURS {
+                let mac = mac(neighbour(last));
+                ip(&format!("neighbour replace 2001:db8::{last} lladdr {mac} dev eth0 nud permanent"));
+            }
             std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+            std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
             nix::net::if_::if_nametoindex("eth0").unwrap()
         };
         uplink.ifindex = uplink.netns.run(prepare).unwrap();
@@ -57,7 +65,10 @@ impl Uplink {
 
     /// Runs one packet through both: the kernel's action.
     #[track_caller]
-    pub fn step(&self, worlds: &mut Worlds<Addr4>, packet: &[u8], context: &str) -> i32 {
+    pub fn step<A: Tested>(&self, worlds: &mut Worlds<A>, packet: &[u8], context: &str) -> i32
+    where
+        Node<A>: Default,
+    {
         let (action, mut out) = self.run(&worlds.ebpf, packet, context);
         let (expected, dropped) = model(packet, &worlds.model);
         if let Some(reason) = dropped {
@@ -94,7 +105,10 @@ impl Drop for Uplink {
 }
 
 /// The model's action and bytes, and why it drops the packet.
-fn model(packet: &[u8], model: &Model) -> ((u32, Vec<u8>), Option<DropReason>) {
+fn model<A: Tested>(packet: &[u8], model: &Model<A>) -> ((u32, Vec<u8>), Option<DropReason>)
+where
+    Node<A>: Default,
+{
     let mut bytes = Bytes(packet.to_vec());
     let sent = send(&mut bytes, model);
     let action = match sent {
@@ -105,20 +119,22 @@ fn model(packet: &[u8], model: &Model) -> ((u32, Vec<u8>), Option<DropReason>) {
     ((action, bytes.0), sent.and_then(Result::err))
 }
 
-fn send(packet: &mut Bytes, model: &Model) -> Option<Result<(), DropReason>> {
-    let (mut ip, mut transport) = xdp::parse(packet, model)?;
-    let hop = xdp::decide(packet, model, &ip, &transport)?;
-    let macs = next_hop(&hop)?;
-    Some(xdp::rewrite(packet, model, &mut ip, &mut transport, &hop, macs))
+fn send<A: Tested>(packet: &mut Bytes, model: &Model<A>) -> Option<Result<(), DropReason>>
+where
+    Node<A>: Default,
+{
+    let mut room = Room::default();
+    xdp::decide(packet, model, &mut room)?;
+    let macs = next_hop(&room.hop)?;
+    Some(xdp::rewrite(packet, model, &mut room, macs))
 }
 
 /// What the namespace's FIB answers.
-fn next_hop(hop: &Hop) -> Option<Macs> {
-    let last = match hop.dst {
-        [127, ..] => return None,
-        [172, 30, 0, last] => last,
-        _ => 1,
-    };
+fn next_hop<A: Tested>(hop: &Hop<A>) -> Option<Macs>
+where
+    Node<A>: Default,
+{
+    let last = A::next_hop(hop.dst)?;
     if hop.bytes > MTU || !NEIGHBOURS.contains(&last) {
         return None;
     }

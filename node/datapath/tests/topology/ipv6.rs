@@ -21,7 +21,7 @@ use crate::{
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-const NODE_PORT: u16 = 30_080;
+pub const NODE_PORT: u16 = 30_080;
 const INGRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 10);
 const VIP: Ipv6Addr = Ipv6Addr::new(0xfd96, 0xdb8, 0, 0, 0, 0, 0, 0x50);
 
@@ -175,7 +175,7 @@ async fn a_service_is_dialled_packet_by_packet() {
 }
 
 /// What a Service of type LoadBalancer is to a node. `flags` are for clients outside.
-fn put(node: &Node, backends: &[(Ipv6Addr, u16)], flags: u16, change: impl Fn(&mut Service)) {
+pub fn put(node: &Node, backends: &[(Ipv6Addr, u16)], flags: u16, change: impl Fn(&mut Service)) {
     let local = |ip: Ipv6Addr| ip == node.ip6() || node.network6().pod_cidr.contains(&ip);
     let backend = |&(addr, port): &(Ipv6Addr, u16)| Backend {
         addr: addr.into(),

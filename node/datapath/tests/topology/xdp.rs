@@ -1,6 +1,11 @@
 //! Services dialled from outside, with `xdp_netdev` on the uplink. A kernel without XDP serves them too.
 
-use std::{net::Ipv4Addr, os::fd::AsFd, process::Command, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    os::fd::AsFd,
+    process::Command,
+    time::Duration,
+};
 
 use aya::programs::Program;
 use xebec_datapath::{Counter, Datapath, DriftKind, XdpMode, cost, testing};
@@ -9,7 +14,8 @@ use xebec_netlink::{Handle, compute_checksums};
 use crate::{
     drift,
     external::{NODE_PORT, put_with},
-    machine::{Machine, Node, OUTSIDE, Space},
+    ipv6,
+    machine::{Machine, Node, OUTSIDE, OUTSIDE6, Pod, Space},
     mtu,
     tool::{addr, serve, tcp, udp},
 };
@@ -27,7 +33,7 @@ fn has_xdp() -> bool {
 /// A machine whose first node has the program on its uplink, and whose wires are as wires are: veth's shortcuts hand
 /// on checksums that nobody has computed.
 async fn machine(overlay: bool, mode: XdpMode) -> Machine {
-    let mut machine = Machine::new(2, overlay).await;
+    let mut machine = Machine::dual(2, overlay).await;
     machine.outside.netns.run(|| compute_checksums("eth0")).unwrap().unwrap();
     receive_what_xdp_sends(&machine.switch).await;
     let node = &mut machine.nodes[0];
@@ -57,27 +63,51 @@ async fn balances(overlay: bool, mode: XdpMode) {
     let (node, other) = (&machine.nodes[0], &machine.nodes[1]);
     let (here, there) = (node.pod("here").await, other.pod("there").await);
     there.space.netns.run(|| compute_checksums("eth0")).unwrap().unwrap();
-    serve(&here.space.netns, here.ip, 8080, "here");
-    serve(&there.space.netns, there.ip, 8080, "there");
-    let to = addr(node.ip(), NODE_PORT);
-    let outside = &machine.outside.netns;
-    let early = if overlay { Counter::XdpOverlay } else { Counter::XdpForward };
-    put(node, &[(there.ip, 8080)]);
-    for _ in 0..3 {
+    let way = Way { machine: &machine, early: if overlay { Counter::XdpOverlay } else { Counter::XdpForward } };
+    let put4 = |ip| put(node, &[(ip, 8080)]);
+    way.check((node.ip().into(), OUTSIDE.into()), &here, &there, |pod| pod.ip.into(), |pod| put4(pod.ip));
+    let put6 = |ip| ipv6::put(node, &[(ip, 8080)], 0, |_| ());
+    way.check((node.ip6().into(), OUTSIDE6.into()), &here, &there, |pod| pod.ip6().into(), |pod| put6(pod.ip6()));
+}
+
+struct Way<'a> {
+    machine: &'a Machine,
+    /// What the program counts.
+    early: Counter,
+}
+
+impl Way<'_> {
+    /// Dials the first node's NodePort, whose backend is a pod that `put` puts there.
+    fn check(
+        &self,
+        (node_ip, client): (IpAddr, IpAddr),
+        here: &Pod,
+        there: &Pod,
+        ip: impl Fn(&Pod) -> IpAddr,
+        put: impl Fn(&Pod),
+    ) {
+        let (node, outside) = (&self.machine.nodes[0], &self.machine.outside.netns);
+        serve(&here.space.netns, ip(here), 8080, "here");
+        serve(&there.space.netns, ip(there), 8080, "there");
+        let to = addr(node_ip, NODE_PORT);
+        put(there);
+        let before = counted(node, self.early);
+        for _ in 0..3 {
+            let said = outside.run(|| tcp(to)).unwrap();
+            assert_eq!(said, format!("there sees {node_ip} peer {to}"), "{}", node.report());
+            let said = outside.run(|| udp(to, 1)).unwrap();
+            assert_eq!(said, format!("there sees {node_ip} from {to}"), "{}", node.report());
+        }
+        // The first packet of all may wait for a neighbour's address; a connection has four or more each way.
+        assert_eq!(counted(node, self.early) >= before + 12, has_xdp(), "{}", node.report());
+        // Fragments are the slower path's, in the same flow.
+        let said = outside.run(|| udp(to, 4_000)).unwrap();
+        assert_eq!(said, format!("there sees {node_ip} from {to}"), "{}", node.report());
+        // A backend here is too, and sees its client.
+        put(here);
         let said = outside.run(|| tcp(to)).unwrap();
-        assert_eq!(said, format!("there sees {} peer {to}", node.ip()), "{}", node.report());
-        let said = outside.run(|| udp(to, 1)).unwrap();
-        assert_eq!(said, format!("there sees {} from {to}", node.ip()), "{}", node.report());
+        assert_eq!(said, format!("here sees {client} peer {to}"), "{}", node.report());
     }
-    // The first packet of all may wait for a neighbour's address; a connection has four or more each way.
-    assert_eq!(counted(node, early) >= 12, has_xdp(), "{}", node.report());
-    // Fragments are the slower path's, in the same flow.
-    let said = outside.run(|| udp(to, 4_000)).unwrap();
-    assert_eq!(said, format!("there sees {} from {to}", node.ip()), "{}", node.report());
-    // A backend here is too, and sees its client.
-    put(node, &[(here.ip, 8080)]);
-    let said = outside.run(|| tcp(to)).unwrap();
-    assert_eq!(said, format!("here sees {} peer {to}", OUTSIDE), "{}", node.report());
 }
 
 #[tokio::test]
@@ -251,12 +281,16 @@ async fn packets_of_the_benchmark_are_sent() {
     ip(&space, &format!("address add {}/24 dev eth0", testing::NODE_IP));
     ip(&space, "neighbour add 172.30.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent");
     ip(&space, "route add default via 172.30.0.1");
+    ip(&space, &format!("address add {}/64 dev eth0", testing::NODE_IP6));
+    ip(&space, "neighbour add 2001:db8::1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent");
+    ip(&space, "route add default via 2001:db8::1");
     space.netns.sysctl("ipv4/ip_forward", "1").unwrap();
+    space.netns.sysctl("ipv6/conf/all/forwarding", "1").unwrap();
     let uplink = Handle::in_netns(&space.netns).unwrap().link("eth0").await.unwrap().index;
     let measured = space.netns.run(|| cost::early(uplink, 2)).unwrap();
     if has_xdp() {
         let names: Vec<_> = measured.unwrap().iter().map(|cost| cost.name).collect();
-        assert_eq!(names, ["xdp_established", "xdp_new_flow"]);
+        assert_eq!(names, ["xdp_established", "xdp_new_flow", "xdp6_established", "xdp6_new_flow"]);
     } else {
         measured.expect_err("a kernel without XDP");
     }
