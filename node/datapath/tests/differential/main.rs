@@ -115,8 +115,24 @@ fn payload(random: &mut StdRng) -> usize {
     if random.random_ratio(1, 5) { random.random_range(1_350..1_550) } else { random.random_range(0..40) }
 }
 
-/// So many that none is without what is rarest, whatever the seed.
 const PACKETS: u32 = 40_000;
+/// So many more that none is without what is rarest, whatever the seed.
+const PACKETS_MAX: u32 = 4 * PACKETS;
+
+/// What the packets are to reach.
+const EXERCISED: [Counter; 11] = [
+    Counter::PacketLb,
+    Counter::Masquerade,
+    Counter::IcmpError,
+    Counter::ToPod,
+    Counter::ExternalLocal,
+    Counter::ExternalRemote,
+    Counter::ExternalDsr,
+    Counter::ToDsr,
+    Counter::Rejected,
+    Counter::ArpReply,
+    Counter::CongestionMarked,
+];
 
 fn run<A: Tested>(
     routing: Routing,
@@ -134,7 +150,11 @@ where
     let mut worlds = Worlds::behind(&Config { routing, ..testing::config() }, tunnel, &mut random);
     let mut actions = BTreeMap::new();
     let mut flows = Vec::new();
-    for number in 0..packets {
+    for number in 0..if packets < PACKETS { packets } else { PACKETS_MAX } {
+        let is_new = |counter: &Counter| worlds.model.counted(*counter) == 0;
+        if number >= packets && number % 1_000 == 0 && !EXERCISED.iter().any(is_new) {
+            break;
+        }
         let program = programs[random.random_range(0..programs.len())];
         let packet = match flows.choose(&mut random) {
             Some(flow) if random.random_bool(0.4) => generator.about(&mut random, flow),
@@ -152,19 +172,7 @@ where
     worlds.compare("at the end");
     println!("{actions:?}");
     println!("flows {} nat {}", worlds.model.conntrack.borrow().len(), worlds.model.nat.borrow().len());
-    for counter in [
-        Counter::PacketLb,
-        Counter::Masquerade,
-        Counter::IcmpError,
-        Counter::ToPod,
-        Counter::ExternalLocal,
-        Counter::ExternalRemote,
-        Counter::ExternalDsr,
-        Counter::ToDsr,
-        Counter::Rejected,
-        Counter::ArpReply,
-        Counter::CongestionMarked,
-    ] {
+    for counter in EXERCISED {
         let counted = worlds.model.counted(counter);
         println!("{counter:?} {counted}");
         assert!(counted != 0 || packets < PACKETS, "the packets exercise {counter:?}");

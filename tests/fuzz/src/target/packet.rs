@@ -2,7 +2,7 @@
 
 use xebec_abi::{Addr4, Addr6};
 use xebec_logic::model::{Bytes, Model, Node};
-use xebec_logic::{Family, header, icmp, l2, netdev, overlay, pod, reject, xdp};
+use xebec_logic::{Family, Room, header, icmp, l2, netdev, overlay, pod, reject, xdp};
 
 pub fn seeds() -> Vec<Vec<u8>> {
     let ethernet = |kind: [u8; 2]| [&[2, 0, 0, 0, 1, 3, 2, 0, 0, 0, 1, 2][..], &kind].concat();
@@ -45,12 +45,6 @@ pub fn packet(bytes: &[u8]) {
     let packet = || Bytes(bytes.to_vec());
     _ = l2::arp(&mut packet(), &model, 2);
     _ = l2::neighbour(&mut packet(), &Model::<Addr6>::default(), 2);
-    let mut balanced = packet();
-    if let Some((mut ip, mut transport)) = xdp::parse(&mut balanced, &model)
-        && let Some(hop) = xdp::decide(&balanced, &model, &ip, &transport)
-    {
-        _ = xdp::rewrite(&mut balanced, &model, &mut ip, &mut transport, &hop, [2; 12]);
-    }
 }
 
 fn judge<A: Family>(bytes: &[u8], node: Node<A>)
@@ -68,12 +62,16 @@ where
         _ = overlay::from_overlay(&mut packet(), &model, None).is_ok();
         _ = overlay::to_overlay(&mut packet(), &model).is_ok();
     }
-    let mut rejected = packet();
-    let mut ip = header::Ip::<A>::default();
-    let Ok(header::Frame::Ip) = header::frame(&mut rejected, &mut ip) else { return };
-    _ = icmp::quoted(&mut rejected, &ip, &mut icmp::Quoted::default());
-    if let Ok(transport) = header::transport(&mut rejected, &model, &ip) {
-        _ = reject::reply(&mut rejected, &model, &ip, &transport, xebec_abi::DropReason::NoBackend).is_ok();
+    let (mut balanced, mut room) = (packet(), Room::default());
+    if xdp::decide(&mut balanced, &model, &mut room).is_some() {
+        _ = xdp::rewrite(&mut balanced, &model, &mut room, [2; 12]);
+    }
+    let (mut rejected, mut room) = (packet(), Room::<A>::default());
+    let Ok(header::Frame::Ip) = header::frame(&mut rejected, &mut room.ip) else { return };
+    _ = icmp::quoted(&mut rejected, &room.ip, &mut icmp::Quoted::default());
+    if let Ok(transport) = header::transport(&mut rejected, &model, &room.ip) {
+        room.transport = transport;
+        _ = reject::reply(&mut rejected, &model, &room, xebec_abi::DropReason::NoBackend).is_ok();
     }
 }
 
