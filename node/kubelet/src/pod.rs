@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use xebec_types::core::{Container, Pod, PodResourceClaim, PodSpec, Probe};
+use xebec_types::core::{Container, ContainerStatus, Pod, PodResourceClaim, PodSpec, Probe};
 use xebec_types::{device, object};
 
 /// Which pod: a name may be used again, a UID never.
@@ -89,6 +89,17 @@ pub fn find_container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
 
 pub fn is_init(pod: &Pod, name: &str) -> bool {
     init_containers(pod).iter().any(|c| c.name == name)
+}
+
+/// What the API server knows of containers, and of init containers.
+pub fn container_statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    pod.status.iter().flat_map(|s| s.container_statuses.iter().chain(&s.init_container_statuses).flatten())
+}
+
+/// What the API server knows of the instance that the runtime calls `id`.
+pub fn status_of<'a>(pod: &'a Pod, id: &str) -> Option<&'a ContainerStatus> {
+    let has_id = |known: &str| known.strip_prefix("containerd://") == Some(id);
+    container_statuses(pod).find(|s| s.container_id.as_deref().is_some_and(has_id))
 }
 
 /// An init container that keeps running: a sidecar.

@@ -90,8 +90,9 @@ impl Probes {
                 container_id: container_id.clone(),
                 ip: self.address(pod, observed),
             };
+            let verdict = before(pod, &id, &container_id);
             let task = tokio::spawn(Arc::clone(self).probe(id.clone(), target, started_at)).abort_handle();
-            workers.insert(id, Worker { container_id, verdict: None, task });
+            workers.insert(id, Worker { container_id, verdict, task });
         }
     }
 
@@ -160,6 +161,9 @@ impl Probes {
     async fn probe(self: Arc<Self>, id: Id, target: Target, started_at: i64) {
         let container = Arc::clone(&target.container);
         let Some(probe) = id.kind.of(&container) else { return };
+        if id.kind == ProbeKind::Startup && self.is_started(&id, &container) {
+            return;
+        }
         let timing = Timing::of(probe);
         let since_start =
             crate::observed::timestamp(started_at).map(|at| xebec_types::time::since(at, xebec_types::time::now()));
@@ -204,6 +208,19 @@ impl Probes {
     }
 }
 
+/// What a former kubelet found of a container that runs on: that stands until this one's probe says otherwise, or every
+/// restart of a kubelet would take its pods out of their Services until they were probed
+/// (upstream: KEP-4781, ChangeContainerStatusOnKubeletRestart).
+fn before(pod: &Pod, id: &Id, container_id: &str) -> Option<Verdict> {
+    let known = pod::status_of(pod, container_id)?;
+    let is_success = match id.kind {
+        ProbeKind::Startup => known.started == Some(true),
+        ProbeKind::Readiness => known.ready,
+        ProbeKind::Liveness => false,
+    };
+    is_success.then_some(Verdict::Success)
+}
+
 /// A probe's numbers with upstream's defaults.
 struct Timing {
     initial_delay: Duration,
@@ -225,5 +242,58 @@ impl Timing {
             success_threshold: probe.success_threshold.unwrap_or(1).max(1),
             failure_threshold: probe.failure_threshold.unwrap_or(3).max(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::observed::Instance;
+    use crate::runtime::Fake;
+
+    #[tokio::test]
+    async fn what_a_former_kubelet_found_stands_until_a_probe_says_otherwise() {
+        let probes = |events: &Recorder| {
+            let runtime = Fake::new([10, 0, 0, 1].into()) as Arc<dyn Runtime>;
+            Probes::new(runtime, events.clone(), Arc::new(|_: &str| {}))
+        };
+        let events = Recorder::Kept(Arc::default());
+        let answers = || json!({"exec": {"command": ["true"]}});
+        let pod = |container_id: &str, ready: bool, readiness: serde_json::Value| -> Arc<Pod> {
+            let containers = json!([{"name": "c", "startupProbe": answers(), "readinessProbe": readiness}]);
+            let status = json!([{"name": "c", "containerID": container_id, "ready": ready, "started": true,
+                "image": "", "imageID": "", "restartCount": 0}]);
+            let object = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+                "spec": {"containers": containers}, "status": {"containerStatuses": status}});
+            Arc::new(serde_json::from_value(object).unwrap())
+        };
+        let instance = Instance { id: "i1".into(), ..Instance::sample("c", State::Running) };
+        let observed = Observed { containers: vec![instance], ..Observed::default() };
+        // Nothing awaits in here, so no probe has run yet.
+        for (container_id, was_ready, started, ready) in [
+            ("containerd://i1", true, true, true),
+            ("containerd://i1", false, true, false),
+            // Another instance: this one was never probed.
+            ("containerd://i0", true, false, false),
+        ] {
+            let (probes, pod) = (probes(&events), pod(container_id, was_ready, answers()));
+            probes.sync(&pod, &observed, false);
+            let (verdicts, now_ready) = probes.verdicts(&pod, &observed);
+            let got = (verdicts.started.contains("c"), now_ready.contains("c"));
+            assert_eq!(got, (started, ready), "{container_id} was ready: {was_ready}");
+        }
+        // Nobody listens there: refused at once.
+        let fails = json!({"tcpSocket": {"host": "127.0.0.1", "port": 1}, "failureThreshold": 1});
+        let (probes, pod) = (probes(&events), pod("containerd://i1", true, fails));
+        probes.sync(&pod, &observed, false);
+        for _ in 0..1000 {
+            if probes.verdicts(&pod, &observed).1.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("a probe that fails takes readiness away");
     }
 }

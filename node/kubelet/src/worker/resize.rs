@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use xebec_cri::v1;
-use xebec_types::core::{Container, ContainerStatus, Pod, ResourceRequirements};
+use xebec_types::core::{Container, Pod, ResourceRequirements};
 
 use super::Worker;
 use super::sync::Retry;
@@ -96,7 +96,7 @@ pub fn asked(pod: &Pod) -> BTreeMap<String, ResourceRequirements> {
 /// What a former kubelet granted, from the status that it wrote; the spec's for containers that never ran.
 pub fn remembered(pod: &Pod) -> BTreeMap<String, ResourceRequirements> {
     let mut grant = asked(pod);
-    for status in statuses(pod).filter(|s| s.container_id.is_some()) {
+    for status in pod::container_statuses(pod).filter(|s| s.container_id.is_some()) {
         let Some(resources) = grant.get_mut(&status.name) else { continue };
         for (name, allocated) in status.allocated_resources.iter().flatten() {
             resources.requests.get_or_insert_default().insert(name.clone(), allocated.clone());
@@ -106,10 +106,6 @@ pub fn remembered(pod: &Pod) -> BTreeMap<String, ResourceRequirements> {
         }
     }
     grant
-}
-
-fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
-    pod.status.iter().flat_map(|s| s.container_statuses.iter().chain(&s.init_container_statuses).flatten())
 }
 
 /// How a container comes to what it was granted.
@@ -265,8 +261,7 @@ fn shrinks_below_usage(container: &Container, id: &str, stats: &[v1::ContainerSt
 
 /// What a container of a former kubelet has: as its status says, else as the spec did when it started.
 fn before(pod: &Pod, container: &Container, running: &Instance) -> ResourceRequirements {
-    let id = format!("containerd://{}", running.id);
-    let known = statuses(pod).find(|s| s.container_id.as_deref() == Some(&id)).and_then(|s| s.resources.clone());
+    let known = pod::status_of(pod, &running.id).and_then(|s| s.resources.clone());
     known.or_else(|| container.resources.clone()).unwrap_or_default()
 }
 
