@@ -8,9 +8,11 @@ mod event_ttl;
 pub(crate) mod hooks;
 mod listener;
 mod local;
+mod outbox;
 mod peers;
 mod renewal;
 mod seats;
+mod streams;
 
 use std::sync::Arc;
 

@@ -76,8 +76,16 @@ fn summary(body: &[u8]) -> String {
 
 /// Refuses an object of another type: `given` is what it says of its version and kind.
 fn of_kind(call: &Call, body: &[u8], given: (&str, &str), expected: &GroupVersionKind) -> Result<(), Status> {
-    let given = kind::or_expected(given, expected).map_err(|why| unrecognized(body, &expected.kind, &why))?;
-    let fits = if is_custom(call, expected) { kind::custom } else { kind::built_in };
+    let unrecognized = |why: &str| unrecognized(body, &expected.kind, why);
+    // A Go type knows its kind; a custom resource has to say it.
+    let is_custom = is_custom(call, expected);
+    if is_custom && given.1.is_empty() {
+        let body = String::from_utf8_lossy(body);
+        return Err(unrecognized(&format!("Object 'Kind' is missing in '{body}'")));
+    }
+    let given = if is_custom { kind::stated(given) } else { kind::or_expected(given, expected) };
+    let given = given.map_err(|why| unrecognized(&why))?;
+    let fits = if is_custom { kind::custom } else { kind::built_in };
     fits(&given, expected).map_err(|mismatch| match mismatch {
         Mismatch::Version => kind::other_version(&given, expected),
         Mismatch::Unfit(why) => {

@@ -1,20 +1,23 @@
 //! TLS connections: HTTP/1.1 and HTTP/2, bounded in time and number.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
+use tokio::task::JoinError;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::activity::{Activity, Overdue};
+use super::outbox::Outbox;
 use super::seats::Seat;
+use super::streams::{Opened, Turns};
 use crate::app::App;
 use crate::authn::{ClientCerts, PeerCert};
 use crate::config::{Config, Limits};
@@ -73,13 +76,23 @@ async fn speak(app: Arc<App>, stream: TlsStream<TcpStream>, peer: Option<PeerCer
     let activity = Arc::new(Activity::new(limits));
     seat.observe(activity.clone(), is_node);
     let seen = activity.clone();
+    // What was agreed on is spoken: a client that says nothing is not waited for to find out.
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (app, origin, running) = (app.clone(), origin.clone(), seen.begin());
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        async move { Ok::<_, Infallible>(running.answered(pipeline::handle(app, origin, request).await)) }
+        async move {
+            let answer = pipeline::handle(app, origin, request);
+            // In a task of its own: one that takes long holds up no other of its connection.
+            let answer = if is_http2 { AbortOnDropHandle::new(tokio::spawn(answer)).await? } else { answer.await };
+            Ok::<_, JoinError>(running.answered(answer))
+        }
     });
-    let builder = builder(&stream, &limits);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let opened = Opened::default();
+    let builder = builder(opened.clone(), is_http2, &limits);
+    let outbox = Outbox::new(stream, is_http2);
+    let mut turns = Turns::new(opened, outbox.clone());
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(outbox), service);
     tokio::pin!(connection);
     // From here on its requests are refused. A client that has renewed its certificate shows it when it connects
     // again, which one that keeps its connection busy would never do by itself.
@@ -99,7 +112,7 @@ async fn speak(app: Arc<App>, stream: TlsStream<TcpStream>, peer: Option<PeerCer
     let mut is_parting = false;
     loop {
         tokio::select! {
-            outcome = connection.as_mut() => return outcome.map_err(|error| End::of(&*error)),
+            outcome = turns.drive(connection.as_mut()) => return outcome.map_err(|error| End::of(&*error)),
             () = parting.as_mut(), if !is_parting => {
                 is_parting = true;
                 connection.as_mut().graceful_shutdown();
@@ -108,7 +121,7 @@ async fn speak(app: Arc<App>, stream: TlsStream<TcpStream>, peer: Option<PeerCer
                 Overdue::Unread => return Err(End::Unread),
                 Overdue::Idle => {
                     connection.as_mut().graceful_shutdown();
-                    _ = tokio::time::timeout(limits.handshake, connection.as_mut()).await;
+                    _ = tokio::time::timeout(limits.handshake, turns.drive(connection.as_mut())).await;
                     return Err(End::Idle);
                 }
             }
@@ -116,9 +129,8 @@ async fn speak(app: Arc<App>, stream: TlsStream<TcpStream>, peer: Option<PeerCer
     }
 }
 
-/// What was agreed on is spoken: a client that says nothing is not waited for to find out.
-fn builder(stream: &TlsStream<TcpStream>, limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(opened: Opened, is_http2: bool, limits: &Limits) -> auto::Builder<Opened> {
+    let mut builder = auto::Builder::new(opened);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(HEADER_BYTES_MAX * 8);
     builder
         .http2()
@@ -132,10 +144,7 @@ fn builder(stream: &TlsStream<TcpStream>, limits: &Limits) -> auto::Builder<Toki
         .initial_connection_window_size(4 << 20)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);
-    match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => builder.http2_only(),
-        _ => builder.http1_only(),
-    }
+    if is_http2 { builder.http2_only() } else { builder.http1_only() }
 }
 
 /// Why a connection ended otherwise than in order.

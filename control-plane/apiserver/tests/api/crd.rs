@@ -182,8 +182,15 @@ async fn bodies_of_other_kinds_are_refused_in_upstreams_words() {
     version.refused(400, "BadRequest", other);
     let kind = "Widget.example.com \"a\" is invalid: kind: Invalid value: \"Gadget\": must be Widget";
     cluster.post(WIDGETS, &of("example.com/v1", "Gadget")).await.refused(422, "Invalid", kind);
+    let no_version = "/, Kind=Widget is unstructured and is not suitable for converting to \"example.com/v1\"";
+    cluster.post(WIDGETS, &of("", "Widget")).await.refused(400, "BadRequest", no_version);
     cluster.post(WIDGETS, &of("example.com/v1", "Widget")).await.expect(201);
     let path = format!("{WIDGETS}/a");
+    let mut untyped = widget("a", &spec);
+    untyped.as_object_mut().unwrap().remove("kind");
+    let no_kind = "the object provided is unrecognized (must be of type Widget): Object 'Kind' is missing in '{";
+    cluster.post(WIDGETS, &untyped).await.refused(400, "BadRequest", no_kind);
+    cluster.put(&path, &untyped).await.refused(400, "BadRequest", no_kind);
     cluster.patch("merge", &path, &json!({ "kind": "Gadget" })).await.refused(422, "Invalid", kind);
     cluster.patch("merge", &path, &json!({ "kind": null })).await.refused(
         422,
@@ -224,7 +231,8 @@ async fn updates_compare_with_what_was() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_and_scale_have_paths_of_their_own() {
     let cluster = with_widgets().await;
-    let sent = json!({ "metadata": { "name": "a" }, "spec": { "color": "red" }, "status": { "replicas": 9 } });
+    let mut sent = widget("a", &json!({ "color": "red" }));
+    sent["status"] = json!({ "replicas": 9 });
     let made = cluster.post(WIDGETS, &sent).await.expect(201);
     assert_eq!(made.get("status"), None);
     let status = json!({ "status": { "replicas": 2, "selector": "a=b" }, "spec": { "replicas": 9 } });

@@ -24,8 +24,13 @@ pub enum Mismatch {
 pub fn or_expected(given: (&str, &str), expected: &GroupVersionKind) -> Result<GroupVersionKind, String> {
     let (api_version, kind) = given;
     let kind = if kind.is_empty() { &expected.kind } else { kind };
-    let api_version = if api_version.is_empty() { expected.api_version() } else { api_version.to_owned() };
-    GroupVersionKind::from_api_version(&api_version, kind).map_err(|error| error.to_string())
+    let api_version = if api_version.is_empty() { &expected.api_version() } else { api_version };
+    stated((api_version, kind))
+}
+
+/// The type that `given` states; where it leaves the version out, there is none.
+pub fn stated((api_version, kind): (&str, &str)) -> Result<GroupVersionKind, String> {
+    GroupVersionKind::from_api_version(api_version, kind).map_err(|error| error.to_string())
 }
 
 /// Whether an object of a built-in type can be taken for another.
