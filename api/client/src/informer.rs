@@ -387,12 +387,15 @@ async fn watch_kind<K: Object>(api: Api<K>, config: watcher::Config, trim: Trim<
 }
 
 /// `managedFields` is often the larger half of an object and no reader here wants it.
-fn slim<K: Resource>(mut object: K, trim: Trim<K>) -> K {
+///
+/// What serde decodes into grows by doubling, from four elements: a list of one container has room for four, and a pod is
+/// twice as large as its copy, which has room for what it holds.
+fn slim<K: Resource + Clone>(mut object: K, trim: Trim<K>) -> K {
     object.meta_mut().managed_fields = None;
     if let Some(trim) = trim {
         trim(&mut object);
     }
-    object
+    object.clone()
 }
 
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -65,7 +65,7 @@ async fn write(
         written.push(protected);
     }
     let mut consumers = device::reserved_for(claim).to_vec();
-    consumers.push(device::consumer(&pod.pod));
+    consumers.push(device::consumer(&pod.pod()));
     let mut status = json!({"reservedFor": consumers});
     if let Some(allocation) = allocation {
         status["allocation"] = json!(allocation);

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use xebec_types::core::{Node, Pod};
+use xebec_types::object;
 
 pub use class::{Class, ClassId, Classes};
 pub use devices::{Assigned, Assignment, Devices};
@@ -122,6 +123,13 @@ impl Cluster {
         let class = self.classes.add(&info, index);
         self.nodes[index.0].add_pod(&info);
         self.pods.insert(info.uid.clone(), Placed { info, node: index, class, assumed });
+    }
+
+    /// A pod that placement need not look at again has changed.
+    pub fn renew_pod(&mut self, pod: &Arc<Pod>) {
+        if let Some(placed) = self.pods.get(object::uid(&pod.metadata)) {
+            placed.info.renew(pod);
+        }
     }
 
     pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<PodInfo>> {

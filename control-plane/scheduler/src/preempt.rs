@@ -83,7 +83,8 @@ fn is_awaited(
     cluster: &Cluster,
     lower: &std::collections::HashMap<NodeIndex, Vec<Arc<PodInfo>>>,
 ) -> bool {
-    let nominated = pod.pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref());
+    let pod = pod.pod();
+    let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref());
     let node = nominated.filter(|name| !name.is_empty()).and_then(|name| cluster.find_node(name));
     node.and_then(|node| lower.get(&node)).is_some_and(|pods| pods.iter().any(|pod| pod.terminating))
 }
@@ -107,7 +108,7 @@ impl Candidate {
 }
 
 fn started(pod: &PodInfo) -> Option<Timestamp> {
-    pod.pod.status.as_ref()?.start_time.as_ref().map(|time| time.0)
+    pod.pod().status.as_ref()?.start_time.as_ref().map(|time| time.0)
 }
 
 /// Takes all of `lower` off the node and puts back as many as the pod leaves room for, the important ones first.

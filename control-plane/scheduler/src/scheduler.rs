@@ -271,7 +271,7 @@ impl Scheduler {
         );
         for victim in victims.into_iter().filter(|victim| !victim.terminating) {
             let message = format!("Preempted by pod {} on node {node}", pod.uid);
-            self.recorder.record(&*victim.pod, EventType::Normal, "Preempted", message);
+            self.recorder.record(&*victim.pod(), EventType::Normal, "Preempted", message);
             let (client, scheduler) = (self.client.clone(), self.config.scheduler_name.clone());
             self.reports.spawn(async move {
                 if let Err(error) = bind::evict(&client, &victim, &scheduler).await
@@ -292,11 +292,11 @@ impl Scheduler {
             self.deallocate(pod);
         }
         self.queue.park(&pod.uid, diagnosis.plugins(), Instant::now());
-        self.recorder.record(&*pod.pod, EventType::Warning, "FailedScheduling", message.clone());
+        self.recorder.record(&*pod.pod(), EventType::Warning, "FailedScheduling", message.clone());
         let (client, slots, pod) = (self.client.clone(), self.report_slots.clone(), pod.clone());
         self.reports.spawn(async move {
             let Ok(_slot) = slots.acquire().await else { return };
-            if let Err(error) = bind::report_unschedulable(&client, &pod.pod, &message, node.as_deref()).await
+            if let Err(error) = bind::report_unschedulable(&client, &pod.pod(), &message, node.as_deref()).await
                 && !is_not_found(&error)
             {
                 tracing::debug!(pod = pod.full_name(), error = chain(&error), "condition not written");
@@ -311,7 +311,7 @@ impl Scheduler {
         match result {
             Ok(()) => {
                 let message = format!("Successfully assigned {} to {node}", pod.full_name());
-                self.recorder.record(&*pod.pod, EventType::Normal, "Scheduled", message);
+                self.recorder.record(&*pod.pod(), EventType::Normal, "Scheduled", message);
                 self.queue.remove(&pod.uid);
                 if self.cluster.is_assumed(&pod.uid) {
                     self.unconfirmed.push_back((now + self.config.assumed_max, pod));
@@ -331,7 +331,7 @@ impl Scheduler {
                 self.queue.back_off(&pod.uid, now);
                 if !is_not_found(&error) {
                     let message = format!("binding rejected: {}", chain(&error));
-                    self.recorder.record(&*pod.pod, EventType::Warning, "FailedScheduling", message);
+                    self.recorder.record(&*pod.pod(), EventType::Warning, "FailedScheduling", message);
                 }
             }
         }
@@ -414,7 +414,9 @@ impl Scheduler {
         let Some(pod) = change.new.as_ref().filter(|pod| !pods::is_terminal(pod)) else { return };
         if pods::node_name(pod).is_empty() {
             self.learn_pending(pod);
-        } else if !change.old.as_ref().is_some_and(|old| same_for_placement(old, pod)) {
+        } else if change.old.as_ref().is_some_and(|old| same_for_placement(old, pod)) {
+            self.cluster.renew_pod(pod);
+        } else {
             self.learn_placed(pod);
         }
     }

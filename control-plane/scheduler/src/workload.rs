@@ -38,7 +38,8 @@ impl Workloads {
     }
 
     fn controller(&self, pod: &PodInfo) -> Option<LabelSelector> {
-        let owner = object::controller_of(&pod.pod.metadata)?;
+        let object = pod.pod();
+        let owner = object::controller_of(&object.metadata)?;
         match owner.kind.as_str() {
             "ReplicaSet" => {
                 let owner = self.replica_sets.get(&pod.namespace, &owner.name)?;

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::json;
 use xebec_client::Key;
 use xebec_types::core::{
@@ -17,7 +18,8 @@ const DEFAULT_MEMORY: i64 = 200 << 20;
 
 /// A pod as exact types: what a decision needs of it, computed once.
 pub struct PodInfo {
-    pub pod: Arc<Pod>,
+    /// As it was last seen, so that no older one is held.
+    pod: Mutex<Arc<Pod>>,
     pub uid: Arc<str>,
     pub namespace: String,
     pub name: String,
@@ -133,10 +135,19 @@ impl PodInfo {
                 .collect(),
             claims: claims(spec, &namespace, object::name(&pod.metadata)),
             class_key: class_key.into(),
-            pod: pod.clone(),
+            pod: Mutex::new(pod.clone()),
             namespace,
             labels,
         }
+    }
+
+    pub fn pod(&self) -> Arc<Pod> {
+        self.pod.lock().clone()
+    }
+
+    /// The pod has changed in nothing that placement looks at.
+    pub fn renew(&self, pod: &Arc<Pod>) {
+        *self.pod.lock() = pod.clone();
     }
 
     pub fn has_pod_affinity(&self) -> bool {

@@ -25,15 +25,16 @@ pub struct DynamicResources {
 
 /// An error rules out every node.
 pub fn pre_filter(pod: &PodInfo, cluster: &Cluster) -> Result<Option<DynamicResources>, Reason> {
-    let wanted = device::pod_claims(&pod.pod);
+    let object = pod.pod();
+    let wanted = device::pod_claims(&object);
     if wanted.is_empty() {
         return Ok(None);
     }
     let devices = &cluster.devices;
     let mut state =
         DynamicResources { allocated: Vec::new(), available_on: Vec::new(), waiting: Vec::new(), allocator: None };
-    for entry in wanted.iter().filter(|entry| !device::is_not_needed(&pod.pod, entry)) {
-        let Some(name) = device::claim_name(&pod.pod, entry) else {
+    for entry in wanted.iter().filter(|entry| !device::is_not_needed(&object, entry)) {
+        let Some(name) = device::claim_name(&object, entry) else {
             return Err(Reason(format!("pod {:?}: ResourceClaim not created yet", pod.full_name()).into()));
         };
         let claim = devices.claim(&Key::new(&pod.namespace, name));
@@ -61,7 +62,7 @@ impl DynamicResources {
         if object::is_being_deleted(&claim.metadata) {
             return refuse(format!("resourceclaim {name:?} is being deleted"));
         }
-        if generated && !device::is_for_pod(claim, &pod.pod) {
+        if generated && !device::is_for_pod(claim, &pod.pod()) {
             let (claim, pod) = (format!("{}/{name}", pod.namespace), pod.full_name());
             return refuse(format!("ResourceClaim {claim} was not created for Pod {pod} (Pod is not owner)"));
         }
@@ -111,7 +112,8 @@ pub fn post_filter(pod: &PodInfo, cluster: &Cluster) -> Option<Arc<ResourceClaim
         let only_ours = device::reserved_for(claim).iter().all(|consumer| *consumer.uid == *pod.uid);
         only_ours && nodes.is_some_and(|nodes| cluster.nodes().iter().any(|node| !selects(nodes, cluster.node(*node))))
     };
-    let names = device::pod_claims(&pod.pod).iter().filter_map(|entry| device::claim_name(&pod.pod, entry));
+    let object = pod.pod();
+    let names = device::pod_claims(&object).iter().filter_map(|entry| device::claim_name(&object, entry));
     names.filter_map(|name| cluster.devices.claim(&Key::new(&pod.namespace, name))).find(pins).cloned()
 }
 

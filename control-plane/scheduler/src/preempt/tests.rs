@@ -83,9 +83,27 @@ fn a_pod_waits_for_the_room_it_was_promised() {
     going.terminating = true;
     cluster.put_pod(Arc::new(going), "a", false);
     cluster.put_pod(pod("low", 1, "2", json!({})), "b", false);
-    let mut wanted = Arc::try_unwrap(pod("wanted", 10, "2", json!({}))).ok().unwrap();
-    let mut promised = xebec_types::core::Pod::clone(&wanted.pod);
+    let wanted = pod("wanted", 10, "2", json!({}));
+    let mut promised = xebec_types::core::Pod::clone(&wanted.pod());
     promised.status.get_or_insert_default().nominated_node_name = Some("a".into());
-    wanted.pod = Arc::new(promised);
+    wanted.renew(&Arc::new(promised));
     assert_eq!(told(preempt(&wanted, &mut cluster, &[])), "");
+}
+
+#[test]
+fn of_equal_victims_the_one_goes_that_started_last() {
+    for (early, late) in [("a", "b"), ("b", "a")] {
+        let mut cluster = cluster(&[("a", "2"), ("b", "2")]);
+        for (node, day) in [(early, 1), (late, 2)] {
+            let info = pod(node, 1, "2", json!({}));
+            let mut started = xebec_types::core::Pod::clone(&info.pod());
+            cluster.put_pod(info, node, false);
+            // Its node says so after it was placed.
+            let status = json!({"startTime": format!("2026-01-0{day}T00:00:00Z")});
+            started.status = Some(serde_json::from_value(status).unwrap());
+            cluster.renew_pod(&Arc::new(started));
+        }
+        let wanted = pod("wanted", 10, "2", json!({}));
+        assert_eq!(told(preempt(&wanted, &mut cluster, &[])), format!("{late}: {late}"));
+    }
 }

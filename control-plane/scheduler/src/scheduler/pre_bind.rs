@@ -44,7 +44,7 @@ impl Scheduler {
                 self.give_up(&pod, now);
                 self.queue.back_off(&pod.uid, now);
                 let message = format!("running PreBind plugin \"DynamicResources\": {}", chain(&error));
-                self.recorder.record(&*pod.pod, EventType::Warning, "FailedScheduling", message);
+                self.recorder.record(&*pod.pod(), EventType::Warning, "FailedScheduling", message);
             }
         }
     }
@@ -68,7 +68,7 @@ impl Scheduler {
                 self.give_up(&pod, now);
                 self.queue.back_off(&pod.uid, now);
                 let message = format!("running PreBind plugin \"VolumeBinding\": binding volumes: {why}");
-                self.recorder.record(&*pod.pod, EventType::Warning, "FailedScheduling", message);
+                self.recorder.record(&*pod.pod(), EventType::Warning, "FailedScheduling", message);
             }
         }
     }
