@@ -81,26 +81,47 @@ pub fn stats(write: bool) -> Result<()> {
     let measured = sh::read(example.env("XEBEC_BPF_OBJECT", object))?;
     let measured: BTreeMap<String, u64> = toml::from_str(&measured).context("what the stats example printed")?;
     let kernel = kernel()?;
-    let path = sh::root().join(BUDGET);
-    let text = fs::read_to_string(&path).unwrap_or_default();
-    let mut budgets: BTreeMap<String, BTreeMap<String, u64>> = toml::from_str(&text).context(BUDGET)?;
     if write {
-        budgets.insert(kernel, measured);
-        let header = "# Verified instructions of each program, by kernel: `cargo xtask bpf stats --write`.\n\n";
-        return fs::write(&path, format!("{header}{}", toml::to_string(&budgets)?)).context(BUDGET);
+        return budget(&kernel, &measured);
     }
-    let Some(budget) = budgets.get(&kernel) else {
+    let Some(budget) = budgets()?.remove(&kernel) else {
         println!("bpf: no budget for kernel {kernel} in {BUDGET}");
         return Ok(());
     };
-    let faults = excess(budget, &measured);
     for (program, count) in &measured {
         println!("{program:20} {count:7} of {:7}", budget.get(program).copied().unwrap_or_default());
     }
+    let faults = excess(&budget, &measured);
     if faults.is_empty() {
         return Ok(());
     }
     bail!("over the budget of {BUDGET} (raise it with --write if that is meant):\n  {}", faults.join("\n  "))
+}
+
+/// What `measured` takes above a kernel's budget, which need not be there.
+///
+/// # Errors
+/// When the budget cannot be read.
+pub fn over_budget(kernel: &str, measured: &BTreeMap<String, u64>) -> Result<Vec<String>> {
+    Ok(budgets()?.get(kernel).map(|budget| excess(budget, measured)).unwrap_or_default())
+}
+
+/// Makes what was measured a kernel's budget.
+///
+/// # Errors
+/// When the budget cannot be read or written.
+pub fn budget(kernel: &str, measured: &BTreeMap<String, u64>) -> Result<()> {
+    let mut budgets = budgets()?;
+    budgets.insert(kernel.to_owned(), measured.clone());
+    let header = "# Verified instructions of each program, by kernel: `cargo xtask bpf stats --write`; of older kernels: `cargo xtask vm\n\
+                  # --only load --write`.\n\n";
+    fs::write(sh::root().join(BUDGET), format!("{header}{}", toml::to_string(&budgets)?)).context(BUDGET)
+}
+
+/// By kernel and program.
+fn budgets() -> Result<BTreeMap<String, BTreeMap<String, u64>>> {
+    let text = fs::read_to_string(sh::root().join(BUDGET)).context(BUDGET)?;
+    toml::from_str(&text).context(BUDGET)
 }
 
 fn excess(budget: &BTreeMap<String, u64>, measured: &BTreeMap<String, u64>) -> Vec<String> {

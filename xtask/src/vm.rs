@@ -18,7 +18,7 @@ use guest::Step;
 use kernel::Version;
 use qemu::Accel;
 
-use crate::{setup, sh};
+use crate::{bpf, setup, sh};
 
 #[derive(Args)]
 pub struct Vm {
@@ -31,6 +31,9 @@ pub struct Vm {
     /// How the machine is emulated. `auto` takes KVM if a kernel boots with it within half a minute
     #[arg(long, value_enum, default_value = "auto")]
     accel: Accel,
+    /// Make what each kernel's verifier spent its budget, in place of comparing the two
+    #[arg(long)]
+    write: bool,
     /// Give up on a machine after so many seconds
     #[arg(long, default_value_t = 3600)]
     timeout: u64,
@@ -63,8 +66,17 @@ impl Vm {
             reports.insert(version, (report, machine.log));
         }
         print(&reports);
-        let failed: Vec<String> =
+        let mut failed: Vec<String> =
             reports.iter().flat_map(|(version, (report, log))| failures(*version, report, log, &steps)).collect();
+        for (version, (report, _)) in reports.iter().filter(|(_, (report, _))| !report.instructions.is_empty()) {
+            let (kernel, counts) = (version.to_string(), report.counts()?);
+            if self.write {
+                bpf::budget(&kernel, &counts)?;
+            } else {
+                let over = bpf::over_budget(&kernel, &counts)?;
+                failed.extend(over.iter().map(|fault| format!("{version}: {fault}")));
+            }
+        }
         if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("\n")) }
     }
 }

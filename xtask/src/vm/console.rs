@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, Result};
+
 /// What one kernel has and did, by name.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -61,6 +63,17 @@ impl Report {
         }
     }
 
+    /// Verified instructions as numbers.
+    ///
+    /// # Errors
+    /// When the machine said something else.
+    pub fn counts(&self) -> Result<BTreeMap<String, u64>> {
+        let count = |(program, count): (&String, &String)| {
+            Ok((program.clone(), count.parse().with_context(|| format!("instructions of {program}: {count:?}"))?))
+        };
+        self.instructions.iter().map(count).collect()
+    }
+
     pub fn passed(&self, step: &str) -> bool {
         self.steps.get(step).is_some_and(|result| result.starts_with("ok"))
     }
@@ -94,6 +107,15 @@ mod tests {
             [said("load"), said("unit"), said("topology")],
             ["ok, 2.1 s", "ok, 3 passed, 1.5 s", "FAILED, 7 passed 1 failed, 9.0 s"]
         );
+    }
+
+    #[test]
+    fn instructions_are_numbers() {
+        let mut report = Report::default();
+        report.read("xb: instructions from_pod 27422");
+        assert_eq!(report.counts().expect("numbers"), BTreeMap::from([("from_pod".to_owned(), 27422)]));
+        report.read("xb: instructions to_pod many");
+        assert!(report.counts().expect_err("not a number").to_string().contains("to_pod"));
     }
 
     #[test]
