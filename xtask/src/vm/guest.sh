@@ -52,7 +52,7 @@ topology() { /xb/topology --test-threads=1; }
 
 cluster() {
     export XEBEC=/usr/bin/xebec XEBEC_DEMO=/usr/bin/demo XEBEC_DEMO_IMAGE=/xb/demo.tar XEBEC_KUBECTL=/usr/bin/kubectl
-    export XEBEC_PATIENCE=4
+    export XEBEC_PATIENCE=10
     /xb/cluster --test-threads=1 kernel::
 }
 

@@ -14,7 +14,9 @@ use clap::ValueEnum;
 use super::console::Report;
 use crate::sh;
 
-/// A kernel with KVM says something within a second or two; where virtual machines are nested, it may spin for ever.
+/// A kernel with KVM says something within a second or two. Where virtual machines are nested without the processor's
+/// help (`kvm_pvm`), KVM interprets a kernel that was not made for that: it is slower than QEMU's emulation by far, and
+/// ends at the first `cmpxchg16b`; or QEMU gives up on an MSR that the host shows and does not take.
 const KVM_PATIENCE: Duration = Duration::from_secs(30);
 
 const TCG_ATTEMPTS: u32 = 3;
@@ -101,7 +103,8 @@ impl Machine {
         if kvm {
             qemu.args(["-accel", "kvm", "-cpu", "host"]);
         } else {
-            qemu.args(["-accel", "tcg,thread=single", "-cpu", "max"]);
+            // The machine's clock counts its instructions: however slow or busy the host, no timeout in the machine knows.
+            qemu.args(["-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-cpu", "max"]);
         }
         qemu.args(["-M", "q35", "-smp", "1", "-m", "4096", "-no-reboot", "-nodefaults", "-display", "none"])
             .args(["-serial", "stdio", "-kernel"])
