@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
-use xebec_tests::{Cluster, Kubectl, Options, eventually, text};
+use xebec_tests::{Cluster, Kubectl, Options, eventually, patient, text};
 
 use crate::exposed::reached;
 use crate::lifecycle::traces;
@@ -44,6 +44,20 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: echo, labels: {app: echo}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: 'xebec-demo:1', command: [demo, tcp-echo, '7000']}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec:
+  selector: {app: echo}
+  ports: [{port: 7000}]
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: host}
 spec:
   hostNetwork: true
@@ -57,16 +71,16 @@ fn a_node_works_on_this_kernel_and_says_what_it_lacks() {
     let cluster = Cluster::up(&Options { nodes: 1, ..Options::default() });
     let kubectl = cluster.kubectl();
     kubectl.ok_with("apply -f -", MANIFEST);
-    kubectl.ok("rollout status deployment web --timeout=60s");
-    kubectl.ok("wait --for=condition=Ready pod/host --timeout=60s");
+    rolled_out(&kubectl);
+    ready(&kubectl, "host");
+    ready(&kubectl, "echo");
     requests(&cluster, &kubectl);
     commands(&kubectl);
     status(&cluster);
-    // Pods and their connections are there for the next agent.
-    cluster.kill("node-1.agent");
-    requests(&cluster, &kubectl);
+    rollout(&cluster);
+    killed(&cluster, &kubectl);
     kubectl.ok("delete deployment,service web --timeout=60s");
-    kubectl.ok("delete pod host --timeout=60s");
+    kubectl.ok("delete pod host held --timeout=60s");
     eventually("the pods are gone", 60, || match kubectl.ok("get pods -o name").as_str() {
         "" => Ok(()),
         pods => Err(pods.to_owned()),
@@ -90,13 +104,48 @@ fn requests(cluster: &Cluster, kubectl: &Kubectl) {
     }
 }
 
+/// Every pod is replaced, and no request fails.
+fn rollout(cluster: &Cluster) {
+    let timeout = patient(120).to_string();
+    let proof = cluster.xebec("rollout prove", &["deploy/web", "--runs", "1", "--timeout", &timeout]);
+    let said = text(&proof);
+    assert!(proof.status.success() && said.contains("2 pods replaced"), "{said}");
+}
+
+/// Pods and their connections are there for the next agent.
+fn killed(cluster: &Cluster, kubectl: &Kubectl) {
+    kubectl.until(60, "exec deploy/web -- demo tcp echo:7000 hello", "hello");
+    // It ends when its connection breaks or is silent for some seconds, and its container with it.
+    kubectl.ok("run held --image=xebec-demo:1 --restart=Never -- demo hold echo:7000 100000");
+    ready(kubectl, "held");
+    cluster.kill("node-1.agent");
+    requests(cluster, kubectl);
+    assert_eq!(kubectl.ok("exec held -- echo goes on"), "goes on\n");
+    kubectl.ok("delete pod,service echo --timeout=60s");
+    kubectl.until(60, "get pod held -o jsonpath={.status.phase}", "Failed");
+    let held = kubectl.ok("logs held");
+    let lines: Option<u64> = held.split(' ').nth(3).and_then(|lines| lines.parse().ok());
+    assert!(held.contains("broke after") && lines.is_some_and(|lines| lines > 0), "{held}");
+}
+
 fn commands(kubectl: &Kubectl) {
     assert_eq!(kubectl.ok("exec deploy/web -- echo hello"), "hello\n");
     kubectl.until(20, "logs deploy/web", "listening on 8080");
     assert_eq!(limits(), vec!["67108864"; 4], "64Mi is the limit of two pods and of their containers");
     let pod = kubectl.ok("get pods -l app=web -o jsonpath={.items[0].metadata.name}");
     kubectl.ok(&format!("delete pod {pod} --timeout=60s"));
-    kubectl.ok("rollout status deployment web --timeout=60s");
+    rolled_out(kubectl);
+}
+
+// An emulated machine that is busy with pods that start keeps kubectl waiting for longer than its TLS handshake may take:
+// what waits is asked again.
+
+fn rolled_out(kubectl: &Kubectl) {
+    kubectl.until(60, "rollout status deployment web --timeout=60s", "successfully rolled out");
+}
+
+fn ready(kubectl: &Kubectl, pod: &str) {
+    kubectl.until(60, &format!("wait --for=condition=Ready pod/{pod} --timeout=60s"), "condition met");
 }
 
 /// In every hierarchy of cgroups; those of the sandboxes' own processes have none.
