@@ -18,8 +18,8 @@ use crate::{
 
 /// Directory of link pins inside the node's pin directory.
 pub const DIRECTORY: &str = "links";
-/// The longest that a link without a pin stays attached.
-const DETACHES_WITHIN: Duration = Duration::from_millis(100);
+/// The longest that a link without a pin stays attached: a kernel thread detaches it, which has to get a processor.
+const DETACHES_WITHIN: Duration = Duration::from_secs(5);
 
 pub enum Target<'a> {
     Device { ifindex: u32, name: &'a str },
