@@ -51,7 +51,7 @@ fn ask(netns: &Netns, to: SocketAddr, stop: &Arc<AtomicBool>) -> JoinHandle<(u64
             }
             for (kind, said) in [("tcp", netns.run(|| tcp(to)).unwrap()), ("udp", netns.run(|| udp(to, 1)).unwrap())] {
                 if !said.contains(" sees ") {
-                    wrong.push(format!("{kind} {asked}: {said}"));
+                    wrong.push(format!("{kind} {asked} to {to}: {said}"));
                 }
             }
         }
@@ -74,9 +74,10 @@ fn restart(node: &mut Node, capacity: Capacity) {
 async fn maps_grow_under_load_without_loss() {
     let mut machine = Machine::new(2, true).await;
     let (client, here) = (machine.nodes[0].pod("client").await, machine.nodes[0].pod("here").await);
-    // Its sockets are in no cgroup of pods. In one namespace with those that are, a port could be of two connections with
-    // a backend: one that dialled it, and one of the service's that is translated to it later.
-    let asker = machine.nodes[0].pod("asker").await;
+    // Their sockets are in no cgroup of pods. In one namespace with those that are, a port could be of two connections with
+    // a backend: one that dialled it, and one of the service's that is translated to it later. So it could if one pod dialled
+    // the backends by two addresses at once: of several thousand connections some have the same port.
+    let (asker, other_asker) = (machine.nodes[0].pod("asker").await, machine.nodes[0].pod("other").await);
     let there = machine.nodes[1].pod("there").await;
     serve(&here.space.netns, here.ip, 80, "here");
     serve(&there.space.netns, there.ip, 80, "there");
@@ -103,7 +104,7 @@ async fn maps_grow_under_load_without_loss() {
     let askers = [
         ask(inside, addr(VIP, 80), &stop),
         ask(inside, addr(OUTSIDE, 80), &stop),
-        ask(inside, outside, &stop),
+        ask(&other_asker.space.netns, outside, &stop),
         ask(&machine.outside.netns, outside, &stop),
     ];
     let before = node.datapath().frontends().unwrap();
