@@ -15,7 +15,13 @@ const KIND: &str = "LoadBalancerIPPool";
 
 /// Addresses for Services of type LoadBalancer.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LoadBalancerIPPool {
+    /// A custom resource has to say what it is.
+    #[serde(default = "api_version")]
+    pub api_version: String,
+    #[serde(default = "kind")]
+    pub kind: String,
     pub metadata: ObjectMeta,
     pub spec: PoolSpec,
     #[serde(default)]
@@ -51,6 +57,14 @@ pub struct PoolStatus {
     pub used: i64,
     pub available: i64,
     pub conditions: Vec<Condition>,
+}
+
+fn api_version() -> String {
+    format!("{GROUP}/{VERSION}")
+}
+
+fn kind() -> String {
+    KIND.to_owned()
 }
 
 impl Resource for LoadBalancerIPPool {
