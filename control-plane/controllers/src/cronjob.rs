@@ -57,7 +57,11 @@ impl Reconcile for Controller {
         if self.written.is_waiting(&uid) {
             return Ok(Outcome::After(GATHER));
         }
-        let plan = step(&cron, &self.jobs.by_index(BY_CONTROLLER, &uid), time::now());
+        let jobs = self.jobs.by_index(BY_CONTROLLER, &uid);
+        if self.is_behind(&cron, &jobs).await? {
+            return Ok(Outcome::After(GATHER));
+        }
+        let plan = step(&cron, &jobs, time::now());
         for (kind, reason, message) in &plan.events {
             self.recorder.record(&*cron, *kind, reason, message.as_str());
         }
@@ -91,6 +95,21 @@ impl Controller {
                 queue.add(Key::new(object::namespace(&job.metadata), &owner.name));
             }
         });
+    }
+
+    /// Whether a Job that is listed as active is there, and the informer, which follows a watch of its own, does not show it yet:
+    /// taken for gone, another one would be started beside it.
+    async fn is_behind(&self, cron: &CronJob, jobs: &[Arc<Job>]) -> Result<bool, Error> {
+        let active = cron.status.iter().flat_map(|status| status.active.iter().flatten());
+        for listed in active.filter(|listed| !jobs.iter().any(|job| job.metadata.uid == listed.uid)) {
+            let Some(name) = listed.name.as_deref().filter(|name| !name.is_empty()) else { continue };
+            let job = self.jobs_api(cron).get_opt(name).await?;
+            let is_ours = |job: &Job| object::is_controlled_by(&job.metadata, object::uid(&cron.metadata));
+            if job.is_some_and(|job| job.metadata.uid == listed.uid && is_ours(&job)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Starts a Job. One that exists under the name and is ours was started by somebody who died
