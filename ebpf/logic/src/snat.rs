@@ -127,7 +127,7 @@ fn take<A: Family, T: Tables<A>>(
         key.tuple.set_reversed(to);
         key.set(proto, Direction::IN);
         let is_taken = match tables.look(FlowMap::Nat, key, |known| known.to == flow.to) {
-            // To try and add what is there could make the map evict another flow.
+            // To try and add what is there makes the map evict other flows (in a flood of IPv6, one of four established).
             None => tables.add_flow(FlowMap::Nat, key, flow)?,
             // When a connection is opened again from the same port.
             Some(true) => true,
