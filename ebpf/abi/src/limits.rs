@@ -46,13 +46,16 @@ pub const SOCKET_ORIGINS_MAX: usize = 8;
 pub const SNAT_TRIES_MAX: u32 = 32;
 /// Of these, ports that must be free: only then may a connection that is over have to give its port.
 pub const SNAT_TRIES_FREE: u32 = 16;
-/// Tries after which any half-open flow has to give its port.
+/// Tries after which any half-open flow has to give its port, and one that was reset sooner.
 pub const SNAT_TRIES_PATIENT: u32 = 24;
 /// How long a closed connection keeps its port from others, after its last packet: what `tcp_tw_reuse` takes for enough
 /// (`tcp_twsk_unique`, net/ipv4/tcp_ipv4.c).
 pub const LINGER_NS: u64 = 1_000_000_000;
 /// The same after a reset that may have been forged, as its sequence number was not looked at.
 pub const RESET_NS: u64 = 300 * LINGER_NS;
+/// The same where others have tried in vain for a port: after so long Linux's own conntrack forgets a connection that was
+/// reset (`nf_conntrack_tcp_timeout_close`).
+pub const RESET_PRESSED_NS: u64 = 10 * LINGER_NS;
 
 /// What the kernel allocates up front for the LRU maps of a family: element header (72 bytes on 64-bit kernels:
 /// `struct htab_elem` and LRU node), key and value. The maps of a family that a node does not have are made as small as

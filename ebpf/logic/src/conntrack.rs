@@ -2,7 +2,7 @@
 
 use xebec_abi::{
     BackendId, Direction, Flow, FlowKey, FlowState, Ports, ServiceId, Tuple,
-    limits::{LINGER_NS, RESET_NS},
+    limits::{LINGER_NS, RESET_NS, RESET_PRESSED_NS},
     proto,
 };
 
@@ -131,7 +131,7 @@ pub fn is_done(request: Half, answer: Half) -> bool {
 /// Is a connection over for so long that another one may have its port? As when Linux reopens or evicts one that is in
 /// TIME_WAIT (`nf_conntrack_tcp_packet`, `nf_nat_used_tuple_harder`), except that nobody knows the sequence numbers here:
 /// a server that is in TIME_WAIT itself and sees an older one sends its client back to try again (RFC 6191 has the rule).
-/// A half-open flow is over if it is as silent, or if others are `pressed` for a port.
+/// A half-open flow is over if it is as silent, or if others are `pressed` for a port; then one that was reset is, sooner.
 #[inline(always)]
 pub fn is_over(request: Half, answer: Half, now_ns: u64, pressed: bool) -> bool {
     let is_half_open = request.state.is_half_open();
@@ -142,7 +142,7 @@ pub fn is_over(request: Half, answer: Half, now_ns: u64, pressed: bool) -> bool 
     let linger = if is_half_open || is_done(request, answer) {
         LINGER_NS
     } else if either {
-        RESET_NS
+        if pressed { RESET_PRESSED_NS } else { RESET_NS }
     } else {
         return false;
     };

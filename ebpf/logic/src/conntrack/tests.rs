@@ -74,6 +74,11 @@ fn a_connection_is_over_when_both_ends_closed_it_or_one_aborted_it() {
     for (service, request, answer) in [(0, open, reset), (1, reset, open)] {
         assert!(!over(service, request, answer, [RESET_NS, RESET_NS]));
         assert!(over(service, request, answer, [RESET_NS + 1, RESET_NS + 1]));
+        let pressed = |silence| {
+            let half = |state| Half { state, seen_ns: 0, service: ServiceId(service) };
+            is_over(half(request), half(answer), silence, true)
+        };
+        assert!(!pressed(RESET_PRESSED_NS) && pressed(RESET_PRESSED_NS + 1));
     }
 }
 

@@ -165,7 +165,7 @@ fn an_aborted_connection_gives_its_port() {
     model.now_ns.set(model.now_ns.get() + 2 * SECOND);
     assert_eq!(establish(&model, 5_001), Ok(ports[2]));
     assert_eq!(connect(&model, 5_002), Err(DropReason::NoSnatPort));
-    model.now_ns.set(model.now_ns.get() + 301 * SECOND);
+    model.now_ns.set(model.now_ns.get() + 9 * SECOND);
     assert_eq!(connect(&model, 5_002), Ok(ports[0]));
 }
 
