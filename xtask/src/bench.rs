@@ -9,7 +9,7 @@ use crate::{images, setup, sh, up};
 
 #[derive(Args)]
 pub struct Bench {
-    /// Run only the groups whose name contains this: services, programming, connect, packets, pods, live, api, cluster
+    /// Run only the groups whose name contains this: services, programming, connect, packets, pods, outside, live, api, cluster
     #[arg(long)]
     only: Option<String>,
     /// Few repetitions: shows that every benchmark runs

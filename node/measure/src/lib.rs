@@ -11,6 +11,7 @@ mod figure;
 mod host;
 mod live;
 mod netns;
+mod outside;
 mod over_direct;
 mod packet_filter;
 mod pair;
@@ -39,8 +40,13 @@ pub use cost::run as per_packet;
 pub type Group = fn(&mut Report, smoke: bool) -> Result<()>;
 
 /// The parts that need nothing but this host, by name.
-pub const GROUPS: [(&str, Group); 4] =
-    [("programming", programming::run), ("connect", over_direct::run), ("packets", per_packet), ("pods", pods::run)];
+pub const GROUPS: [(&str, Group); 5] = [
+    ("programming", programming::run),
+    ("connect", over_direct::run),
+    ("packets", per_packet),
+    ("pods", pods::run),
+    ("outside", outside::run),
+];
 
 /// From a write to the API to a service that is live, with the `xebec` binary as API server.
 ///

@@ -5,7 +5,7 @@
 //! whose kernels forward between the same kind of pods, over a VXLAN device or by plain routes.
 
 mod kernel;
-mod own;
+pub mod own;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -60,7 +60,7 @@ fn beside(own: Ends<'_>, peer: Ends<'_>, seconds: f64, rounds: u32) -> Result<Ve
 }
 
 /// The median of each side, and of the rounds' ratios.
-fn add(report: &mut Report, path: &str, peer: &str, rounds: &[Vec<Rates>]) {
+pub fn add(report: &mut Report, path: &str, peer: &str, rounds: &[Vec<Rates>]) {
     for (metric, unit, pick) in METRICS {
         let side = |side: usize| median(rounds.iter().map(|round| pick(&round[side])));
         report.add(format!("{path}_{metric}"), unit, side(0), Some((peer, side(1))));

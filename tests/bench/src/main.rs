@@ -14,7 +14,7 @@ use xebec_measure::{GROUPS, Host, Report, comparison};
 #[derive(Parser)]
 #[command(about = "Measure xebec beside its peers")]
 struct Cli {
-    /// Run only the groups whose name contains this: services, programming, connect, packets, pods, live, api, cluster
+    /// Run only the groups whose name contains this: services, programming, connect, packets, pods, outside, live, api, cluster
     #[arg(long)]
     only: Option<String>,
     /// Few repetitions: shows that every benchmark runs

@@ -1,14 +1,20 @@
 //! Two nodes of ours: podnet and the datapath, without a kubelet.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use xebec_datapath::{Capacity, Config, Datapath, LoadBalancer, PodEndpoint};
+use xebec_abi::lb::{frontend_flag, scope};
+use xebec_abi::proto;
+use xebec_datapath::{
+    Backend, Capacity, Config, Datapath, Dsr, Frontend, FrontendKey, LoadBalancer, PodEndpoint, Service,
+};
 use xebec_podnet::{EndpointInfo, Endpoints, Network, Node, PodNetwork, PodRequest, Remote, Routing};
 
 use crate::netns::{Scratch, Switch};
 use crate::run::{Cgroup, Directory};
 
+/// Of the overlay.
+const VNI: u32 = 1;
 const NODES: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 31, 1, 1), Ipv4Addr::new(172, 31, 1, 2)];
 
 /// Two nodes on a bridge: two pods on the first, one on the second.
@@ -18,9 +24,10 @@ pub struct Cluster {
 
 pub struct NodeUnderTest {
     pub pods: Vec<Pod>,
+    ip: Ipv4Addr,
     // Dropped in this order: programs first, then what they are attached to.
     _network: PodNetwork,
-    _datapath: Arc<Datapath>,
+    datapath: Arc<Datapath>,
     _scratch: Scratch,
     _state: Directory,
     _bpffs: Directory,
@@ -43,6 +50,24 @@ impl Cluster {
         let two = NodeUnderTest::new(two, 1, routing, 1).await?;
         Ok(Self { nodes: [one, two] })
     }
+
+    /// A NodePort on both nodes for clients outside, whose backend is on the second.
+    pub fn expose(&self, port: u16, backend: SocketAddrV4, is_direct: bool) -> xebec_datapath::Result<()> {
+        let flags = frontend_flag::NODE_PORT | if is_direct { frontend_flag::DSR } else { 0 };
+        for (index, node) in self.nodes.iter().enumerate() {
+            // What another node passes on has its address.
+            let addresses = [Some(NODES[index]), is_direct.then_some(Ipv4Addr::UNSPECIFIED)];
+            let at = |addr: Ipv4Addr| Frontend {
+                key: FrontendKey { addr: addr.into(), port, proto: proto::TCP, scope: scope::EXTERNAL },
+                flags,
+            };
+            let (addr, port) = ((*backend.ip()).into(), backend.port());
+            let backends = vec![Backend { addr, port, local: index == 1, terminating: false, weight: 0 }];
+            let frontends = addresses.into_iter().flatten().map(at).collect();
+            node.datapath.put_service(&Service { frontends, backends, ..Service::default() })?;
+        }
+        Ok(())
+    }
 }
 
 fn pod_cidr(index: usize) -> ipnet::Ipv4Net {
@@ -50,6 +75,10 @@ fn pod_cidr(index: usize) -> ipnet::Ipv4Net {
 }
 
 impl NodeUnderTest {
+    pub fn ip(&self) -> Ipv4Addr {
+        self.ip
+    }
+
     async fn new(scratch: Scratch, index: usize, routing: Routing, pods: usize) -> Result<Self, AnyError> {
         let (state, bpffs, cgroup) = (Directory::new()?, Directory::bpffs()?, Cgroup::new()?);
         let node = Node::prepare(&xebec_podnet::Config {
@@ -73,20 +102,27 @@ impl NodeUnderTest {
             }),
             ipv6: None,
             routing: match &node.vxlan {
-                Some(device) => xebec_datapath::Routing::Vxlan { ifindex: device.index, vni: 1 },
+                Some(device) => xebec_datapath::Routing::Vxlan { ifindex: device.index, vni: VNI },
                 None => xebec_datapath::Routing::Native,
             },
             pod_mtu: node.pod_mtu,
             uplinks: node.uplinks.iter().map(|uplink| uplink.index).collect(),
             netns_cookie: 0,
-            snat_ports: Config::SNAT_PORTS,
-            load_balancer: LoadBalancer::default(),
+            // Clients reset connections, by thousands a second, and a port of one that a client outside has reset is not
+            // free at once.
+            snat_ports: 1_024..=65_535,
+            load_balancer: LoadBalancer {
+                dsr: node.tunnel.as_ref().map(|device| Dsr { ifindex: device.index, vni: VNI }),
+                ..LoadBalancer::default()
+            },
             capacity: Capacity::default(),
         };
         let datapath = Arc::new(scratch.netns.run(|| Datapath::open(config))??);
         let other = 1 - index;
         let far = Remote { pod_cidr: pod_cidr(other).into(), node_ip: NODES[other].into() };
         datapath.put_remote(far.pod_cidr, far.node_ip)?;
+        // Its end of the tunnel of direct server return.
+        datapath.put_remote(far.node_ip.into(), far.node_ip)?;
         node.ensure_remotes(&[far]).await?;
         let endpoints = Arc::new(Attach(Arc::clone(&datapath), scratch.netns.clone()));
         let network = PodNetwork::open(node, state.path(), endpoints).await?;
@@ -106,8 +142,9 @@ impl NodeUnderTest {
         }
         Ok(Self {
             pods: made,
+            ip: NODES[index],
             _network: network,
-            _datapath: datapath,
+            datapath,
             _scratch: scratch,
             _state: state,
             _bpffs: bpffs,
