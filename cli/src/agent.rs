@@ -127,11 +127,6 @@ impl Agent {
         let token = token.map(|token| token.trim().parse()).transpose().context("--token")?;
         let node_name = self.node_name.map_or_else(host_name, Ok)?;
         super::server::check_networks(&self.service_cluster_ip_range, &self.cluster_cidr)?;
-        if let [cidr] = &*self.cluster_cidr
-            && cidr.addr().is_ipv6()
-        {
-            self.routing.does_without_ipv4(&format!("--cluster-cidr {cidr}"))?;
-        }
         let cluster_dns = match (self.cluster_dns, self.service_cluster_ip_range.first()) {
             (Some(address), _) => address,
             // By convention, as kubeadm and k3s choose it.
@@ -145,6 +140,7 @@ impl Agent {
             2 if is_dual => primary_first(self.node_ip, &self.cluster_cidr),
             _ => bail!("--node-ip takes one address, or one of each family"),
         };
+        check_families(&node_ips, &self.cluster_cidr)?;
         Ok(Config {
             node_ips,
             cgroup_root: self.cgroup_root.unwrap_or_else(|| format!("/xebec/{node_name}")),
@@ -229,9 +225,37 @@ fn primary_first(mut ips: Vec<IpAddr>, cluster: &[IpNet]) -> Vec<IpAddr> {
     ips
 }
 
+/// A node may lack one of the families that pods have, not all.
+fn check_families(node_ips: &[IpAddr], cluster: &[IpNet]) -> Result<()> {
+    let is_reached = |cidr: &IpNet| node_ips.iter().any(|ip| ip.is_ipv4() == cidr.addr().is_ipv4());
+    if let (Some(cidr), false) = (cluster.first(), cluster.iter().any(is_reached)) {
+        let family = IpFamily::of_net(*cidr).as_str();
+        bail!("--cluster-cidr {cidr} needs an {family} address of the node, and --node-ip has none: add one");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_has_an_address_of_its_pods_family() {
+        let check = |ips: &[&str], cluster: &[&str]| {
+            let ips: Vec<IpAddr> = ips.iter().map(|ip| ip.parse().expect("an address")).collect();
+            let cluster: Vec<IpNet> = cluster.iter().map(|net| net.parse().expect("a network")).collect();
+            check_families(&ips, &cluster).map_err(|error| error.to_string())
+        };
+        let (four, six) = ("10.244.0.0/16", "fd00:244::/48");
+        for (ips, cluster) in [(&["10.0.0.1"], [four, six]), (&["fd00::1"], [four, six]), (&["fd00::1"], [six, six])] {
+            assert_eq!(check(ips, &cluster), Ok(()));
+        }
+        let lacks = |cidr: &str, family: &str| {
+            Err(format!("--cluster-cidr {cidr} needs an {family} address of the node, and --node-ip has none: add one"))
+        };
+        assert_eq!(check(&["fd00::1"], &[four]), lacks(four, "IPv4"));
+        assert_eq!(check(&["10.0.0.1"], &[six]), lacks(six, "IPv6"));
+    }
 
     #[test]
     fn the_clusters_primary_family_comes_first() {

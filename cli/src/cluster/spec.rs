@@ -30,17 +30,6 @@ pub enum RoutingKind {
     Native,
 }
 
-impl RoutingKind {
-    /// # Errors
-    /// When it cannot; `given` is the flag that asks for IPv6 alone.
-    pub fn does_without_ipv4(self, given: &str) -> Result<()> {
-        match self {
-            Self::Vxlan => bail!("--routing vxlan runs between IPv4 addresses: with {given} use --routing native"),
-            Self::Native => Ok(()),
-        }
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IpFamilies {

@@ -13,7 +13,7 @@ use xebec_client::Client;
 use xebec_types::core::Node;
 
 use super::layout::{Layout, NODES_MAX, SERVER_PORT};
-use super::spec::{IpFamilies, RoutingKind, Spec, StoreKind, Wanted, word};
+use super::spec::{IpFamilies, RoutingKind, Spec, StoreKind, Wanted};
 use super::{disk, preflight, supervise};
 use crate::agent::load_balancer::{ForwardingMode, XdpChoice};
 use crate::image;
@@ -97,9 +97,6 @@ impl Up {
             IpFamilies::Ipv4 => RoutingKind::Vxlan,
             IpFamilies::Ipv6 | IpFamilies::Dual => RoutingKind::Native,
         });
-        if ip_families == IpFamilies::Ipv6 {
-            routing.does_without_ipv4(&format!("--ip-families {}", word(ip_families)))?;
-        }
         fs::create_dir_all(layout.dir()).with_context(|| format!("create {}", layout.dir().display()))?;
         if fs::read_dir(layout.dir())?.next().is_some() {
             bail!("{} is not empty and holds no cluster: choose another --dir", layout.dir().display());

@@ -34,6 +34,7 @@ pub mod global {
     /// What a packet without a tunnel key came through: `BPF_PROG_TEST_RUN` cannot give it one. Zeroes otherwise.
     pub const TEST_TUNNEL_VNI: &str = "TEST_TUNNEL_VNI";
     pub const TEST_TUNNEL_NODE: &str = "TEST_TUNNEL_NODE";
+    pub const TEST_TUNNEL_NODE6: &str = "TEST_TUNNEL_NODE6";
     pub const SNAT_PORT_MIN: &str = "SNAT_PORT_MIN";
     pub const SNAT_PORT_MAX: &str = "SNAT_PORT_MAX";
     pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";

@@ -9,7 +9,7 @@
 //! The first node sees no answers, so it takes a flow for established by its second packet.
 
 use xebec_abi::{
-    Addr4, Be16, Counter, Direction, DropReason, Flow, FlowState, FrontendKey, Tuple, config::DSR_NODE_PORT,
+    Be16, Counter, Direction, DropReason, Flow, FlowState, FrontendKey, Tuple, config::DSR_NODE_PORT,
     lb::frontend_flag, lb::scope,
 };
 
@@ -19,12 +19,10 @@ use crate::{
     external::{self, Way},
     header::{self, Kind},
     lb::Client,
-    maglev, mtu, nat,
-    overlay::Tunnel,
-    reject,
+    maglev, mtu, nat, reject,
     snat::{self, Claim},
     transient::{enlist, follow_request},
-    xdp::OVERLAY_BYTES,
+    xdp::overlay_bytes,
 };
 
 /// The source port of an entry whose client dialled a NodePort.
@@ -47,7 +45,7 @@ pub fn leads<A: Family, T: Tables<A>>(tables: &T, tuple: &Tuple<A>, chosen: &mut
         return false;
     }
     let Some(node) = tables.remote(&chosen.to.dst).map(|remote| remote.node) else { return false };
-    if node != A::of_node(node.to_node()) || node == A::UNSPECIFIED || node == tuple.src {
+    if !is_end(tables, node) || node == tuple.src {
         return false;
     }
     if tables.remote(&tuple.src).is_some_and(|client| client.node == node) {
@@ -56,6 +54,13 @@ pub fn leads<A: Family, T: Tables<A>>(tables: &T, tuple: &Tuple<A>, chosen: &mut
     chosen.to.src = node;
     chosen.to.ports.src = if flags & frontend_flag::NODE_PORT != 0 { NODE_PORT } else { Be16::ZERO };
     true
+}
+
+/// Can this be the end of a tunnel? With native routes the ways to nodes of both families are of both.
+#[inline(always)]
+fn is_end<A: Family, T: Host>(tables: &T, node: A) -> bool {
+    let is_ipv4 = node == A::of_node(node.to_node());
+    node != A::UNSPECIFIED && is_ipv4 != tables.tunnels_ipv6()
 }
 
 /// Makes the one entry of a new flow that goes on as it is.
@@ -96,7 +101,7 @@ fn establish<A: Family, T: Tables<A>>(tables: &T, room: &Room<A>) {
 /// What the tunnel takes. Beside an overlay, what that takes.
 #[inline(always)]
 fn tunnel_mtu<T: Host>(tables: &T) -> u32 {
-    let around = if tables.overlay() { 0 } else { OVERLAY_BYTES as u32 };
+    let around = if tables.overlay() { 0 } else { overlay_bytes(tables) };
     tables.pod_mtu().wrapping_sub(around)
 }
 
@@ -108,16 +113,17 @@ pub fn onward<A: Family, P: Packet, T: Tables<A>>(
     tables: &T,
     room: &mut Room<A>,
 ) -> Result<Verdict, DropReason> {
-    let Room { ip, transport, claim: Claim { to, .. }, .. } = room;
+    let Room { ip, transport, claim: Claim { to, .. }, node, .. } = room;
     if ip.ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }
-    if !mtu::fits(packet, ip, tunnel_mtu(tables)) && mtu::is_uncut(packet, ip, transport) {
+    if !mtu::fits(packet, ip, tunnel_mtu(tables)) && mtu::is_uncut(packet, tables, ip, transport) {
         room.mtu = tunnel_mtu(tables);
         return mtu::refuse(packet, tables, room);
     }
     nat::decrement_ttl(packet, ip)?;
     tables.count(Counter::ToDsr, packet.bytes());
+    *node = to.src;
     Ok(Verdict::dsr(to.src.to_node(), to.ports.src == NODE_PORT))
 }
 
@@ -127,21 +133,21 @@ pub fn is_for<T: Host>(tables: &T, vni: u32) -> bool {
     tables.dsr_vni() != 0 && vni & !DSR_NODE_PORT == tables.dsr_vni()
 }
 
-/// What another node passes on to a backend here.
+/// What the room's node passes on to a backend here.
 #[inline(always)]
 pub fn receive<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
     room: &mut Room<A>,
-    tunnel: Tunnel,
+    vni: u32,
 ) -> Result<Verdict, DropReason> {
-    if !is_node::<A, T>(tables, tunnel.node) {
+    if !is_node(tables, &room.node) {
         return Err(DropReason::UnknownNode);
     }
     room.transport = header::transport(packet, tables, &room.ip)?;
     match room.transport.kind {
         Kind::Tcp | Kind::Udp => {
-            let is_node_port = tunnel.vni & DSR_NODE_PORT != 0;
+            let is_node_port = vni & DSR_NODE_PORT != 0;
             if let Err(reason) = translate(packet, tables, room, is_node_port) {
                 return reject::reply(packet, tables, room, reason).map(|_| Verdict::FORWARD_PASSED);
             }
@@ -163,9 +169,8 @@ pub fn receive<A: Family, P: Packet, T: Tables<A>>(
 
 /// Is this the address of a node's end of the tunnel? Not inlined, for the sake of the caller's stack.
 #[inline(never)]
-fn is_node<A: Family, T: Tables<A>>(tables: &T, addr: Addr4) -> bool {
-    let addr = A::of_node(addr);
-    tables.remote(&addr).is_some_and(|known| known.node == addr)
+fn is_node<A: Family, T: Tables<A>>(tables: &T, addr: &A) -> bool {
+    tables.remote(addr).is_some_and(|known| known.node == *addr)
 }
 
 /// As [`external::forward`], for a backend here.

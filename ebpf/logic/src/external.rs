@@ -177,7 +177,7 @@ fn remember<A: Family, T: Tables<A>>(
 }
 
 /// The way of a packet that was translated: to a pod here, to the node itself, to another node, or outside. What is too
-/// long for the overlay is refused, if it may not be cut: the overlay cuts the rest, around it.
+/// long for the overlay is refused, if it is not cut: the overlay cuts the rest, around it.
 #[inline(always)]
 pub fn onward<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
@@ -198,12 +198,13 @@ pub fn onward<A: Family, P: Packet, T: Tables<A>>(
         return Ok(Verdict::FORWARD);
     }
     let Some(remote) = tables.remote(&ip.dst) else { return Err(DropReason::NoRemote) };
-    if !mtu::fits(packet, ip, tables.pod_mtu()) && mtu::is_uncut(packet, ip, &room.transport) {
+    if !mtu::fits(packet, ip, tables.pod_mtu()) && mtu::is_uncut(packet, tables, ip, &room.transport) {
         room.mtu = tables.pod_mtu();
         return mtu::refuse(packet, tables, room);
     }
     nat::decrement_ttl(packet, ip)?;
     tables.count(Counter::ToOverlay, packet.bytes());
+    room.node = remote.node;
     Ok(Verdict::overlay(remote.node.to_node()))
 }
 

@@ -81,8 +81,12 @@ pub trait Family: Address {
     /// Mixes the address into a hash.
     fn mix(self, hash: u32) -> u32;
 
+    /// Writes the address at `offset`.
+    fn store<P: Packet>(self, packet: &mut P, offset: usize) -> Option<()>;
+
     /// A node's IPv4 address as an address of this family, none as none.
     fn of_node(node: Addr4) -> Self;
+    /// A node's IPv4 address; none of a node that has its address in this family alone.
     fn to_node(self) -> Addr4;
 }
 

@@ -58,7 +58,8 @@ use xebec_abi::Addr4;
 pub struct Verdict {
     pub action: Action,
     /// Of [`Action::Pod`], the device's index; of [`Action::Overlay`], [`Action::Encapsulate`], [`Action::Dsr`] and
-    /// [`Action::DsrNodePort`], the node's address as the bytes of a word of this machine.
+    /// [`Action::DsrNodePort`], the node's IPv4 address as the bytes of a word of this machine, or 0: then it has IPv6 alone, and
+    /// its address is in the room.
     pub to: u32,
 }
 
@@ -115,7 +116,7 @@ impl Verdict {
         Self { action, to: u32::from_ne_bytes(node) }
     }
 
-    /// The node's address.
+    /// The node's IPv4 address.
     #[inline(always)]
     pub const fn node(&self) -> Addr4 {
         self.to.to_ne_bytes()

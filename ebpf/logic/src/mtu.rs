@@ -42,10 +42,11 @@ pub fn fits<A: Family, P: Packet>(packet: &P, ip: &Ip<A>, mtu: u32) -> bool {
     whole(packet) <= mtu || bytes(packet, ip) <= mtu
 }
 
-/// Is this a packet that nobody may cut, and whose sender can be told?
+/// Is this a packet that nobody cuts on its way through a tunnel, and whose sender is to be told? A tunnel over IPv4 cuts what
+/// it carries, one over IPv6 nothing (`ip6_fragment`, net/ipv6/ip6_output.c).
 #[inline(always)]
-pub fn is_uncut<A: Family, P: Packet>(packet: &P, ip: &Ip<A>, transport: &Transport) -> bool {
-    transport.kind.has_flow() && reject::is_plain(ip) && !A::may_fragment(packet)
+pub fn is_uncut<A: Family, P: Packet, T: Host>(packet: &P, tables: &T, ip: &Ip<A>, transport: &Transport) -> bool {
+    tables.tunnels_ipv6() || (transport.kind.has_flow() && reject::is_plain(ip) && !A::may_fragment(packet))
 }
 
 /// What becomes of a packet in `room` that was translated, and for which `room.mtu` is too little: it is turned into an

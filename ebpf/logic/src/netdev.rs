@@ -1,6 +1,6 @@
 //! Uplinks: the devices that lead to other nodes and outside.
 
-use xebec_abi::{Addr4, BackendId, Direction, DropReason, Flow, FlowKey, ServiceId, Tuple};
+use xebec_abi::{BackendId, Direction, DropReason, FlowKey, ServiceId, Tuple};
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
@@ -8,7 +8,8 @@ use crate::{
     deliver, dsr,
     external::{self, Way},
     header::{self, Frame},
-    reject, snat,
+    reject,
+    snat::{self, Claim},
     transient::{enlist, follow_request},
 };
 
@@ -22,7 +23,8 @@ pub fn from_netdev<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &
         }
         let Some(pod) = tables.pod(&room.ip.dst) else { return Ok(Verdict::PASS) };
         room.transport = header::transport(packet, tables, &room.ip)?;
-        track_inbound(packet, tables, room, [0; 4])?;
+        room.node = A::UNSPECIFIED;
+        track_inbound(packet, tables, room)?;
         deliver::reverse(packet, tables, room)?;
         deliver::to_pod(packet, tables, &mut room.ip, &pod)
     })
@@ -77,15 +79,14 @@ pub fn answer_in<A: Family, P: Packet, T: Tables<A>>(
 }
 
 /// Remembers a flow that somebody outside the cluster opened to a pod: its answers keep the pod's
-/// address, and go back through `tunnel` if it came from one.
+/// address, and go back to the room's node if it came from one.
 #[inline(always)]
 pub fn track_inbound<A: Family, P: Packet, T: Tables<A>>(
     packet: &P,
     tables: &T,
     room: &mut Room<A>,
-    tunnel: Addr4,
 ) -> Result<(), DropReason> {
-    let Room { ip, transport, touch, key, claim, .. } = room;
+    let Room { ip, transport, touch, key, claim, node, .. } = room;
     if tables.in_cluster(ip.src) || !transport.kind.has_flow() {
         return Ok(());
     }
@@ -94,20 +95,20 @@ pub fn track_inbound<A: Family, P: Packet, T: Tables<A>>(
     if follow_request(packet, tables, FlowMap::Conntrack, key, (touch, ip.l4), &mut claim.to).is_some() {
         return Ok(());
     }
-    remember_inbound(tables, key, touch, u32::from_ne_bytes(tunnel), &mut claim.flow)
+    claim.to.src = *node;
+    remember_inbound(tables, key, touch, claim)
 }
 
-/// Not inlined, for the sake of the caller's stack.
+/// `claim.to.src` is the node that it came through, if any. Not inlined, for the sake of the caller's stack.
 #[inline(never)]
 fn remember_inbound<A: Family, T: Tables<A>>(
     tables: &T,
     key: &FlowKey<A>,
     touch: &Touch,
-    tunnel: u32,
-    flow: &mut Flow<A>,
+    Claim { to, flow, .. }: &mut Claim<A>,
 ) -> Result<(), DropReason> {
     begin(flow, &Tuple::default(), ServiceId(0), BackendId(0), touch);
-    flow.to.src = A::of_node(tunnel.to_ne_bytes());
+    flow.to.src = to.src;
     if tables.put_flow(FlowMap::Conntrack, key, flow)? {
         enlist(tables, FlowMap::Conntrack, key);
     }

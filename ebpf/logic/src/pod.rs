@@ -96,6 +96,7 @@ fn route<A: Family, P: Packet, T: Tables<A>>(
     }
     nat::decrement_ttl(packet, ip)?;
     tables.count(Counter::ToOverlay, packet.bytes());
+    room.node = remote.node;
     Ok(Verdict::overlay(remote.node.to_node()))
 }
 
@@ -113,10 +114,10 @@ fn leave<A: Family, P: Packet, T: Tables<A>>(
         set_key(key, ip, transport.ports, Direction::INBOUND);
         let is_known = follow_answer(packet, tables, FlowMap::Conntrack, key, (touch, ip.l4), &mut claim.to).is_some();
         if is_known && claim.to.src != A::UNSPECIFIED {
-            let node = claim.to.src.to_node();
             nat::decrement_ttl(packet, ip)?;
             tables.count(Counter::ToOverlay, packet.bytes());
-            return Ok(Verdict::overlay(node));
+            room.node = room.claim.to.src;
+            return Ok(Verdict::overlay(room.node.to_node()));
         }
     }
     tables.count(Counter::ToStack, packet.bytes());

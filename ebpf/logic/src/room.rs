@@ -26,6 +26,8 @@ pub struct Room<A: Family> {
     pub quoted: Quoted<A>,
     /// What the packet's next hop takes, if that is less than the packet ([`xebec_abi::DropReason::TooBig`]).
     pub mtu: u32,
+    /// The node that it goes to, where a verdict names one, or that it came from through a tunnel.
+    pub node: A,
     /// Of what a driver sends.
     pub hop: Hop<A>,
 }

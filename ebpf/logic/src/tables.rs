@@ -27,8 +27,12 @@ pub trait Host {
     /// Is there an overlay?
     fn overlay(&self) -> bool;
     fn overlay_vni(&self) -> u32;
-    /// The node's end of tunnels.
+    /// The node's end of tunnels; 0.0.0.0 of a node without IPv4, whose tunnels run over IPv6.
     fn tunnel_ip(&self) -> Addr4;
+    #[inline(always)]
+    fn tunnels_ipv6(&self) -> bool {
+        self.tunnel_ip() == [0; 4]
+    }
     /// What the pods' network takes: with an overlay, what fits it; else what fits every uplink.
     fn pod_mtu(&self) -> u32;
     /// Of packets for services that go on to a backend's node as they are; 0: none do.

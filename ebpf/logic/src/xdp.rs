@@ -2,7 +2,7 @@
 //! node, and what comes back from one by the host's routes. Everything else is left alone, and [`crate::netdev`] decides
 //! the same a little later: both share their entries in `NAT4` and `NAT6`.
 
-use xebec_abi::{Addr4, Counter, Direction, DropReason, Flow, Tuple, config::OVERLAY_PORT, proto};
+use xebec_abi::{Addr4, Addr6, Counter, Direction, DropReason, Flow, Tuple, config::OVERLAY_PORT, proto};
 
 use crate::{
     Family, FlowMap, Host, Packet, Room, Tables,
@@ -18,9 +18,19 @@ use crate::{
 };
 
 const IPV4_HEADER: usize = Addr4::HEADER_BYTES;
+const IPV6_HEADER: usize = Addr6::HEADER_BYTES;
 /// Ethernet, IPv4, UDP and VXLAN (RFC 7348) around an Ethernet frame.
 pub const OVERLAY_BYTES: usize = ETHERNET_BYTES + IPV4_HEADER + 8 + 8;
+/// The same with IPv6.
+pub const OVERLAY6_BYTES: usize = ETHERNET_BYTES + IPV6_HEADER + 8 + 8;
 const TTL: u8 = 64;
+
+/// Of packets that go through a tunnel, what comes around them.
+#[inline(always)]
+pub fn overlay_bytes<T: Host>(tables: &T) -> u32 {
+    let bytes = if tables.tunnels_ipv6() { OVERLAY6_BYTES } else { OVERLAY_BYTES };
+    bytes as u32
+}
 
 /// A packet that can become longer at its front.
 pub trait Grow: Packet {
@@ -37,8 +47,8 @@ pub type Macs = [u8; 12];
 pub struct Hop<A: Family> {
     /// The node that the overlay takes it to; unspecified: it goes by its own destination.
     pub node: A,
-    /// Source and destination of the packet on the wire, for the host's FIB. Of the overlay's packets they are IPv4
-    /// addresses, in IPv6 mapped ones.
+    /// Source and destination of the packet on the wire, for the host's FIB. Where the overlay
+    /// runs over IPv4 they are its addresses, in IPv6 mapped ones.
     pub src: A,
     pub dst: A,
     pub proto: u8,
@@ -138,8 +148,9 @@ fn hop<A: Family, P: Packet, T: Tables<A>>(packet: &P, tables: &T, room: &mut Ro
         return Some(());
     }
     let node = tables.remote(&to.dst)?.node;
-    (hop.node, hop.src, hop.dst) = (node, A::of_node(tables.tunnel_ip()), node);
-    (hop.proto, hop.bytes) = (proto::UDP, u16::try_from(bytes.wrapping_add(OVERLAY_BYTES as u32)).ok()?);
+    let src = if tables.tunnels_ipv6() { tables.node_ip() } else { A::of_node(tables.tunnel_ip()) };
+    (hop.node, hop.src, hop.dst) = (node, src, node);
+    (hop.proto, hop.bytes) = (proto::UDP, u16::try_from(bytes.wrapping_add(overlay_bytes(tables))).ok()?);
     Some(())
 }
 
@@ -170,6 +181,16 @@ pub fn rewrite<A: Family, P: Grow, T: Tables<A>>(
 #[inline(never)]
 fn encapsulate<A: Family, P: Grow, T: Host>(packet: &mut P, tables: &T, room: &Room<A>) -> Option<()> {
     let Room { ip, claim, hop, .. } = room;
+    // Different flows take different ways (RFC 7348 section 5): one of the dynamic ports.
+    let port = (hash(&claim.to, ip.proto, 0) as u16 | 0xc000).to_be_bytes();
+    if tables.tunnels_ipv6() {
+        let length = hop.bytes.checked_sub(IPV6_HEADER as u16)?.to_be_bytes();
+        packet.grow(OVERLAY6_BYTES)?;
+        packet.store(12, [0x86, 0xdd, 0x60, 0, 0, 0, length[0], length[1], proto::UDP, TTL])?;
+        hop.src.store(packet, IP + 8)?;
+        hop.dst.store(packet, IP + 24)?;
+        return vxlan(packet, tables, IP + IPV6_HEADER, port, length);
+    }
     let (src, dst) = (hop.src.to_node(), hop.dst.to_node());
     let [length_high, length_low] = hop.bytes.to_be_bytes();
     // What is numbered alike inside is not more alike outside.
@@ -180,19 +201,27 @@ fn encapsulate<A: Family, P: Grow, T: Host>(packet: &mut P, tables: &T, room: &R
         sum = add(sum, u32::from_ne_bytes(word));
     }
     let [csum_high, csum_low] = (!fold(sum)).to_ne_bytes();
-    // Different flows take different ways (RFC 7348 section 5): one of the dynamic ports.
-    let [port_high, port_low] = (hash(&claim.to, ip.proto, 0) as u16 | 0xc000).to_be_bytes();
-    let [overlay_high, overlay_low] = OVERLAY_PORT.to_be_bytes();
-    let [udp_high, udp_low] = hop.bytes.checked_sub(IPV4_HEADER as u16)?.to_be_bytes();
-    let [_, vni_high, vni_middle, vni_low] = tables.overlay_vni().to_be_bytes();
     let ([a, b, c, d], [e, f, g, h]) = (src, dst);
     packet.grow(OVERLAY_BYTES)?;
     packet.store(12, [8, 0])?;
     packet.store(IP, [0x45, 0, length_high, length_low, id_high, id_low, 0, 0])?;
     packet.store(IP + 8, [TTL, proto::UDP, csum_high, csum_low, a, b, c, d, e, f, g, h])?;
-    // No checksum, which IPv4 allows and the overlay device does too.
-    packet.store(IP + 20, [port_high, port_low, overlay_high, overlay_low, udp_high, udp_low, 0, 0])?;
-    packet.store(IP + 28, [0x08, 0, 0, 0, vni_high, vni_middle, vni_low, 0])
+    vxlan(packet, tables, IP + IPV4_HEADER, port, hop.bytes.checked_sub(IPV4_HEADER as u16)?.to_be_bytes())
+}
+
+/// UDP and VXLAN. No checksum, which IPv4 allows, IPv6 for tunnels (RFC 6935), and the overlay device does without too.
+#[inline(always)]
+fn vxlan<P: Packet, T: Host>(
+    packet: &mut P,
+    tables: &T,
+    at: usize,
+    [port_high, port_low]: [u8; 2],
+    [length_high, length_low]: [u8; 2],
+) -> Option<()> {
+    let [overlay_high, overlay_low] = OVERLAY_PORT.to_be_bytes();
+    let [_, vni_high, vni_middle, vni_low] = tables.overlay_vni().to_be_bytes();
+    packet.store(at, [port_high, port_low, overlay_high, overlay_low, length_high, length_low, 0, 0])?;
+    packet.store(at + 8, [0x08, 0, 0, 0, vni_high, vni_middle, vni_low, 0])
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ globals!(
     SERVICE_ADDR6,
     SERVICE_MASK6,
     NODE_PREFIX_MASK6,
+    TEST_TUNNEL_NODE6,
 );
 
 /// Device of the overlay, 0 if there is none.
@@ -78,6 +79,12 @@ pub fn dsr_ifindex() -> u32 {
 #[inline(always)]
 pub fn test_tunnel() -> (u32, u32) {
     (TEST_TUNNEL_VNI.load(), TEST_TUNNEL_NODE.load())
+}
+
+/// The same on a node whose tunnels run over IPv6.
+#[inline(always)]
+pub fn test_tunnel6() -> (u32, Addr6) {
+    (TEST_TUNNEL_VNI.load(), Addr6::from_words(TEST_TUNNEL_NODE6.load()))
 }
 
 /// Does the kernel have `bpf_set_retval`?

@@ -3,8 +3,8 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::{
-        BPF_F_ZERO_CSUM_TX, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
-        bpf_fib_lookup, bpf_redir_neigh, bpf_tunnel_key,
+        BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH,
+        BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup, bpf_redir_neigh, bpf_tunnel_key,
     },
     helpers::{
         bpf_fib_lookup as fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_change_type,
@@ -18,15 +18,13 @@ use xebec_abi::{
     config::{DSR_NODE_PORT, MARK_TUNNEL},
 };
 use xebec_logic::{
-    Action, Host, Room, Tables, Verdict,
+    Action, Family, Host, Room, Tables, Verdict,
     header::{self, Frame, Ip},
-    l2, mtu, nat, netdev,
-    overlay::{self, Tunnel},
-    pod,
+    l2, mtu, nat, netdev, overlay, pod,
 };
 
 use crate::{
-    config::{dsr_ifindex, overlay_ifindex, test_tunnel},
+    config::{dsr_ifindex, overlay_ifindex, test_tunnel, test_tunnel6},
     map::{Maps, Stored, count_drop},
     skb::Skb,
 };
@@ -77,6 +75,10 @@ trait Routed: Stored {
     fn ask(fib: &mut bpf_fib_lookup, ip: &Ip<Self>);
     /// The next hop that was found.
     fn next_hop(fib: &bpf_fib_lookup) -> bpf_redir_neigh;
+    /// Sets the tunnel's other end: `node`, or without one what the room has.
+    fn set_tunnel_key(ctx: &TcContext, node: Addr4, vni: u32) -> Result<(), DropReason>;
+    /// The network identifier that an encapsulated packet came with; its node goes into the room.
+    fn enter(ctx: &TcContext, room: &mut Room<Self>) -> Option<u32>;
 }
 
 impl Routed for Addr4 {
@@ -102,6 +104,21 @@ impl Routed for Addr4 {
         next_hop.__bindgen_anon_1.ipv4_nh = unsafe { fib.__bindgen_anon_4.ipv4_dst };
         next_hop
     }
+
+    #[inline(always)]
+    fn set_tunnel_key(ctx: &TcContext, node: Addr4, vni: u32) -> Result<(), DropReason> {
+        set_tunnel_key(ctx, node, vni)
+    }
+
+    #[inline(always)]
+    fn enter(ctx: &TcContext, room: &mut Room<Self>) -> Option<u32> {
+        let tunnel = tunnel(ctx);
+        if tunnel == NO_TUNNEL {
+            return None;
+        }
+        room.node = (tunnel as u32).to_be_bytes();
+        Some((tunnel >> 32) as u32)
+    }
 }
 
 impl Routed for Addr6 {
@@ -126,6 +143,25 @@ impl Routed for Addr6 {
         // SAFETY: after a lookup the union holds the next hop's address.
         next_hop.__bindgen_anon_1.ipv6_nh = unsafe { fib.__bindgen_anon_4.ipv6_dst };
         next_hop
+    }
+
+    #[inline(always)]
+    fn set_tunnel_key(ctx: &TcContext, node: Addr4, vni: u32) -> Result<(), DropReason> {
+        if Maps.tunnels_ipv6() { set_tunnel_key6(ctx, vni) } else { set_tunnel_key(ctx, node, vni) }
+    }
+
+    #[inline(always)]
+    fn enter(ctx: &TcContext, room: &mut Room<Self>) -> Option<u32> {
+        if Maps.tunnels_ipv6() {
+            let vni = tunnel6(ctx, &mut room.node);
+            return (vni != NO_TUNNEL6).then_some(vni);
+        }
+        let tunnel = tunnel(ctx);
+        if tunnel == NO_TUNNEL {
+            return None;
+        }
+        room.node = Self::of_node((tunnel as u32).to_be_bytes());
+        Some((tunnel >> 32) as u32)
     }
 }
 
@@ -176,10 +212,7 @@ where
     // take the packet for another host's.
     // SAFETY: the context is the kernel's.
     unsafe { bpf_skb_change_type(ctx.skb.skb, PACKET_HOST) };
-    let tunnel = tunnel(ctx);
-    let tunnel =
-        (tunnel != NO_TUNNEL).then(|| Tunnel { vni: (tunnel >> 32) as u32, node: (tunnel as u32).to_be_bytes() });
-    act::<A>(ctx, overlay::from_overlay::<A, _, _>(&mut Skb::new::<A>(ctx), &Maps, tunnel))
+    act::<A>(ctx, overlay::from_overlay::<A, _, _>(&mut Skb::new::<A>(ctx), &Maps, |room| A::enter(ctx, room)))
 }
 
 #[inline(always)]
@@ -220,10 +253,10 @@ where
         Action::Pass => Ok(NEXT),
         // SAFETY: the helper notes where the packet goes after the program.
         Action::Pod => Ok(unsafe { bpf_redirect_peer(verdict.to, 0) } as i32),
-        Action::Overlay => tunnel_to(ctx, verdict, Maps.overlay_vni(), overlay_ifindex()),
-        Action::Dsr => tunnel_to(ctx, verdict, Maps.dsr_vni(), dsr_ifindex()),
-        Action::DsrNodePort => tunnel_to(ctx, verdict, Maps.dsr_vni() | DSR_NODE_PORT, dsr_ifindex()),
-        Action::Encapsulate => set_tunnel_key(ctx, verdict.node(), Maps.overlay_vni()).map(|()| NEXT),
+        Action::Overlay => tunnel_to::<A>(ctx, verdict, Maps.overlay_vni(), overlay_ifindex()),
+        Action::Dsr => tunnel_to::<A>(ctx, verdict, Maps.dsr_vni(), dsr_ifindex()),
+        Action::DsrNodePort => tunnel_to::<A>(ctx, verdict, Maps.dsr_vni() | DSR_NODE_PORT, dsr_ifindex()),
+        Action::Encapsulate => A::set_tunnel_key(ctx, verdict.node(), Maps.overlay_vni()).map(|()| NEXT),
         Action::Route => route::<A>(ctx, Unroutable::ToStack),
         Action::Answer => Ok(answer(ctx)),
         Action::Forward => match route::<A>(ctx, Unroutable::Drop) {
@@ -252,8 +285,8 @@ fn ifindex(ctx: &TcContext) -> u32 {
 
 /// Through the tunnel behind a device.
 #[inline(always)]
-fn tunnel_to(ctx: &TcContext, verdict: Verdict, vni: u32, ifindex: u32) -> Result<i32, DropReason> {
-    set_tunnel_key(ctx, verdict.node(), vni)?;
+fn tunnel_to<A: Routed>(ctx: &TcContext, verdict: Verdict, vni: u32, ifindex: u32) -> Result<i32, DropReason> {
+    A::set_tunnel_key(ctx, verdict.node(), vni)?;
     // SAFETY: the context is the kernel's.
     unsafe { (*ctx.skb.skb).mark = MARK_TUNNEL };
     // SAFETY: the helper notes where the packet goes after the program.
@@ -272,6 +305,49 @@ fn set_tunnel_key(ctx: &TcContext, node: Addr4, vni: u32) -> Result<(), DropReas
     // SAFETY: the key lives on our stack and is larger than the size that is passed.
     let result = unsafe { bpf_skb_set_tunnel_key(ctx.skb.skb, &mut key, TUNNEL_KEY_BYTES, BPF_F_ZERO_CSUM_TX.into()) };
     if result == 0 { Ok(()) } else { Err(DropReason::TunnelKey) }
+}
+
+/// To the node in the room. Not inlined, as above.
+#[inline(never)]
+fn set_tunnel_key6(ctx: &TcContext, vni: u32) -> Result<(), DropReason> {
+    // SAFETY: zeroes are a value of this C structure.
+    let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
+    key.tunnel_id = vni;
+    key.tunnel_ttl = 64;
+    Maps.with_room(|room: &mut Room<Addr6>| {
+        key.__bindgen_anon_1.remote_ipv6 = *room.node.words();
+        Ok(())
+    })?;
+    let flags = u64::from(BPF_F_ZERO_CSUM_TX | BPF_F_TUNINFO_IPV6);
+    // SAFETY: the key lives on our stack and is larger than the size that is passed.
+    let result = unsafe { bpf_skb_set_tunnel_key(ctx.skb.skb, &mut key, TUNNEL_KEY_BYTES, flags) };
+    if result == 0 { Ok(()) } else { Err(DropReason::TunnelKey) }
+}
+
+/// No network identifier.
+const NO_TUNNEL6: u32 = u32::MAX;
+
+/// The network identifier that an encapsulated packet came with; the address becomes `node`, which is no stack's. Not inlined, for the sake of
+/// the caller's stack.
+#[inline(never)]
+fn tunnel6(ctx: &TcContext, node: &mut Addr6) -> u32 {
+    // SAFETY: zeroes are a value of this C structure.
+    let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
+    let flags = u64::from(BPF_F_TUNINFO_IPV6);
+    // SAFETY: the key lives on our stack and is larger than the size that is passed.
+    let result = unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, &mut key, TUNNEL_KEY_BYTES, flags) };
+    if result == 0 {
+        // SAFETY: the helper filled the structure; the union holds an address either way.
+        *node = Addr6::from_words(unsafe { key.__bindgen_anon_1.remote_ipv6 });
+        return key.tunnel_id;
+    }
+    match test_tunnel6() {
+        (0, _) => NO_TUNNEL6,
+        (vni, test) => {
+            *node = test;
+            vni
+        }
+    }
 }
 
 /// More than a network identifier and an address.

@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use xebec_abi::{Addr4, Addr6};
 use xebec_logic::{
-    Csum, Family, Packet, Room, Settings, Tables, csum,
+    Csum, Family, Host, Packet, Room, Settings, Tables, csum,
     xdp::{self, Grow, Hop, Macs},
 };
 
@@ -117,7 +117,7 @@ impl Early for Addr6 {
 
     #[inline(always)]
     fn ask(fib: &mut bpf_fib_lookup, hop: &Hop<Self>) {
-        if hop.is_overlay() {
+        if hop.is_overlay() && !Maps.tunnels_ipv6() {
             fib.family = AF_INET;
             fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(hop.src.to_node());
             fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(hop.dst.to_node());

@@ -31,6 +31,7 @@ pub struct Network {
 /// # Errors
 /// Names the step that failed.
 pub async fn open(config: &Config, pod_cidrs: &[IpNet]) -> Result<Network, Box<dyn std::error::Error + Send + Sync>> {
+    check_overlay(config.routing, &config.cluster_cidrs, pod_cidrs)?;
     let netns = Netns::current()?;
     let state_dir = config.data_dir.join("podnet");
     let node = Node::prepare(&xebec_podnet::Config {
@@ -39,7 +40,7 @@ pub async fn open(config: &Config, pod_cidrs: &[IpNet]) -> Result<Network, Box<d
         networks: pod_cidrs.iter().map(|cidr| node_network(config, *cidr)).collect::<Result<_, _>>()?,
         routing: match config.routing {
             Routing::Vxlan => xebec_podnet::Routing::Vxlan { port: VXLAN_PORT },
-            Routing::Native => xebec_podnet::Routing::Native { tunnel: tunnel(config, pod_cidrs) },
+            Routing::Native => xebec_podnet::Routing::Native { tunnel: tunnel(config) },
         },
     })
     .await?;
@@ -52,29 +53,27 @@ pub async fn open(config: &Config, pod_cidrs: &[IpNet]) -> Result<Network, Box<d
     Ok(Network { pods, datapath, server, attached })
 }
 
+/// Nodes whose pods have no IPv4 run the overlay over IPv6, all others over IPv4: the two do not meet.
+fn check_overlay(routing: Routing, cluster_cidrs: &[IpNet], pod_cidrs: &[IpNet]) -> Result<(), String> {
+    let ipv4 = |cidrs: &[IpNet]| cidrs.iter().copied().find(|cidr| cidr.addr().is_ipv4());
+    match (routing, ipv4(cluster_cidrs), pod_cidrs) {
+        (Routing::Vxlan, Some(cluster), [pods, ..]) if ipv4(pod_cidrs).is_none() => Err(format!(
+            "the overlay of a cluster with IPv4 pods (--cluster-cidr {cluster}) runs over IPv4, and this node has the podCIDR \
+             {pods} alone: delete the Node and join it again with an empty --data-dir, or use --routing native"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The port of the tunnel that direct server return needs where nothing else does.
-fn tunnel(config: &Config, pod_cidrs: &[IpNet]) -> Option<u16> {
-    if config.load_balancer.forwarding != Forwarding::Dsr {
-        return None;
-    }
-    let has_ipv4 = pod_cidrs.iter().any(|cidr| cidr.addr().is_ipv4());
-    if !has_ipv4 {
-        tracing::warn!(
-            "--forwarding-mode dsr runs between IPv4 addresses of nodes, and this one has none: it uses snat"
-        );
-    }
-    has_ipv4.then_some(VXLAN_PORT)
+fn tunnel(config: &Config) -> Option<u16> {
+    (config.load_balancer.forwarding == Forwarding::Dsr).then_some(VXLAN_PORT)
 }
 
 /// Why there is no direct server return on a node, if there is none.
-pub fn no_direct_return(config: &Config, node: &Node) -> Option<&'static str> {
-    match (&node.tunnel, config.load_balancer.forwarding) {
-        (Some(_), _) => None,
-        (None, Forwarding::Dsr) => Some("the tunnel runs between IPv4 addresses of nodes, and this one has none"),
-        (None, Forwarding::Snat) => {
-            Some("with native routing the tunnel is there with --forwarding-mode dsr alone, on every node")
-        }
-    }
+pub fn no_direct_return(node: &Node) -> Option<&'static str> {
+    let why = "with native routing the tunnel is there with --forwarding-mode dsr alone, on every node";
+    node.tunnel.is_none().then_some(why)
 }
 
 /// The podCIDR with the node's address of its family.
@@ -192,4 +191,27 @@ fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
         Err(_) => {}
     }
     std::os::unix::fs::symlink(target, link)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn an_overlay_runs_over_one_family_in_the_whole_cluster() {
+        let check = |routing, cluster: &[&str], pods: &[&str]| {
+            let nets = |of: &[&str]| of.iter().map(|net| net.parse().unwrap()).collect::<Vec<IpNet>>();
+            check_overlay(routing, &nets(cluster), &nets(pods))
+        };
+        let (four, six) = ("10.244.0.0/16", "fd00:244::/48");
+        let (pods4, pods6) = ("10.244.1.0/24", "fd00:244:0:1::/64");
+        for (cluster, pods) in [(&[four, six][..], &[pods4, pods6][..]), (&[six], &[pods6]), (&[four, six], &[pods4])] {
+            assert_eq!(check(Routing::Vxlan, cluster, pods), Ok(()));
+        }
+        let refused = check(Routing::Vxlan, &[six, four], &[pods6]).unwrap_err();
+        assert!(refused.contains("--cluster-cidr 10.244.0.0/16") && refused.contains(pods6), "{refused}");
+        assert_eq!(check(Routing::Native, &[six, four], &[pods6]), Ok(()));
+    }
 }

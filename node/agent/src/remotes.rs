@@ -32,7 +32,12 @@ pub async fn follow(
     let nodes = informers.informer::<Node>();
     let mut changes = nodes.subscribe();
     nodes.synced().await;
-    let ways = Ways { overlay: network.node().vxlan.is_some(), tunnel: network.node().tunnel.is_some() };
+    let node = network.node();
+    let ways = Ways {
+        overlay: node.vxlan.is_some(),
+        tunnel: node.tunnel.is_some(),
+        over_ipv4: node.networks.iter().any(|network| network.node_ip.is_ipv4()),
+    };
     let mut known = None;
     loop {
         let all = nodes.list();
@@ -69,15 +74,17 @@ struct Ways {
     overlay: bool,
     /// Backends there, for clients outside.
     tunnel: bool,
+    /// Both run over IPv4, not IPv6.
+    over_ipv4: bool,
 }
 
 /// Networks of other nodes, each with the address that leads there.
 #[derive(Default, PartialEq, Eq)]
 struct Desired {
-    /// podCIDRs: over the overlay by an IPv4 address for either family, else by one of the same. Those are left out that
+    /// podCIDRs: over the overlay by an address of one family for both, else by one of the same. Those are left out that
     /// have none yet.
     routes: BTreeMap<IpNet, IpAddr>,
-    /// The same as the datapath has them, where a tunnel wants an IPv4 address as well; and with a tunnel the nodes
+    /// The same as the datapath has them, where a tunnel wants an address of its family as well; and with a tunnel the nodes
     /// themselves, by which it is known who may use it.
     entries: BTreeMap<IpNet, IpAddr>,
 }
@@ -88,16 +95,21 @@ impl Desired {
         let internal = addresses.filter(|address| address.type_ == "InternalIP");
         let ips: Vec<IpAddr> = internal.filter_map(|address| address.address.parse().ok()).collect();
         let of_family = |is_ipv4: bool| ips.iter().copied().find(|ip| ip.is_ipv4() == is_ipv4);
-        let end = of_family(true).filter(|_| ways.tunnel);
+        let end = of_family(ways.over_ipv4).filter(|_| ways.tunnel);
         for cidr in cidr::of(node) {
-            let Some(way) = of_family(ways.overlay || cidr.addr().is_ipv4()) else { continue };
+            let Some(way) = of_family(if ways.overlay { ways.over_ipv4 } else { cidr.addr().is_ipv4() }) else {
+                continue;
+            };
             self.routes.insert(cidr, way);
             self.entries.insert(cidr, end.unwrap_or(way));
         }
-        if let Some(end @ IpAddr::V4(ipv4)) = end {
-            let mapped = IpAddr::V6(ipv4.to_ipv6_mapped());
-            self.entries.extend(ips.iter().copied().chain([mapped]).map(|ip| (IpNet::from(ip), end)));
-        }
+        let own: Vec<IpAddr> = match end {
+            Some(IpAddr::V4(end)) => ips.iter().copied().chain([end.to_ipv6_mapped().into()]).collect(),
+            // Tables of IPv4 have no such ends.
+            Some(IpAddr::V6(_)) => ips.iter().copied().filter(IpAddr::is_ipv6).collect(),
+            None => Vec::new(),
+        };
+        self.entries.extend(end.iter().flat_map(|end| own.iter().map(|ip| (IpNet::from(*ip), *end))));
         self
     }
 }
@@ -138,7 +150,7 @@ mod tests {
     #[test]
     fn each_family_of_pods_has_its_way() {
         let check = |cidrs: &[&str], ips: &[&str], overlay: bool, want: &[(&str, &str)]| {
-            let ways = Ways { overlay, tunnel: false };
+            let ways = Ways { overlay, tunnel: false, over_ipv4: cidrs.contains(&"10.244.1.0/24") };
             let addresses: Vec<_> = ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip})).collect();
             let node = json!({"spec": {"podCIDRs": cidrs}, "status": {"addresses": addresses}});
             let node: Node = serde_json::from_value(node).expect("a Node");
@@ -152,7 +164,9 @@ mod tests {
         check(&[four, six], &["fd00::1", "10.0.0.1"], false, &[(four, "10.0.0.1"), (six, "fd00::1")]);
         check(&[four, six], &["fd00::1", "10.0.0.1"], true, &[(four, "10.0.0.1"), (six, "10.0.0.1")]);
         check(&[four, six], &["10.0.0.1"], false, &[(four, "10.0.0.1")]);
-        check(&[six], &["fd00::1"], true, &[]);
+        check(&[six], &["fd00::1"], true, &[(six, "fd00::1")]);
+        check(&[six], &["10.0.0.1", "fd00::1"], true, &[(six, "fd00::1")]);
+        check(&[six], &["10.0.0.1"], true, &[]);
         check(&[four], &[], true, &[]);
     }
     #[test]
@@ -162,7 +176,7 @@ mod tests {
             let cidrs = ["10.244.1.0/24", "fd00:244:1::/64"];
             let node = json!({"spec": {"podCIDRs": cidrs}, "status": {"addresses": addresses}});
             let node: Node = serde_json::from_value(node).expect("a Node");
-            let desired = Desired::default().with(&node, Ways { overlay, tunnel: true });
+            let desired = Desired::default().with(&node, Ways { overlay, tunnel: true, over_ipv4: true });
             let got: Vec<_> = desired.entries.iter().map(|(cidr, ip)| (cidr.to_string(), ip.to_string())).collect();
             let want: Vec<_> = want.iter().map(|(cidr, ip)| ((*cidr).to_owned(), (*ip).to_owned())).collect();
             assert_eq!(got, want);
@@ -179,5 +193,18 @@ mod tests {
         }
         check(&["10.0.0.1"], true, &ends("fd00:244:1::/64"));
         check(&["fd00::1"], false, &[("fd00:244:1::/64", "fd00::1")]);
+    }
+
+    #[test]
+    fn a_tunnel_over_ipv6_knows_their_ipv6_addresses() {
+        let addresses = ["10.0.0.1", "fd00::1"].map(|ip| json!({"type": "InternalIP", "address": ip}));
+        let node = json!({"spec": {"podCIDRs": ["fd00:244:1::/64"]}, "status": {"addresses": addresses}});
+        let node: Node = serde_json::from_value(node).expect("a Node");
+        for overlay in [true, false] {
+            let desired = Desired::default().with(&node, Ways { overlay, tunnel: true, over_ipv4: false });
+            let got: Vec<_> = desired.entries.iter().map(|(cidr, ip)| (cidr.to_string(), ip.to_string())).collect();
+            let end = "fd00::1".to_owned();
+            assert_eq!(got, [("fd00::1/128".to_owned(), end.clone()), ("fd00:244:1::/64".to_owned(), end)]);
+        }
     }
 }

@@ -145,7 +145,7 @@ async fn start_network(
     let read = numbering.read().await.map_err(|error| Error::Network(error.into()))?;
     let (told, addresses) = watch::channel(read);
     parts.add("node addresses", endless(numbering.follow(told)));
-    let forwarding = match network::no_direct_return(config, pods.node()) {
+    let forwarding = match network::no_direct_return(pods.node()) {
         None => Ok(config.load_balancer.forwarding),
         Some(reason) => Err(reason),
     };
@@ -339,7 +339,7 @@ impl Parts {
             datapath: Arc::clone(datapath),
             services: Arc::clone(&shared.metrics),
             forwarding: config.load_balancer.forwarding,
-            no_direct_return: network::no_direct_return(config, pods.node()),
+            no_direct_return: network::no_direct_return(pods.node()),
             direct: shared.direct.subscribe(),
             outcomes: outcomes.subscribe(),
             faults: repairs.faults(),

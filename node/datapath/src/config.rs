@@ -51,7 +51,8 @@ pub struct LoadBalancer {
     pub xdp: BTreeMap<u32, XdpMode>,
 }
 
-/// A VXLAN device in collect-metadata mode, between the IPv4 addresses of nodes: the overlay's, where there is one.
+/// A VXLAN device in collect-metadata mode, between the IPv4 addresses of nodes, or their IPv6 ones if they have no others:
+/// the overlay's, where there is one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Dsr {
     pub ifindex: u32,
@@ -116,7 +117,8 @@ impl Config {
 /// How pods of other nodes are reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Routing {
-    /// Through a VXLAN device in collect-metadata mode, between the IPv4 addresses of nodes: they need some.
+    /// Through a VXLAN device in collect-metadata mode, between the IPv4 addresses of nodes, or their IPv6 ones if pods have
+    /// no IPv4.
     Vxlan { ifindex: u32, vni: u32 },
     /// The network routes pod addresses: the host's FIB knows the next hop.
     Native,

@@ -71,7 +71,7 @@ pub enum Error {
     #[error("the configuration of node {node} has neither IPv4 nor IPv6: give it a network of one of them")]
     NoFamily { node: String },
     #[error(
-        "pods of {cidr} are not reached over {node}: a tunnel needs the node's IPv4 address, a route one of the pods' family"
+        "pods of {cidr} are not reached over {node}: a tunnel needs the node's IPv4 address, or its IPv6 one where pods have no IPv4, a route one of the pods' family"
     )]
     NodeFamily { cidr: ipnet::IpNet, node: std::net::IpAddr },
     #[error("{addr} in a service port of the other family: give each family a service port of its own")]

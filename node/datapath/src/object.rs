@@ -365,7 +365,7 @@ pub fn hash_seed(config: &Config) -> u32 {
 }
 
 /// The bytes of an address as words of this machine, which is how programs compare them.
-fn words(octets: &[u8]) -> Vec<u32> {
+pub fn words(octets: &[u8]) -> Vec<u32> {
     octets.chunks_exact(4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]])).collect()
 }
 

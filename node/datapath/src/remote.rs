@@ -14,10 +14,10 @@ use crate::{
 
 impl Datapath {
     /// Pods of `cidr` are on the node with address `node`: with [`Routing::Vxlan`] an IPv4 address for pods of both
-    /// families, else of theirs, or IPv4. A node's own addresses are put so too, with the IPv4 address that its tunnel
-    /// ends at, itself included (mapped, in the tables of IPv6): packets for services are taken from no others.
+    /// families (an IPv6 one if this node has no IPv4), else of theirs, or IPv4. A node's own addresses are put so too, with the
+    /// address that its tunnel ends at, itself included (mapped, in the tables of IPv6): packets for services are taken from no others.
     pub fn put_remote(&self, cidr: IpNet, node: IpAddr) -> Result<()> {
-        let known = leads(self.config.routing, cidr, node)
+        let known = leads(self.config.routing, self.config.ipv4.is_some(), cidr, node)
             && (self.remotes.ipv4.put(cidr, node)? || self.remotes.ipv6.put(cidr, node)?);
         if known { Ok(()) } else { Err(Error::NodeFamily { cidr, node }) }
     }
@@ -36,11 +36,10 @@ impl Datapath {
 }
 
 /// Whether pods of `cidr` can be reached over a node's address of this family.
-fn leads(routing: Routing, cidr: IpNet, node: IpAddr) -> bool {
+fn leads(routing: Routing, has_ipv4: bool, cidr: IpNet, node: IpAddr) -> bool {
     match routing {
-        // The tunnel runs between IPv4 addresses.
-        Routing::Vxlan { .. } => node.is_ipv4(),
-        // The way is the host's; the address is where a tunnel for services ends, if it is of IPv4.
+        Routing::Vxlan { .. } => node.is_ipv4() == has_ipv4,
+        // The way is the host's; the address is where a tunnel for services ends, if it is of the tunnel's family.
         Routing::Native => node.is_ipv4() || cidr.addr().is_ipv6(),
     }
 }
@@ -122,11 +121,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tunnel_runs_over_ipv4_and_routes_over_the_pods_family() {
-        let check = |routing, cidr: &str, node: &str, expected: bool| {
+    fn the_tunnel_runs_over_ipv4_if_there_is_any_and_routes_over_the_pods_family() {
+        let check_of = |has_ipv4, routing, cidr: &str, node: &str, expected: bool| {
             let (cidr, node) = (cidr.parse().expect("a network"), node.parse().expect("an address"));
-            assert_eq!(leads(routing, cidr, node), expected, "{routing:?} {cidr} {node}");
+            assert_eq!(leads(routing, has_ipv4, cidr, node), expected, "{routing:?} {cidr} {node}");
         };
+        let check = |routing, cidr, node, expected| check_of(true, routing, cidr, node, expected);
         let vxlan = Routing::Vxlan { ifindex: 7, vni: 1 };
         check(vxlan, "10.244.1.0/24", "172.30.0.11", true);
         check(vxlan, "fd00:244:1::/64", "172.30.0.11", true);
@@ -136,5 +136,7 @@ mod tests {
         check(Routing::Native, "fd00:244:1::/64", "fd00:172::11", true);
         check(Routing::Native, "fd00:244:1::/64", "172.30.0.11", true);
         check(Routing::Native, "10.244.1.0/24", "fd00:172::11", false);
+        check_of(false, vxlan, "fd00:244:1::/64", "fd00:172::11", true);
+        check_of(false, vxlan, "fd00:244:1::/64", "172.30.0.11", false);
     }
 }

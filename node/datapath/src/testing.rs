@@ -1,7 +1,7 @@
 //! The object without a node, for tests and benchmarks of programs by `BPF_PROG_TEST_RUN`.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::AsFd,
 };
 
@@ -46,9 +46,12 @@ pub fn load_with_xdp(config: &Config) -> Result<Ebpf> {
 
 /// [`load_with_xdp`], for packets that came with the network identifier and from the address of a tunnel: in test runs they
 /// have none.
-pub fn load_behind(config: &Config, tunnel: Option<(u32, Ipv4Addr)>) -> Result<Ebpf> {
-    let further = tunnel
-        .map(|(vni, node)| [(global::TEST_TUNNEL_VNI, vec![vni]), (global::TEST_TUNNEL_NODE, vec![u32::from(node)])]);
+pub fn load_behind(config: &Config, tunnel: Option<(u32, IpAddr)>) -> Result<Ebpf> {
+    let node = |node| match node {
+        IpAddr::V4(node) => (global::TEST_TUNNEL_NODE, vec![u32::from(node)]),
+        IpAddr::V6(node) => (global::TEST_TUNNEL_NODE6, object::words(&node.octets())),
+    };
+    let further = tunnel.map(|(vni, end)| [(global::TEST_TUNNEL_VNI, vec![vni]), node(end)]);
     let (mut ebpf, _) = object::load_adapted_with(config, None, further.as_ref().map_or(&[], |further| &further[..]))?;
     if has_xdp()? {
         for mode in XdpMode::ALL {

@@ -124,11 +124,15 @@ async fn a_vxlan_device_with_other_parameters_is_replaced() {
     let vni = LinkSpec::vxlan("vx0", Vxlan::Vni { vni: 7, port: 8472 });
     let first = handle.ensure_link(&vni).await.unwrap();
     assert_eq!(handle.ensure_link(&vni).await.unwrap().index, first.index);
-    let collect = LinkSpec::vxlan("vx0", Vxlan::CollectMetadata { port: 8472 }).mtu(1450).up();
+    let collect = LinkSpec::vxlan("vx0", Vxlan::CollectMetadata { port: 8472, zero_csum6: false }).mtu(1450).up();
     let second = handle.ensure_link(&collect).await.unwrap();
     assert_ne!(second.index, first.index);
     assert_eq!((second.mtu, second.up), (1450, true));
     assert_eq!(handle.ensure_link(&collect).await.unwrap().index, second.index);
+    let over_ipv6 = LinkSpec::vxlan("vx0", Vxlan::CollectMetadata { port: 8472, zero_csum6: true }).mtu(1430).up();
+    let third = handle.ensure_link(&over_ipv6).await.unwrap();
+    assert_ne!(third.index, second.index);
+    assert_eq!(handle.ensure_link(&over_ipv6).await.unwrap().index, third.index);
 }
 
 #[tokio::test]

@@ -23,8 +23,6 @@ pub enum Error {
     },
     #[error("a node needs a podCIDR and an address of its own in one IP family at least")]
     NoFamily,
-    #[error("VXLAN runs between IPv4 addresses of nodes, and this node has none: use native routing")]
-    OverlayNeedsIpv4,
     #[error("no device has the node address {0}")]
     NoUplink(IpAddr),
     #[error("container {container} has no {ifname}")]

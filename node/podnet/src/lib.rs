@@ -26,7 +26,7 @@ pub use drift::{Drift, DriftKind};
 pub use error::{Error, Result};
 pub use names::{HOST_DEVICE, VXLAN_DEVICE, host_device, vxlan_mac};
 pub use network::{Attachment, Endpoints, PodNetwork};
-pub use node::{Config, Network, Node, Routing, VXLAN_OVERHEAD, VXLAN_PORT, pod_mtu};
+pub use node::{Config, Network, Node, Routing, VXLAN_OVERHEAD, VXLAN_PORT, VXLAN6_OVERHEAD, pod_mtu};
 pub use pod::{EndpointInfo, PodRequest};
 pub use remote::Remote;
 

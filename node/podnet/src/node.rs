@@ -11,6 +11,8 @@ use crate::{Error, HOST_DEVICE, Result, VXLAN_DEVICE, vxlan_mac};
 
 /// Outer IPv4 header (20), UDP (8), VXLAN (8) and the inner Ethernet header (14), which the device's MTU excludes.
 pub const VXLAN_OVERHEAD: u32 = 20 + 8 + 8 + 14;
+/// The same with an outer IPv6 header (40).
+pub const VXLAN6_OVERHEAD: u32 = VXLAN_OVERHEAD + 20;
 
 /// Linux's own default port, which keeps clear of hardware and of overlays on IANA's 4789.
 pub const VXLAN_PORT: u16 = 8472;
@@ -78,16 +80,17 @@ pub struct Node {
     pub pod_mtu: u32,
 }
 
-/// The MTU of pods, so that a full packet still fits the uplink after encapsulation.
-pub fn pod_mtu(routing: Routing, uplink_mtu: u32) -> u32 {
+/// The MTU of pods, so that a full packet still fits the uplink after encapsulation, by packets of the family of
+/// `overlay_ip`.
+pub fn pod_mtu(routing: Routing, overlay_ip: IpAddr, uplink_mtu: u32) -> u32 {
     match routing {
-        Routing::Vxlan { .. } => tunnel_mtu(uplink_mtu),
+        Routing::Vxlan { .. } => tunnel_mtu(overlay_ip, uplink_mtu),
         Routing::Native { .. } => uplink_mtu,
     }
 }
 
-fn tunnel_mtu(uplink_mtu: u32) -> u32 {
-    uplink_mtu.saturating_sub(VXLAN_OVERHEAD)
+fn tunnel_mtu(overlay_ip: IpAddr, uplink_mtu: u32) -> u32 {
+    uplink_mtu.saturating_sub(if overlay_ip.is_ipv4() { VXLAN_OVERHEAD } else { VXLAN6_OVERHEAD })
 }
 
 impl Node {
@@ -101,10 +104,11 @@ impl Node {
             uplinks.push(uplink(&handle, network.node_ip).await?);
         }
         let mtu = uplinks.iter().map(|uplink| uplink.mtu).min().ok_or(Error::NoFamily)?;
-        let pod_mtu = pod_mtu(config.routing, mtu);
+        let overlay_ip = overlay_ip(&networks)?;
+        let pod_mtu = pod_mtu(config.routing, overlay_ip, mtu);
         let host = host_device(&handle, pod_mtu, None).await?;
         let tunnel = match config.routing.port() {
-            Some(port) => Some(vxlan_device(&handle, port, overlay_ip(&networks)?, tunnel_mtu(mtu), None).await?),
+            Some(port) => Some(vxlan_device(&handle, port, overlay_ip, tunnel_mtu(overlay_ip, mtu), None).await?),
             None => {
                 handle.link_del(VXLAN_DEVICE).await?;
                 None
@@ -194,10 +198,10 @@ impl Node {
     }
 }
 
-/// It runs over IPv4 alone.
+/// It runs over IPv4 for pods of both families, and over IPv6 only where pods have no IPv4.
 fn overlay_ip(networks: &[Network]) -> Result<IpAddr> {
-    let ips = networks.iter().map(|network| network.node_ip);
-    ips.into_iter().find(IpAddr::is_ipv4).ok_or(Error::OverlayNeedsIpv4)
+    let mut ips = networks.iter().map(|network| network.node_ip);
+    ips.clone().find(IpAddr::is_ipv4).or_else(|| ips.next()).ok_or(Error::NoFamily)
 }
 
 async fn uplink(handle: &Handle, node_ip: IpAddr) -> Result<Link> {
@@ -237,7 +241,7 @@ pub(crate) async fn vxlan_device(
     mtu: u32,
     index: Option<u32>,
 ) -> Result<Link> {
-    let spec = LinkSpec::vxlan(VXLAN_DEVICE, Vxlan::CollectMetadata { port });
+    let spec = LinkSpec::vxlan(VXLAN_DEVICE, Vxlan::CollectMetadata { port, zero_csum6: node_ip.is_ipv6() });
     let spec = spec.mac(vxlan_mac(node_ip)).mtu(mtu).up();
     Ok(handle.ensure_link(&index.map_or(spec.clone(), |index| spec.index(index))).await?)
 }

@@ -12,7 +12,7 @@ use crate::{Drift, DriftKind, Network, Node, ROUTE_PROTOCOL, Result, vxlan_mac};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remote {
     pub pod_cidr: IpNet,
-    /// Of the pods' family or, over VXLAN, the node's IPv4 address for either.
+    /// Of the pods' family or, over VXLAN, the node's IPv4 address for either, if pods have IPv4 at all.
     pub node_ip: IpAddr,
 }
 

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
-use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
+use xebec_netlink::{Handle, LinkSpec, Neighbour, Netns, Peer};
 
 use super::*;
 
@@ -247,6 +248,32 @@ async fn overlay_routes_lead_to_the_vxlan_device_of_the_other_node() {
     assert!(node.handle.route_list().await.unwrap().iter().all(|route| route.protocol != ROUTE_PROTOCOL));
 }
 
+/// Its headers are longer, and its packets have no UDP checksum, which IPv6 allows a device that is told so alone.
+#[tokio::test]
+async fn without_ipv4_the_overlay_runs_over_ipv6() {
+    let mut nodes = TestNode::pair(VXLAN).await;
+    nodes.iter_mut().for_each(|node| node.config.networks.retain(|network| network.node_ip.is_ipv6()));
+    let (network, other) = (nodes[0].open().await, nodes[1].open().await);
+    let (node, other) = (network.node(), other.node());
+    let vxlan = node.vxlan.clone().unwrap();
+    assert_eq!((vxlan.mtu, node.pod_mtu), (1430, 1430));
+    let Network { node_ip, pod_cidr } = nodes[1].config.networks[0];
+    let far = [Remote { pod_cidr, node_ip }];
+    node.ensure_remotes(&far).await.unwrap();
+    let (ip, mac) = (other.gateways()[0].addr(), other.vxlan.as_ref().and_then(|vxlan| vxlan.mac).unwrap());
+    assert!(node.handle.neigh_list().await.unwrap().contains(&Neighbour { dev: vxlan.index, ip, mac }));
+    let show = || Command::new("ip").args(["-details", "link", "show", VXLAN_DEVICE]).output().unwrap();
+    let takes_no_checksum = || String::from_utf8(node.handle.netns().run(show).unwrap().stdout).unwrap();
+    assert!(takes_no_checksum().contains(" udp6zerocsumrx "), "{}", takes_no_checksum());
+    assert_eq!(node.repair().await.unwrap(), []);
+    node.handle.link_del(VXLAN_DEVICE).await.unwrap();
+    assert_eq!(node.repair().await.unwrap(), [Drift::new(DriftKind::Device, VXLAN_DEVICE)]);
+    assert!(takes_no_checksum().contains(" udp6zerocsumrx "), "{}", takes_no_checksum());
+    assert_eq!(node.handle.link(VXLAN_DEVICE).await.unwrap().index, vxlan.index, "the datapath knows it by this");
+    let kinds: Vec<_> = node.ensure_remotes(&far).await.unwrap().into_iter().map(|drift| drift.kind).collect();
+    assert_eq!(kinds, [DriftKind::Neighbour, DriftKind::Route]);
+}
+
 #[tokio::test]
 async fn a_restart_attaches_pods_again_and_collects_what_is_gone() {
     let [node, _other] = TestNode::pair(VXLAN).await;
@@ -344,9 +371,11 @@ fn device_names_are_stable_short_and_recognised() {
 
 #[test]
 fn the_pod_mtu_leaves_room_for_the_overlay() {
-    assert_eq!(pod_mtu(VXLAN, 1500), 1450);
-    assert_eq!(pod_mtu(VXLAN, 9000), 8950);
-    assert_eq!(pod_mtu(NATIVE, 1500), 1500);
+    let (ipv4, ipv6) = ("172.30.0.11".parse().unwrap(), "2001:db8::11".parse().unwrap());
+    assert_eq!(pod_mtu(VXLAN, ipv4, 1500), 1450);
+    assert_eq!(pod_mtu(VXLAN, ipv4, 9000), 8950);
+    assert_eq!(pod_mtu(VXLAN, ipv6, 1500), 1430);
+    assert_eq!(pod_mtu(NATIVE, ipv6, 1500), 1500);
 }
 
 /// Prints what the CNI part of a pod's start and end costs (`--no-capture`); asserts nothing about time.

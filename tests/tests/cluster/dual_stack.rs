@@ -116,8 +116,17 @@ spec:
 ";
 
 #[test]
-fn ipv6_alone() {
-    let cluster = Cluster::up(&Options { routing: "native", ip_families: "ipv6", ..Options::default() });
+fn ipv6_alone_over_native_routing() {
+    ipv6_alone("native");
+}
+
+#[test]
+fn ipv6_alone_over_vxlan() {
+    ipv6_alone("vxlan");
+}
+
+fn ipv6_alone(routing: &'static str) {
+    let cluster = Cluster::up(&Options { routing, ip_families: "ipv6", ..Options::default() });
     works(&cluster, "ipv6", "8 of 8");
     let kubectl = cluster.kubectl();
     kubectl.ok_with("apply -f -", SIX);

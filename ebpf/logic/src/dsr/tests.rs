@@ -10,7 +10,7 @@ use crate::{
     header::{TCP_ACK as ACK, TCP_FIN, TCP_SYN as SYN},
     model::{Bytes, DSR_VNI, Model},
     netdev::{from_netdev, to_netdev},
-    overlay::from_overlay,
+    overlay::{Tunnel, behind, from_overlay},
 };
 
 const PORT: u16 = 30_080;
@@ -60,7 +60,7 @@ fn back(backends: &[Addr4], local: u16) -> Model {
 fn passed(model: &Model, packet: &Bytes, vni: u32, expected: Result<Verdict, DropReason>) -> Bytes {
     let mut packet = packet.clone();
     let tunnel = Tunnel { vni, node: REMOTE_NODE };
-    assert_eq!(from_overlay(&mut packet, model, Some(tunnel)), expected, "{packet:02x?}");
+    assert_eq!(from_overlay(&mut packet, model, behind(Some(tunnel))), expected, "{packet:02x?}");
     packet
 }
 
@@ -134,7 +134,7 @@ fn what_was_passed_on_is_for_a_service_of_its_kind() {
     let mut forged = tcp(tuple(OUTSIDE, 5000, INGRESS, 80), SYN);
     for stranger in [OUTSIDE, [172, 30, 0, 99], [10, 244, 2, 5]] {
         let tunnel = Tunnel { vni: DSR_VNI, node: stranger };
-        assert_eq!(from_overlay(&mut forged, &model, Some(tunnel)), Err(DropReason::UnknownNode));
+        assert_eq!(from_overlay(&mut forged, &model, behind(Some(tunnel))), Err(DropReason::UnknownNode));
     }
     assert_eq!(model.nat.borrow().len(), 0);
 }
@@ -303,7 +303,7 @@ fn what_is_passed_on_goes_to_a_backend_here() {
             let tunnel = Tunnel { vni: DSR_VNI, node: REMOTE_NODE };
             // Only what the first node sends here by the same hash: to the upper half of its slots.
             if maglev::flow_hash(&tuple(OUTSIDE, sport, INGRESS, 80), proto::TCP) >> 31 == 1 {
-                from_overlay(&mut packet, model, Some(tunnel)).expect("a backend");
+                from_overlay(&mut packet, model, behind(Some(tunnel))).expect("a backend");
                 *seen.entry(verified(&packet).dst).or_default() += 1;
             }
         }
@@ -339,7 +339,7 @@ fn what_is_passed_on_goes_to_a_backend_here() {
 /// What becomes of a packet, without leaving anything but the binding to a backend.
 fn from_overlay_verdict(model: &Model, packet: &Bytes) -> Result<Verdict, DropReason> {
     let tunnel = Tunnel { vni: DSR_VNI, node: REMOTE_NODE };
-    let verdict = from_overlay(&mut packet.clone(), model, Some(tunnel));
+    let verdict = from_overlay(&mut packet.clone(), model, behind(Some(tunnel)));
     model.nat.borrow_mut().clear();
     verdict
 }
@@ -359,7 +359,7 @@ fn a_maglev_table_leads_both_nodes_to_one_backend() {
         let hash = maglev::flow_hash(&dialled, proto::TCP);
         let slot = table::entry(flags, hash).expect("a table") % 3;
         let mut packet = tcp(dialled, SYN);
-        from_overlay(&mut packet, &model, Some(Tunnel { vni: DSR_VNI, node: REMOTE_NODE })).expect("a backend");
+        from_overlay(&mut packet, &model, behind(Some(Tunnel { vni: DSR_VNI, node: REMOTE_NODE }))).expect("a backend");
         match slot {
             2 => fell_back += 1,
             slot => assert_eq!(verified(&packet).dst, [POD, OTHER][usize::from(slot)]),
@@ -377,7 +377,7 @@ fn a_backend_that_went_away_is_replaced() {
         let there = passed(&model, &packet, DSR_VNI, Ok(Verdict::overlay(REMOTE_NODE)));
         assert_eq!((verified(&there).src, verified(&there).dst), (NODE, REMOTE));
         let mut answer = like(&packet, verified(&there).reversed());
-        assert_eq!(from_overlay(&mut answer, &model, None), Ok(Verdict::FORWARD));
+        assert_eq!(from_overlay(&mut answer, &model, behind(None)), Ok(Verdict::FORWARD));
         assert_eq!(verified(&answer), dialled.reversed());
     }
     // By routes, which may take less than the tunnel: what the answer to that is, goes by them to the client too.

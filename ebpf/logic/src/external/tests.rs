@@ -6,7 +6,7 @@ use crate::{
     header::{TCP_FIN, TCP_SYN},
     model::{Bytes, Model},
     netdev::{from_netdev, to_netdev},
-    overlay::from_overlay,
+    overlay::{behind, from_overlay},
     pod::from_pod,
 };
 use xebec_abi::{Addr4, FrontendKey4, Tuple4};
@@ -92,7 +92,7 @@ fn a_backend_elsewhere_sees_the_node_and_answers_to_it() {
         let again = arrives(&model, &again, Ok(Verdict::overlay(REMOTE_NODE)));
         assert_eq!(verified(&again), to, "the flow keeps its port");
         let mut answer = like(&packet, to.reversed());
-        assert_eq!(from_overlay(&mut answer, &model, None), Ok(Verdict::FORWARD));
+        assert_eq!(from_overlay(&mut answer, &model, behind(None)), Ok(Verdict::FORWARD));
         assert_eq!(verified(&answer), dialled.reversed());
         assert_eq!(leaves(&model, &answer), answer, "what was translated back is left alone");
     }
@@ -243,7 +243,7 @@ fn errors_reach_both_ends() {
     let there = arrives(&model, &udp(dialled, true), Ok(Verdict::overlay(REMOTE_NODE)));
     for (from, seen) in [(REMOTE, NODE), (router, router)] {
         let mut error = unreachable(from, &there);
-        assert_eq!(from_overlay(&mut error, &model, None), Ok(Verdict::FORWARD));
+        assert_eq!(from_overlay(&mut error, &model, behind(None)), Ok(Verdict::FORWARD));
         assert_eq!((verified(&error).src, verified(&error).dst), (seen, OUTSIDE));
         assert_eq!(quoted(&error), dialled);
     }

@@ -277,7 +277,7 @@ fn a_client_outside_reaches_backends_here_and_elsewhere() {
     let there = verified(&arrives(&model, &tcp(dialled, SYN), Ok(Verdict::overlay(REMOTE_NODE))));
     assert_eq!((there.src, there.dst, there.ports.dst.get()), (model.node.node_ip, remote(), 8080));
     let mut answer = tcp(there.reversed(), SYN | ACK);
-    assert_eq!(overlay::from_overlay(&mut answer, &model, None), Ok(Verdict::FORWARD));
+    assert_eq!(overlay::from_overlay(&mut answer, &model, overlay::behind(None)), Ok(Verdict::FORWARD));
     assert_eq!(verified(&answer), dialled.reversed());
     serve(&mut model, &[remote()], frontend_flag::LOCAL_ONLY);
     arrives(&model, &tcp(tuple(outside(), 4002, dialled.dst, 30_080), SYN), Err(DropReason::NoLocalBackend));
@@ -396,7 +396,7 @@ fn packets_cut_anywhere_are_dropped_or_left_alone() {
             let _ = pod::from_pod(&mut cut.clone(), &model, IFINDEX);
             let _ = netdev::from_netdev(&mut cut.clone(), &model);
             let _ = netdev::to_netdev(&mut cut.clone(), &model);
-            let _ = overlay::from_overlay(&mut cut.clone(), &model, None);
+            let _ = overlay::from_overlay(&mut cut.clone(), &model, overlay::behind(None));
         }
     }
 }
@@ -488,6 +488,60 @@ fn a_driver_leaves_to_the_slower_path_what_that_does() {
     serve(&mut model, &[here()], 0);
     assert_eq!(run(&mut tcp(dialled, SYN), &model), None);
     assert_eq!(model.nat.borrow().len(), 0, "no entry is made for a packet that is left alone");
+}
+
+/// A node without IPv4, whose tunnels run over IPv6, and the end of another one's.
+fn without_ipv4() -> (Model<Addr6>, Addr6) {
+    let (mut model, end) = (node(), at("2001:db8::12"));
+    model.node.tunnel_ip = [0; 4];
+    for remote in model.remotes.values_mut() {
+        remote.node = end;
+    }
+    (model, end)
+}
+
+#[test]
+fn tunnels_over_ipv6_lead_to_ipv6_addresses() {
+    let (mut model, end) = without_ipv4();
+    // Its address is in the room.
+    sends(&model, &tcp(tuple(here(), 4000, remote(), 80), SYN), Ok(Verdict::overlay([0; 4])));
+    serve(&mut model, &[remote()], 0);
+    let dialled = tuple(outside(), 5000, model.node.node_ip, 30_080);
+    let first = tcp(dialled, SYN);
+    let mut early = first.clone();
+    let hop = run(&mut early, &model).expect("a hop");
+    assert_eq!((hop.node, hop.src, hop.dst, hop.bytes), (end, model.node.node_ip, end, 60 + 70));
+    let (outer, inner) = early.0.split_at(70);
+    let late = arrives(&model, &first, Ok(Verdict::overlay([0; 4])));
+    assert_eq!(inner, late.0, "both paths make the same of it");
+    assert_eq!(outer[12..22], [0x86, 0xdd, 0x60, 0, 0, 0, 0, 60 + 30, proto::UDP, 64]);
+    assert_eq!((address(&outer[22..38]), address(&outer[38..54])), (model.node.node_ip, end));
+    assert_eq!(outer[56..62], [0x21, 0x18, 0, 60 + 30, 0, 0], "port 8472, length, no checksum");
+    assert_eq!(outer[62..], [8, 0, 0, 0, 0, 0, 7, 0]);
+    // Nobody cuts what it carries.
+    let payload = [&[proto::UDP, 0, 0, 1, 0, 0, 0, 9][..], &ports(&dialled), &[0; 1_400]].concat();
+    let fragment = headers(&dialled, 44, &payload);
+    arrives(&model, &fragment, Ok(Verdict::ANSWER));
+    model.node.tunnel_ip = NODE;
+    model.remotes.values_mut().for_each(|remote| remote.node = node_of(REMOTE_NODE));
+    arrives(&model, &fragment, Ok(Verdict::overlay(REMOTE_NODE)));
+}
+
+#[test]
+fn what_is_passed_on_over_ipv6_comes_from_nodes_alone() {
+    let (mut model, end) = without_ipv4();
+    serve(&mut model, &[here()], frontend_flag::NODE_PORT);
+    let key = PrefixKey6 { addr: end, prefix_len: 128, pad: [0; 3] };
+    model.remotes.insert(key, Endpoint6 { node: end, identity: 0 });
+    let dialled = tuple(outside(), 5000, model.node.node_ip, 30_080);
+    let receive = |node| {
+        let tunnel = overlay::Tunnel { vni: crate::model::DSR_VNI, node };
+        overlay::from_overlay(&mut tcp(dialled, SYN), &model, overlay::behind(Some(tunnel)))
+    };
+    assert_eq!(receive(end), Ok(Verdict::pod(IFINDEX)));
+    for stranger in [at("2001:db8::13"), node_of(REMOTE_NODE), at("::")] {
+        assert_eq!(receive(stranger), Err(DropReason::UnknownNode));
+    }
 }
 
 fn node_of(addr: [u8; 4]) -> Addr6 {

@@ -163,6 +163,11 @@ impl Family for Addr4 {
     }
 
     #[inline(always)]
+    fn store<P: Packet>(self, packet: &mut P, offset: usize) -> Option<()> {
+        packet.store(offset, self)
+    }
+
+    #[inline(always)]
     fn of_node(node: Addr4) -> Self {
         node
     }

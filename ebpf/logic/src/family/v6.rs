@@ -187,6 +187,11 @@ impl Family for Addr6 {
         mix(mix(mix(mix(hash, a), b), c), d)
     }
 
+    #[inline(always)]
+    fn store<P: Packet>(self, packet: &mut P, offset: usize) -> Option<()> {
+        packet.store_words(offset, self.words())
+    }
+
     /// IPv4-mapped.
     #[inline(always)]
     fn of_node(node: Addr4) -> Self {
@@ -196,7 +201,8 @@ impl Family for Addr6 {
 
     #[inline(always)]
     fn to_node(self) -> Addr4 {
-        self.words()[3].to_ne_bytes()
+        let [a, b, c, d] = *self.words();
+        if a | b == 0 && c == MAPPED { d.to_ne_bytes() } else { [0; 4] }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     header,
     model::{Bytes, Model, checksum},
     netdev::from_netdev,
-    overlay::from_overlay,
+    overlay::{behind, from_overlay},
     pod::from_pod,
 };
 
@@ -119,8 +119,11 @@ fn a_backend_is_told_what_fits_the_way_to_its_client() {
         for flags in [DONT_FRAGMENT, 0, MORE_FRAGMENTS] {
             let answer = datagram(tuple, 1_400, flags);
             let mut forwarded = answer.clone();
-            let decided =
-                if overlay { from_overlay(&mut forwarded, &model, None) } else { from_netdev(&mut forwarded, &model) };
+            let decided = if overlay {
+                from_overlay(&mut forwarded, &model, behind(None))
+            } else {
+                from_netdev(&mut forwarded, &model)
+            };
             assert_eq!(decided, Ok(Verdict::FORWARD));
             assert_eq!(verified(&forwarded), dialled.reversed());
             let error = narrow(&mut answer.clone(), &model, 1_300, |packet, model, room| {

@@ -247,12 +247,12 @@ fn an_answer_to_a_node_goes_back_through_the_overlay() {
     let opened = tuple(REMOTE_NODE, 5000, POD, 80);
     let tunnel = Tunnel { vni: 7, node: REMOTE_NODE };
     let mut packet = tcp(opened, SYN);
-    assert_eq!(overlay::from_overlay(&mut packet, &model, Some(tunnel)), Ok(Verdict::pod(IFINDEX)));
+    assert_eq!(overlay::from_overlay(&mut packet, &model, overlay::behind(Some(tunnel))), Ok(Verdict::pod(IFINDEX)));
     let mut answer = tcp(opened.reversed(), 0x12);
     assert_eq!(pod::from_pod(&mut answer, &model, IFINDEX), Ok(Verdict::overlay(REMOTE_NODE)));
     let mut stranger = tcp(opened, SYN);
     let other = Tunnel { vni: 8, ..tunnel };
-    assert_eq!(overlay::from_overlay(&mut stranger, &model, Some(other)), Err(DropReason::TunnelId));
+    assert_eq!(overlay::from_overlay(&mut stranger, &model, overlay::behind(Some(other))), Err(DropReason::TunnelId));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     header::TCP_ACK,
     model::{Bytes, Model},
     netdev::{from_netdev, to_netdev},
-    overlay::from_overlay,
+    overlay::{behind, from_overlay},
 };
 use xebec_abi::Tuple4;
 
@@ -55,8 +55,11 @@ fn arrives(model: &Model, mut packet: Bytes) -> Tuple4 {
 /// What the backend sends to the client leaves through the uplink, or comes in by the overlay.
 #[track_caller]
 fn answers(model: &Model, mut packet: Bytes) {
-    let verdict =
-        if packet.0[26..30] == REMOTE { from_overlay(&mut packet, model, None) } else { to_netdev(&mut packet, model) };
+    let verdict = if packet.0[26..30] == REMOTE {
+        from_overlay(&mut packet, model, behind(None))
+    } else {
+        to_netdev(&mut packet, model)
+    };
     assert!(matches!(verdict, Ok(Verdict { action: Action::Pass | Action::Forward, .. })), "{verdict:?}");
 }
 

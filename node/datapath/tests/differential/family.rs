@@ -1,6 +1,6 @@
 //! What differs between the families in the two worlds.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use aya::Pod as Plain;
 use xebec_abi::{Addr4, Addr6, Tuple, names};
@@ -59,6 +59,8 @@ where
     fn stranger(number: u16) -> Self;
     /// A TCP segment with these flags and zeroes.
     fn segment(tuple: &Tuple<Self>, flags: u8) -> Vec<u8>;
+    /// For programs: without one of IPv6 that is mapped.
+    fn ip(self) -> IpAddr;
     /// The number of the neighbour that the test's FIB sends it to (see [`crate::xdp`]); `None`: to nobody, or to the node.
     fn next_hop(dst: Self) -> Option<u8>;
     /// What is asked for the address of a neighbour.
@@ -101,6 +103,10 @@ impl Tested for Addr4 {
 
     fn segment(tuple: &Tuple<Self>, flags: u8) -> Vec<u8> {
         packet::segment(tuple, flags)
+    }
+
+    fn ip(self) -> IpAddr {
+        self.into()
     }
 
     fn next_hop(dst: Self) -> Option<u8> {
@@ -152,6 +158,10 @@ impl Tested for Addr6 {
 
     fn segment(tuple: &Tuple<Self>, flags: u8) -> Vec<u8> {
         packet6::segment(tuple, flags)
+    }
+
+    fn ip(self) -> IpAddr {
+        Ipv6Addr::from(self).to_canonical()
     }
 
     fn next_hop(dst: Self) -> Option<u8> {

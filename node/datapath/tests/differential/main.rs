@@ -21,7 +21,7 @@ use std::{
 
 use family::Tested;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use worlds::{OTHER_NODE, Worlds};
+use worlds::{Worlds, other_node};
 use xebec_abi::{
     Addr4, Addr6, Be16, Counter, Direction, DropReason, FlowKey, Ports, Tuple4, config::DSR_NODE_PORT, proto,
 };
@@ -64,28 +64,42 @@ fn kernel_and_model_agree_about_ipv6_with_native_routes() {
 }
 
 fn ipv4(routing: Routing) {
-    agree::<Addr4>(routing, PROGRAMS, &packet::Generator::new());
+    agree::<Addr4>(&of(routing), PROGRAMS, &packet::Generator::new());
 }
 
 fn ipv6(routing: Routing) {
-    agree::<Addr6>(routing, PROGRAMS6, &packet6::Generator::new());
+    agree::<Addr6>(&of(routing), PROGRAMS6, &packet6::Generator::new());
 }
 
-fn agree<A: Tested>(routing: Routing, programs: [&'static str; 7], generator: &impl Generate<A>)
+fn of(routing: Routing) -> Config {
+    Config { routing, ..testing::config() }
+}
+
+/// Of a node whose tunnels run over IPv6.
+fn without_ipv4(routing: Routing) -> Config {
+    Config { ipv4: None, pod_mtu: 1_430, ..of(routing) }
+}
+
+#[test]
+fn kernel_and_model_agree_about_an_overlay_over_ipv6() {
+    agree::<Addr6>(&without_ipv4(OVERLAY), PROGRAMS6, &packet6::Generator::new());
+}
+
+fn agree<A: Tested>(config: &Config, programs: [&'static str; 7], generator: &impl Generate<A>)
 where
     Node<A>: Default,
 {
     let has_xdp = testing::has_xdp().unwrap();
     let programs = if has_xdp { &programs[..] } else { &programs[..6] };
     let uplink = xdp::Uplink::new();
-    let worlds = run::<A>(routing, None, programs, generator, |worlds, program, packet, context| {
+    let worlds = run::<A>(config, None, programs, generator, |worlds, program, packet, context| {
         if program == "xdp_netdev" {
             uplink.step(worlds, packet, context)
         } else {
             worlds.step(program, packet, context)
         }
     });
-    let early = if routing == Routing::Native { Counter::XdpForward } else { Counter::XdpOverlay };
+    let early = if config.routing == Routing::Native { Counter::XdpForward } else { Counter::XdpOverlay };
     assert_eq!(worlds.model.counted(early) != 0, has_xdp, "the packets exercise {early:?}");
 }
 
@@ -94,9 +108,13 @@ where
 fn kernel_and_model_agree_about_what_is_passed_on() {
     let (ipv4, ipv6) = (packet::Generator::new(), packet6::Generator::new());
     for (routing, kind) in [(OVERLAY, 0), (Routing::Native, DSR_NODE_PORT)] {
-        let tunnel = Some(Tunnel { vni: DSR_VNI | kind, node: OTHER_NODE });
-        run::<Addr4>(routing, tunnel, &PROGRAMS[..6], &ipv4, Worlds::step);
-        run::<Addr6>(routing, tunnel, &PROGRAMS6[..6], &ipv6, Worlds::step);
+        let vni = DSR_VNI | kind;
+        let tunnel = Tunnel { vni, node: other_node(12, false) };
+        run::<Addr4>(&of(routing), Some(tunnel), &PROGRAMS[..6], &ipv4, Worlds::step);
+        let tunnel = Tunnel { vni, node: other_node(12, false) };
+        run::<Addr6>(&of(routing), Some(tunnel), &PROGRAMS6[..6], &ipv6, Worlds::step);
+        let tunnel = Tunnel { vni, node: other_node(12, true) };
+        run::<Addr6>(&without_ipv4(routing), Some(tunnel), &PROGRAMS6[..6], &ipv6, Worlds::step);
     }
 }
 
@@ -135,8 +153,8 @@ const EXERCISED: [Counter; 11] = [
 ];
 
 fn run<A: Tested>(
-    routing: Routing,
-    tunnel: Option<Tunnel>,
+    config: &Config,
+    tunnel: Option<Tunnel<A>>,
     programs: &[&'static str],
     generator: &impl Generate<A>,
     step: impl Fn(&mut Worlds<A>, &'static str, &[u8], &str) -> i32,
@@ -145,9 +163,10 @@ where
     Node<A>: Default,
 {
     let (seed, packets) = parameters();
+    let routing = config.routing;
     println!("XEBEC_SEED={seed} XEBEC_PACKETS={packets} {routing:?}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut worlds = Worlds::behind(&Config { routing, ..testing::config() }, tunnel, &mut random);
+    let mut worlds = Worlds::behind(config, tunnel, &mut random);
     let mut actions = BTreeMap::new();
     let mut flows = Vec::new();
     for number in 0..if packets < PACKETS { packets } else { PACKETS_MAX } {

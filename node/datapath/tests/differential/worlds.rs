@@ -9,7 +9,7 @@ use aya::{
 };
 use rand::{Rng, rngs::StdRng};
 use xebec_abi::{
-    Addr4, Affinity, AffinityKey, Backend, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint, Flow, FlowKey,
+    Affinity, AffinityKey, Backend, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint, Flow, FlowKey,
     FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, PodRate, PrefixKey,
     RangeKey, ServiceId, Traffic,
     lb::{frontend_flag, scope},
@@ -31,7 +31,13 @@ use crate::{
     family::{Subnet, Tested},
 };
 
-pub const OTHER_NODE: Addr4 = [172, 30, 0, 12];
+/// Where the tunnel of another node ends.
+pub fn other_node<A: Tested>(last: u8, is_ipv6: bool) -> A
+where
+    Node<A>: Default,
+{
+    if is_ipv6 { A::at(Subnet::Nodes, last) } else { A::of_node([172, 30, 0, last]) }
+}
 
 pub struct Worlds<A: Tested>
 where
@@ -41,7 +47,7 @@ where
     pub model: Model<A>,
     pub drops: HashMap<DropReason, u64>,
     /// What packets at the overlay came through.
-    tunnel: Option<Tunnel>,
+    tunnel: Option<Tunnel<A>>,
 }
 
 impl<A: Tested> Worlds<A>
@@ -52,11 +58,12 @@ where
         Self::behind(config, None, random)
     }
 
-    pub fn behind(config: &Config, tunnel: Option<Tunnel>, random: &mut StdRng) -> Self {
-        let ebpf = testing::load_behind(config, tunnel.map(|tunnel| (tunnel.vni, tunnel.node.into()))).unwrap();
+    pub fn behind(config: &Config, tunnel: Option<Tunnel<A>>, random: &mut StdRng) -> Self {
+        let ebpf = testing::load_behind(config, tunnel.map(|tunnel| (tunnel.vni, tunnel.node.ip()))).unwrap();
         let mut worlds = Self { ebpf, model: Model::default(), drops: HashMap::new(), tunnel };
         worlds.model.node.overlay = config.routing != Routing::Native;
         worlds.model.node.pod_mtu = config.pod_mtu;
+        worlds.model.node.tunnel_ip = config.ipv4.map_or([0; 4], |network| network.node_ip.octets());
         worlds.model.node.hash_seed = testing::hash_seed(config);
         worlds.model.node.snat_ports = (*config.snat_ports.start(), *config.snat_ports.end());
         for last in 2..8 {
@@ -104,7 +111,8 @@ where
     }
 
     fn add_remotes(&mut self) {
-        let endpoint = |last| Endpoint { node: A::of_node([172, 30, 0, last]), identity: 0 };
+        let is_ipv6 = self.model.node.tunnel_ip == [0; 4];
+        let endpoint = |last| Endpoint { node: other_node(last, is_ipv6), identity: 0 };
         for (node, last, prefix_len, to) in
             [(2, 0, A::LENGTHS.node, 12), (3, 0, A::LENGTHS.node, 13), (2, 9, A::BITS, 13)]
         {
@@ -113,7 +121,7 @@ where
             fill(&mut self.ebpf, A::MAPS.ipcache, &HashMap::from([(key, endpoint(to))]));
         }
         // Another node itself, and the end of its tunnel.
-        for addr in [A::at(Subnet::Nodes, 12), A::of_node(OTHER_NODE)] {
+        for addr in [A::at(Subnet::Nodes, 12), other_node(12, is_ipv6)] {
             let key = PrefixKey { addr, prefix_len: A::BITS, pad: [0; 3] };
             self.model.remotes.insert(key, endpoint(12));
             fill(&mut self.ebpf, A::MAPS.ipcache, &HashMap::from([(key, endpoint(12))]));
@@ -236,7 +244,7 @@ where
                 None => netdev::from_netdev(bytes, model),
             },
             "to_netdev" => netdev::to_netdev(bytes, model),
-            "from_overlay" => overlay::from_overlay(bytes, model, self.tunnel),
+            "from_overlay" => overlay::from_overlay(bytes, model, overlay::behind(self.tunnel)),
             "to_overlay" => overlay::to_overlay(bytes, model),
             other => panic!("no program {other}"),
         };

@@ -82,7 +82,7 @@ impl Uplink {
     /// The kernel's action and bytes.
     fn run(&self, ebpf: &Ebpf, packet: &[u8], context: &str) -> (u32, Vec<u8>) {
         let Some(Program::Xdp(program)) = ebpf.program("xdp_netdev") else { panic!("no program") };
-        let mut out = vec![0; packet.len() + xdp::OVERLAY_BYTES];
+        let mut out = vec![0; packet.len() + xdp::OVERLAY6_BYTES];
         let run = || self.test_run(program, packet, &mut out);
         let action = self.netns.run(run).unwrap().unwrap_or_else(|error| panic!("{context}: {error} {packet:02x?}"));
         (action, out)

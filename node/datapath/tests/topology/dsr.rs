@@ -28,7 +28,7 @@ const NODE_PORT: u16 = 30_080;
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Family {
+pub enum Family {
     V4,
     V6,
 }
@@ -69,7 +69,7 @@ impl Family {
 }
 
 /// A NodePort and a load balancer's address on a node, for clients outside.
-fn put(family: Family, node: &Node, backends: &[(IpAddr, u16)]) {
+pub fn put(family: Family, node: &Node, backends: &[(IpAddr, u16)]) {
     let backend = |&(addr, port): &(IpAddr, u16)| {
         let local = family.has(node, addr);
         Backend { addr, port, local, terminating: false, weight: 0 }
@@ -180,7 +180,7 @@ async fn a_client_learns_what_fits_the_tunnel_beside_native_routes() {
 
 /// Megabytes in both directions on one connection, which opens with an idle moment.
 #[track_caller]
-fn long(family: Family, machine: &Machine, pod: &Pod) {
+pub fn long(family: Family, machine: &Machine, pod: &Pod) {
     const BYTES: usize = 8 << 20;
     let backend = family.of_pod(pod);
     let listener = pod.space.netns.run(|| TcpListener::bind((backend, 8081)).unwrap()).unwrap();

@@ -22,15 +22,15 @@ use crate::{
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 pub const NODE_PORT: u16 = 30_080;
-const INGRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 10);
+pub const INGRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 10);
 const VIP: Ipv6Addr = Ipv6Addr::new(0xfd96, 0xdb8, 0, 0, 0, 0, 0, 0x50);
 
-fn counted(node: &Node, counter: Counter) -> u64 {
+pub fn counted(node: &Node, counter: Counter) -> u64 {
     let counters = node.datapath().counters().unwrap();
     counters.iter().find(|(c, _)| *c == counter).unwrap().1.packets
 }
 
-fn dropped(node: &Node, reason: DropReason) -> u64 {
+pub fn dropped(node: &Node, reason: DropReason) -> u64 {
     let drops = node.datapath().drops().unwrap();
     drops.iter().find(|(known, _)| *known == reason).map_or(0, |(_, traffic)| traffic.packets)
 }
@@ -42,7 +42,7 @@ fn ip(netns: &Netns, arguments: &str) {
 
 /// By every protocol and size.
 #[track_caller]
-fn check(netns: &Netns, node: &Node, to: (Ipv6Addr, u16), expected: &str) {
+pub fn check(netns: &Netns, node: &Node, to: (Ipv6Addr, u16), expected: &str) {
     let to = addr(to.0, to.1);
     for round in 0..3 {
         let said = netns.run(|| tcp(to)).unwrap();
@@ -200,7 +200,7 @@ pub fn put(node: &Node, backends: &[(Ipv6Addr, u16)], flags: u16, change: impl F
 }
 
 /// Outside, the load balancer's address is behind a node.
-fn announce(machine: &Machine, node: &Node) {
+pub fn announce(machine: &Machine, node: &Node) {
     ip(&machine.outside.netns, &format!("-6 route replace {INGRESS}/128 via {}", node.ip6()));
 }
 

@@ -129,6 +129,7 @@ impl Endpoints for Attached {
 
 pub struct Pod {
     pub space: Space,
+    /// Unspecified on a machine of IPv6 alone.
     pub ip: Ipv4Addr,
     /// On a machine of both families.
     pub ip6: Option<Ipv6Addr>,
@@ -144,6 +145,7 @@ impl Pod {
 #[derive(Clone, Copy)]
 struct Wiring {
     overlay: bool,
+    ipv4: bool,
     ipv6: bool,
     /// For direct server return, which an overlay has in any case.
     tunnel: bool,
@@ -158,17 +160,22 @@ pub struct Machine {
 impl Machine {
     /// Of IPv4 alone.
     pub async fn new(nodes: u8, overlay: bool) -> Self {
-        Self::wired(nodes, Wiring { overlay, ipv6: false, tunnel: false }).await
+        Self::wired(nodes, Wiring { overlay, ipv4: true, ipv6: false, tunnel: false }).await
     }
 
     /// Of both families.
     pub async fn dual(nodes: u8, overlay: bool) -> Self {
-        Self::wired(nodes, Wiring { overlay, ipv6: true, tunnel: false }).await
+        Self::wired(nodes, Wiring { overlay, ipv4: true, ipv6: true, tunnel: false }).await
     }
 
     /// The same, with a tunnel beside native routes.
     pub async fn dual_with_tunnel(nodes: u8, overlay: bool) -> Self {
-        Self::wired(nodes, Wiring { overlay, ipv6: true, tunnel: true }).await
+        Self::wired(nodes, Wiring { overlay, ipv4: true, ipv6: true, tunnel: true }).await
+    }
+
+    /// Of IPv6 alone, with a tunnel in any case.
+    pub async fn ipv6(nodes: u8, overlay: bool) -> Self {
+        Self::wired(nodes, Wiring { overlay, ipv4: false, ipv6: true, tunnel: true }).await
     }
 
     async fn wired(nodes: u8, wiring: Wiring) -> Self {
@@ -189,7 +196,7 @@ impl Machine {
                 node.datapath.get().put_remote(remote.pod_cidr, remote.node_ip).unwrap();
             }
             let has_tunnel = node.config.load_balancer.dsr.is_some();
-            for other in all.iter().filter(|other| has_tunnel && other.ip() != node.ip()) {
+            for other in all.iter().filter(|other| has_tunnel && other.end() != node.end()) {
                 for (network, end) in other.ends() {
                     node.datapath.get().put_remote(network, end).unwrap();
                 }
@@ -202,11 +209,11 @@ impl Machine {
 impl Node {
     async fn new(number: u8, wiring: Wiring, ports: &Handle, switch: &Space) -> Self {
         let space = Space::new(&format!("n{number}"));
-        let node_ip = Ipv4Addr::new(172, 30, 0, 10 + number);
         let ipv6 = wiring.ipv6.then(|| network6(number));
-        plug(ports, switch, &space, [node_ip.into(), switched6(10 + u16::from(number)).into()], number).await;
+        let ipv4 = wiring.ipv4.then(|| network4(number));
+        let ip6 = IpAddr::from(switched6(10 + u16::from(number)));
+        plug(ports, switch, &space, ipv4.map(|ipv4| ipv4.node_ip.into()).into_iter().chain([ip6]), number).await;
         let state = tempfile::tempdir().unwrap();
-        let pod_cidr = Ipv4Net::new(Ipv4Addr::new(10, 244, number, 0), 24).unwrap();
         let routing = match wiring.overlay {
             true => xebec_podnet::Routing::Vxlan { port: VXLAN_PORT },
             false => xebec_podnet::Routing::Native { tunnel: wiring.tunnel.then_some(VXLAN_PORT) },
@@ -215,7 +222,8 @@ impl Node {
             xebec_podnet::Node::prepare(&xebec_podnet::Config {
                 netns: space.netns.clone(),
                 state_dir: state.path().to_owned(),
-                networks: [xebec_podnet::Network { node_ip: node_ip.into(), pod_cidr: pod_cidr.into() }]
+                networks: ipv4
+                    .map(|ipv4| xebec_podnet::Network { node_ip: ipv4.node_ip.into(), pod_cidr: ipv4.pod_cidr.into() })
                     .into_iter()
                     .chain(ipv6.map(|ipv6| xebec_podnet::Network {
                         node_ip: ipv6.node_ip.into(),
@@ -232,13 +240,7 @@ impl Node {
             bpffs: mounts.bpffs.path().to_owned(),
             cgroup_pods: mounts.cgroup.clone(),
             cgroup_node: mounts.cgroup.clone(),
-            ipv4: Some(Network {
-                node_ip,
-                pod_cidr,
-                cluster_cidr: "10.244.0.0/16".parse().unwrap(),
-                service_cidr: "10.96.0.0/12".parse().unwrap(),
-                gateway: Ipv4Addr::new(10, 244, number, 1),
-            }),
+            ipv4,
             ipv6,
             routing: match &node.vxlan {
                 Some(link) => Routing::Vxlan { ifindex: link.index, vni: VNI },
@@ -291,7 +293,8 @@ impl Node {
         };
         let ips = self.network.add(&request).await.unwrap().endpoint.ips;
         let ip6 = ips.iter().find_map(|ip| if let IpAddr::V6(ip) = ip { Some(*ip) } else { None });
-        Pod { space, ip: ipv4(ips[0]), ip6 }
+        let ip = ips.iter().find_map(|ip| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None });
+        Pod { space, ip: ip.unwrap_or(Ipv4Addr::UNSPECIFIED), ip6 }
     }
 
     pub async fn remove(&self, pod: Pod) {
@@ -326,21 +329,29 @@ impl Node {
         self.network6().node_ip
     }
 
-    /// Its pods' addresses, and where they are reached: over the overlay at an IPv4 address in any case.
+    /// Where its tunnel ends: at an IPv4 address, if it has one.
+    fn end(&self) -> IpAddr {
+        self.config.node_ips().next().expect("an address")
+    }
+
+    /// Its pods' addresses, and where they are reached: over the overlay at its end in any case.
     fn remotes(&self) -> Vec<Remote> {
-        let ipv4 = Remote { pod_cidr: self.network().pod_cidr.into(), node_ip: self.ip().into() };
-        let ipv6 = self.config.ipv6.map(|ipv6| Remote {
-            pod_cidr: ipv6.pod_cidr.into(),
-            node_ip: if self.config.routing == Routing::Native { ipv6.node_ip.into() } else { self.ip().into() },
-        });
-        [ipv4].into_iter().chain(ipv6).collect()
+        let remote = |pod_cidr, node_ip| Remote {
+            pod_cidr,
+            node_ip: if self.config.routing == Routing::Native { node_ip } else { self.end() },
+        };
+        let ipv4 = self.config.ipv4.map(|ipv4| remote(ipv4.pod_cidr.into(), ipv4.node_ip.into()));
+        let ipv6 = self.config.ipv6.map(|ipv6| remote(ipv6.pod_cidr.into(), ipv6.node_ip.into()));
+        ipv4.into_iter().chain(ipv6).collect()
     }
 
     /// Its own addresses, and its pods' of IPv6, with the address at which its tunnel ends.
     fn ends(&self) -> Vec<(IpNet, IpAddr)> {
-        let own = [IpNet::from(IpAddr::from(self.ip())), IpNet::from(IpAddr::from(self.ip().to_ipv6_mapped()))];
+        let own = self.config.ipv4.iter().flat_map(|ipv4| {
+            [IpNet::from(IpAddr::from(ipv4.node_ip)), IpNet::from(IpAddr::from(ipv4.node_ip.to_ipv6_mapped()))]
+        });
         let ipv6 = self.config.ipv6.iter().flat_map(|ipv6| [IpAddr::from(ipv6.node_ip).into(), ipv6.pod_cidr.into()]);
-        own.into_iter().chain(ipv6).map(|network| (network, self.ip().into())).collect()
+        own.chain(ipv6).map(|network| (network, self.end())).collect()
     }
 
     pub fn report(&self) -> String {
@@ -374,6 +385,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+fn network4(number: u8) -> Network4 {
+    Network {
+        node_ip: Ipv4Addr::new(172, 30, 0, 10 + number),
+        pod_cidr: Ipv4Net::new(Ipv4Addr::new(10, 244, number, 0), 24).unwrap(),
+        cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+        service_cidr: "10.96.0.0/12".parse().unwrap(),
+        gateway: Ipv4Addr::new(10, 244, number, 1),
+    }
+}
+
 fn network6(number: u8) -> Network6 {
     let number = u16::from(number);
     let of_pods = |last| Ipv6Addr::new(0xfd10, 0xdb8, 0, number, 0, 0, 0, last);
@@ -386,15 +407,7 @@ fn network6(number: u8) -> Network6 {
     }
 }
 
-/// The first address of a pod.
-fn ipv4(ip: IpAddr) -> Ipv4Addr {
-    match ip {
-        IpAddr::V4(ip) => ip,
-        IpAddr::V6(_) => panic!("{ip} is not an IPv4 address"),
-    }
-}
-
-async fn plug(ports: &Handle, switch: &Space, space: &Space, ips: [IpAddr; 2], port: u8) {
+async fn plug(ports: &Handle, switch: &Space, space: &Space, ips: impl IntoIterator<Item = IpAddr>, port: u8) {
     let inside = Handle::in_netns(&space.netns).unwrap();
     let name = format!("p{port}");
     let peer = Peer::new(&name).netns(&switch.netns);

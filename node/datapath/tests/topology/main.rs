@@ -8,6 +8,7 @@ mod external;
 mod flood;
 mod growth;
 mod ipv6;
+mod ipv6_tunnel;
 mod latency;
 mod machine;
 mod maglev;

@@ -112,9 +112,9 @@ fn node_ips(node: &Node) -> [IpAddr; 2] {
 }
 
 /// Changes what a pod's link takes.
-fn set_mtu(node: &Node, pod: &Pod, mtu: u32) {
+pub fn set_mtu(node: &Node, pod: &Pod, mtu: u32) {
     let endpoints = node.datapath().pods();
-    let ifindex = endpoints.iter().find(|endpoint| endpoint.ip == IpAddr::from(pod.ip)).unwrap().host_ifindex;
+    let ifindex = endpoints.iter().find(|endpoint| ips(pod).contains(&endpoint.ip)).unwrap().host_ifindex;
     let name = node.space.netns.run(|| nix::net::if_::if_indextoname(ifindex).unwrap()).unwrap();
     ip(&node.space.netns, &format!("link set {} mtu {mtu}", name.to_str().unwrap()));
     ip(&pod.space.netns, &format!("link set eth0 mtu {mtu}"));
@@ -199,7 +199,7 @@ async fn a_pod_of_the_same_node_takes_whatever_its_link_takes() {
 }
 
 /// A client outside, with a link of its own to the first node, which is one of the node's uplinks.
-async fn client(machine: &mut Machine, mtu: u32) -> Space {
+pub async fn client(machine: &mut Machine, mtu: u32) -> Space {
     let space = Space::new("client");
     let node = &mut machine.nodes[0];
     let inside = Handle::in_netns(&space.netns).unwrap();

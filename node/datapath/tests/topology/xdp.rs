@@ -21,12 +21,12 @@ use crate::{
 };
 
 /// The other end of the uplink receives what XDP sends only with a program of its own.
-async fn receive_what_xdp_sends(switch: &Space) {
+pub async fn receive_what_xdp_sends(switch: &Space) {
     let program = xebec_datapath::xdp_pass().unwrap();
     Handle::in_netns(&switch.netns).unwrap().link_set_xdp("p1", program.as_fd()).await.unwrap();
 }
 
-fn has_xdp() -> bool {
+pub fn has_xdp() -> bool {
     testing::has_xdp().unwrap()
 }
 

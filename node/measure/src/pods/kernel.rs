@@ -1,6 +1,6 @@
 //! The peer across nodes: the kernel alone forwards between pods, over a VXLAN device or by routes.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 use xebec_netlink::{Netns, Peer};
@@ -51,7 +51,7 @@ impl Cluster {
 
 /// What `ip -batch` reads on a node.
 fn node_setup(routing: Routing, index: u8) -> String {
-    let (other, mtu) = (1 - index, pod_mtu(routing, UPLINK_MTU));
+    let (other, mtu) = (1 - index, pod_mtu(routing, IpAddr::V4(node_ip(index)), UPLINK_MTU));
     let (node, remote) = (node_ip(index), node_ip(other));
     let (own, via) = (gateway(index), gateway(other));
     let mut batch = format!("link set pod mtu {mtu} up\naddress add {own}/24 dev pod\n");
@@ -66,7 +66,7 @@ fn node_setup(routing: Routing, index: u8) -> String {
 }
 
 fn pod_setup(routing: Routing, index: u8) -> String {
-    let (mtu, ip, gateway) = (pod_mtu(routing, UPLINK_MTU), pod_ip(index), gateway(index));
+    let (mtu, ip, gateway) = (pod_mtu(routing, IpAddr::V4(node_ip(index)), UPLINK_MTU), pod_ip(index), gateway(index));
     format!(
         "link set lo up\nlink set eth0 mtu {mtu} up\naddress add {ip}/24 dev eth0\nroute add default via {gateway}\n"
     )

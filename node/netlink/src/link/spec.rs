@@ -38,7 +38,8 @@ pub struct Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vxlan {
     /// The tunnel key travels with each packet (`bpf_skb_set_tunnel_key`): one device for every remote node.
-    CollectMetadata { port: u16 },
+    /// `zero_csum6`: over IPv6 it takes packets without a UDP checksum (RFC 6935), which programs send.
+    CollectMetadata { port: u16, zero_csum6: bool },
     /// A classic point-to-multipoint device with one VNI.
     Vni { vni: u32, port: u16 },
 }
@@ -192,7 +193,11 @@ impl LinkSpec {
         };
         let has = |attribute: InfoVxlan| data.contains(&attribute);
         match wanted {
-            Vxlan::CollectMetadata { port } => !has(InfoVxlan::CollectMetadata(true)) || !has(InfoVxlan::Port(port)),
+            Vxlan::CollectMetadata { port, zero_csum6 } => {
+                !has(InfoVxlan::CollectMetadata(true))
+                    || !has(InfoVxlan::Port(port))
+                    || (zero_csum6 && !has(InfoVxlan::UDPZeroCsumRX(true)))
+            }
             Vxlan::Vni { vni, port } => !has(InfoVxlan::Id(vni)) || !has(InfoVxlan::Port(port)),
         }
     }
@@ -201,8 +206,11 @@ impl LinkSpec {
 impl Vxlan {
     fn attributes(self) -> Vec<InfoVxlan> {
         match self {
-            Self::CollectMetadata { port } => {
-                vec![InfoVxlan::CollectMetadata(true), InfoVxlan::Learning(false), InfoVxlan::Port(port)]
+            Self::CollectMetadata { port, zero_csum6 } => {
+                let mut attributes =
+                    vec![InfoVxlan::CollectMetadata(true), InfoVxlan::Learning(false), InfoVxlan::Port(port)];
+                attributes.extend(zero_csum6.then_some(InfoVxlan::UDPZeroCsumRX(true)));
+                attributes
             }
             Self::Vni { vni, port } => vec![InfoVxlan::Id(vni), InfoVxlan::Port(port)],
         }

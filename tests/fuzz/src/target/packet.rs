@@ -59,7 +59,7 @@ where
         _ = pod::to_pod(&mut packet(), &model).is_ok();
         _ = netdev::from_netdev(&mut packet(), &model).is_ok();
         _ = netdev::to_netdev(&mut packet(), &model).is_ok();
-        _ = overlay::from_overlay(&mut packet(), &model, None).is_ok();
+        _ = overlay::from_overlay(&mut packet(), &model, overlay::behind(None)).is_ok();
         _ = overlay::to_overlay(&mut packet(), &model).is_ok();
     }
     let (mut balanced, mut room) = (packet(), Room::default());
