@@ -46,6 +46,11 @@ pub trait PatchSchema: Copy {
     fn strategy(self) -> PatchStrategy;
     /// The default of a field that is part of a list's key.
     fn member_default(self, name: &str) -> Option<&'static str>;
+    /// What a value of this type is in an object that says nothing of it: upstream's structs that are not behind pointers, and its fields without
+    /// `omitempty`, are always there. None if it is absent then.
+    fn unset(self) -> Option<serde_json::Value> {
+        None
+    }
 }
 
 /// The schema of what has no schema.

@@ -10,6 +10,7 @@ pub mod openapi;
 pub mod protobuf;
 mod resource;
 mod table;
+mod unset;
 mod view;
 
 use std::collections::HashMap;

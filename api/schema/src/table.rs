@@ -93,6 +93,8 @@ pub struct Field {
     pub retain_keys: bool,
     /// What the field is when it is absent. Defaults that depend on the rest of the object are the registry's.
     pub default: Option<Str>,
+    /// In upstream's Go type the field is in every object, if only with its zero.
+    pub always: bool,
 }
 
 /// A type with fields.
@@ -131,8 +133,9 @@ pub(crate) fn parse(text: Str) -> Vec<Definition> {
     let mut definitions: Vec<Definition> = Vec::with_capacity(parser.ids.len());
     for line in text.lines() {
         if let Some(field) = line.strip_prefix(' ') {
-            let field = parser.field(field);
+            let mut field = parser.field(field);
             if let Some(last) = definitions.last_mut() {
+                field.always = crate::unset::is_always_there(last, &field);
                 last.fields.push(field);
             }
         } else if let Some(package) = line.strip_prefix("package ") {
@@ -193,6 +196,7 @@ impl Parser {
             patch_merge_key: None,
             retain_keys: false,
             default: None,
+            always: false,
         };
         for word in words {
             match word.split_once('=').unwrap_or((word, "")) {

@@ -72,4 +72,8 @@ impl PatchSchema for View {
         let Type::Object(def) = self.ty else { return None };
         schema().definition(def).field(name)?.default
     }
+
+    fn unset(self) -> Option<serde_json::Value> {
+        self.field.filter(|field| field.always).map(|field| crate::unset::value(field.ty))
+    }
 }

@@ -63,7 +63,7 @@ pub fn apply<S: PatchSchema>(
 
     let mut managers = live.map(Managers::decode).unwrap_or_default();
     if let Some(live) = live.filter(|_| managers.is_empty()) {
-        let mut set = typed::fields_of(live, schema).unwrap_or_default();
+        let mut set = typed::changed(&Value::Object(Map::new()), live, schema);
         disown(&mut set, &Manager { ignored: &[], ..*manager });
         managers.entries.push(Entry::update("before-first-apply", manager, set));
     }
@@ -88,7 +88,6 @@ pub fn apply<S: PatchSchema>(
     let force = force || may_take_over(live, manager, schema, &managers, &changed);
     take(&mut managers, &changed, force)?;
     managers.keep_existing(&merged, schema);
-    managers.keep_times(&before);
     if let Some(live) = live {
         let mut unmanaged = live.clone();
         without_managed_fields(&mut unmanaged);
@@ -133,6 +132,7 @@ pub fn update_managed_fields<S: PatchSchema>(live: Option<&Value>, new: &mut Val
     if live.is_some() && (reset || managers.is_empty()) {
         return;
     }
+    let sent = set_unwritten(live, new, manager);
     let empty = Value::Object(Map::new());
     let mut changed = typed::changed(live.unwrap_or(&empty), new, schema);
     disown(&mut changed, manager);
@@ -153,8 +153,20 @@ pub fn update_managed_fields<S: PatchSchema>(live: Option<&Value>, new: &mut Val
     }
     managers.keep_existing(new, schema);
     managers.cap(manager);
-    managers.keep_times(&before);
+    for (path, value) in sent {
+        set(new, path, value);
+    }
     managers.encode_into(new);
+}
+
+/// Gives what this endpoint does not write the values that it has, so that nobody loses or gets it; answers what was sent in their place.
+fn set_unwritten<'a>(
+    live: Option<&Value>,
+    new: &mut Value,
+    manager: &Manager<'a>,
+) -> Vec<(&'a [&'a str], Option<Value>)> {
+    let unwritten = manager.ignored.iter();
+    unwritten.map(|path| (*path, set(new, path, live.and_then(|live| object::at(live, path)).cloned()))).collect()
 }
 
 /// Takes fields that change away from their other owners, which is a conflict unless forced. The applier is the last entry.
@@ -245,6 +257,16 @@ fn disown(set: &mut FieldSet, manager: &Manager<'_>) {
 
 fn without_managed_fields(object: &mut Value) {
     remove(object, &["metadata", "managedFields"]);
+}
+
+/// Sets the value at a path, or removes it; answers what was there. Nothing is set below what is no object.
+fn set(object: &mut Value, path: &[&str], value: Option<Value>) -> Option<Value> {
+    let (last, parents) = path.split_last()?;
+    let parent = parents.iter().try_fold(object, |object, name| object.get_mut(*name))?.as_object_mut()?;
+    match value {
+        Some(value) => parent.insert((*last).to_owned(), value),
+        None => parent.remove(*last),
+    }
 }
 
 fn remove(object: &mut Value, path: &[&str]) {

@@ -28,6 +28,12 @@ impl FieldSet {
         !self.owned && self.children.is_empty()
     }
 
+    /// Adds every node of the tree to the set.
+    pub fn own(&mut self) {
+        self.owned = true;
+        self.children.values_mut().for_each(Self::own);
+    }
+
     /// Adds a child unless it is empty.
     pub fn put(&mut self, step: String, child: Self) {
         if !child.is_empty() {

@@ -8,6 +8,8 @@ pub(crate) struct Node {
     pub retain_keys: bool,
     pub members: &'static [(&'static str, Node)],
     pub item: Option<&'static Node>,
+    /// In every object, as upstream's structs and fields without `omitempty` are.
+    pub always: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -38,9 +40,17 @@ impl PatchSchema for View {
     fn member_default(self, name: &str) -> Option<&'static str> {
         (name == "protocol").then_some("TCP")
     }
+
+    fn unset(self) -> Option<serde_json::Value> {
+        self.0.filter(|node| node.always).map(|node| match node.shape {
+            Shape::List(_) => serde_json::json!([]),
+            _ => serde_json::json!({}),
+        })
+    }
 }
 
-const SCALAR: Node = Node { shape: Shape::Scalar, merge_key: None, retain_keys: false, members: &[], item: None };
+const SCALAR: Node =
+    Node { shape: Shape::Scalar, merge_key: None, retain_keys: false, members: &[], item: None, always: false };
 const STRUCT: Node = Node { shape: Shape::Object { atomic: false }, ..SCALAR };
 const STRINGS: Node = Node { item: Some(&SCALAR), ..STRUCT };
 const LIST: Node = Node { shape: Shape::List(ListKind::Atomic), ..SCALAR };
@@ -77,6 +87,7 @@ const VOLUME: Node = Node {
     ..STRUCT
 };
 const META: Node = Node {
+    always: true,
     members: &[
         ("name", SCALAR),
         ("labels", STRINGS),
@@ -88,15 +99,25 @@ const META: Node = Node {
     ..STRUCT
 };
 const SPEC: Node = Node {
+    always: true,
     members: &[
         ("replicas", SCALAR),
         ("nodeName", SCALAR),
         ("nodeSelector", Node { shape: Shape::Object { atomic: true }, item: Some(&SCALAR), ..SCALAR }),
-        ("strategy", Node { retain_keys: true, members: &[("type", SCALAR), ("rollingUpdate", STRINGS)], ..STRUCT }),
+        (
+            "strategy",
+            Node {
+                always: true,
+                retain_keys: true,
+                members: &[("type", SCALAR), ("rollingUpdate", STRINGS)],
+                ..STRUCT
+            },
+        ),
         ("tolerations", Node { item: Some(&STRINGS), ..LIST }),
         (
             "containers",
             Node {
+                always: true,
                 shape: Shape::List(ListKind::Map(&["name"])),
                 merge_key: Some("name"),
                 item: Some(&CONTAINER),
@@ -122,7 +143,7 @@ static OBJECT: Node = Node {
         ("kind", SCALAR),
         ("metadata", META),
         ("spec", SPEC),
-        ("status", Node { members: &[("phase", SCALAR), ("replicas", SCALAR)], ..STRUCT }),
+        ("status", Node { always: true, members: &[("phase", SCALAR), ("replicas", SCALAR)], ..STRUCT }),
         ("data", STRINGS),
     ],
     ..STRUCT

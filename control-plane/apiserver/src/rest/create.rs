@@ -37,6 +37,11 @@ pub async fn create_object(call: &Call, mut value: Value, options: &WriteOptions
     }
     convert::stored(resource, &mut value);
     write::default(resource, &mut value);
+    // Whoever calls owns what they sent and the defaults of it, not what admission and the strategy make of it (apiserver's `handlers/create.go`).
+    if !call.is_apply() {
+        object::metadata_mut(&mut value).remove("managedFields");
+        managed::update(call, None, &mut value, options, "");
+    }
     let mut value = admit(call, Operation::Create, value, None, options.dry_run).await?;
     write::default(resource, &mut value);
     let generated = object::name(&value).is_empty() && !object::generate_name(&value).is_empty();
@@ -66,10 +71,6 @@ pub async fn create_object(call: &Call, mut value: Value, options: &WriteOptions
 async fn store_new(call: &Call, value: &mut Value, options: &WriteOptions) -> Result<(), Status> {
     let resource = &call.resource;
     let lease = call.app.services.for_create(resource, value)?;
-    if !call.is_apply() {
-        object::metadata_mut(value).remove("managedFields");
-        managed::update(call, None, value, options, "");
-    }
     let errors = resource.strategy.validate(value);
     if !errors.is_empty() {
         return Err(Status::invalid(&resource.gk, object::name(value), errors));

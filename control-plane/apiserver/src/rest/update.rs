@@ -163,29 +163,25 @@ async fn prepare(
     if matches!(part, Part::Main | Part::EphemeralContainers | Part::Resize) {
         write::default(resource, &mut new);
     }
+    // Owners are of what was sent and its defaults, not of what admission and the strategy make of it (apiserver's `handlers/update.go`). An apply has
+    // recorded its owners itself.
+    if !call.is_apply() {
+        if !matches!(part, Part::Main | Part::Status) {
+            keep_unwritten(call, part, &mut new, old);
+        }
+        managed::update(call, Some(old), &mut new, options, subresource);
+    }
     let mut new = admit(call, Operation::Update, new, Some(old), options.dry_run).await?;
     match part {
         Part::Main => {
             write::default(resource, &mut new);
             strategy.prepare_for_update(&call.context(), &mut new, old);
-            count_generation(resource, &mut new, old);
         }
         Part::Status => strategy.prepare_for_status_update(&call.context(), &mut new, old),
-        Part::Approval => certificates::prepare_for_approval(&call.context(), &mut new, old),
-        Part::Finalize => namespace::prepare_for_finalize(&mut new, old),
-        Part::EphemeralContainers => {
-            ephemeral::prepare(&mut new, old);
-            count_generation(resource, &mut new, old);
-        }
-        Part::Resize => {
-            resize::prepare(&mut new, old);
-            count_generation(resource, &mut new, old);
-        }
-        Part::Server => {}
+        _ => keep_unwritten(call, part, &mut new, old),
     }
-    // An apply has recorded its owners itself.
-    if !call.is_apply() {
-        managed::update(call, Some(old), &mut new, options, subresource);
+    if matches!(part, Part::Main | Part::EphemeralContainers | Part::Resize) {
+        count_generation(resource, &mut new, old);
     }
     let errors = match part {
         Part::Main => strategy.validate_update(&new, old),
@@ -207,6 +203,17 @@ async fn prepare(
         super::escalation::check(call, &new, Some(old)).await?;
     }
     Ok(new)
+}
+
+/// What a subresource does not write stays as it is.
+fn keep_unwritten(call: &Call, part: Part, new: &mut Value, old: &Value) {
+    match part {
+        Part::Approval => certificates::prepare_for_approval(&call.context(), new, old),
+        Part::Finalize => namespace::prepare_for_finalize(new, old),
+        Part::EphemeralContainers => ephemeral::prepare(new, old),
+        Part::Resize => resize::prepare(new, old),
+        Part::Main | Part::Status | Part::Server => {}
+    }
 }
 
 fn count_generation(resource: &crate::kinds::Resource, new: &mut Value, old: &Value) {

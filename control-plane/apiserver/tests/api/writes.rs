@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::harness::{CONFIG_MAPS, Cluster, DEPLOYMENTS, config_map, deployment};
+use crate::harness::{CONFIG_MAPS, Cluster, DEPLOYMENTS, PODS, SERVICES, config_map, deployment, pod};
 
 /// `outcome`: 0 and nothing for success, else code, reason and part of the message.
 async fn check_create(cluster: &Cluster, path: &str, body: &str, outcome: (u16, &str, &str)) {
@@ -459,6 +459,95 @@ async fn subresources_have_owners_of_their_own() {
     assert_eq!(cluster.get(&path).await.expect(200), with_status);
 }
 
+/// What whoever creates an object owns: all that they sent and its defaults, as upstream notes it; nothing of what admission and the server add.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_creates_an_object_owns_what_they_sent_and_its_defaults() {
+    let cluster = Cluster::start().await;
+    let check = async |path: &str, object: Value, want: Value| {
+        let made = cluster.post(&format!("{path}?fieldManager=m"), &object).await.expect(201);
+        let entries = made["metadata"]["managedFields"].as_array().unwrap();
+        assert_eq!(entries.len(), 1, "{entries:?}");
+        assert_eq!(entries[0]["fieldsV1"], want, "{path}");
+    };
+    let container = |more: Value| {
+        let mut fields = json!({
+            ".": {}, "f:image": {}, "f:imagePullPolicy": {}, "f:name": {}, "f:resources": {},
+            "f:terminationMessagePath": {}, "f:terminationMessagePolicy": {},
+        });
+        fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "k:{\"name\":\"c\"}": fields })
+    };
+    let pod_spec = |containers: Value, more: Value| {
+        let mut fields = json!({
+            "f:containers": containers, "f:dnsPolicy": {}, "f:restartPolicy": {}, "f:schedulerName": {},
+            "f:securityContext": {}, "f:terminationGracePeriodSeconds": {},
+        });
+        fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        fields
+    };
+    let labelled = json!({ "f:labels": { ".": {}, "f:app": {} } });
+    let mut d = deployment("d");
+    d["metadata"]["labels"] = json!({ "app": "d" });
+    d["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{ "name": "E", "value": "v" }]);
+    let env = json!({ "f:env": { ".": {}, "k:{\"name\":\"E\"}": { ".": {}, "f:name": {}, "f:value": {} } } });
+    check(
+        DEPLOYMENTS,
+        d,
+        json!({ "f:metadata": labelled, "f:spec": {
+            "f:progressDeadlineSeconds": {}, "f:replicas": {}, "f:revisionHistoryLimit": {}, "f:selector": {},
+            "f:strategy": { "f:rollingUpdate": { ".": {}, "f:maxSurge": {}, "f:maxUnavailable": {} }, "f:type": {} },
+            "f:template": { "f:metadata": labelled, "f:spec": pod_spec(container(env), json!({})) },
+        } }),
+    )
+    .await;
+    // The ServiceAccount's token and the tolerations are admission's.
+    let mut p = pod("p");
+    p["metadata"]["labels"] = json!({ "app": "p" });
+    check(
+        PODS,
+        p,
+        json!({
+            "f:metadata": labelled,
+            "f:spec": pod_spec(container(json!({})), json!({ "f:enableServiceLinks": {} })),
+        }),
+    )
+    .await;
+    let made = cluster.get(&format!("{PODS}/p")).await.expect(200);
+    assert!(made["spec"]["tolerations"].is_array(), "admission adds something");
+    // Its addresses are the server's.
+    check(
+        SERVICES,
+        json!({ "metadata": { "name": "s" }, "spec": { "selector": { "app": "d" }, "ports": [{ "port": 80 }] } }),
+        json!({ "f:spec": {
+            "f:internalTrafficPolicy": {},
+            "f:ports": { ".": {}, "k:{\"port\":80,\"protocol\":\"TCP\"}": {
+                ".": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {},
+            } },
+            "f:selector": {}, "f:sessionAffinity": {}, "f:type": {},
+        } }),
+    )
+    .await;
+}
+
+/// The time of an owner is the time of its last change, by the server's clock; what changes nothing is not written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn owners_have_the_times_of_the_servers_clock() {
+    let clock = xebec_clock::Clock::default();
+    let cluster = Cluster::by_clock(clock.clone(), |_| {}).await;
+    let path = format!("{CONFIG_MAPS}/c?fieldManager=m");
+    let made = cluster.post(&format!("{CONFIG_MAPS}?fieldManager=m"), &config_map("c")).await.expect(201);
+    clock.advance(std::time::Duration::from_secs(3600));
+    let same = cluster.patch("merge", &path, &json!({ "data": { "a": "1" } })).await.expect(200);
+    assert_eq!(same, made);
+    let now = || xebec_machinery::time::rfc3339(clock.now());
+    let before = now();
+    let changed = cluster.patch("merge", &path, &json!({ "data": { "a": "2" } })).await.expect(200);
+    let entry = &changed["metadata"]["managedFields"][0];
+    assert_eq!(entry["fieldsV1"], json!({ "f:data": { ".": {}, "f:a": {} } }));
+    let time = entry["time"].as_str().unwrap().to_owned();
+    assert!((before..=now()).contains(&time), "{time}");
+}
+
 /// A change of owners alone is a change.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_shares_a_field_may_give_it_up() {
@@ -500,7 +589,9 @@ async fn ownership_can_be_forgotten() {
         .patch("merge", &path, &json!({ "metadata": { "managedFields": nonsense }, "data": { "a": "3" } }))
         .await;
     let kept = kept.expect(200);
-    assert_eq!(owners(&kept).iter().map(|owner| (owner.0, owner.1)).collect::<Vec<_>>(), [("m", "Update")]);
+    // The map itself nobody has taken over.
+    let known: Vec<_> = owners(&kept).iter().map(|owner| (owner.0, owner.1)).collect();
+    assert_eq!(known, [("before-first-apply", "Update"), ("m", "Update")]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -56,11 +56,12 @@ impl Entry {
             && (operation == Operation::Apply || self.api_version == manager.api_version)
     }
 
-    fn same_manager(&self, other: &Self) -> bool {
+    fn owns_what(&self, other: &Self) -> bool {
         self.name == other.name
             && self.operation == other.operation
             && self.subresource == other.subresource
-            && (self.operation == Operation::Apply || self.api_version == other.api_version)
+            && self.api_version == other.api_version
+            && self.set == other.set
     }
 
     /// As messages about conflicts name it.
@@ -142,18 +143,9 @@ impl Managers {
         self.entries.retain(|entry| !entry.set.is_empty());
     }
 
-    /// An entry that owns what it owned before keeps its time.
-    pub(super) fn keep_times(&mut self, before: &Self) {
-        for entry in &mut self.entries {
-            let old = before.entries.iter().find(|old| old.same_manager(entry) && old.set == entry.set);
-            if let Some(old) = old.filter(|old| old.api_version == entry.api_version) {
-                entry.time.clone_from(&old.time);
-            }
-        }
-    }
-
+    /// Whether the same managers own the same fields, whenever they wrote them.
     pub(super) fn same_owners(&self, before: &Self) -> bool {
-        let in_before = |entry: &Entry| before.entries.iter().any(|old| old == entry);
+        let in_before = |entry: &Entry| before.entries.iter().any(|old| entry.owns_what(old));
         self.entries.len() == before.entries.len() && self.entries.iter().all(in_before)
     }
 

@@ -315,3 +315,125 @@ fn managed_fields_can_be_reset_and_capped() {
     assert_eq!(entries.len(), 10);
     assert!(entries.iter().any(|e| e["manager"] == "ancient-changes"));
 }
+
+/// What `m` owns after it has changed `live`, which nobody is known to own, to `new`.
+#[track_caller]
+fn check_owned(live: Option<Value>, new: Value, want: Value) {
+    let whole = |parts: Value| {
+        let mut whole = object(json!({}));
+        whole.as_object_mut().expect("an object").extend(parts.as_object().cloned().unwrap_or_default());
+        whole
+    };
+    let live = live.map(|live| {
+        let mut live = whole(live);
+        update_managed_fields(None, &mut live, ROOT, &manager("other"));
+        live
+    });
+    let mut new = whole(new);
+    update_managed_fields(live.as_ref(), &mut new, ROOT, &manager("m"));
+    let entries = new["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let mine = entries.iter().find(|entry| entry["manager"] == "m").map_or(Value::Null, |e| e["fieldsV1"].clone());
+    assert_eq!(mine, want);
+}
+
+#[test]
+fn updates_own_the_objects_and_lists_that_they_add() {
+    let labels = |labels: Value| json!({"metadata": {"name": "a", "labels": labels}});
+    check_owned(None, labels(json!({"x": "1"})), json!({"f:metadata": {"f:labels": {".": {}, "f:x": {}}}}));
+    check_owned(
+        Some(labels(json!({"x": "1"}))),
+        labels(json!({"x": "1", "y": "1"})),
+        json!({"f:metadata": {"f:labels": {"f:y": {}}}}),
+    );
+    check_owned(Some(labels(json!({"x": "1"}))), labels(json!({})), Value::Null);
+    // What is in every object is added by nobody, what is in it is.
+    check_owned(
+        None,
+        json!({"spec": {"strategy": {"type": "R", "rollingUpdate": {"maxSurge": 1}}}}),
+        json!({"f:spec": {"f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}}}}),
+    );
+    check_owned(
+        Some(json!({"spec": {"replicas": 1}})),
+        json!({"spec": {"replicas": 1, "strategy": {"type": "R"}}}),
+        json!({"f:spec": {"f:strategy": {"f:type": {}}}}),
+    );
+    let container = |container: Value| json!({"spec": {"containers": [container]}});
+    let owned = |fields: Value| json!({"f:spec": {"f:containers": {"k:{\"name\":\"x\"}": fields}}});
+    let env = json!([{"name": "E", "value": "v"}]);
+    let owned_env = json!({".": {}, "k:{\"name\":\"E\"}": {".": {}, "f:name": {}, "f:value": {}}});
+    check_owned(
+        None,
+        container(json!({"name": "x", "env": env})),
+        owned(json!({".": {}, "f:env": owned_env, "f:name": {}})),
+    );
+    check_owned(
+        Some(container(json!({"name": "x"}))),
+        container(json!({"name": "x", "env": env})),
+        owned(json!({"f:env": owned_env})),
+    );
+    check_owned(
+        None,
+        json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}, {"name": "w", "configMap": {"name": "c"}}]}}),
+        json!({"f:spec": {"f:volumes": {
+            ".": {},
+            "k:{\"name\":\"v\"}": {".": {}, "f:emptyDir": {}, "f:name": {}},
+            "k:{\"name\":\"w\"}": {".": {}, "f:configMap": {".": {}, "f:name": {}}, "f:name": {}},
+        }}}),
+    );
+}
+
+#[test]
+fn what_was_there_before_the_first_apply_is_owned_as_if_it_had_been_added() {
+    let mut live = object(json!({}));
+    live["metadata"]["labels"] = json!({"x": "1"});
+    let applied = apply(Some(&live), &object(json!({"replicas": 1})), ROOT, &manager("a"), false).expect("applied");
+    let entries = applied["metadata"]["managedFields"].as_array().expect("entries");
+    let before = entries.iter().find(|entry| entry["manager"] == "before-first-apply").expect("an entry");
+    assert_eq!(before["fieldsV1"], json!({"f:metadata": {"f:labels": {".": {}, "f:x": {}}}}));
+}
+
+#[test]
+fn an_entry_has_the_time_of_the_last_change() {
+    let check = |spec: Value, want: &str| {
+        let mut live = object(json!({"replicas": 1}));
+        update_managed_fields(None, &mut live, ROOT, &manager("m"));
+        let later = Manager { now: LATER, ..manager("m") };
+        let mut new = object(spec.clone());
+        update_managed_fields(Some(&live), &mut new, ROOT, &later);
+        assert_eq!(new["metadata"]["managedFields"][0]["time"], want, "update to {spec}");
+        let first = apply(None, &object(json!({"replicas": 1})), ROOT, &manager("m"), false).expect("applied");
+        let second = apply(Some(&first), &object(spec.clone()), ROOT, &later, false).expect("applied");
+        assert_eq!(second["metadata"]["managedFields"][0]["time"], want, "apply of {spec}");
+    };
+    check(json!({"replicas": 1}), NOW);
+    check(json!({"replicas": 2}), LATER);
+}
+
+#[test]
+fn nobody_loses_what_an_endpoint_does_not_write() {
+    let status = Manager { subresource: "status", ignored: &[&["spec"], &["metadata"]], ..manager("s") };
+    let mut live = object(json!({"replicas": 1}));
+    update_managed_fields(None, &mut live, ROOT, &manager("m"));
+    let mut with_status = live.clone();
+    with_status["status"] = json!({"phase": "P"});
+    update_managed_fields(Some(&live), &mut with_status, ROOT, &status);
+    let owners = |object: &Value| -> Vec<(Value, Value)> {
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        entries.iter().map(|e| (e["manager"].clone(), e["fieldsV1"].clone())).collect()
+    };
+    let both =
+        [(json!("m"), json!({"f:spec": {"f:replicas": {}}})), (json!("s"), json!({"f:status": {"f:phase": {}}}))];
+    assert_eq!(owners(&with_status), both);
+    // Neither end is sent what the other writes; it is left as it was sent.
+    let mut main = object(json!({"replicas": 1}));
+    main["status"] = json!({"phase": "Q"});
+    update_managed_fields(Some(&with_status), &mut main, ROOT, &manager("m"));
+    assert_eq!((owners(&main).as_slice(), &main["status"]), (both.as_slice(), &json!({"phase": "Q"})));
+    let mut main = object(json!({"replicas": 1}));
+    update_managed_fields(Some(&with_status), &mut main, ROOT, &manager("m"));
+    assert_eq!((owners(&main).as_slice(), main.get("status")), (both.as_slice(), None));
+    let mut partial =
+        json!({"apiVersion": "apps/v1", "kind": "X", "metadata": {"name": "a"}, "status": {"phase": "P"}});
+    update_managed_fields(Some(&with_status), &mut partial, ROOT, &status);
+    assert_eq!(owners(&partial), both);
+}

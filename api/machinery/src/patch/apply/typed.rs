@@ -152,45 +152,45 @@ fn merge_items<S: PatchSchema>(old: &[Value], new: &[Value], kind: ListKind, sch
     merged
 }
 
-/// The fields of `new` that are not, or not so, in `old`.
+/// The fields of `new` that are not, or not so, in `old` (structured-merge-diff's `Compare`: what it calls added and modified).
 pub(super) fn changed<S: PatchSchema>(old: &Value, new: &Value, schema: S) -> FieldSet {
     if old == new {
         return FieldSet::default();
     }
     let mut set = FieldSet::default();
-    match (walk(old, schema), walk(new, schema)) {
-        (Walk::Members(old), Walk::Members(new)) => {
+    match (walk(new, schema), old) {
+        (Walk::Members(new), Value::Object(_) | Value::Null) => {
             for (name, value) in new.iter().filter(|(_, value)| !value.is_null()) {
                 let Some(ty) = schema.member(name) else { continue };
                 let child = match old.get(name) {
-                    Some(old) if !old.is_null() => changed(old, value, ty),
-                    _ => added(value, ty, is_map(schema)),
+                    Some(old) => changed(old, value, ty),
+                    None => ty.unset().map_or_else(|| added(value, ty), |unset| changed(&unset, value, ty)),
                 };
                 set.put(member(name), child);
             }
         }
-        (Walk::Items(old, kind), Walk::Items(new, _)) => {
+        (Walk::Items(new, kind), Value::Array(_) | Value::Null) => {
             let schema = schema.item();
-            let old = items(old, kind, schema);
+            let old = items(old.as_array().map_or(&[], Vec::as_slice), kind, schema);
             for (step, item) in items(new, kind, schema) {
                 let child = match find(&old, &step) {
                     Some(old) => changed(old, item, schema),
-                    None => added(item, schema, true),
+                    None => added(item, schema),
                 };
                 set.put(step, child);
             }
         }
         // Emptied: what was in it is gone, the object itself did not change.
-        (Walk::Members(_), Walk::Leaf) if new.is_object() && is_granular(schema) => {}
-        _ => set = added(new, schema, false),
+        (Walk::Leaf, Value::Object(_)) if new.is_object() && is_granular(schema) => {}
+        _ => set = added(new, schema),
     }
     set
 }
 
-/// All fields of a value that was not there. A list that breaks the rules of its type is owned as a whole.
-fn added<S: PatchSchema>(value: &Value, schema: S, itself: bool) -> FieldSet {
+/// All fields of a value that was not there, with every object and list among them. A list that breaks the rules of its type is owned as a whole.
+fn added<S: PatchSchema>(value: &Value, schema: S) -> FieldSet {
     let mut set = fields_of(value, schema).unwrap_or_else(|_| FieldSet::leaf());
-    set.owned |= itself;
+    set.own();
     set
 }
 
