@@ -8,6 +8,7 @@ mod check;
 mod cost;
 mod depth;
 mod issue;
+mod macros;
 mod meter;
 mod optional;
 mod program;

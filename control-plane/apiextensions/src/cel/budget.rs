@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::cost::{Charge, Kind, charges, price, read};
 use super::meter::{self, LOOK, MEET, PAY};
-use super::{optional, types};
+use super::{macros, optional, types};
 
 /// As cel-go words it.
 pub const EXCEEDED: &str = "operation cancelled: actual cost limit exceeded";
@@ -94,6 +94,7 @@ impl Budget {
         context.add_function("dyn", |value: Value| Ok::<Value, ExecutionError>(value));
         types::add_to(&mut context);
         optional::add_to(&mut context);
+        macros::add_to(&mut context);
         let budget = self.clone();
         context.add_function(PAY, move |value: Value, cost: i64| {
             budget.0.lock().pay(u64::try_from(cost).unwrap_or(u64::MAX)).map(|()| value)

@@ -9,7 +9,7 @@ mod ty;
 
 use std::collections::HashMap;
 
-use kube_cel::cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
+use kube_cel::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use serde_json::Value;
 
 use super::cost::estimate;
@@ -182,7 +182,9 @@ impl<'a> Checker<'a> {
                 None => Err(undeclared(name)),
             },
             Expr::List(list) => {
-                let items = list.elements.iter().map(|item| self.infer(item)).collect();
+                let items = list.elements.iter().enumerate();
+                let items =
+                    items.map(|(at, item)| self.infer(item).entry(list.optional_indices.contains(&at))).collect();
                 Ok(Ty::List(Box::new(Ty::common(items))))
             }
             Expr::Map(map) => {
@@ -190,7 +192,7 @@ impl<'a> Checker<'a> {
                 for entry in &map.entries {
                     if let EntryExpr::MapEntry(entry) = &entry.expr {
                         self.infer(&entry.key);
-                        values.push(self.infer(&entry.value));
+                        values.push(self.infer(&entry.value).entry(entry.optional));
                     }
                 }
                 Ok(Ty::Map(Box::new(Ty::common(values))))
@@ -199,6 +201,14 @@ impl<'a> Checker<'a> {
                 let operand = self.infer(&select.operand);
                 let field = self.select(operand, &select.field)?;
                 Ok(if select.test { Ty::Bool } else { field })
+            }
+            Expr::Call(CallExpr { func_name, args, .. }) if func_name == operators::OPT_SELECT => {
+                let [operand, IdedExpr { expr: Expr::Literal(LiteralValue::String(field)), .. }] = args.as_slice()
+                else {
+                    return Err("unsupported optional field selection".into());
+                };
+                let operand = self.infer(operand);
+                Ok(self.select(operand, field.inner())?.optional())
             }
             Expr::Call(call) => {
                 let (name, target) = program::namespaced(call, |name| self.variable(name).is_some());

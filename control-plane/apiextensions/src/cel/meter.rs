@@ -103,7 +103,7 @@ impl Meter {
             }
             Expr::Comprehension(c) => {
                 let before = self.walk(&mut c.iter_range) + self.walk(&mut c.accu_init);
-                self.locals.extend([c.iter_var.clone()].into_iter().chain(c.iter_var2.clone()));
+                self.locals.extend([c.accu_var.clone(), c.iter_var.clone()].into_iter().chain(c.iter_var2.clone()));
                 let condition = self.walk(&mut c.loop_cond);
                 let step = self.walk(&mut c.loop_step);
                 // Every turn pays something, so that no loop is free.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use kube_cel::cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
+use kube_cel::cel::extractors::This;
 use kube_cel::cel::objects::{Key, OptionalValue};
 use kube_cel::cel::{Context, ExecutionError, Value};
 
@@ -36,6 +37,17 @@ pub fn add_to(context: &mut Context<'_>) {
         let found = find(&of, &key)?;
         Ok::<Value, ExecutionError>(Value::Opaque(Arc::new(found.map_or_else(OptionalValue::none, OptionalValue::of))))
     });
+    for name in ["optional.unwrap", "unwrapOpt"] {
+        context.add_function(name, |This(list): This<Value>| unwrap(&list));
+    }
+}
+
+/// The values of a list that are there.
+fn unwrap(of: &Value) -> Result<Value, ExecutionError> {
+    let Value::List(items) = of else { return Err(ExecutionError::NoSuchOverload) };
+    let found: Result<Vec<Option<Value>>, _> =
+        items.iter().map(|item| Ok(<&OptionalValue>::try_from(item)?.value().cloned())).collect();
+    found.map(|found: Vec<Option<Value>>| Value::List(Arc::new(found.into_iter().flatten().collect())))
 }
 
 fn is_find(expression: &IdedExpr) -> bool {

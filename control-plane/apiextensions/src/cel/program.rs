@@ -7,7 +7,7 @@ use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr};
 use kube_cel::cel::{Context, Value};
 
 use super::budget::Budget;
-use super::{depth, issue, meter, optional};
+use super::{depth, issue, macros, meter, optional};
 
 /// What functions are named after.
 const LIBRARIES: [&str; 10] =
@@ -33,6 +33,7 @@ impl Program {
         let is_deep = depth::of(&expression) > depth::SHALLOW;
         optional::rewrite(&mut expression);
         meter::meter(&mut expression);
+        macros::pair(&mut expression);
         Self { expression, is_deep, uses_old_self }
     }
 
@@ -84,7 +85,11 @@ pub fn parse(text: &str) -> Result<IdedExpr, String> {
     // A chain of operators is as deep as it is long: the parser needs room to tell so.
     depth::with_room(|| match issue::parsed(text) {
         Ok(expression) if depth::of(&expression) > depth::MAX => Err(too_deep()),
-        Ok(expression) => Ok(expression),
+        Ok(mut expression) => match macros::expand(&mut expression) {
+            Ok(()) if depth::of(&expression) > depth::MAX => Err(too_deep()),
+            Ok(()) => Ok(expression),
+            Err((part, why)) => Err(issue::display(text, vec![issue::Places::of(text).issue(part, why)])),
+        },
         Err(errors) if errors.errors.is_empty() => Err("expression cannot be parsed".to_owned()),
         Err(errors) => Err(issue::display(text, issue::of_parser(errors))),
     })

@@ -97,6 +97,75 @@ fn what_is_missing_is_no_value() {
     }
 }
 
+/// Every rule holds for an object with some of the members.
+#[track_caller]
+fn all_hold(rules: &[&str]) {
+    let value = json!({
+        "max": 3, "name": "ip", "labels": { "a": "x", "b": "yy" }, "list": [1, 2], "a-b": "c",
+    });
+    for rule in rules {
+        check_types(rule, "");
+        assert_eq!(errors(&json!([{ "rule": rule }]), &value, None), Vec::<String>::new(), "{rule}");
+    }
+}
+
+#[test]
+fn optional_values_have_upstreams_library() {
+    all_hold(&[
+        "self.?max.optMap(m, m + 1).orValue(0) == 4 && self.?min.optMap(m, m + 1).orValue(0) == 0",
+        "!self.?min.optMap(m, m / 0).hasValue()",
+        "self.?max.optMap(m, [m].map(x, x + m)).value() == [6]",
+        "self.?max.optFlatMap(m, self.?min).orValue(7) == 7 && self.?max.optFlatMap(m, optional.of(m)).value() == 3",
+        "self.?name.optMap(ip, ip.startsWith('i')).value()",
+        "self.labels[?'a'].optMap(l, l.size()).or(optional.of(9)).value() == 1",
+        "self.list[?1].optMap(x, x * 10).optMap(x, x + 1).value() == 21",
+        "optional.none().or(optional.of(1)).value() == 1 && optional.ofNonZeroValue(0).orValue(5) == 5",
+        "optional.ofNonZeroValue('').hasValue() == false && optional.of('').hasValue()",
+        "optional.unwrap([optional.of(1), optional.none()]) == [1] && [self.?min, self.?max].unwrapOpt() == [3]",
+        "self.list.first().value() == 1 && self.list.last().optMap(x, x + 1).orValue(0) == 3",
+        "[?self.?min, ?self.?max] == [3] && {?'a': self.?min, ?'b': self.?max} == {'b': 3}",
+    ]);
+    let none =
+        |from: &str, on: &str| format!("compilation failed: found no matching overload for '{from}' applied to '{on}'");
+    check_types("self.min.hasValue()", &none("hasValue", "int.()"));
+    check_types("self.?min.orValue('a') == 1", &none("orValue", "optional_type(int).(string)"));
+    check_types("self.?min.optMap(m, m + 'a').hasValue()", &none("_+_", "(int, string)"));
+    check_types("self.?nothing.hasValue()", "compilation failed: undefined field 'nothing'");
+    check_types(
+        "self.?min.optMap(self.x, 1).hasValue()",
+        "compilation failed: optMap() variable name must be a simple identifier",
+    );
+}
+
+#[test]
+fn loops_have_two_variables() {
+    all_hold(&[
+        "self.list.all(i, v, v == i + 1) && !self.list.all(i, v, v == i) && self.labels.all(k, v, k < v)",
+        "self.list.exists(i, v, i == 1 && v == 2) && !self.labels.exists(k, v, k == v)",
+        "self.list.existsOne(i, v, v > 1) && self.labels.exists_one(k, v, v.size() == 2)",
+        "self.list.transformList(i, v, i * 10 + v) == [1, 12]",
+        "self.list.transformList(i, v, i > 0, v) == [2]",
+        "self.labels.transformList(k, v, k + v).sort() == ['ax', 'byy']",
+        "self.labels.transformMap(k, v, v.size()) == {'a': 1, 'b': 2}",
+        "self.labels.transformMap(k, v, k == 'b', v + '!') == {'b': 'yy!'}",
+        "self.labels.transformMapEntry(k, v, {v: k}) == {'x': 'a', 'yy': 'b'}",
+        "self.list.transformMap(i, v, v) == {0: 1, 1: 2}",
+        "self.list.all(i, v, self.list.all(i, w, w == i + 1) && self.list.exists(v, v == 2) && v == i + 1)",
+        "self.list.transformList(i, v, self.list.transformList(j, w, i + j + v + w)) == [[2, 4], [4, 6]]",
+    ]);
+    check_types("self.list.all(i, i, true)", "compilation failed: duplicate variable name: i");
+    check_types("self.list.all(i, v.x, true)", "compilation failed: argument must be a simple name");
+    let twice = "self.list.transformMapEntry(i, v, {'k': v}).size() == 1";
+    let found = errors(&json!([{ "rule": twice }]), &json!({ "list": [1, 2] }), None);
+    assert!(found[0].contains("insert failed: key k already exists"), "{found:?}");
+}
+
+#[test]
+fn macros_do_not_grow_without_limit() {
+    let rule = format!("self.?min{}.hasValue()", ".optMap(x, x)".repeat(40));
+    check_types(&rule, "compilation failed: expression is too large once its macros are expanded");
+}
+
 #[test]
 fn transition_rules_see_what_was() {
     let rules = json!([{ "rule": "self.min >= oldSelf.min", "message": "no way back", "fieldPath": ".min", "reason": "FieldValueForbidden" }]);

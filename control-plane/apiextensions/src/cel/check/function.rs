@@ -3,6 +3,7 @@
 use kube_cel::cel::common::ast::operators;
 
 use super::Ty;
+use crate::cel::macros::MAP_INSERT;
 
 /// Functions and methods by their names: those of CEL, and those of the libraries that upstream's environments have. Of the two, one may have a name that
 /// is not run here; it is not refused for that.
@@ -191,7 +192,12 @@ pub fn result<'a>(name: &str, types: &[Ty<'a>], is_method: bool) -> Option<Ty<'a
             index.is_any_of(&[Ty::Int, Ty::Uint, Ty::Double]).then(|| (**item).clone())
         }
         (operators::INDEX, [Ty::Map(value), _]) => Some((**value).clone()),
-        (operators::INDEX, [Ty::Dyn | Ty::Free | Ty::Object(_) | Ty::Optional(_), _]) => Some(Ty::Dyn),
+        (operators::INDEX, [Ty::Dyn | Ty::Free | Ty::Object(_), _]) => Some(Ty::Dyn),
+        (operators::INDEX | operators::OPT_INDEX, [Ty::Optional(of), index]) => {
+            let found = result(operators::INDEX, &[(**of).clone(), index.clone()], false)?;
+            Some(found.optional())
+        }
+        (operators::OPT_INDEX, _) => Some(result(operators::INDEX, types, false)?.optional()),
         (operators::INDEX, _) => None,
         (operators::IN, [item, Ty::List(items)]) => item.agrees(items).then_some(Ty::Bool),
         (operators::IN, [_, Ty::Map(_) | Ty::Dyn | Ty::Free]) => Some(Ty::Bool),
@@ -203,9 +209,15 @@ pub fn result<'a>(name: &str, types: &[Ty<'a>], is_method: bool) -> Option<Ty<'a
         ("startsWith" | "endsWith" | "contains" | "matches", [_, _]) if is_method => {
             all(&[Ty::String]).then_some(Ty::Bool)
         }
-        ("orValue", [Ty::Optional(value), other]) => value.agrees(other).then(|| (**value).clone()),
+        ("orValue", [Ty::Optional(value), other]) => {
+            value.agrees(other).then(|| Ty::common(vec![(**value).clone(), other.clone()]))
+        }
+        ("or", [a @ Ty::Optional(_), b @ Ty::Optional(_)]) => {
+            a.agrees(b).then(|| Ty::common(vec![a.clone(), b.clone()]))
+        }
         ("value", [Ty::Optional(value)]) => Some((**value).clone()),
         ("hasValue", [Ty::Optional(_)]) => Some(Ty::Bool),
+        ("orValue" | "or" | "value" | "hasValue", [target, ..]) if is_method && !target.is_dyn() => None,
         _ => Some(library(name, types, is_method)),
     }
 }
@@ -222,7 +234,19 @@ fn library<'a>(name: &str, types: &[Ty<'a>], is_method: bool) -> Ty<'a> {
         ("double", false, _) => Ty::Double,
         ("bool", false, _) => Ty::Bool,
         ("dyn", false, _) => Ty::Dyn,
-        ("optional.of", _, [value]) => Ty::Optional(Box::new(value.clone())),
+        ("optional.of" | "optional.ofNonZeroValue", _, [value]) => Ty::Optional(Box::new(value.clone())),
+        ("optional.none", _, []) => Ty::Optional(Box::new(Ty::Free)),
+        ("first" | "last", true, [Ty::List(item)]) => Ty::Optional(item.clone()),
+        ("optional.unwrap" | "unwrapOpt", _, [Ty::List(item)]) => match &**item {
+            Ty::Optional(item) => Ty::List(item.clone()),
+            _ => Ty::List(Box::new(Ty::Dyn)),
+        },
+        (MAP_INSERT, _, [Ty::Map(values), _, value]) => {
+            Ty::Map(Box::new(Ty::common(vec![(**values).clone(), value.clone()])))
+        }
+        (MAP_INSERT, _, [Ty::Map(values), Ty::Map(more)]) => {
+            Ty::Map(Box::new(Ty::common(vec![(**values).clone(), (**more).clone()])))
+        }
         ("quantity", false, _) => Ty::Opaque("kubernetes.Quantity"),
         ("semver", false, _) => Ty::Opaque("kubernetes.Semver"),
         ("url", false, _) => Ty::Opaque("net.url"),

@@ -79,6 +79,22 @@ impl<'a> Ty<'a> {
         }
     }
 
+    /// What a value of this type is that may not be there.
+    pub fn optional(self) -> Self {
+        match self {
+            Self::Optional(_) => self,
+            other => Self::Optional(Box::new(other)),
+        }
+    }
+
+    /// The type of what an optional entry of a list or map adds to it.
+    pub fn entry(self, is_optional: bool) -> Self {
+        match self {
+            Self::Optional(inner) if is_optional => *inner,
+            other => other,
+        }
+    }
+
     pub fn is_dyn(&self) -> bool {
         matches!(self, Self::Dyn | Self::Free)
     }
@@ -114,6 +130,8 @@ impl<'a> Ty<'a> {
         match (self, other) {
             (Self::Free, ty) | (ty, Self::Free) => ty,
             (Self::List(a), Self::List(b)) => Self::List(Box::new(a.join(*b))),
+            (Self::Map(a), Self::Map(b)) => Self::Map(Box::new(a.join(*b))),
+            (Self::Optional(a), Self::Optional(b)) => Self::Optional(Box::new(a.join(*b))),
             (Self::Object(a), Self::Object(b)) if std::ptr::eq(a, b) => Self::Object(a),
             (Self::Null, _) | (_, Self::Null) | (Self::Object(_), _) | (_, Self::Object(_)) => Self::Dyn,
             (a, b) if a.agrees(&b) && !a.is_dyn() && !b.is_dyn() && a.to_string() == b.to_string() => a,

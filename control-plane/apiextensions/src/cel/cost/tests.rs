@@ -268,3 +268,19 @@ fn rules_that_run_cost_what_the_table_says() {
         runs(&raw, rule, &object, expected);
     }
 }
+
+/// As the expansions of cel-go cost: what is asked twice is paid twice.
+#[test]
+fn macros_cost_what_they_expand_to() {
+    // has a value: 3; of the empty list 10, of the value 3, of the comparison 2, of `optional.of` 1; `orValue` 1.
+    let rule = "optional.of(self).optMap(o, o > 1).orValue(true)";
+    costs(&ty("integer"), rule, 20);
+    costs(&ty("integer"), "optional.of(self).optFlatMap(o, optional.of(o > 1)).orValue(true)", 20);
+    runs(&ty("integer"), rule, &json!(5), 20);
+    // As with one variable, and one more is read.
+    costs(&limited(list("integer"), 10), "self.all(v, v > 1)", 52);
+    costs(&limited(list("integer"), 10), "self.all(i, v, v > 1)", 52);
+    costs(&limited(list("integer"), 10), "self.all(i, v, v > i)", 62);
+    runs(&limited(list("integer"), 10), "self.all(v, v > 0)", &json!([1, 2, 3]), 2 + 3 * 5);
+    runs(&limited(list("integer"), 10), "self.all(i, v, v > i)", &json!([1, 2, 3]), 2 + 3 * 6);
+}
