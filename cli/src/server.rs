@@ -200,6 +200,7 @@ impl Server {
             node_monitor_grace_period: Duration::from_secs(self.node_monitor_grace_period),
             controllers: self.controllers.clone(),
             load_balancer_pools: self.load_balancer_pool.clone(),
+            clock: pki.clock().clone(),
             ..xebec_controllers::Config::default()
         };
         let service = server.local_client_service(UserInfo::anonymous());
@@ -216,12 +217,12 @@ impl Server {
         }];
         if !self.no_scheduler {
             let client = component(server, "system:kube-scheduler");
-            let acting = client.clone();
+            let (acting, clock) = (client.clone(), pki.clock().clone());
             parts.push(Part {
                 lease: "kube-scheduler",
                 client,
                 run: Box::new(move |informers, stop| {
-                    let config = xebec_scheduler::Config::default();
+                    let config = xebec_scheduler::Config { clock: clock.clone(), ..xebec_scheduler::Config::default() };
                     Box::pin(xebec_scheduler::run(acting.clone(), informers, config, stop))
                 }),
             });

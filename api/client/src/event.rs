@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use xebec_clock::Clock;
 use xebec_types::core::{Event, EventSource, ObjectReference};
 use xebec_types::time::{self, Timestamp};
 use xebec_types::{ObjectMeta, namespace, object};
@@ -44,6 +45,7 @@ impl EventType {
 #[derive(Clone)]
 pub struct EventRecorder {
     queue: mpsc::Sender<Report>,
+    clock: Clock,
     /// Ends when the last clone is dropped.
     _writer: Arc<JoinSet<()>>,
 }
@@ -59,9 +61,9 @@ pub(crate) struct Report {
 }
 
 impl EventRecorder {
-    /// `host` is the node of a node's component and empty elsewhere. Needs a tokio runtime.
+    /// `host` is the node of a node's component and empty elsewhere; events are dated by `clock`. Needs a tokio runtime.
     #[must_use]
-    pub fn new(client: Client, component: &str, host: &str) -> Self {
+    pub fn new(client: Client, component: &str, host: &str, clock: Clock) -> Self {
         let (queue, reports) = mpsc::channel(QUEUE);
         let writer = Writer {
             client,
@@ -73,7 +75,7 @@ impl EventRecorder {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run(reports));
-        Self { queue, _writer: Arc::new(tasks) }
+        Self { queue, clock, _writer: Arc::new(tasks) }
     }
 
     /// An event about a typed object.
@@ -90,7 +92,7 @@ impl EventRecorder {
     /// An event about whatever `object` refers to.
     pub fn record_ref(&self, object: ObjectReference, kind: EventType, reason: &str, message: impl Into<String>) {
         let (reason, message) = (reason.to_string(), message.into());
-        let report = Report { object, kind, reason, message, at: time::now() };
+        let report = Report { object, kind, reason, message, at: time::at(self.clock.now()) };
         if let Err(dropped) = self.queue.try_send(report) {
             tracing::debug!(%dropped, "event dropped");
         }

@@ -61,7 +61,7 @@ impl Reconcile for Controller {
         let Some(csr) = self.requests.get_key(key) else { return Ok(Outcome::Done) };
         let nodes =
             Nodes { addresses: addresses(&self.nodes), service_cidrs: self.context.config.service_cidrs.clone() };
-        match step(&csr, self.context.config.signer.is_some(), &nodes, time::now()) {
+        match step(&csr, self.context.config.signer.is_some(), &nodes, self.context.now()) {
             Action::None => Ok(Outcome::Done),
             Action::Wait(wait) => Ok(Outcome::After(wait)),
             Action::Approve { message } => {
@@ -85,7 +85,7 @@ impl Reconcile for Controller {
 
 impl Controller {
     async fn approve(&self, csr: &CertificateSigningRequest, message: &str) -> Result<(), Error> {
-        let now = Some(time::time(time::now()));
+        let now = Some(time::time(self.context.now()));
         let mut approved = csr.clone();
         let status = approved.status.get_or_insert_default();
         status.conditions.get_or_insert_default().push(CertificateSigningRequestCondition {
@@ -118,8 +118,8 @@ impl Controller {
                     status: condition::TRUE.into(),
                     reason: Some("SignerValidationFailure".into()),
                     message: Some(message),
-                    last_update_time: Some(time::time(time::now())),
-                    last_transition_time: Some(time::time(time::now())),
+                    last_update_time: Some(time::time(self.context.now())),
+                    last_transition_time: Some(time::time(self.context.now())),
                 });
                 json!({"conditions": conditions})
             }

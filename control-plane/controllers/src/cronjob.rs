@@ -14,6 +14,7 @@ use xebec_client::{
     Api, Client, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, is_already_exists,
     is_conflict, is_not_found,
 };
+use xebec_clock::Clock;
 use xebec_types::batch::{CronJob, CronJobStatus, Job};
 use xebec_types::{object, time};
 
@@ -27,6 +28,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
         recorder: context.recorder("cronjob-controller"),
         written: Arc::default(),
         client: context.client.clone(),
+        clock: context.config.clock.clone(),
         queue: Workqueue::new(),
     };
     controller.watch();
@@ -36,6 +38,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
 
 struct Controller {
     client: Client,
+    clock: Clock,
     crons: Arc<Informer<CronJob>>,
     jobs: Arc<Informer<Job>>,
     recorder: EventRecorder,
@@ -61,7 +64,7 @@ impl Reconcile for Controller {
         if self.is_behind(&cron, &jobs).await? {
             return Ok(Outcome::After(GATHER));
         }
-        let plan = step(&cron, &jobs, time::now());
+        let plan = step(&cron, &jobs, time::at(self.clock.now()));
         for (kind, reason, message) in &plan.events {
             self.recorder.record(&*cron, *kind, reason, message.as_str());
         }

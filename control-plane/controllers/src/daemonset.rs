@@ -20,7 +20,7 @@ pub use view::View;
 use xebec_client::{Change, Error, Informer, Key, Outcome, Workqueue};
 use xebec_types::apps::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use xebec_types::core::{Node, Pod};
-use xebec_types::{label, object, pod, time};
+use xebec_types::{label, object, pod};
 
 /// Pods created or deleted in one sync, as upstream's `BurstReplicas`.
 const BURST: usize = 250;
@@ -83,7 +83,7 @@ impl Reconcile for Controller {
             Err(Collision) => return self.note_collision(&set).await,
         };
         let hash = self::hash(&newest);
-        let view = View::new(&set, hash, &self.nodes.list(), &pods, time::now());
+        let view = View::new(&set, hash, &self.nodes.list(), &pods, self.pods.now());
         let applied = if satisfied { self.apply(&view, step(&view)).await } else { Ok(None) };
         self.write_status(&set, status::status(&view, collision_count)).await?;
         let wait = applied?;

@@ -22,7 +22,7 @@ use xebec_client::{
 };
 use xebec_types::apps::{Deployment, DeploymentStatus, ReplicaSet};
 use xebec_types::core::Pod;
-use xebec_types::{annotation, object, pod, time};
+use xebec_types::{annotation, object, pod};
 
 /// Status changes of ReplicaSets within this time make one sync.
 const GATHER: Duration = Duration::from_millis(5);
@@ -123,9 +123,9 @@ impl Controller {
             }
             self.apply(&view, &plan).await?;
         }
-        let mut status = status::status(&view, &progress, time::now());
+        let mut status = status::status(&view, &progress, self.context.now());
         status.collision_count = collision.or(status.collision_count);
-        let wait = status::deadline_in(&view, &status, time::now());
+        let wait = status::deadline_in(&view, &status, self.context.now());
         self.write_status(deployment, status).await?;
         Ok(wait)
     }
@@ -191,7 +191,7 @@ impl Controller {
         let message = format!("Failed to create new replica set \"{name}\": {}", pods::message(&error));
         self.recorder.warning(&**deployment, "ReplicaSetCreateError", message.as_str());
         let view = View::new(deployment, &[]);
-        let status = status::status(&view, &Progress::CreateFailed { message }, time::now());
+        let status = status::status(&view, &Progress::CreateFailed { message }, self.context.now());
         self.write_status(deployment, status).await?;
         Err(error)
     }

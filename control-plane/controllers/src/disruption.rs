@@ -11,8 +11,8 @@ pub use step::{Expected, Observed, Status, step};
 use tokio_util::sync::CancellationToken;
 use xebec_client::{Api, Change, Error, EventRecorder, Informer, Key, Outcome, PostParams, Workqueue, is_not_found};
 use xebec_types::core::Pod;
+use xebec_types::object;
 use xebec_types::policy::PodDisruptionBudget;
-use xebec_types::{object, time};
 
 pub(crate) async fn run(context: Context, stop: CancellationToken) {
     let controller = Controller {
@@ -58,7 +58,7 @@ impl Reconcile for Controller {
             let message = format!("Failed to calculate the number of expected pods: {why}");
             self.recorder.warning(&*budget, "CalculateExpectedPodCountFailed", message);
         }
-        let status = step(&Observed { budget: &budget, pods: &pods, expected: &expected, now: time::now() });
+        let status = step(&Observed { budget: &budget, pods: &pods, expected: &expected, now: self.context.now() });
         for name in &status.not_deleted {
             let message =
                 format!("Pod {name} was expected by PDB {}/{} to be deleted but it wasn't", key.namespace, key.name);

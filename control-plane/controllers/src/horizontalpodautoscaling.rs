@@ -80,7 +80,7 @@ impl Reconcile for Controller {
         };
         let spec = &autoscaler.spec;
         let mut status = autoscaler.status.clone().unwrap_or_default();
-        let mut conditions = Conditions::new(status.conditions.take(), time::now());
+        let mut conditions = Conditions::new(status.conditions.take(), self.context.now());
         self.scale(key, &autoscaler, spec, &mut status, &mut conditions).await?;
         status.conditions = Some(conditions.into_inner());
         status.observed_generation = autoscaler.metadata.generation;
@@ -156,9 +156,9 @@ impl Controller {
         self.recorder.normal(autoscaler, "SuccessfulRescale", format!("New size: {wanted}; reason: {reason}"));
         let message = format!("the HPA controller was able to update the target scale to {wanted}");
         conditions.set("AbleToScale", true, "SucceededRescale", &message);
-        status.last_scale_time = Some(time::time(time::now()));
+        status.last_scale_time = Some(time::time(self.context.now()));
         let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
-        histories.entry(key.clone()).or_default().scaled(time::now(), wanted - scale.replicas);
+        histories.entry(key.clone()).or_default().scaled(self.context.now(), wanted - scale.replicas);
         Ok(())
     }
 
@@ -200,7 +200,7 @@ impl Controller {
             let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
             let history = histories.entry(key.clone()).or_default();
             let bounds = Bounds { min, max };
-            normalize(current, recommended.replicas, &bounds, spec.behavior.as_ref(), history, time::now())
+            normalize(current, recommended.replicas, &bounds, spec.behavior.as_ref(), history, self.context.now())
         };
         conditions.set("AbleToScale", true, normalized.able.0, normalized.able.1);
         let (reason, message) = normalized.limited;

@@ -27,7 +27,7 @@ use xebec_client::{Api, Error, Key, Outcome, PostParams, Workqueue};
 use xebec_types::batch::{Job, JobStatus};
 use xebec_types::core::Pod;
 use xebec_types::time::Timestamp;
-use xebec_types::{condition, finalizer, object, pod, time};
+use xebec_types::{condition, finalizer, object, pod};
 
 /// Pod events within this time make one sync.
 const GATHER: Duration = Duration::from_millis(20);
@@ -105,7 +105,7 @@ impl Reconcile for Controller {
         let satisfied = self.pods.expectations.satisfied(&uid);
         let pods = self.pods.claimed(&*job).await?;
         let (released, record) = (self.released.of(&uid), self.records.get(&uid));
-        let observed = Observed { job: &job, pods: &pods, released: &released, record, now: time::now() };
+        let observed = Observed { job: &job, pods: &pods, released: &released, record, now: self.pods.now() };
         let Some(view) = View::new(&observed) else { return Ok(Outcome::Done) };
         let step = step(&view, satisfied);
         let (done, result) = self.apply(&view, &step, satisfied).await;
@@ -178,7 +178,7 @@ impl Controller {
         let mut status = job.status.clone().unwrap_or_default();
         let counted = account::settle(&mut status, &tracked);
         let finish = finish.filter(|_| !is_partial && result.is_ok());
-        let finish = finish.filter(|finish| account::conclude(&mut status, finish, time::now()));
+        let finish = finish.filter(|finish| account::conclude(&mut status, finish, self.pods.now()));
         if counted || finish.is_some() {
             let succeeded = status.succeeded.unwrap_or_default();
             self.write(job, status).await?;

@@ -115,7 +115,7 @@ impl control::Reconcile for Controller {
         let account = self.accounts.get(&key.namespace, name);
         let Some(tracked_since) = self.tracked_since().await? else { return Ok(Outcome::After(DAY)) };
         let period = self.context.config.legacy_service_account_token_clean_up_period;
-        let action = step(&secret, account.as_deref(), tracked_since, period, time::now());
+        let action = step(&secret, account.as_deref(), tracked_since, period, self.context.now());
         if let Action::Wait(wait) = action {
             return Ok(Outcome::After(wait));
         }

@@ -47,7 +47,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_client::{Client, EventRecorder, Informers};
+use xebec_clock::Clock;
 use xebec_types::core::{Container, Pod, ServiceAccount, Volume};
+use xebec_types::time::{self, Timestamp};
 
 /// The controllers of one cluster. At most one process may run them at a time:
 /// `xebec_client::leader::Elector` sees to that.
@@ -106,6 +108,8 @@ pub struct Config {
     pub load_balancer_pools: Vec<service_lb::AddressRange>,
     /// As kube-controller-manager's `--controllers`: `*`, `name`, `-name`.
     pub controllers: Vec<String>,
+    /// The API server's: what is written is dated by it, and what has a date waits for it.
+    pub clock: Clock,
 }
 
 impl Default for Config {
@@ -123,6 +127,7 @@ impl Default for Config {
             terminated_pod_gc_threshold: 12_500,
             load_balancer_pools: Vec::new(),
             controllers: vec!["*".into()],
+            clock: Clock::default(),
         }
     }
 }
@@ -157,7 +162,11 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn recorder(&self, component: &str) -> EventRecorder {
-        EventRecorder::new(self.client.clone(), component, "")
+        EventRecorder::new(self.client.clone(), component, "", self.config.clock.clone())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        time::at(self.config.clock.now())
     }
 }
 

@@ -33,16 +33,17 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
     });
     namespaces.synced().await;
     let sync = |key: Key| {
-        let (namespaces, client) = (&namespaces, &context.client);
+        let (namespaces, context) = (&namespaces, &context);
         async move {
             let Some(namespace) = namespaces.get_key(&key) else { return Outcome::Done };
-            control::outcome("namespace", &key, sync(client, &namespace).await)
+            control::outcome("namespace", &key, sync(context, &namespace).await)
         }
     };
     queue.run(WORKERS, &stop, sync).await;
 }
 
-async fn sync(client: &Client, namespace: &Namespace) -> Result<Outcome, Error> {
+async fn sync(context: &Context, namespace: &Namespace) -> Result<Outcome, Error> {
+    let client = &context.client;
     if !step::is_ours(namespace) {
         return Ok(Outcome::Done);
     }
@@ -51,7 +52,7 @@ async fn sync(client: &Client, namespace: &Namespace) -> Result<Outcome, Error> 
         Ok(kinds) => empty(client, name, kinds).await,
         Err(error) => Content { undiscovered: Some(chain(&error)), ..Content::default() },
     };
-    let now = time::now();
+    let now = context.now();
     match step(namespace, &content, now) {
         Step::Finalize => {
             finalize(client, namespace).await?;

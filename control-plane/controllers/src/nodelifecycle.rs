@@ -68,7 +68,7 @@ impl Reconcile for Controller {
         let Some(node) = self.nodes.get_key(key) else { return Ok(Outcome::Done) };
         let grace = self.context.config.node_monitor_grace_period;
         let silent_for = self.health.silent_for(&key.name, Instant::now());
-        let plan = step(&node, silent_for >= grace, &self.cluster(), time::now());
+        let plan = step(&node, silent_for >= grace, &self.cluster(), self.context.now());
         if plan.is_silent {
             self.health.found_silent(&key.name);
         }
@@ -168,7 +168,7 @@ impl Controller {
             let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [{
                 "type": condition::READY,
                 "status": condition::FALSE,
-                "lastTransitionTime": time::time(time::now()),
+                "lastTransitionTime": time::time(self.context.now()),
             }]}});
             let namespace = object::namespace(&pod.metadata);
             let api: Api<Pod> = Api::namespaced(self.context.client.clone(), namespace);

@@ -195,7 +195,7 @@ impl Controller {
         updated.status = Some(PersistentVolumeStatus {
             phase: Some(phase.into()),
             message: Some(message.to_owned()).filter(|m| !m.is_empty()),
-            last_phase_transition_time: Some(time::time(time::now())),
+            last_phase_transition_time: Some(time::time(self.context.now())),
             reason: None,
         });
         let api: Api<PersistentVolume> = Api::all(self.context.client.clone());

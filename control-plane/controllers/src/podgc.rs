@@ -38,10 +38,10 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
             let observed = Observed { threshold, gone_nodes: &gone };
             step(&observed, pods.iter(), |name| nodes.get("", name).cloned())
         };
-        let client = &context.client;
+        let context = &context;
         let work = victims.into_iter().map(|(pod, reason)| async move {
             let name = object::name(&pod.metadata).to_string();
-            match delete(client, &pod, reason).await {
+            match delete(context, &pod, reason).await {
                 Ok(()) => tracing::info!(pod = name, ?reason, "pod deleted"),
                 Err(e) => tracing::warn!(pod = name, error = chain(&e), "pod not deleted"),
             }
@@ -63,11 +63,11 @@ fn gone_nodes(pods: &Informer<Pod>, nodes: &Informer<Node>, missing: &mut HashMa
     old.map(|(name, _)| name.clone()).collect()
 }
 
-async fn delete(client: &xebec_client::Client, pod: &Pod, reason: Reason) -> Result<(), Error> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), object::namespace(&pod.metadata));
+async fn delete(context: &Context, pod: &Pod, reason: Reason) -> Result<(), Error> {
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), object::namespace(&pod.metadata));
     let name = object::name(&pod.metadata);
     if !xebec_types::pod::is_terminal(pod) {
-        let patch = failed(pod, reason);
+        let patch = failed(pod, reason, context.now());
         settled(api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await)?;
     }
     let params = DeleteParams {
@@ -79,7 +79,7 @@ async fn delete(client: &xebec_client::Client, pod: &Pod, reason: Reason) -> Res
 }
 
 /// A pod that did not end by itself is Failed before it goes, so that its owner counts it rightly.
-fn failed(pod: &Pod, reason: Reason) -> serde_json::Value {
+fn failed(pod: &Pod, reason: Reason, now: time::Timestamp) -> serde_json::Value {
     let mut status = json!({"phase": "Failed"});
     if reason == Reason::Orphaned {
         status["conditions"] = json!([{
@@ -87,7 +87,7 @@ fn failed(pod: &Pod, reason: Reason) -> serde_json::Value {
             "status": condition::TRUE,
             "reason": "DeletionByPodGC",
             "message": "PodGC: node no longer exists",
-            "lastTransitionTime": time::time(time::now()),
+            "lastTransitionTime": time::time(now),
         }]);
     }
     json!({"metadata": {"uid": pod.metadata.uid}, "status": status})

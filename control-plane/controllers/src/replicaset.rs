@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use xebec_client::{Error, Key, Outcome, Workqueue};
 use xebec_types::apps::ReplicaSet;
 use xebec_types::core::{Pod, ReplicationController};
-use xebec_types::{object, pod, time};
+use xebec_types::{object, pod};
 
 /// Pods created or deleted in one sync, as upstream's `BurstReplicas`.
 const BURST: usize = 500;
@@ -61,14 +61,14 @@ impl<K: Replicated> Reconcile for Controller<K> {
         let satisfied = self.pods.expectations.satisfied(uid);
         let pods = self.pods.claimed(&*owner).await?;
         let set = K::as_set(&owner);
-        let step = step(&set, &pods, &self.related(&set), time::now());
+        let step = step(&set, &pods, &self.related(&set), self.pods.now());
         let mut problem = None;
         if satisfied && !object::is_being_deleted(owner.meta()) {
             problem = self.apply(&owner, &set, &step).await.err();
         }
-        let counts = Counts::of(&set, &pods, time::now());
+        let counts = Counts::of(&set, &pods, self.pods.now());
         let failure = problem.as_ref().map(|(reason, error)| (*reason, pods::message(error)));
-        let status = status::status(&set, &counts, K::TELLS_TERMINATING, failure.as_ref(), time::now());
+        let status = status::status(&set, &counts, K::TELLS_TERMINATING, failure.as_ref(), self.pods.now());
         if let Some(status) = status {
             control::write_status(&self.pods.client, &owner.with_status(status)).await?;
         }

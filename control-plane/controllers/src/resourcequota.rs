@@ -120,13 +120,14 @@ impl Controller {
     /// What a namespace uses of what the quota limits.
     async fn count(&self, namespace: &str, quota: &Value, hard: &Amounts) -> Result<Amounts, Error> {
         let kinds: BTreeSet<(&str, &str)> = hard.keys().filter_map(|name| quota::counted(name)).collect();
+        let now = self.context.config.clock.now();
         let mut used = Amounts::new();
         let mut served = None;
         for (group, plural) in kinds {
             if (group, plural) == ("", "pods") {
                 for pod in self.pods.list_namespace(namespace) {
                     let pod = serde_json::to_value(&*pod).map_err(Error::SerdeError)?;
-                    add(&mut used, quota, (group, plural), &pod);
+                    add(&mut used, quota, (group, plural), &pod, now);
                 }
                 continue;
             }
@@ -138,7 +139,7 @@ impl Controller {
             self.monitors.lock().unwrap_or_else(PoisonError::into_inner).follow(kind);
             for object in list(&self.context, kind, namespace).await? {
                 let object = serde_json::to_value(&object).map_err(Error::SerdeError)?;
-                add(&mut used, quota, (group, plural), &object);
+                add(&mut used, quota, (group, plural), &object, now);
             }
         }
         Ok(used)
@@ -159,15 +160,10 @@ async fn list(context: &Context, kind: &Served, namespace: &str) -> Result<Vec<D
     }
 }
 
-fn add(used: &mut Amounts, quota: &Value, (group, plural): (&str, &str), object: &Value) {
+fn add(used: &mut Amounts, quota: &Value, (group, plural): (&str, &str), object: &Value, now: SystemTime) {
     if quota::in_scope(quota, group, plural, object) {
-        quota::add(used, &quota::usage(group, plural, object, now()));
+        quota::add(used, &quota::usage(group, plural, object, now));
     }
-}
-
-fn now() -> SystemTime {
-    let since = xebec_types::time::now().as_second();
-    SystemTime::UNIX_EPOCH + Duration::from_secs(since.unsigned_abs())
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ impl Controller {
     /// Writes the status of a pool, or lets it go if it is deleted and its addresses are back.
     async fn tell(&self, pool: &Pool, taken: &BTreeSet<IpAddr>) -> Result<(), Error> {
         let Some(known) = &pool.object else { return Ok(()) };
-        let (meta, status) = (&known.metadata, pool.status(taken));
+        let (meta, status) = (&known.metadata, pool.status(taken, self.context.now()));
         if object::is_being_deleted(meta) && !step::is_held(pool, &self.services.list()) {
             let others = meta.finalizers.iter().flatten().map(String::as_str).filter(|name| *name != FINALIZER);
             return self.finalize(known, &others.collect::<Vec<_>>()).await;

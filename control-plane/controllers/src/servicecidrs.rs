@@ -15,7 +15,7 @@ use xebec_client::{
     Api, Error, EventRecorder, Informer, Key, Outcome, Patch, PatchParams, Workqueue, chain, is_not_found,
 };
 use xebec_types::networking::{IPAddress, ServiceCIDR};
-use xebec_types::{ObjectMeta, object, time};
+use xebec_types::{ObjectMeta, object};
 
 /// On the addresses that the API server hands out to Services (`networking/v1.LabelManagedBy`).
 const ALLOCATED: &str = "ipaddress.kubernetes.io/managed-by=ipallocator.k8s.io";
@@ -52,7 +52,7 @@ impl Reconcile for Controller {
     async fn sync(&self, key: &Key) -> Result<Outcome, Error> {
         let Some(range) = self.ranges.get_key(key) else { return Ok(Outcome::Done) };
         let addresses: Vec<IpAddr> = self.addresses.read().iter().filter_map(|a| address(&a.metadata)).collect();
-        match step(&range, &self.ranges.list(), &addresses, time::now()) {
+        match step(&range, &self.ranges.list(), &addresses, self.context.now()) {
             Action::None => Ok(Outcome::Done),
             Action::Wait(wait) => Ok(Outcome::After(wait)),
             action => self.write(&range, action).await.map(|()| Outcome::Done),

@@ -21,7 +21,7 @@ use xebec_client::{
 };
 use xebec_types::apps::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use xebec_types::core::{PersistentVolumeClaim, Pod};
-use xebec_types::{OwnerReference, label, object, time};
+use xebec_types::{OwnerReference, label, object};
 
 /// Pod events within this time make one sync.
 const GATHER: Duration = Duration::from_millis(5);
@@ -81,7 +81,7 @@ impl Reconcile for Controller {
         };
         let (current, update) = (self::current(&set, &history, &update), revision(&set, &update));
         let claims = |name: &str| self.claims.get(&key.namespace, name);
-        let view = View::new(&set, &pods, (&current, &update), &claims, time::now());
+        let view = View::new(&set, &pods, (&current, &update), &claims, self.pods.now());
         let status = status::status(&view, collision_count);
         let applied = self.apply(&view, step(&view)).await;
         self.write_status(&set, status).await?;

@@ -58,7 +58,7 @@ impl Reconcile for Controller {
         };
         let node = self.nodes.get("", pod::node_name(&pod));
         let taints = node.map(|node| no_execute(&node)).unwrap_or_default();
-        match step(&pod, &taints, time::now()) {
+        match step(&pod, &taints, self.context.now()) {
             Eviction::None => {
                 if self.note_due(key, false) && !pod::is_terminating(&pod) {
                     let message = format!("Cancelling deletion of Pod {key}");
@@ -119,7 +119,7 @@ impl Controller {
             "status": condition::TRUE,
             "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint",
-            "lastTransitionTime": time::time(time::now()),
+            "lastTransitionTime": time::time(self.context.now()),
         }]}});
         let patch = Patch::Strategic(patch);
         settled(api.patch_status(name, &PatchParams::default(), &patch).await)?;

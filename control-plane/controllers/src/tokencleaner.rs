@@ -25,7 +25,7 @@ pub(crate) async fn run(context: Context, stop: CancellationToken) {
         let (secrets, context) = (&secrets, &context);
         async move {
             let Some(secret) = secrets.get_key(&key) else { return Outcome::Done };
-            match step(&secret, time::now()) {
+            match step(&secret, context.now()) {
                 None => return Outcome::Done,
                 Some(wait) if !wait.is_zero() => return Outcome::After(wait),
                 Some(_) => {}

@@ -5,17 +5,17 @@ use crate::{Context, job};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use xebec_client::{Api, Client, DeleteParams, Error, Informer, Key, Outcome, Workqueue, is_conflict, is_not_found};
+use xebec_client::{Api, DeleteParams, Error, Informer, Key, Outcome, Workqueue, is_conflict, is_not_found};
 use xebec_types::batch::Job;
 use xebec_types::object;
 use xebec_types::time::{self, Timestamp};
 
 pub(crate) async fn run(context: Context, stop: CancellationToken) {
-    let controller =
-        Controller { jobs: context.informers.informer(), client: context.client.clone(), queue: Workqueue::new() };
-    let queue = controller.queue.clone();
+    let controller = Controller { jobs: context.informers.informer(), context, queue: Workqueue::new() };
+    // The context would keep the informers alive, and they this.
+    let (queue, clock) = (controller.queue.clone(), controller.context.config.clock.clone());
     controller.jobs.on_change(move |change| {
-        if change.new.as_ref().is_some_and(|job| expires_in(job, time::now()).is_some()) {
+        if change.new.as_ref().is_some_and(|job| expires_in(job, time::at(clock.now())).is_some()) {
             queue.add(change.key());
         }
     });
@@ -35,7 +35,7 @@ pub fn expires_in(job: &Job, now: Timestamp) -> Option<Duration> {
 }
 
 struct Controller {
-    client: Client,
+    context: Context,
     jobs: Arc<Informer<Job>>,
     queue: Workqueue<Key>,
 }
@@ -49,14 +49,14 @@ impl Reconcile for Controller {
     }
 
     async fn sync(&self, key: &Key) -> Result<Outcome, Error> {
-        let left = |job: &Job| expires_in(job, time::now());
+        let left = |job: &Job| expires_in(job, self.context.now());
         match self.jobs.get_key(key).and_then(|job| left(&job)) {
             None => return Ok(Outcome::Done),
             Some(wait) if !wait.is_zero() => return Ok(Outcome::After(wait)),
             Some(_) => {}
         }
         // The time to live may have been changed a moment ago.
-        let api: Api<Job> = Api::namespaced(self.client.clone(), &key.namespace);
+        let api: Api<Job> = Api::namespaced(self.context.client.clone(), &key.namespace);
         let Some(job) = api.get_opt(&key.name).await? else { return Ok(Outcome::Done) };
         match left(&job) {
             Some(wait) if wait.is_zero() => {}

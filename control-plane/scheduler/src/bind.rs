@@ -4,7 +4,8 @@ use serde_json::json;
 use xebec_client::kube::api::Preconditions;
 use xebec_client::{Api, Client, DeleteParams, Error, Patch, PatchParams, PostParams};
 use xebec_types::core::Pod;
-use xebec_types::{condition, pod as pods, time};
+use xebec_types::time::{self, Timestamp};
+use xebec_types::{condition, pod as pods};
 
 use crate::cluster::PodInfo;
 
@@ -28,6 +29,7 @@ pub async fn report_unschedulable(
     pod: &Pod,
     message: &str,
     nominated: Option<&str>,
+    now: Timestamp,
 ) -> Result<(), Error> {
     const REASON: &str = "Unschedulable";
     let known = pods::find_condition(pod, condition::POD_SCHEDULED);
@@ -44,7 +46,7 @@ pub async fn report_unschedulable(
         "status": condition::FALSE,
         "reason": REASON,
         "message": message,
-        "lastTransitionTime": since.unwrap_or_else(|| time::time(time::now())),
+        "lastTransitionTime": since.unwrap_or_else(|| time::time(now)),
     }]}});
     if let Some(node) = nominated {
         patch["status"]["nominatedNodeName"] = node.into();
@@ -57,14 +59,14 @@ pub async fn report_unschedulable(
 }
 
 /// Tells a pod why it goes, and deletes it.
-pub async fn evict(client: &Client, victim: &PodInfo, scheduler: &str) -> Result<(), Error> {
+pub async fn evict(client: &Client, victim: &PodInfo, scheduler: &str, now: Timestamp) -> Result<(), Error> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &victim.namespace);
     let patch = json!({"metadata": {"uid": &*victim.uid}, "status": {"conditions": [{
         "type": condition::DISRUPTION_TARGET,
         "status": condition::TRUE,
         "reason": "PreemptionByScheduler",
         "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
-        "lastTransitionTime": time::time(time::now()),
+        "lastTransitionTime": time::time(now),
     }]}});
     api.patch_status(&victim.name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
     let preconditions = Preconditions { uid: Some(victim.uid.to_string()), resource_version: None };

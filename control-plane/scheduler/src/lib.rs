@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use xebec_client::{Client, Informers};
+use xebec_clock::Clock;
 
 use scheduler::Scheduler;
 
@@ -33,11 +34,18 @@ pub struct Config {
     pub binds_max: usize,
     /// An assumed pod whose binding no watch has confirmed after this long is given up.
     pub assumed_max: Duration,
+    /// The API server's: what is written is dated by it.
+    pub clock: Clock,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { scheduler_name: "default-scheduler".to_owned(), binds_max: 128, assumed_max: Duration::from_secs(30) }
+        Self {
+            scheduler_name: "default-scheduler".to_owned(),
+            binds_max: 128,
+            assumed_max: Duration::from_secs(30),
+            clock: Clock::default(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use xebec_types::core::{Namespace, Node, PersistentVolume, PersistentVolumeClaim
 use xebec_types::device::{DeviceClass, ResourceClaim, ResourceSlice};
 use xebec_types::policy::PodDisruptionBudget;
 use xebec_types::storage::{CSINode, StorageClass};
+use xebec_types::time::Timestamp;
 use xebec_types::{object, pod as pods};
 
 use crate::claim_binder::ClaimBinder;
@@ -125,7 +126,7 @@ impl Scheduler {
         forward(&synced.resource_slices, &sender, News::ResourceSlice);
         forward(&pods, &sender, News::Pod);
         Self {
-            recorder: EventRecorder::new(client.clone(), &config.scheduler_name, ""),
+            recorder: EventRecorder::new(client.clone(), &config.scheduler_name, "", config.clock.clone()),
             client,
             config,
             cluster: Cluster::default(),
@@ -272,9 +273,9 @@ impl Scheduler {
         for victim in victims.into_iter().filter(|victim| !victim.terminating) {
             let message = format!("Preempted by pod {} on node {node}", pod.uid);
             self.recorder.record(&*victim.pod(), EventType::Normal, "Preempted", message);
-            let (client, scheduler) = (self.client.clone(), self.config.scheduler_name.clone());
+            let (client, scheduler, now) = (self.client.clone(), self.config.scheduler_name.clone(), self.now());
             self.reports.spawn(async move {
-                if let Err(error) = bind::evict(&client, &victim, &scheduler).await
+                if let Err(error) = bind::evict(&client, &victim, &scheduler, now).await
                     && !is_not_found(&error)
                 {
                     tracing::warn!(pod = victim.full_name(), error = chain(&error), "pod not preempted");
@@ -285,6 +286,10 @@ impl Scheduler {
         Some(node)
     }
 
+    fn now(&self) -> Timestamp {
+        xebec_types::time::at(self.config.clock.now())
+    }
+
     fn refuse(&mut self, pod: &Arc<PodInfo>, diagnosis: &Diagnosis) {
         let message = diagnosis.message();
         let node = if diagnosis.is_of_pod() { None } else { self.preempt(pod) };
@@ -293,10 +298,10 @@ impl Scheduler {
         }
         self.queue.park(&pod.uid, diagnosis.plugins(), Instant::now());
         self.recorder.record(&*pod.pod(), EventType::Warning, "FailedScheduling", message.clone());
-        let (client, slots, pod) = (self.client.clone(), self.report_slots.clone(), pod.clone());
+        let (client, slots, pod, now) = (self.client.clone(), self.report_slots.clone(), pod.clone(), self.now());
         self.reports.spawn(async move {
             let Ok(_slot) = slots.acquire().await else { return };
-            if let Err(error) = bind::report_unschedulable(&client, &pod.pod(), &message, node.as_deref()).await
+            if let Err(error) = bind::report_unschedulable(&client, &pod.pod(), &message, node.as_deref(), now).await
                 && !is_not_found(&error)
             {
                 tracing::debug!(pod = pod.full_name(), error = chain(&error), "condition not written");

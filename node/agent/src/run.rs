@@ -81,7 +81,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (ready, network_ready) = watch::channel(false);
 
     let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
-    let recorder = EventRecorder::new(joined.client.clone(), "xebec-agent", &config.node_name);
+    let recorder = EventRecorder::new(joined.client.clone(), "xebec-agent", &config.node_name, joined.clock.clone());
     let services = ServicesShared::new(Repairs::new(&config.node_name, Some(recorder.clone())), recorder);
     let nodes = NodeClient::new(joined.ca_pem.as_bytes(), Arc::clone(&joined.identity), joined.clock.clone())
         .map_err(|source| Error::Join(source.into()))?;

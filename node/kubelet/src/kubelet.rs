@@ -233,7 +233,8 @@ pub async fn run_with(
     let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     let port = listener.local_addr().map_err(|source| RunError::Listen { address, source })?.port();
     let tls = crate::tls::server(&config.tls).map_err(RunError::Tls)?;
-    let recorder = Recorder::Api(EventRecorder::new(client.clone(), "kubelet", &config.node_name));
+    let recorder =
+        Recorder::Api(EventRecorder::new(client.clone(), "kubelet", &config.node_name, config.tls.clock.clone()));
     let objects = Arc::new(ApiObjects::new(client.clone(), &informers, config.tls.clock.clone()));
     let pods = informers.selected::<Pod>(&Selection::fields(&format!("spec.nodeName={}", config.node_name)));
     let reviews = Arc::new(ApiReviews::new(client.clone(), &config.node_name));

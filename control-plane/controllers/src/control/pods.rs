@@ -10,7 +10,9 @@ use xebec_client::kube::core::{NamespaceResourceScope, Status};
 use xebec_client::{
     Api, Change, Client, DeleteParams, Error, EventRecorder, Informer, Key, PostParams, Workqueue, chain, is_not_found,
 };
+use xebec_clock::Clock;
 use xebec_types::core::Pod;
+use xebec_types::time::{self, Timestamp};
 use xebec_types::{ObjectMeta, object, pod};
 
 /// Objects by their controller's uid; orphans by `orphan/<namespace>`.
@@ -44,6 +46,7 @@ pub(crate) struct Pods<O> {
     pub owners: Arc<Informer<O>>,
     pub recorder: EventRecorder,
     pub expectations: Arc<Expectations>,
+    clock: Clock,
 }
 
 impl<O: Owner> Pods<O> {
@@ -56,7 +59,12 @@ impl<O: Owner> Pods<O> {
             owners: context.informers.informer(),
             recorder: context.recorder(component),
             expectations: Arc::default(),
+            clock: context.config.clock.clone(),
         }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        time::at(self.clock.now())
     }
 
     pub(crate) async fn synced(&self) {

@@ -63,8 +63,8 @@ impl Pool {
         ranges.iter().filter(move |range| range.is_ipv4() == ipv4).flat_map(AddressRange::addresses)
     }
 
-    /// What the object's status should say when these addresses are taken.
-    pub fn status(&self, taken: &BTreeSet<IpAddr>) -> PoolStatus {
+    /// What the object's status should say at `now`, when these addresses are taken.
+    pub fn status(&self, taken: &BTreeSet<IpAddr>, now: time::Timestamp) -> PoolStatus {
         let total = self.ranges.iter().map(AddressRange::total).fold(0, i64::saturating_add);
         let used = taken.iter().filter(|address| self.contains(**address)).count() as i64;
         let available = if self.fault.is_none() { total - used } else { 0 };
@@ -80,7 +80,7 @@ impl Pool {
             status: status.to_owned(),
             reason: reason.to_owned(),
             message: message.to_owned(),
-            last_transition_time: since.unwrap_or_else(|| time::time(time::now())),
+            last_transition_time: since.unwrap_or_else(|| time::time(now)),
             observed_generation: self.object.as_ref().and_then(|pool| pool.metadata.generation),
         };
         PoolStatus { total, used, available, conditions: vec![ready] }

@@ -4,9 +4,12 @@ use crate::harness::Cluster;
 use crate::raw::{name, uid};
 use crate::workload::{create, events, patch};
 use serde_json::{Value, json};
+use std::time::Duration;
 use xebec_client::DeleteParams;
+use xebec_clock::Clock;
 use xebec_types::batch::{CronJob, Job, JobStatus};
-use xebec_types::core::Pod;
+use xebec_types::core::{Event, Pod};
+use xebec_types::time::{self, Timestamp};
 use xebec_types::{finalizer, object, pod};
 
 fn job(spec: &Value, image: &str) -> Value {
@@ -58,6 +61,35 @@ async fn a_job_completes_counts_its_pods_and_is_cleaned_up() {
     cluster.until("deletion", gone).await;
     active(&cluster, 0).await;
     assert_eq!(pods(&cluster).await.len(), 0, "its pods went first");
+}
+
+/// What controllers write is dated by the server's clock, and what has its time waits for that clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn controllers_go_by_the_servers_clock() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let clock = Clock::default();
+    let cluster = Cluster::by_clock(1, clock.clone()).await;
+    cluster.namespace("ns").await;
+    clock.advance(30 * DAY);
+    let begin = Timestamp::from_second(time::at(clock.now()).as_second()).expect("whole seconds");
+    let spec = json!({"completions": 1, "ttlSecondsAfterFinished": 3600});
+    create::<Job>(&cluster, job(&spec, "exit:0")).await;
+    let status = ended(&cluster, "Complete").await;
+    let dates = [status.start_time, status.completion_time];
+    let conditions = status.conditions.into_iter().flatten().map(|c| c.last_transition_time);
+    for date in dates.into_iter().chain(conditions) {
+        let date = date.expect("a date").0;
+        assert!(date >= begin && date <= time::at(clock.now()), "{date} is not after {begin}");
+    }
+    events(&cluster, &["Completed"]).await;
+    let told = cluster.api::<Event>("ns").list(&Default::default()).await.expect("list").items;
+    let told = told.iter().find(|event| event.reason.as_deref() == Some("Completed")).expect("an event");
+    assert!(told.last_timestamp.as_ref().is_some_and(|at| at.0 >= begin), "{told:?}");
+
+    clock.advance(Duration::from_secs(7200));
+    patch::<Job>(&cluster, "j", json!({"metadata": {"labels": {"look": "again"}}})).await;
+    let gone = || async { cluster.api::<Job>("ns").get_opt("j").await.ok()?.is_none().then_some(()) };
+    cluster.until("deletion of a Job whose time is over", gone).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -105,6 +105,7 @@ impl Cluster {
             signer: Some(Arc::new(Signer(Arc::clone(&pki)))),
             token_signer: Some(Arc::new(Tokens(server.secret_tokens()))),
             node_monitor_grace_period: Duration::from_secs(3),
+            clock: pki.clock().clone(),
             ..Config::default()
         };
         let (service, denials) = (server.local_client_service(UserInfo::anonymous()), Denials::default());

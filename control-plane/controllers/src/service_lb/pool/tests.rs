@@ -27,7 +27,7 @@ fn resolve(flags: &[&str], objects: &[Arc<LoadBalancerIPPool>]) -> Vec<Pool> {
 fn check(flags: &[&str], objects: &[Arc<LoadBalancerIPPool>], expected: [&str; 3]) {
     let pools = resolve(flags, objects);
     let last = pools.iter().rfind(|pool| pool.object.is_some()).expect("a pool");
-    let status = last.status(&BTreeSet::new());
+    let status = last.status(&BTreeSet::new(), time::now());
     let ready = &status.conditions[0];
     assert_eq!([ready.status.as_str(), ready.reason.as_str(), ready.message.as_str()], expected);
 }
@@ -74,7 +74,7 @@ fn check_plan(objects: &[Arc<LoadBalancerIPPool>], services: &[Arc<Service>], ex
     let writes = plan.writes.iter().map(|write| format!("{} {}", name(&write.service), address(&write.addresses)));
     let refusals = plan.refusals.iter().map(|refusal| format!("{}: {}", name(&refusal.service), refusal.reason));
     assert_eq!(writes.chain(refusals).collect::<Vec<_>>(), expected);
-    pools.iter().map(|pool| pool.status(&plan.taken)).collect()
+    pools.iter().map(|pool| pool.status(&plan.taken, time::now())).collect()
 }
 
 #[test]
@@ -125,10 +125,11 @@ fn a_disabled_pool_keeps_what_it_gave_and_a_deleted_one_does_not() {
 fn a_condition_keeps_its_time_while_it_stays() {
     let mut object = (*pool("a", json!({ "blocks": blocks(&["192.0.2.1"]) }))).clone();
     let then = time::time("2026-01-02T03:04:05Z".parse().expect("a time"));
-    object.status.conditions = resolve(&[], &[Arc::new(object.clone())])[0].status(&BTreeSet::new()).conditions;
+    object.status.conditions =
+        resolve(&[], &[Arc::new(object.clone())])[0].status(&BTreeSet::new(), time::now()).conditions;
     object.status.conditions[0].last_transition_time = then.clone();
     let since = |object: &LoadBalancerIPPool| {
-        let status = resolve(&[], &[Arc::new(object.clone())])[0].status(&BTreeSet::new());
+        let status = resolve(&[], &[Arc::new(object.clone())])[0].status(&BTreeSet::new(), time::now());
         status.conditions[0].last_transition_time.clone()
     };
     assert_eq!(since(&object), then);
