@@ -35,8 +35,11 @@ fn another_server_leads_when_the_leader_is_killed() {
     kubectl.ok("create deployment after --image=none --replicas=3");
     eventually("pods of the second leader", 30, || replicas(&kubectl, "after", 3));
     for (lease, before) in leases.iter().zip(&before) {
-        let now = eventually("another holder", 20, || holder(&kubectl, lease));
-        assert!(now != *before && identity.starts_with(&now), "{lease}: {now}");
+        // Each lease ends when it ends: the controllers' may have another holder while the scheduler's still has the dead one.
+        eventually("another holder", 20, || match holder(&kubectl, lease)? {
+            now if identity.starts_with(&now) => Ok(()),
+            now => Err(format!("{lease}: {now}, before {before}")),
+        });
     }
 
     // One that stops in order says so: the next need not wait.
