@@ -1,7 +1,7 @@
 //! Macros of upstream's environments that the parser does not have: those of optional values (cel-go's `cel/library.go`) and those with two variables
 //! (`ext/comprehensions.go`). They are expanded as cel-go does, so that they cost what they cost there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::sync::Arc;
 
 use kube_cel::cel::common::ast::{
@@ -232,9 +232,12 @@ fn insert(arguments: &[Value]) -> Result<Value, ExecutionError> {
     };
     let mut merged: HashMap<Key, Value> = (*map.map).clone();
     for (key, value) in entries {
-        let why = format!("insert failed: key {key} already exists");
-        if merged.insert(key, value).is_some() {
-            return Err(ExecutionError::function_error(MAP_INSERT, why));
+        match merged.entry(key) {
+            Entry::Vacant(place) => drop(place.insert(value)),
+            Entry::Occupied(known) => {
+                let why = format!("insert failed: key {} already exists", known.key());
+                return Err(ExecutionError::function_error(MAP_INSERT, why));
+            }
         }
     }
     Ok(Value::Map(Map { map: Arc::new(merged) }))
