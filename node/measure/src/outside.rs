@@ -38,7 +38,7 @@ pub fn run(report: &mut Report, smoke: bool) -> Result<()> {
         for (port, is_direct) in [(DIRECT, true), (MASQUERADED, false)] {
             cluster.expose(port, server.addresses()[0], is_direct)?;
         }
-        let path = |port| Path { client: &client.netns, dial: SocketAddrV4::new(cluster.nodes[0].ip(), port) };
+        let path = |port| Path { client: &client.netns, dial: SocketAddrV4::new(own::NODES[0], port) };
         add(report, name, "masquerade", &interleaved(&[path(DIRECT), path(MASQUERADED)], seconds, rounds)?);
     }
     Ok(())

@@ -15,7 +15,7 @@ use crate::run::{Cgroup, Directory};
 
 /// Of the overlay.
 const VNI: u32 = 1;
-const NODES: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 31, 1, 1), Ipv4Addr::new(172, 31, 1, 2)];
+pub const NODES: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 31, 1, 1), Ipv4Addr::new(172, 31, 1, 2)];
 
 /// Two nodes on a bridge: two pods on the first, one on the second.
 pub struct Cluster {
@@ -24,7 +24,6 @@ pub struct Cluster {
 
 pub struct NodeUnderTest {
     pub pods: Vec<Pod>,
-    ip: Ipv4Addr,
     // Dropped in this order: programs first, then what they are attached to.
     _network: PodNetwork,
     datapath: Arc<Datapath>,
@@ -75,10 +74,6 @@ fn pod_cidr(index: usize) -> ipnet::Ipv4Net {
 }
 
 impl NodeUnderTest {
-    pub fn ip(&self) -> Ipv4Addr {
-        self.ip
-    }
-
     async fn new(scratch: Scratch, index: usize, routing: Routing, pods: usize) -> Result<Self, AnyError> {
         let (state, bpffs, cgroup) = (Directory::new()?, Directory::bpffs()?, Cgroup::new()?);
         let node = Node::prepare(&xebec_podnet::Config {
@@ -142,7 +137,6 @@ impl NodeUnderTest {
         }
         Ok(Self {
             pods: made,
-            ip: NODES[index],
             _network: network,
             datapath,
             _scratch: scratch,
