@@ -1,5 +1,5 @@
-//! `xebec upgrade prove`: flows between pods, nodes and outside while agents die, restart and change their programs,
-//! and everything that was lost.
+//! `xebec upgrade prove`: flows between pods, nodes and outside while agents die, restart, change their programs and the
+//! layout of their maps, and everything that was lost.
 
 mod change;
 mod flow;
@@ -18,7 +18,7 @@ use crate::cluster::layout::{Layout, NodeNumber};
 use crate::cluster::spec::{Spec, word};
 use crate::inside::Running;
 use crate::output::say;
-use change::Change;
+use change::{Change, usual_layout};
 use flow::Counts;
 use stage::Stage;
 
@@ -30,8 +30,8 @@ pub struct Upgrade {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Kill, restart and reload the agents of a cluster that `xebec up` made, and say which packets and connections
-    /// were lost
+    /// Kill, restart and reload the agents of a cluster that `xebec up` made, and migrate their maps to another layout and
+    /// back, and say which packets and connections were lost
     Prove(Prove),
     /// What flows talk to; `prove` starts it
     #[command(hide = true)]
@@ -74,9 +74,10 @@ impl Prove {
         let client = xebec_client::connection::from_kubeconfig(&layout.kubeconfig()).await?;
         let stage = Stage::new(client, &layout, &spec).await?;
         let outcome = self.prove(&stage, &layout, &spec).await;
+        let restored = restore(&layout, &spec).await;
         stage.remove().await?;
         let faults = outcome?;
-        say!("map-layout migration: left out, the maps have had one layout so far: there is none to migrate from")?;
+        restored?;
         if faults > 0 {
             bail!("{faults} faults");
         }
@@ -106,6 +107,14 @@ impl Prove {
         }
         Ok(faults)
     }
+}
+
+/// Gives every node's maps their usual layout.
+async fn restore(layout: &Layout, spec: &Spec) -> Result<()> {
+    for node in 0..spec.nodes {
+        usual_layout(layout, NodeNumber(node + 1)).await?;
+    }
+    Ok(())
 }
 
 /// Prints a line for the change, and one for each flow that it harmed.

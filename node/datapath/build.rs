@@ -1,7 +1,7 @@
 //! Embeds the eBPF object.
 //!
 //! `XEBEC_BPF=skip` embeds nothing (for `cargo check` and clippy without a BPF toolchain; the
-//! loader says "object not built"), `XEBEC_BPF_OBJECT=<file>` embeds a prebuilt object.
+//! loader says "object not built"), `XEBEC_BPF_OBJECT=<file>` embeds a prebuilt object, and none for migrations.
 
 use std::{
     env, fs,
@@ -9,32 +9,34 @@ use std::{
     process::exit,
 };
 
-use xebec_builder::{Build, inputs};
+use xebec_builder::{BRIDGE, Build, REHEARSAL, inputs};
 
 fn main() {
     for name in ["XEBEC_BPF", "XEBEC_BPF_OBJECT", "XEBEC_BPF_CARGO", "XEBEC_BPF_LINKER"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let embedded = out.join("xebec-datapath.o");
-    if env::var("XEBEC_BPF").is_ok_and(|value| value == "skip") {
-        write(&embedded, &[]);
-        return;
-    }
-    let object = match env::var_os("XEBEC_BPF_OBJECT") {
-        Some(path) => {
-            println!("cargo::rerun-if-changed={}", Path::new(&path).display());
-            PathBuf::from(path)
-        }
-        None => build(&out),
-    };
-    match fs::read(&object) {
-        Ok(bytes) => write(&embedded, &bytes),
-        Err(error) => fail(&format!("read {}: {error}", object.display())),
+    let embedded =
+        [("xebec-datapath.o", None), ("xebec-bridge.o", Some(BRIDGE)), ("xebec-rehearsal.o", Some(REHEARSAL))];
+    for (name, feature) in embedded {
+        let bytes = match env::var_os("XEBEC_BPF_OBJECT") {
+            _ if env::var("XEBEC_BPF").is_ok_and(|value| value == "skip") => Vec::new(),
+            Some(_) if feature.is_some() => Vec::new(),
+            Some(path) => {
+                println!("cargo::rerun-if-changed={}", Path::new(&path).display());
+                read(Path::new(&path))
+            }
+            None => read(&build(&out, feature)),
+        };
+        write(&out.join(name), &bytes);
     }
 }
 
-fn build(out: &Path) -> PathBuf {
+fn read(object: &Path) -> Vec<u8> {
+    fs::read(object).unwrap_or_else(|error| fail(&format!("read {}: {error}", object.display())))
+}
+
+fn build(out: &Path, feature: Option<&'static str>) -> PathBuf {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let workspace = manifest.ancestors().nth(2).expect("node/datapath is two levels deep");
     // Relative to the package: with a target directory that clones share, each must look at its own sources.
@@ -46,7 +48,7 @@ fn build(out: &Path) -> PathBuf {
     let target = out.ancestors().nth(4).expect("OUT_DIR is in a target directory");
     let built = Build::find(workspace, &target.join("bpf")).and_then(|build| {
         println!("cargo::rerun-if-changed={}", build.linker.0.display());
-        build.run()
+        Build { feature, ..build }.run()
     });
     built.unwrap_or_else(|error| fail(&error.to_string()))
 }

@@ -52,3 +52,4 @@ impl fmt::Display for Be16 {
 }
 
 crate::pod!(Be16);
+crate::layout::whole!(Be16);

@@ -2,7 +2,8 @@
 //! what is off. Addresses and masks are in network order as the bytes of a `u32` on this machine
 //! (`u32::from_ne_bytes(addr)`).
 
-/// Version of every layout in this crate. A change is a new pin directory and a migration.
+/// Version of the pin directory: what lies in it under which name. What the maps in it hold has a layout for each
+/// ([`crate::layout`]).
 pub const VERSION: u32 = 1;
 
 /// Name of each global, as `EbpfLoader::override_global` takes it.
@@ -40,8 +41,20 @@ pub mod global {
     pub const HAS_SET_RETVAL: &str = "HAS_SET_RETVAL";
     pub const HAS_COARSE_CLOCK: &str = "HAS_COARSE_CLOCK";
     pub const HASH_SEED: &str = "HASH_SEED";
+    /// A bit for each map of flows that is being replaced by one of another layout ([`super::migrating`]). Of programs that
+    /// know both.
+    pub const MIGRATING: &str = "MIGRATING";
     /// Low and high word of the cookie of the node's network namespace.
     pub const NODE_NETNS: [&str; 2] = ["NODE_NETNS_LOW", "NODE_NETNS_HIGH"];
+}
+
+/// Of [`crate::names::CARRIED`], by [`crate::MapId`].
+pub const CARRIED_ENTRIES: u32 = u32::BITS;
+const _: () = assert!(crate::MapId::ALL.len() as u32 <= CARRIED_ENTRIES);
+
+/// The bit of a map in [`global::MIGRATING`].
+pub const fn migrating(map: crate::MapId) -> u32 {
+    1 << map.index()
 }
 
 /// Source address a pod sees when it reaches itself through a service. Link-local (RFC 3927), so

@@ -164,7 +164,7 @@ impl FlowState {
 of_families! {
     /// Value of `CT` and `NAT`. Written through the pointer, never replaced: replacing an entry of
     /// an LRU map can evict another.
-    pub struct Flow<A> {
+    pub struct Flow1<A> {
         /// What the packet's tuple becomes.
         pub to: Tuple<A>,
         pub state: FlowState,
@@ -176,7 +176,69 @@ of_families! {
         pub bytes: u64,
     }
 }
-const _: () = assert!(size_of::<Flow<Addr4>>() == 48 && size_of::<Flow<Addr6>>() == 72);
+const _: () = assert!(size_of::<Flow1<Addr4>>() == 48 && size_of::<Flow1<Addr6>>() == 72);
+
+of_families! {
+    /// The same in another layout, of another size, which exists so that migration can be tried at any time: programs are
+    /// built for it with the feature `rehearsal`.
+    pub struct RehearsalFlow<A> {
+        pub seen_ns: u64,
+        pub bytes: u64,
+        pub packets: u64,
+        /// 0.
+        pub spare: u64,
+        pub backend: BackendId,
+        pub service: ServiceId,
+        pub state: FlowState,
+        pub to: Tuple<A>,
+    }
+}
+const _: () = assert!(size_of::<RehearsalFlow<Addr4>>() == 56 && size_of::<RehearsalFlow<Addr6>>() == 80);
+
+#[cfg(not(feature = "rehearsal"))]
+pub type Flow<A> = Flow1<A>;
+/// The layout that programs can take flows over from, and that they are written in too while others still read it.
+#[cfg(not(feature = "rehearsal"))]
+pub type OtherFlow<A> = RehearsalFlow<A>;
+#[cfg(feature = "rehearsal")]
+pub type Flow<A> = RehearsalFlow<A>;
+#[cfg(feature = "rehearsal")]
+pub type OtherFlow<A> = Flow1<A>;
+
+impl<A: Address> Flow1<A> {
+    /// Becomes what `other` is, in place, but for the tuple: LLVM moves that with a function, for which a program of IPv6
+    /// has no stack.
+    #[inline(always)]
+    pub fn take(&mut self, other: &RehearsalFlow<A>) {
+        (self.state, self.service, self.backend) = (other.state, other.service, other.backend);
+        (self.seen_ns, self.packets, self.bytes) = (other.seen_ns, other.packets, other.bytes);
+    }
+}
+
+impl<A: Address> RehearsalFlow<A> {
+    /// As [`Flow1::take`].
+    #[inline(always)]
+    pub fn take(&mut self, other: &Flow1<A>) {
+        (self.state, self.service, self.backend) = (other.state, other.service, other.backend);
+        (self.seen_ns, self.packets, self.bytes, self.spare) = (other.seen_ns, other.packets, other.bytes, 0);
+    }
+}
+
+impl<A: Address> From<RehearsalFlow<A>> for Flow1<A> {
+    fn from(other: RehearsalFlow<A>) -> Self {
+        let mut flow = Self { to: other.to, ..Self::default() };
+        flow.take(&other);
+        flow
+    }
+}
+
+impl<A: Address> From<Flow1<A>> for RehearsalFlow<A> {
+    fn from(other: Flow1<A>) -> Self {
+        let mut flow = Self { to: other.to, ..Self::default() };
+        flow.take(&other);
+        flow
+    }
+}
 
 of_families! {
     /// A datagram in fragments; the value is its [`Ports`].
@@ -192,4 +254,8 @@ of_families! {
 const _: () = assert!(size_of::<FragmentKey<Addr4>>() == 12 && size_of::<FragmentKey<Addr6>>() == 40);
 
 crate::pod!(Ports, Direction, FlowState);
-pod_of_families!(Tuple, FlowKey, Flow, FragmentKey);
+pod_of_families!(Tuple, FlowKey, Flow1, RehearsalFlow, FragmentKey);
+crate::layout::whole!(Direction, FlowState);
+crate::layout::fields! {
+    Ports { src, dst }
+}

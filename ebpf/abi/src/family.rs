@@ -4,6 +4,8 @@ use core::{cmp::Ordering, fmt, hash::Hash, net::Ipv6Addr};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::layout::Layout;
+
 /// An IPv4 address in network order.
 pub type Addr4 = [u8; 4];
 
@@ -80,10 +82,14 @@ impl fmt::Debug for Addr6 {
 }
 
 crate::pod!(Addr6);
+crate::layout::whole!(Addr6);
 
 /// What every part of a map's key or value is.
-pub trait Plain: Copy + Default + Eq + Hash + fmt::Debug + FromBytes + Immutable + KnownLayout + 'static {}
-impl<T: Copy + Default + Eq + Hash + fmt::Debug + FromBytes + Immutable + KnownLayout + 'static> Plain for T {}
+pub trait Plain:
+    Copy + Default + Eq + Hash + fmt::Debug + FromBytes + Immutable + KnownLayout + Layout + 'static
+{
+}
+impl<T: Copy + Default + Eq + Hash + fmt::Debug + FromBytes + Immutable + KnownLayout + Layout + 'static> Plain for T {}
 
 mod sealed {
     /// Only the families that [`super::pod_of_families`] checks.
@@ -187,6 +193,19 @@ macro_rules! of_families {
 
         impl<A: $crate::Address> $name<A> {
             pub(crate) const PACKED: () = assert!(size_of::<Self>() == 0 $(+ size_of::<$ty>())*, "no padding");
+        }
+
+        impl<A: $crate::Address> $crate::layout::Layout for $name<A> {
+            const FINGERPRINT: u64 = {
+                let hash = $crate::layout::structure(size_of::<Self>());
+                $(let hash = $crate::layout::field(
+                    hash,
+                    stringify!($field),
+                    core::mem::offset_of!(Self, $field),
+                    <$ty as $crate::layout::Layout>::FINGERPRINT,
+                );)*
+                hash
+            };
         }
     )* };
 }

@@ -38,4 +38,7 @@ pub struct Latency {
 const _: () = assert!(size_of::<Latency>() == 8 * BUCKETS + 24);
 
 crate::pod!(Latency);
+crate::layout::fields! {
+    Latency { connect, rtt, connect_us, rtt_us, retransmits }
+}
 pod_of_families!(LatencyKey);

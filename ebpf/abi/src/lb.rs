@@ -212,4 +212,9 @@ const _: () = assert!(
 );
 
 crate::pod!(ServiceId, BackendId, FrontendValue, BackendKey);
+crate::layout::whole!(ServiceId, BackendId);
+crate::layout::fields! {
+    FrontendValue { service, generation, backends, local, flags, affinity_s }
+    BackendKey { service, generation, slot }
+}
 pod_of_families!(FrontendKey, Backend, MemberKey, RangeKey, AffinityKey, Affinity, Origin, Origins);

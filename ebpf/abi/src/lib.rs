@@ -12,6 +12,7 @@ pub mod config;
 pub mod conntrack;
 mod family;
 pub mod latency;
+pub mod layout;
 pub mod lb;
 pub mod limits;
 pub mod maglev;
@@ -23,7 +24,7 @@ pub mod stats;
 
 pub use be::Be16;
 pub use config::VERSION;
-pub use conntrack::{Direction, Flow, FlowKey, FlowState, FragmentKey, Ports, Tuple};
+pub use conntrack::{Direction, Flow, Flow1, FlowKey, FlowState, FragmentKey, OtherFlow, Ports, RehearsalFlow, Tuple};
 pub use family::{Addr4, Addr6, Address};
 pub use lb::{
     Affinity, AffinityKey, Backend, BackendId, BackendKey, FrontendKey, FrontendValue, MemberKey, Origin, Origins,

@@ -2,7 +2,7 @@
 //! only when it is used; the LRU maps, which the kernel preallocates, are budgeted below.
 
 use crate::{
-    Addr4, Addr6, Address, Affinity, AffinityKey, Flow, FlowKey, FragmentKey, Ports,
+    Addr4, Addr6, Address, Affinity, AffinityKey, Flow1, FlowKey, FragmentKey, Ports,
     latency::{Latency, LatencyKey},
 };
 
@@ -61,7 +61,7 @@ pub const RESET_PRESSED_NS: u64 = 10 * LINGER_NS;
 /// `struct htab_elem` and LRU node), key and value. The maps of a family that a node does not have are made as small as
 /// they can be.
 const fn lru_bytes<A: Address>() -> u64 {
-    (FLOWS_MAX + NAT_MAX) as u64 * entry::<FlowKey<A>, Flow<A>>()
+    (FLOWS_MAX + NAT_MAX) as u64 * entry::<FlowKey<A>, Flow1<A>>()
         + AFFINITIES_MAX as u64 * entry::<AffinityKey<A>, Affinity<A>>()
         + LATENCIES_MAX as u64 * entry::<LatencyKey<A>, Latency>()
         + FRAGMENTS_MAX as u64 * entry::<FragmentKey<A>, Ports>()

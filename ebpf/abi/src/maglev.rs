@@ -75,3 +75,7 @@ pub struct MaglevBlock {
 const _: () = assert!(size_of::<MaglevBlock>() == 512);
 
 crate::pod!(MaglevKey, MaglevBlock);
+crate::layout::fields! {
+    MaglevKey { service, generation, block }
+    MaglevBlock { slots }
+}

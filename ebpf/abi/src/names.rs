@@ -39,6 +39,15 @@ pub const POD_RATES: &str = "xb_pod_rate";
 pub const DROPS: &str = "xb_drops";
 pub const COUNTERS: &str = "xb_counters";
 pub const MAP_ERRORS: &str = "xb_map_errors";
+/// Flows in another layout, while a map of them is replaced by one in this.
+pub const OLD_CT4: &str = "xb_old_ct4";
+pub const OLD_NAT4: &str = "xb_old_nat4";
+pub const OLD_CT6: &str = "xb_old_ct6";
+pub const OLD_NAT6: &str = "xb_old_nat6";
+/// While maps of flows are replaced, by their ids: 1 when the new one has everything, and decides.
+pub const CARRIED: &str = "xb_carried";
+/// Of user space alone: what layout each pinned map has.
+pub const LAYOUTS: &str = "xb_layout";
 
 /// The maps of each family that the kernel allocates whole.
 pub const WHOLE4: [&str; 6] = [LB4_AFFINITY, LATENCY4, CT4, NAT4, TRANSIENT4, FRAGMENTS4];

@@ -23,3 +23,6 @@ pub mod pod_flag {
 }
 
 crate::pod!(PodRate);
+crate::layout::fields! {
+    PodRate { bytes_per_s, burst_ns, full_ns }
+}

@@ -62,4 +62,8 @@ pub struct L2Mac {
 const _: () = assert!(size_of::<L2Mac>() == 8);
 
 crate::pod!(LocalPod, L2Mac);
+crate::layout::fields! {
+    LocalPod { ifindex, identity, pod_mac, host_mac, flags, netns_cookie }
+    L2Mac { mac, pad }
+}
 pod_of_families!(PrefixKey, Endpoint, L2Key);

@@ -12,6 +12,9 @@ pub struct Traffic {
 const _: () = assert!(size_of::<Traffic>() == 16);
 
 crate::pod!(Traffic);
+crate::layout::fields! {
+    Traffic { packets, bytes }
+}
 
 /// Declares a dense enum that indexes a per-CPU array, with the label metrics and text use.
 macro_rules! index {

@@ -13,6 +13,11 @@ pub const OBJECT_NAME: &str = "xebec-datapath";
 
 const TARGET: &str = "bpfel-unknown-none";
 
+/// A feature of `xebec-programs`: its object takes flows over from maps of the other layout.
+pub const BRIDGE: &str = "bridge";
+/// A feature of `xebec-programs`: its object is for maps of flows with another layout, to try migration with.
+pub const REHEARSAL: &str = "rehearsal";
+
 /// One build of the object.
 #[derive(Clone, Debug)]
 pub struct Build {
@@ -21,6 +26,8 @@ pub struct Build {
     pub target_dir: PathBuf,
     pub linker: Linker,
     pub toolchain: Toolchain,
+    /// Of `xebec-programs`.
+    pub feature: Option<&'static str>,
 }
 
 impl Build {
@@ -30,6 +37,7 @@ impl Build {
             target_dir: target_dir.to_owned(),
             linker: Linker::find(workspace)?,
             toolchain: Toolchain::find()?,
+            feature: None,
         })
     }
 
@@ -55,6 +63,7 @@ impl Build {
         command
             .current_dir(&self.workspace)
             .args(["build", "--release", "--package", "xebec-programs", "--bin", OBJECT_NAME])
+            .args(self.feature.iter().flat_map(|feature| ["--features", feature]))
             .args(["-Z", "build-std=core", "--target", TARGET, "--target-dir"])
             .arg(&self.target_dir)
             .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags().join("\u{1f}"))

@@ -9,7 +9,7 @@ pub mod check;
 mod stack;
 mod toolchain;
 
-pub use build::{Build, OBJECT_NAME, inputs};
+pub use build::{BRIDGE, Build, OBJECT_NAME, REHEARSAL, inputs};
 pub use check::Problem;
 pub use toolchain::{Linker, Toolchain};
 

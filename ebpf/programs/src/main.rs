@@ -6,6 +6,11 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![cfg_attr(target_arch = "bpf", allow(unsafe_code))] // Helpers and maps of the kernel.
 
+#[cfg(all(target_arch = "bpf", feature = "bridge"))]
+mod bridge;
+#[cfg(all(target_arch = "bpf", not(feature = "bridge")))]
+#[path = "no_bridge.rs"]
+mod bridge;
 #[cfg(target_arch = "bpf")]
 mod config;
 #[cfg(target_arch = "bpf")]

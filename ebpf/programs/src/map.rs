@@ -22,6 +22,8 @@ use xebec_logic::{
     transient::Turn,
 };
 
+use crate::bridge::{self, Bridged};
+
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const EEXIST: i32 = 17;
 const EBUSY: i32 = 16;
@@ -147,7 +149,7 @@ static COUNTERS: PerCpuArray<Traffic, { TRAFFIC_ENTRIES as usize }> = PerCpuArra
 static MAP_ERRORS: PerCpuArray<u64, { MAP_ERRORS_ENTRIES as usize }> = PerCpuArray::new();
 
 /// The maps of a family, and how their errors are counted.
-pub trait Stored: Family {
+pub trait Stored: Family + Bridged {
     const ERRORS: Errors;
 
     fn room() -> &'static Rooms<Self>;
@@ -178,6 +180,16 @@ pub struct Errors {
     pub affinity: MapId,
     pub origins: MapId,
     pub latencies: MapId,
+}
+
+impl Errors {
+    #[inline(always)]
+    pub const fn of(&self, map: FlowMap) -> MapId {
+        match map {
+            FlowMap::Conntrack => self.conntrack,
+            FlowMap::Nat => self.nat,
+        }
+    }
 }
 
 impl Stored for Addr4 {
@@ -410,21 +422,36 @@ pub fn count_error(map: MapId, error: i32) {
 }
 
 impl Maps {
+    /// To look at and to change; then comes `store`.
     #[inline(always)]
     fn flow<A: Stored>(&self, map: FlowMap, key: &FlowKey<A>) -> Option<*mut Flow<A>> {
+        if bridge::is_migrating(A::ERRORS.of(map)) {
+            let flow = bridge::fetch(map, key);
+            return if flow.is_null() { None } else { Some(flow) };
+        }
         match map {
             FlowMap::Conntrack => A::conntrack().get_ptr_mut(key),
             FlowMap::Nat => A::nat().get_ptr_mut(key),
         }
     }
 
+    #[inline(always)]
+    fn store<A: Stored>(&self, map: FlowMap, key: &FlowKey<A>) {
+        if bridge::is_migrating(A::ERRORS.of(map)) {
+            bridge::store(map, key);
+        }
+    }
+
     /// Before 6.15 an LRU insert can fail with EBUSY while the list is being balanced: once more.
     #[inline(always)]
     fn insert<A: Stored>(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), i32> {
-        let id = match map {
-            FlowMap::Conntrack => A::ERRORS.conntrack,
-            FlowMap::Nat => A::ERRORS.nat,
-        };
+        let id = A::ERRORS.of(map);
+        if bridge::is_migrating(id) {
+            return match bridge::add(map, key, flow) {
+                error @ ..0 => Err(error),
+                _ => Ok(()),
+            };
+        }
         let once = || match map {
             FlowMap::Conntrack => A::conntrack().insert(key, flow, BPF_NOEXIST.into()),
             FlowMap::Nat => A::nat().insert(key, flow, BPF_NOEXIST.into()),
@@ -514,7 +541,9 @@ where
         // SAFETY: the pointer is to a live entry. Two CPUs may count at once and lose a count.
         let flow = unsafe { &mut *flow };
         conntrack::touch(flow, touch);
-        Some(look(flow))
+        let seen = look(flow);
+        self.store(map, key);
+        Some(seen)
     }
 
     #[inline(always)]
@@ -533,18 +562,25 @@ where
             return Err(Unwanted);
         }
         conntrack::touch(flow, touch);
-        Ok(Some(look(flow)))
+        let seen = look(flow);
+        self.store(map, key);
+        Ok(Some(seen))
     }
 
     #[inline(always)]
     fn alter<R>(&self, map: FlowMap, key: &FlowKey<A>, change: impl FnOnce(&mut Flow<A>) -> R) -> Option<R> {
         let flow = self.flow(map, key)?;
         // SAFETY: the pointer is to a live entry; another CPU may be writing to it.
-        Some(change(unsafe { &mut *flow }))
+        let changed = change(unsafe { &mut *flow });
+        self.store(map, key);
+        Some(changed)
     }
 
     #[inline(always)]
     fn look<R>(&self, map: FlowMap, key: &FlowKey<A>, look: impl FnOnce(&Flow<A>) -> R) -> Option<R> {
+        if bridge::is_migrating(A::ERRORS.of(map)) {
+            return bridge::look(map, key, look);
+        }
         let flow = self.flow(map, key)?;
         // SAFETY: the pointer is to a live entry; another CPU may be writing to it.
         Some(look(unsafe { &*flow }))
@@ -552,6 +588,10 @@ where
 
     #[inline(always)]
     fn remove_flow(&self, map: FlowMap, key: &FlowKey<A>) {
+        if bridge::is_migrating(A::ERRORS.of(map)) {
+            bridge::remove(map, key);
+            return;
+        }
         // An entry that is not there is the only failure, and no failure here.
         let _ = match map {
             FlowMap::Conntrack => A::conntrack().remove(key),
@@ -570,6 +610,12 @@ where
 
     #[inline(always)]
     fn put_flow(&self, map: FlowMap, key: &FlowKey<A>, flow: &Flow<A>) -> Result<bool, DropReason> {
+        if bridge::is_migrating(A::ERRORS.of(map)) {
+            return match bridge::put(map, key, flow) {
+                ..0 => Err(DropReason::FlowInsert),
+                new => Ok(new != 0),
+            };
+        }
         if let Some(known) = self.flow(map, key) {
             // SAFETY: the pointer is to a live entry.
             unsafe { *known = *flow };

@@ -17,6 +17,7 @@ mod drift;
 mod endpoints;
 mod garbage;
 mod health;
+mod migration;
 mod network;
 pub mod pause;
 mod peers;

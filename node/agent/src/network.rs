@@ -132,6 +132,7 @@ async fn datapath_config(
             xdp,
         },
         capacity: config.capacity,
+        map_layout: config.map_layout(),
     })
 }
 

@@ -25,7 +25,8 @@ use crate::bandwidth::Bandwidth;
 use crate::drift::Repairs;
 use crate::withdraw::WithdrawFromServices;
 use crate::{
-    Config, announce, canary, cidr, dns, drift, garbage, network, pause, peers, remotes, services, status, udp,
+    Config, announce, canary, cidr, dns, drift, garbage, migration, network, pause, peers, remotes, services, status,
+    udp,
 };
 
 /// The longest that a node waits for its routes to others before it is Ready.
@@ -130,6 +131,7 @@ async fn start_network(
     let gateways: Vec<IpAddr> = network.pods.node().networks.iter().map(xebec_podnet::Network::gateway).collect();
     tracing::info!(?pod_cidrs, ?gateways, "pod network ready");
     let (datapath, pods) = (network.datapath, network.pods);
+    migration::tell(&shared.recorder, &config.node_name, datapath.migrated());
     // Set once: this runs once.
     let _ = shared.datapath.set(Arc::clone(&datapath));
     let server = network.server;

@@ -7,13 +7,16 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path, str::FromStr};
 
+use aya::Pod;
 use xebec_abi::{
-    Addr4, Addr6, Backend, BackendKey, FrontendKey, FrontendValue, MaglevBlock, MaglevKey, MemberKey, RangeKey, limits,
+    Addr4, Addr6, Backend, BackendKey, FrontendKey, FrontendValue, MaglevBlock, MaglevKey, MemberKey, RangeKey,
+    layout::Layout, limits,
 };
 
 use crate::{
     Error, Result,
     family::Family,
+    layout::{self, Records},
     table::{Table, TrieKey},
 };
 
@@ -63,17 +66,18 @@ impl Capacity {
     }
 
     /// Makes what is pinned as large as this says.
-    pub(crate) fn resize(&self, directory: &Path) -> Result<()> {
-        self.resize_family::<Addr4>(directory)?;
-        self.resize_family::<Addr6>(directory)
+    pub(crate) fn resize(&self, directory: &Path, records: &Records) -> Result<()> {
+        self.resize_family::<Addr4>(directory, records)?;
+        self.resize_family::<Addr6>(directory, records)
     }
 
-    fn resize_family<A: Family>(&self, directory: &Path) -> Result<()> {
-        resize::<FrontendKey<A>, FrontendValue>(directory, A::FRONTENDS, self.frontends)?;
-        resize::<BackendKey, Backend<A>>(directory, A::BACKENDS, self.backends)?;
-        resize::<MemberKey<A>, u32>(directory, A::MEMBERS, self.members)?;
-        resize::<TrieKey<RangeKey<A>>, u32>(directory, A::RANGES, self.source_ranges)?;
-        resize::<MaglevKey, MaglevBlock>(directory, A::MAGLEV, self.maglev_blocks)
+    fn resize_family<A: Family>(&self, directory: &Path, records: &Records) -> Result<()> {
+        let pins = (directory, records);
+        resize::<FrontendKey<A>, FrontendValue>(pins, A::FRONTENDS, self.frontends)?;
+        resize::<BackendKey, Backend<A>>(pins, A::BACKENDS, self.backends)?;
+        resize::<MemberKey<A>, u32>(pins, A::MEMBERS, self.members)?;
+        resize::<TrieKey<RangeKey<A>>, u32>(pins, A::RANGES, self.source_ranges)?;
+        resize::<MaglevKey, MaglevBlock>(pins, A::MAGLEV, self.maglev_blocks)
     }
 }
 
@@ -92,7 +96,11 @@ pub(crate) fn advice(map: &str) -> &'static str {
     known.map_or("", |(_, advice)| advice)
 }
 
-fn resize<K: aya::Pod, V: aya::Pod>(directory: &Path, name: &'static str, size: u32) -> Result<()> {
+fn resize<K: Pod + Layout, V: Pod + Layout>(
+    (directory, records): (&Path, &Records),
+    name: &'static str,
+    size: u32,
+) -> Result<()> {
     // bpffs reserves dots in names.
     let (path, staged) = (directory.join(name), directory.join(format!("{name}_new")));
     let failed = |operation, path: &Path| {
@@ -124,6 +132,7 @@ fn resize<K: aya::Pod, V: aya::Pod>(directory: &Path, name: &'static str, size: 
     }
     let new = old.empty(size)?;
     new.put_all(&keys, &values)?;
+    records.note(&new.fd(), name, layout::of::<K, V>())?;
     new.pin(&staged)?;
     fs::rename(&staged, &path).map_err(failed("replace", &path))?;
     tracing::info!(map = name, entries = keys.len(), from = old.limit(), to = size, "the map has another size");

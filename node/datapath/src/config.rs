@@ -9,7 +9,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use xebec_abi::{VERSION, config::dsr_vni};
 
 use crate::{
-    Capacity, TableSize, XdpMode,
+    Capacity, MapLayout, TableSize, XdpMode,
     error::{Error, Result},
 };
 
@@ -38,6 +38,7 @@ pub struct Config {
     pub snat_ports: RangeInclusive<u16>,
     pub load_balancer: LoadBalancer,
     pub capacity: Capacity,
+    pub map_layout: MapLayout,
 }
 
 /// How services are answered from outside.

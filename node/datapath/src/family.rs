@@ -15,6 +15,10 @@ pub trait Family: Address + aya::Pod {
     const LATENCIES: &'static str;
     const CONNTRACK: &'static str;
     const NAT: &'static str;
+    const TRANSIENT: &'static str;
+    const FRAGMENTS: &'static str;
+    const AFFINITY: &'static str;
+    const ORIGINS: &'static str;
     const ANNOUNCED: &'static str;
     const PODS: &'static str;
     const IPCACHE: &'static str;
@@ -46,6 +50,10 @@ impl Family for Addr4 {
     const LATENCIES: &'static str = names::LATENCY4;
     const CONNTRACK: &'static str = names::CT4;
     const NAT: &'static str = names::NAT4;
+    const TRANSIENT: &'static str = names::TRANSIENT4;
+    const FRAGMENTS: &'static str = names::FRAGMENTS4;
+    const AFFINITY: &'static str = names::LB4_AFFINITY;
+    const ORIGINS: &'static str = names::SOCK4_ORIGINS;
     const ANNOUNCED: &'static str = names::L2_ANNOUNCED4;
     const PODS: &'static str = names::PODS4;
     const IPCACHE: &'static str = names::IPCACHE4;
@@ -80,6 +88,10 @@ impl Family for Addr6 {
     const LATENCIES: &'static str = names::LATENCY6;
     const CONNTRACK: &'static str = names::CT6;
     const NAT: &'static str = names::NAT6;
+    const TRANSIENT: &'static str = names::TRANSIENT6;
+    const FRAGMENTS: &'static str = names::FRAGMENTS6;
+    const AFFINITY: &'static str = names::LB6_AFFINITY;
+    const ORIGINS: &'static str = names::SOCK6_ORIGINS;
     const ANNOUNCED: &'static str = names::L2_ANNOUNCED6;
     const PODS: &'static str = names::PODS6;
     const IPCACHE: &'static str = names::IPCACHE6;

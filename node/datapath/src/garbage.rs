@@ -2,20 +2,21 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use tokio_util::sync::CancellationToken;
 use xebec_abi::{
-    Addr4, Addr6, Address, Direction, Flow, FlowKey, FlowState,
+    Addr4, Addr6, Address, Direction, Flow, FlowKey, FlowState, RehearsalFlow,
     limits::{RESET_NS, TRANSIENT_FLOWS_MAX, TRANSIENT_NAT_MAX},
     proto,
 };
 
 use crate::{
-    Config, Datapath, MapUsage, Result, clock::monotonic_ns, family::Family, lock, service::Changed, table::Table,
+    Config, Datapath, MapLayout, MapUsage, Result, clock::monotonic_ns, family::Family, lock, service::Changed,
+    table::Table,
 };
 
 /// Between two collections of idle flows.
@@ -98,13 +99,58 @@ pub(crate) struct Flows {
 
 #[derive(Debug)]
 struct FlowTables<A: Family> {
-    conntrack: Table<FlowKey<A>, Flow<A>>,
-    nat: Table<FlowKey<A>, Flow<A>>,
+    conntrack: FlowTable<A>,
+    nat: FlowTable<A>,
+}
+
+/// Flows in either layout.
+#[derive(Debug)]
+enum FlowTable<A: Family> {
+    Current(Table<FlowKey<A>, Flow<A>>),
+    Rehearsal(Table<FlowKey<A>, RehearsalFlow<A>>),
+}
+
+impl<A: Family> FlowTable<A> {
+    fn open(path: &Path, map: &'static str, layout: MapLayout) -> Result<Self> {
+        Ok(match layout {
+            MapLayout::Current => Self::Current(Table::open_at(path, map)?),
+            MapLayout::Rehearsal => Self::Rehearsal(Table::open_at(path, map)?),
+        })
+    }
+
+    fn entries(&self) -> Result<Vec<(FlowKey<A>, Flow<A>)>> {
+        match self {
+            Self::Current(table) => table.entries(),
+            Self::Rehearsal(table) => Ok(table.entries()?.into_iter().map(|(key, flow)| (key, flow.into())).collect()),
+        }
+    }
+
+    fn get(&self, key: &FlowKey<A>) -> Result<Option<Flow<A>>> {
+        match self {
+            Self::Current(table) => table.get(key),
+            Self::Rehearsal(table) => Ok(table.get(key)?.map(Into::into)),
+        }
+    }
+
+    fn remove(&self, key: &FlowKey<A>) -> Result<bool> {
+        match self {
+            Self::Current(table) => table.remove(key),
+            Self::Rehearsal(table) => table.remove(key),
+        }
+    }
+
+    fn limit(&self) -> u64 {
+        match self {
+            Self::Current(table) => table.limit(),
+            Self::Rehearsal(table) => table.limit(),
+        }
+    }
 }
 
 impl Flows {
-    pub fn open(directory: &Path) -> Result<Self> {
-        Ok(Self { ipv4: FlowTables::open(directory)?, ipv6: FlowTables::open(directory)? })
+    /// From the pins that `pin` gives the maps.
+    pub fn open(pin: impl Fn(&'static str) -> PathBuf, layout: MapLayout) -> Result<Self> {
+        Ok(Self { ipv4: FlowTables::open(&pin, layout)?, ipv6: FlowTables::open(&pin, layout)? })
     }
 
     /// Each map, with what is half-open in those of the node's families.
@@ -115,12 +161,13 @@ impl Flows {
 }
 
 impl<A: Family> FlowTables<A> {
-    fn open(directory: &Path) -> Result<Self> {
-        Ok(Self { conntrack: Table::open(directory, A::CONNTRACK)?, nat: Table::open(directory, A::NAT)? })
+    fn open(pin: impl Fn(&'static str) -> PathBuf, layout: MapLayout) -> Result<Self> {
+        let table = |map| FlowTable::open(&pin(map), map, layout);
+        Ok(Self { conntrack: table(A::CONNTRACK)?, nat: table(A::NAT)? })
     }
 
     fn usage(&self, is_used: bool) -> Result<[MapUsage; 2]> {
-        let of = |map, table: &Table<_, _>, places: u32| {
+        let of = |map, table: &FlowTable<A>, places: u32| {
             let entries = table.entries()?;
             let half_open = is_used.then(|| HalfOpen { flows: half_open(&entries), places: places.into() });
             Ok(MapUsage { map, entries: entries.len() as u64, limit: table.limit(), half_open })
@@ -136,7 +183,7 @@ impl<A: Family> FlowTables<A> {
     }
 }
 
-fn delete_stale<A: Family>(table: &Table<FlowKey<A>, Flow<A>>, changed: &Changed<A>) -> Result<usize> {
+fn delete_stale<A: Family>(table: &FlowTable<A>, changed: &Changed<A>) -> Result<usize> {
     let mut stale = 0;
     for (key, flow) in table.entries()? {
         let request = matches!(key.direction, Direction::SERVICE | Direction::OUT) && key.proto == proto::UDP;
@@ -188,7 +235,7 @@ fn idle<A: Address>(flows: &HashMap<FlowKey<A>, Flow<A>>, now_ns: u64) -> Vec<Fl
     flows.iter().filter(both).map(|(key, _)| *key).collect()
 }
 
-fn collect<A: Family>(table: &Table<FlowKey<A>, Flow<A>>, now_ns: u64) -> Result<usize> {
+fn collect<A: Family>(table: &FlowTable<A>, now_ns: u64) -> Result<usize> {
     let flows: HashMap<_, _> = table.entries()?.into_iter().collect();
     let mut collected = 0;
     for key in idle(&flows, now_ns) {

@@ -17,6 +17,7 @@ use crate::{
     lock,
     object::Programs,
     sys::AttachType,
+    testing::Done,
     xdp,
 };
 
@@ -226,7 +227,9 @@ impl Datapath {
 
     fn attach(&self, hook: Hook, name: &str, target: &Target<'_>) -> Result<bool> {
         let pin = self.directory.join(link::DIRECTORY).join(format!("{name}-{}", hook.program()));
-        self.programs().attach(hook, target, &pin)
+        let attached = self.programs().attach(hook, target, &pin);
+        self.observer.see(Done::Linked(hook.program()));
+        attached
     }
 
     pub(crate) fn programs(&self) -> RwLockReadGuard<'_, Programs> {

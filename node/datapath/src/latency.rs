@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -110,7 +110,7 @@ pub fn latencies(bpffs: &Path, node: &str) -> Result<Vec<ServiceLatency>> {
     if names::LATENCIES.iter().any(|name| !directory.join(name).exists()) {
         return Ok(Vec::new());
     }
-    Latencies::open(&directory)?.by_service(&directory)
+    Latencies::open(|map| directory.join(map))?.by_service(&directory)
 }
 
 /// Of both families.
@@ -123,8 +123,10 @@ pub(crate) struct Latencies {
 type OfFamily<A> = Table<LatencyKey<A>, Latency>;
 
 impl Latencies {
-    pub fn open(directory: &Path) -> Result<Self> {
-        Ok(Self { ipv4: Table::open(directory, Addr4::LATENCIES)?, ipv6: Table::open(directory, Addr6::LATENCIES)? })
+    /// Of the maps at these paths.
+    pub fn open(pin: impl Fn(&'static str) -> PathBuf) -> Result<Self> {
+        let (ipv4, ipv6) = (Addr4::LATENCIES, Addr6::LATENCIES);
+        Ok(Self { ipv4: Table::open_at(&pin(ipv4), ipv4)?, ipv6: Table::open_at(&pin(ipv6), ipv6)? })
     }
 
     /// Forgets other services.

@@ -27,10 +27,12 @@ mod feature;
 mod garbage;
 mod hook;
 pub mod latency;
+mod layout;
 mod link;
 mod maglev;
 mod memlock;
 mod metrics;
+mod migrate;
 mod ndp;
 mod object;
 mod pod;
@@ -52,9 +54,11 @@ pub use error::{Error, Result};
 pub use feature::Feature;
 pub use garbage::{Collected, HalfOpen};
 pub use hook::Hook;
+pub use layout::MapLayout;
 pub use link::programs;
 pub use maglev::{Algorithm, InvalidTableSize, TableSize};
 pub use metrics::MapUsage;
+pub use migrate::Migrated;
 pub use pod::PodEndpoint;
 pub use service::{Backend, Frontend, FrontendKey, Programmed, Service};
 pub use stats::{Drops, MapErrors};
@@ -69,8 +73,16 @@ use std::{
 };
 
 use crate::{
-    announce::Announcements, latency::Latencies, object::Programs, pod::Pods, remote::Remotes, service::Services,
+    announce::Announcements,
+    latency::Latencies,
+    layout::Records,
+    migrate::Migration,
+    object::Programs,
+    pod::Pods,
+    remote::Remotes,
+    service::Services,
     stats::Statistics,
+    testing::{Done, Observer},
 };
 
 /// The datapath of one node.
@@ -86,6 +98,8 @@ pub struct Datapath {
     announcements: Announcements,
     garbage: garbage::Flows,
     latencies: Latencies,
+    migrated: Vec<Migrated>,
+    observer: Observer,
     /// Held while programs are compared or replaced: a reload is no drift.
     attaching: Mutex<()>,
     xdp: Mutex<Vec<XdpDevice>>,
@@ -96,16 +110,22 @@ impl Datapath {
     ///
     /// Call it in the node's network namespace and in the mount namespace of its bpffs.
     pub fn open(config: Config) -> Result<Self> {
-        Self::open_with(config, object::TcAttach::Probe)
+        Self::open_with(config, object::TcAttach::Probe, Observer::default())
+    }
+
+    /// For tests of every state on the way.
+    #[doc(hidden)]
+    pub fn open_observed(config: Config, observer: Observer) -> Result<Self> {
+        Self::open_with(config, object::TcAttach::Probe, observer)
     }
 
     /// As on a kernel before 6.6, for tests.
     #[doc(hidden)]
     pub fn open_with_clsact(config: Config) -> Result<Self> {
-        Self::open_with(config, object::TcAttach::Clsact)
+        Self::open_with(config, object::TcAttach::Clsact, Observer::default())
     }
 
-    fn open_with(config: Config, tc: object::TcAttach) -> Result<Self> {
+    fn open_with(config: Config, tc: object::TcAttach, observer: Observer) -> Result<Self> {
         if config.ipv4.is_none() && config.ipv6.is_none() {
             return Err(Error::NoFamily { node: config.node_name });
         }
@@ -115,23 +135,40 @@ impl Datapath {
         fs::create_dir_all(&links).map_err(|source| Error::Directory { path: links.clone(), source })?;
         object::require_bpffs(&config.bpffs)?;
         memlock::raise()?;
-        config.capacity.resize(&directory)?;
-        let programs = Programs::load(&config, &directory, tc)?;
-        let datapath = Self {
+        let records = Records::open(&directory)?;
+        object::forget_other_sizes(&config, &directory)?;
+        let mut migration = Migration::prepare(&directory, config.map_layout, &records, &observer)?;
+        config.capacity.resize(&directory, &records)?;
+        let programs = Programs::load(&config, &directory, tc, &migration)?;
+        records.note_new(&directory, &config, &migration)?;
+        observer.see(Done::Loaded);
+        let pins = migration.pins(&directory);
+        let pin = |map| pins.get(map).cloned().unwrap_or_else(|| directory.join(map));
+        let mut datapath = Self {
             services: Mutex::new(Services::open(&directory)?),
             pods: Mutex::new(Pods::open(&directory)?),
             remotes: Remotes::open(&directory, &config)?,
             statistics: Statistics::open(&directory)?,
             announcements: Announcements::open(&directory)?,
-            garbage: garbage::Flows::open(&directory)?,
-            latencies: Latencies::open(&directory)?,
+            garbage: garbage::Flows::open(pin, config.map_layout)?,
+            latencies: Latencies::open(pin)?,
+            migrated: Vec::new(),
+            observer,
             config,
-            directory,
+            directory: directory.clone(),
             programs: RwLock::new(programs),
             attaching: Mutex::default(),
             xdp: Mutex::default(),
         };
         datapath.attach_hooks()?;
+        if migration.is_moving() {
+            migration.carry(&directory, &datapath.observer)?;
+            datapath.reload()?;
+            migration.end(&directory)?;
+            datapath.observer.see(Done::Ended);
+        }
+        records.settle(&directory)?;
+        datapath.migrated = migration.done();
         if let Err(error) = reserved::reserve(&[Config::NODE_PORTS, datapath.config.snat_ports.clone()]) {
             tracing::warn!(%error, "NodePorts are not reserved: the node's own connections may take one");
         }
@@ -147,13 +184,24 @@ impl Datapath {
         &self.config
     }
 
+    /// The pinned maps that had another layout when this was opened.
+    pub fn migrated(&self) -> &[Migrated] {
+        &self.migrated
+    }
+
+    /// The layout of the maps of a node's flows; `None` while they are being replaced, and of one that is not known.
+    pub fn map_layout(bpffs: &Path, node: &str) -> Result<Option<MapLayout>> {
+        let directory = config::version_directory(bpffs, node);
+        Records::read(&directory)?.layout(&directory)
+    }
+
     /// Loads the programs once more, tests them, and puts them in place of those that run, each by one atomic write.
     ///
     /// Call it as [`Datapath::open`].
     pub fn reload(&self) -> Result<()> {
         let _turn = lock(&self.attaching);
         let tc = self.programs().tc();
-        let programs = Programs::load(&self.config, &self.directory, tc)?;
+        let programs = Programs::load(&self.config, &self.directory, tc, &Migration::default())?;
         *self.programs.write().unwrap_or_else(PoisonError::into_inner) = programs;
         self.attach_hooks()
     }

@@ -17,7 +17,7 @@ const PROBE: [u64; 2] = [0x0000_00a0_0000_0085, 0x0000_0000_0000_0095];
 
 /// Lifts the limit where the kernel has one for maps.
 pub fn raise() -> Result<()> {
-    let probed = sys::prog_load(SOCKET_FILTER, &PROBE).map(drop);
+    let probed = sys::prog_load(SOCKET_FILTER, &PROBE, 0).map(drop);
     if counts(probed) { set(RLIM_INFINITY) } else { Ok(()) }
 }
 
@@ -62,7 +62,7 @@ mod tests {
     /// The kernels that have the helper have no limit either: a probe that is no valid program would say so of all.
     #[test]
     fn the_probe_is_a_program() {
-        let probed = sys::prog_load(SOCKET_FILTER, &PROBE);
+        let probed = sys::prog_load(SOCKET_FILTER, &PROBE, 0);
         let release = nix::sys::utsname::uname().expect("uname");
         let release = release.release().to_string_lossy().into_owned();
         let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());

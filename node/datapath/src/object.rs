@@ -17,20 +17,25 @@ use aya::{
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use xebec_abi::{
     config::{HAIRPIN_IP, HAIRPIN_IP6, dsr_vni, global},
-    names::{PINNED_MAPS, WHOLE4, WHOLE6},
+    names::{self, PINNED_MAPS, WHOLE4, WHOLE6},
 };
 
 use crate::{
-    Config, Drift, DriftKind, Network4, Network6, Routing, clsact,
+    Config, Drift, DriftKind, MapLayout, Network4, Network6, Routing, clsact,
     error::{Error, Result},
     hook::{Hook, interface},
     link::{self, Attachment, Target},
     lock,
+    migrate::{Migration, OLD_MAPS},
     sys::{self, AttachType},
     xdp,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xebec-datapath.o"));
+/// For the time in which maps of flows are replaced.
+static BRIDGE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xebec-bridge.o"));
+/// Also for that time.
+static REHEARSAL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/xebec-rehearsal.o"));
 
 /// Linux action: go on to the next program, then to the host's stack (`TCX_NEXT`,
 /// include/uapi/linux/bpf.h).
@@ -58,10 +63,11 @@ pub struct Programs {
 
 impl Programs {
     /// Loads the programs and tests them.
-    pub fn load(config: &Config, directory: &Path, tc: TcAttach) -> Result<Self> {
-        let (mut ebpf, helpers) = load_adapted(config, Some(directory))?;
+    pub fn load(config: &Config, directory: &Path, tc: TcAttach, migration: &Migration) -> Result<Self> {
+        let bridged = Some((global::MIGRATING, vec![migration.mask()])).filter(|_| migration.mask() != 0);
+        let (mut ebpf, helpers) = load_adapted_with(config, Some((directory, migration)), bridged.as_slice())?;
         self_test(&ebpf, config)?;
-        let xdp = xdp::load(&mut ebpf, config);
+        let xdp = if bridged.is_some() { xdp::load_pass(config) } else { xdp::load(&mut ebpf, config) };
         let mut fds = HashMap::new();
         for hook in wanted(config) {
             match descriptor(&ebpf, hook) {
@@ -71,7 +77,8 @@ impl Programs {
             }
         }
         let tcx = tc == TcAttach::Probe && fds.get(&Hook::FromPod).is_some_and(|fd| has_tcx(fd.as_fd()));
-        let maps = PINNED_MAPS.iter().map(|name| Ok((*name, open_map(directory, name)?))).collect::<Result<_>>()?;
+        let pinned = PINNED_MAPS.iter().chain([&names::LAYOUTS]);
+        let maps = pinned.map(|name| Ok((*name, open_map(directory, name)?))).collect::<Result<_>>()?;
         Ok(Self { fds, maps, helpers, clsact: (!tcx).then(|| Mutex::new(ebpf)), xdp })
     }
 
@@ -173,14 +180,14 @@ pub struct Helpers {
 }
 
 /// Loads what this kernel can run.
-pub fn load_adapted(config: &Config, directory: Option<&Path>) -> Result<(Ebpf, Helpers)> {
-    load_adapted_with(config, directory, &[])
+pub fn load_adapted(config: &Config) -> Result<(Ebpf, Helpers)> {
+    load_adapted_with(config, None, &[])
 }
 
 /// [`load_adapted`], with further globals.
 pub fn load_adapted_with(
     config: &Config,
-    directory: Option<&Path>,
+    pins: Option<(&Path, &Migration)>,
     further: &[GlobalValue],
 ) -> Result<(Ebpf, Helpers)> {
     let clock = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_ktime_get_coarse_ns);
@@ -194,10 +201,10 @@ pub fn load_adapted_with(
         fib_mtu: mtu.unwrap_or(false),
         xdp_buff_len: xdp.unwrap_or(false),
     };
-    match load(config, directory, helpers, further) {
+    match load(config, pins, helpers, further) {
         Err(Error::Program { program, .. }) if program.starts_with("sock") => {
             let helpers = Helpers { set_retval: false, ..helpers };
-            Ok((load(config, directory, helpers, further)?, helpers))
+            Ok((load(config, pins, helpers, further)?, helpers))
         }
         loaded => Ok((loaded?, helpers)),
     }
@@ -213,7 +220,7 @@ fn absent_families(config: &Config) -> impl Iterator<Item = &'static str> + use<
 }
 
 /// A node that got a family, or lost one, makes that family's maps anew that are allocated whole: pinned maps keep their size.
-fn forget_other_sizes(config: &Config, directory: &Path) -> Result<()> {
+pub fn forget_other_sizes(config: &Config, directory: &Path) -> Result<()> {
     let absent: HashSet<_> = absent_families(config).collect();
     for name in WHOLE4.into_iter().chain(WHOLE6) {
         let path = directory.join(name);
@@ -232,8 +239,14 @@ fn wanted(config: &Config) -> impl Iterator<Item = Hook> {
 }
 
 /// Creates or opens the maps and loads the programs that the node runs. Without a directory nothing is pinned.
-fn load(config: &Config, directory: Option<&Path>, helpers: Helpers, further: &[GlobalValue]) -> Result<Ebpf> {
-    if OBJECT.is_empty() {
+fn load(config: &Config, pins: Option<(&Path, &Migration)>, helpers: Helpers, further: &[GlobalValue]) -> Result<Ebpf> {
+    let is_bridging = further.iter().any(|(name, _)| *name == global::MIGRATING);
+    let object = match config.map_layout {
+        MapLayout::Current if is_bridging => BRIDGE,
+        MapLayout::Current => OBJECT,
+        MapLayout::Rehearsal => REHEARSAL,
+    };
+    if object.is_empty() {
         return Err(Error::NotBuilt);
     }
     let globals = globals(config, helpers);
@@ -248,13 +261,18 @@ fn load(config: &Config, directory: Option<&Path>, helpers: Helpers, further: &[
     for (name, size) in config.capacity.sizes() {
         loader.map_max_entries(name, size);
     }
-    if let Some(directory) = directory {
-        forget_other_sizes(config, directory)?;
+    for name in OLD_MAPS {
+        loader.map_max_entries(name, ABSENT_ENTRIES);
+    }
+    if let Some((directory, migration)) = pins {
         for name in PINNED_MAPS {
             loader.map_pin_path(name, directory.join(name));
         }
+        for (name, pin) in migration.pins(directory) {
+            loader.map_pin_path(name, pin);
+        }
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|error| Error::Object(Box::new(error)))?;
+    let mut ebpf = loader.load(object).map_err(|error| Error::Object(Box::new(error)))?;
     for hook in wanted(config) {
         let program = hook.program();
         let loaded = match ebpf.program_mut(program) {

@@ -31,6 +31,9 @@ const MAP_DELETE_BATCH: i64 = 27;
 const LINK_CREATE: i64 = 28;
 const LINK_UPDATE: i64 = 29;
 
+/// Flag of `BPF_MAP_UPDATE_ELEM`.
+const BPF_NOEXIST: u64 = 1;
+
 /// `enum bpf_attach_type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -87,7 +90,7 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// Head of what `BPF_PROG_LOAD` takes, up to the log that nobody wants.
+/// Head of what `BPF_PROG_LOAD` takes, with a log that nobody wants.
 #[repr(C)]
 #[derive(Default)]
 struct ProgLoadAttr {
@@ -98,6 +101,8 @@ struct ProgLoadAttr {
     log_level: u32,
     log_size: u32,
     log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
 }
 
 #[repr(C)]
@@ -214,6 +219,15 @@ pub fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
     bpf(MAP_UPDATE_ELEM, &mut elem(map, key, address(value), 0)).map(drop)
 }
 
+/// False if there is such a key already.
+pub fn insert(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<bool> {
+    match bpf(MAP_UPDATE_ELEM, &mut elem(map, key, address(value), BPF_NOEXIST)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// False if there was no such key.
 pub fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
     match bpf(MAP_DELETE_ELEM, &mut elem(map, key, 0, 0)) {
@@ -284,11 +298,13 @@ pub fn map_create(name: &str, info: &MapInfo) -> io::Result<OwnedFd> {
 }
 
 /// A program of type `kind` of these instructions (`struct bpf_insn`), which calls nothing that asks for the GPL.
-pub fn prog_load(kind: u32, insns: &[u64]) -> io::Result<OwnedFd> {
+pub fn prog_load(kind: u32, insns: &[u64], flags: u32) -> io::Result<OwnedFd> {
     let license = c"MIT";
     let insn_cnt = u32::try_from(insns.len()).map_err(io::Error::other)?;
     let license = license.as_ptr() as u64;
-    owned(bpf(PROG_LOAD, &mut ProgLoadAttr { kind, insn_cnt, insns: address(insns), license, ..Default::default() }))
+    let insns = address(insns);
+    let mut attr = ProgLoadAttr { kind, insn_cnt, insns, license, prog_flags: flags, ..Default::default() };
+    owned(bpf(PROG_LOAD, &mut attr))
 }
 
 pub fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
@@ -300,6 +316,17 @@ pub fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
     };
     bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
     Ok(info)
+}
+
+/// Waits until no CPU runs a program that was replaced before the call (`synchronize_rcu`). Kernels with `nohz_full` do not
+/// offer it: programs run for microseconds.
+pub fn wait_for_programs() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
+    const NO_FLAGS: libc::c_long = 0;
+    // SAFETY: the call takes two numbers and touches no memory of ours.
+    if unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, NO_FLAGS) } != 0 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
 }
 
 /// The kernel's number of a loaded program.

@@ -5,18 +5,25 @@ use std::{
     hash::Hash,
     io,
     marker::PhantomData,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     slice,
 };
 
 use aya::Pod;
-use xebec_abi::{Addr4, Addr6, RangeKey};
+use xebec_abi::{
+    Addr4, Addr6, RangeKey,
+    layout::{Layout, number, plain},
+};
 
 use crate::{
     error::{Error, Result},
     sys,
 };
+
+/// Of include/uapi/linux/bpf.h.
+const HASH: u32 = 1;
+const NO_PREALLOC: u32 = 1;
 
 /// Entries per batch call: large enough that the syscall is free, small enough for a buffer.
 const BATCH: usize = 4096;
@@ -32,8 +39,13 @@ pub struct Table<K, V> {
 
 impl<K: Pod, V: Pod> Table<K, V> {
     pub fn open(directory: &Path, name: &'static str) -> Result<Self> {
+        Self::open_at(&directory.join(name), name)
+    }
+
+    /// From a pin of another name.
+    pub fn open_at(path: &Path, name: &'static str) -> Result<Self> {
         let failed = |source| Error::Map { operation: "open", map: name, source };
-        let fd = sys::open_pin(&directory.join(name)).map_err(failed)?;
+        let fd = sys::open_pin(path).map_err(failed)?;
         let info = sys::map_info(fd.as_fd()).map_err(failed)?;
         if info.key_size as usize != size_of::<K>() || info.value_size as usize != size_of::<V>() {
             return Err(Error::Layout {
@@ -53,6 +65,25 @@ impl<K: Pod, V: Pod> Table<K, V> {
         let info = sys::map_info(self.fd.as_fd()).map_err(failed)?;
         let fd = sys::map_create(self.name, &sys::MapInfo { max_entries: size, ..info }).map_err(failed)?;
         Ok(Self { fd, name: self.name, limit: size, entry: PhantomData })
+    }
+
+    /// A hash map of these types, nowhere pinned, whose memory grows with its entries.
+    pub fn create(name: &'static str, size: u32) -> Result<Self> {
+        let failed = |source| Error::Map { operation: "create", map: name, source };
+        let info = sys::MapInfo {
+            kind: HASH,
+            key_size: size_of::<K>() as u32,
+            value_size: size_of::<V>() as u32,
+            max_entries: size,
+            map_flags: NO_PREALLOC,
+            id: 0,
+        };
+        let fd = sys::map_create(name, &info).map_err(failed)?;
+        Ok(Self { fd, name, limit: size, entry: PhantomData })
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     pub fn pin(&self, path: &Path) -> Result<()> {
@@ -245,6 +276,52 @@ impl<V: Pod> PerCpu<V> {
     }
 }
 
+/// The entries of any map that can be listed, as bytes: keys and values, one after the other.
+pub fn bytes_of(map: BorrowedFd<'_>, info: &sys::MapInfo) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let (key, value) = (info.key_size as usize, info.value_size as usize);
+    let (mut keys, mut values, mut cursor, mut size) = (Vec::new(), Vec::new(), None, BATCH);
+    loop {
+        let (mut some_keys, mut some_values) = (vec![0; key * size], vec![0; value * size]);
+        let before = cursor;
+        match sys::lookup_batch(map, &mut cursor, &mut some_keys, &mut some_values, size as u32) {
+            Ok((count, more)) => {
+                keys.extend_from_slice(&some_keys[..key * count as usize]);
+                values.extend_from_slice(&some_values[..value * count as usize]);
+                if !more {
+                    return Ok((keys, values));
+                }
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                cursor = before;
+                size *= 2;
+            }
+            Err(error) if unsupported(&error) => return bytes_by_key(map, key, value),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn bytes_by_key(map: BorrowedFd<'_>, key: usize, value: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let mut listed: Vec<u8> = Vec::new();
+    loop {
+        let mut next = vec![0; key];
+        let previous = listed.len().checked_sub(key).map(|last| &listed[last..]);
+        if !sys::next_key(map, previous, &mut next)? {
+            break;
+        }
+        listed.extend(next);
+    }
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    for one in listed.chunks_exact(key) {
+        let mut found = vec![0; value];
+        if sys::lookup(map, one, &mut found)? {
+            keys.extend_from_slice(one);
+            values.extend(found);
+        }
+    }
+    Ok((keys, values))
+}
+
 /// EINVAL is what kernels without a command answer, ENOTSUPP (524) what maps without it do.
 fn unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | 524))
@@ -260,6 +337,9 @@ pub struct TrieKey<K> {
 
 // SAFETY: keys are bytes without padding; of those, whole words keep the alignment of the length, which is asserted.
 unsafe impl<K: Pod> Pod for TrieKey<K> {}
+impl<K: Layout> Layout for TrieKey<K> {
+    const FINGERPRINT: u64 = number(plain("trie", size_of::<Self>()), K::FINGERPRINT);
+}
 const _: () =
     assert!(size_of::<TrieKey<RangeKey<Addr6>>>() == 4 + 20 && size_of::<TrieKey<RangeKey<Addr4>>>() == 4 + 8);
 const _: () = assert!(size_of::<TrieKey<Addr6>>() == 4 + 16 && size_of::<TrieKey<Addr4>>() == 4 + 4);

@@ -1,8 +1,10 @@
 //! The object without a node, for tests and benchmarks of programs by `BPF_PROG_TEST_RUN`.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::AsFd,
+    path::Path,
 };
 
 use aya::{
@@ -11,11 +13,62 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 use ipnet::{Ipv4Net, Ipv6Net};
-use xebec_abi::config::global;
+use xebec_abi::{
+    MapId,
+    config::{global, migrating},
+};
 
 use crate::{
-    Capacity, Config, Dsr, Error, Feature, Hook, LoadBalancer, Network, Result, Routing, XdpMode, feature, object, xdp,
+    Capacity, Config, Dsr, Error, Feature, Hook, LoadBalancer, MapLayout, Network, Result, Routing, XdpMode, feature,
+    layout::Records, object, sys, xdp,
 };
+
+/// What an agent has just done that outlives it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Done {
+    /// A map of the new layout has a pin beside the old one's.
+    Staged(&'static str),
+    /// Programs are loaded, and pinned is whatever they need.
+    Loaded,
+    /// A link has this program.
+    Linked(&'static str),
+    /// The new map is what the old one is.
+    Copied(&'static str),
+    /// The new map has the old one's pin.
+    Renamed(&'static str),
+    /// The new map decides.
+    Decided(&'static str),
+    /// Nothing is pinned that only a migration needs.
+    Ended,
+}
+
+/// Is told of what an agent does while it opens the datapath.
+#[derive(Default)]
+pub struct Observer(Option<Box<dyn Fn(Done) + Send + Sync>>);
+
+impl Observer {
+    pub fn new(see: impl Fn(Done) + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(see)))
+    }
+
+    pub(crate) fn see(&self, done: Done) {
+        if let Some(see) = &self.0 {
+            see(done);
+        }
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
+/// Makes a pinned map one of a layout that no version has.
+pub fn forget_layout(directory: &Path, map: &'static str) -> Result<()> {
+    let failed = |source| Error::Map { operation: "open", map, source };
+    Records::read(directory)?.note(&sys::open_pin(&directory.join(map)).map_err(failed)?, map, 1)
+}
 
 /// The node's, in [`config`].
 pub const NODE_IP: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 11);
@@ -23,12 +76,12 @@ pub const NODE_IP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11)
 
 /// Loads every program with maps of its own, pinned nowhere and attached to nothing.
 pub fn load(config: &Config) -> Result<Ebpf> {
-    Ok(object::load_adapted(config, None)?.0)
+    Ok(object::load_adapted(config)?.0)
 }
 
 /// As [`crate::Datapath::features`], of a node that is not there.
 pub fn features(config: &Config) -> Result<Vec<Feature>> {
-    let (ebpf, helpers) = object::load_adapted(config, None)?;
+    let (ebpf, helpers) = object::load_adapted(config)?;
     let from_pod = object::descriptor(&ebpf, Hook::FromPod)?;
     Ok(feature::all(object::has_tcx(from_pod.as_fd()), helpers, config.netns_cookie != 0))
 }
@@ -52,7 +105,18 @@ pub fn load_behind(config: &Config, tunnel: Option<(u32, IpAddr)>) -> Result<Ebp
         IpAddr::V6(node) => (global::TEST_TUNNEL_NODE6, object::words(&node.octets())),
     };
     let further = tunnel.map(|(vni, end)| [(global::TEST_TUNNEL_VNI, vec![vni]), node(end)]);
-    let (mut ebpf, _) = object::load_adapted_with(config, None, further.as_ref().map_or(&[], |further| &further[..]))?;
+    load_with(config, further.as_ref().map_or(&[], |further| &further[..]))
+}
+
+/// [`load`], as while every map of flows is replaced by one of another layout.
+pub fn load_migrating(config: &Config) -> Result<Ebpf> {
+    let maps = [MapId::Ct4, MapId::Nat4, MapId::Ct6, MapId::Nat6];
+    let mask = maps.into_iter().fold(0, |mask, map| mask | migrating(map));
+    Ok(object::load_adapted_with(config, None, &[(global::MIGRATING, vec![mask])])?.0)
+}
+
+fn load_with(config: &Config, further: &[object::GlobalValue]) -> Result<Ebpf> {
+    let (mut ebpf, _) = object::load_adapted_with(config, None, further)?;
     if has_xdp()? {
         for mode in XdpMode::ALL {
             xdp::load_program(&mut ebpf, mode)?;
@@ -101,5 +165,6 @@ pub fn config() -> Config {
         snat_ports: Config::SNAT_PORTS,
         load_balancer: LoadBalancer { dsr: Some(Dsr { ifindex: 1, vni: 7 }), ..LoadBalancer::default() },
         capacity: Capacity::default(),
+        map_layout: MapLayout::default(),
     }
 }

@@ -31,6 +31,9 @@ const DRV_MODE: u32 = 1 << 2;
 const PROG_TYPE_XDP: u32 = 6;
 const PASS: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
 
+/// `BPF_F_XDP_HAS_FRAGS` of include/uapi/linux/bpf.h: as `xdp_netdev`, for a device with a larger MTU takes no other.
+const HAS_FRAGS: u32 = 1 << 5;
+
 /// How a device runs the program.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum XdpMode {
@@ -97,8 +100,12 @@ pub struct XdpDevice {
 /// one: it receives what XDP sends only if it has a program too (`veth_xdp_flush`, drivers/net/veth.c).
 pub fn pass() -> Result<OwnedFd> {
     memlock::raise()?;
+    load_passing(0)
+}
+
+fn load_passing(flags: u32) -> Result<OwnedFd> {
     let failed = |source| Error::Link { operation: "load", program: "XDP_PASS", target: "the kernel".into(), source };
-    sys::prog_load(PROG_TYPE_XDP, &PASS).map_err(failed)
+    sys::prog_load(PROG_TYPE_XDP, &PASS, flags).map_err(failed)
 }
 
 /// The program of each mode that a device wants, or why the kernel refused it.
@@ -114,6 +121,14 @@ pub fn load(ebpf: &mut Ebpf, config: &Config) -> Programs {
         let loaded = load_program(ebpf, mode).and_then(|program| descriptor(program, mode));
         (mode, loaded.map_err(|error| format!("the kernel refused the program: {}", chain(&error))))
     };
+    modes.into_iter().map(load).collect()
+}
+
+/// While maps of flows are replaced: a link keeps its place, as drivers may interrupt the line to give another one, and
+/// `from_netdev` balances alone.
+pub fn load_pass(config: &Config) -> Programs {
+    let modes: BTreeSet<XdpMode> = config.load_balancer.xdp.values().copied().collect();
+    let load = |mode| (mode, load_passing(HAS_FRAGS).map_err(|error| chain(&error)));
     modes.into_iter().map(load).collect()
 }
 

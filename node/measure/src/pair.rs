@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Result;
 use xebec_datapath::{
-    Backend, Capacity, Config, Datapath, Frontend, FrontendKey, LoadBalancer, Network, Routing, Service,
+    Backend, Capacity, Config, Datapath, Frontend, FrontendKey, LoadBalancer, MapLayout, Network, Routing, Service,
 };
 
 use crate::netns::{Scratch, connect};
@@ -96,6 +96,7 @@ impl Ebpf {
             snat_ports: Config::SNAT_PORTS,
             load_balancer: LoadBalancer::default(),
             capacity: Capacity::default(),
+            map_layout: MapLayout::default(),
         };
         let datapath = client.netns.run(|| Datapath::open(config))??;
         Ok(Self { datapath: datapath.into(), _bpffs: bpffs, cgroup })

@@ -1,4 +1,4 @@
-//! Agents that die, restart and change their programs take no packet with them.
+//! Agents that die, restart, change their programs and the layout of their maps take no packet with them.
 
 use xebec_tests::{Cluster, Options, text};
 
@@ -13,7 +13,8 @@ fn an_upgrade_loses_no_packet_and_no_connection() {
             assert!(said.contains(change), "{routing}: {said}");
         }
         assert!(said.contains("programs swapped (swap), 4 times"), "{routing}: {said}");
-        assert_eq!(said.matches(" 0 lost, 0 duplicated, 0 reset").count(), 3, "{routing}: {said}");
+        assert!(said.contains("map layouts migrated (migrate), 4 times"), "{routing}: {said}");
+        assert_eq!(said.matches(" 0 lost, 0 duplicated, 0 reset").count(), 4, "{routing}: {said}");
         assert!(!said.contains(": 0 sent"), "{routing}: {said}");
     }
 }

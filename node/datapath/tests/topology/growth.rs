@@ -31,7 +31,7 @@ fn limit(node: &Node, map: &str) -> u64 {
 }
 
 /// Questions with numbers over one UDP flow, and new flows of both protocols, until it is told to stop: what went wrong.
-fn ask(netns: &Netns, to: SocketAddr, stop: &Arc<AtomicBool>) -> JoinHandle<(u64, Vec<String>)> {
+pub fn ask(netns: &Netns, to: SocketAddr, stop: &Arc<AtomicBool>) -> JoinHandle<(u64, Vec<String>)> {
     let (netns, stop) = (netns.clone(), Arc::clone(stop));
     let socket = netns.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

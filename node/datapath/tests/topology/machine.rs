@@ -15,8 +15,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 use xebec_datapath::{
-    Backend, Capacity, Config, Datapath, Dsr, Frontend, FrontendKey, LoadBalancer, Network, Network4, Network6,
-    PodEndpoint, Routing, Service,
+    Backend, Capacity, Config, Datapath, Dsr, Frontend, FrontendKey, LoadBalancer, MapLayout, Network, Network4,
+    Network6, PodEndpoint, Routing, Service,
 };
 use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
 use xebec_podnet::{EndpointInfo, Endpoints, PodNetwork, PodRequest, Remote, VXLAN_PORT};
@@ -255,6 +255,7 @@ impl Node {
                 ..LoadBalancer::default()
             },
             capacity: Capacity::default(),
+            map_layout: MapLayout::default(),
         };
         let datapath = open(&space.netns, &config);
         let attached = Arc::new(Attached { netns: space.netns.clone(), datapath: Some(Arc::new(datapath)).into() });
@@ -275,7 +276,7 @@ impl Node {
         self.start_agent_with(Datapath::open);
     }
 
-    pub fn start_agent_with(&self, open: fn(Config) -> xebec_datapath::Result<Datapath>) {
+    pub fn start_agent_with(&self, open: impl FnOnce(Config) -> xebec_datapath::Result<Datapath> + Send) {
         let opened = self.space.netns.run(|| open(self.config.clone())).unwrap();
         let datapath = opened.unwrap_or_else(|error| panic!("{}", chain(&error)));
         *self.datapath.datapath.write().unwrap() = Some(Arc::new(datapath));

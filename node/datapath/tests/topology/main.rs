@@ -13,6 +13,7 @@ mod latency;
 mod machine;
 mod maglev;
 mod masquerade;
+mod migrate;
 mod mtu;
 mod node_port;
 mod pods;

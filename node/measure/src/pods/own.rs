@@ -6,7 +6,7 @@ use std::sync::Arc;
 use xebec_abi::lb::{frontend_flag, scope};
 use xebec_abi::proto;
 use xebec_datapath::{
-    Backend, Capacity, Config, Datapath, Dsr, Frontend, FrontendKey, LoadBalancer, PodEndpoint, Service,
+    Backend, Capacity, Config, Datapath, Dsr, Frontend, FrontendKey, LoadBalancer, MapLayout, PodEndpoint, Service,
 };
 use xebec_podnet::{EndpointInfo, Endpoints, Network, Node, PodNetwork, PodRequest, Remote, Routing};
 
@@ -111,6 +111,7 @@ impl NodeUnderTest {
                 ..LoadBalancer::default()
             },
             capacity: Capacity::default(),
+            map_layout: MapLayout::default(),
         };
         let datapath = Arc::new(scratch.netns.run(|| Datapath::open(config))??);
         let other = 1 - index;
