@@ -1,8 +1,8 @@
 //! Prints the verified instructions of every program on the running kernel, as TOML, for
-//! `cargo xtask bpf stats`. Needs root.
+//! `cargo xtask bpf stats`. Needs root. Loads those that run while flows' maps are migrated too, which have no budget.
 
 use aya::programs::Program;
-use xebec_datapath::testing;
+use xebec_datapath::{Config, MapLayout, testing};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ebpf = testing::load_with_xdp(&testing::config())?;
@@ -27,6 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Some(count) => println!("{name} = {count}"),
             None => println!("# {name}: a kernel before 5.16 does not count"),
         }
+    }
+    for map_layout in [MapLayout::Current, MapLayout::Rehearsal] {
+        testing::load_migrating(&Config { map_layout, ..testing::config() })?;
     }
     Ok(())
 }
