@@ -1,7 +1,7 @@
 //! Load balancers' addresses that this node speaks for on its own network.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Other nodes that are asked whether they are there, and those that do not answer.
 pub struct Neighbours {
-    pub asked: watch::Sender<BTreeSet<Ipv4Addr>>,
-    pub silent: watch::Receiver<BTreeSet<Ipv4Addr>>,
+    pub asked: watch::Sender<BTreeSet<IpAddr>>,
+    pub silent: watch::Receiver<BTreeSet<IpAddr>>,
 }
 
 /// Follows Services, slices and nodes for ever. Nothing is let go before their first full lists.
@@ -52,7 +52,7 @@ pub async fn follow(
     loop {
         let heirs = view.heirs();
         let rivals = view.rivals(&heirs);
-        let addresses: BTreeSet<Ipv4Addr> = rivals.values().copied().collect();
+        let addresses: BTreeSet<IpAddr> = rivals.values().copied().collect();
         asked.send_if_modified(|asked| std::mem::replace(asked, addresses.clone()) != addresses);
         let unheard = silent.borrow_and_update().clone();
         let names = rivals.iter().filter(|(_, ip)| unheard.contains(ip)).map(|(name, _)| name.as_str()).collect();
@@ -144,7 +144,7 @@ impl View {
     }
 
     /// Where the other nodes are that may speak for an address which this one may speak for too.
-    fn rivals(&self, heirs: &BTreeMap<IpAddr, Vec<String>>) -> BTreeMap<String, Ipv4Addr> {
+    fn rivals(&self, heirs: &BTreeMap<IpAddr, Vec<String>>) -> BTreeMap<String, IpAddr> {
         let shared = heirs.values().filter(|heirs| heirs.contains(&self.own)).flatten();
         let others: BTreeSet<&String> = shared.filter(|name| **name != self.own).collect();
         let address = |name: &String| Some((name.clone(), internal_ip(&*self.nodes.get("", name)?)?));
@@ -164,7 +164,8 @@ fn owned(heirs: &BTreeMap<IpAddr, Vec<String>>, own: &str, rivals: usize, silent
     heirs.iter().filter(|(_, heirs)| speaks(heirs)).map(|(address, _)| *address).collect()
 }
 
-fn internal_ip(node: &Node) -> Option<Ipv4Addr> {
+/// The one of the node's first family.
+fn internal_ip(node: &Node) -> Option<IpAddr> {
     let addresses = node.status.as_ref()?.addresses.as_ref()?;
     addresses.iter().filter(|address| address.type_ == "InternalIP").find_map(|address| address.address.parse().ok())
 }

@@ -4,7 +4,7 @@
 mod echo;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -22,9 +22,9 @@ const SPEAKS_AFTER: u32 = 6;
 
 /// Asks `asked` until nobody wants to know any more, and tells in `silent` which of them have stopped answering. One that
 /// has never answered is not silent: it may not answer anybody.
-pub async fn follow(mut asked: watch::Receiver<BTreeSet<Ipv4Addr>>, silent: watch::Sender<BTreeSet<Ipv4Addr>>) {
+pub async fn follow(mut asked: watch::Receiver<BTreeSet<IpAddr>>, silent: watch::Sender<BTreeSet<IpAddr>>) {
     let socket = open().await;
-    let mut peers: BTreeMap<Ipv4Addr, Health> = BTreeMap::new();
+    let mut peers: BTreeMap<IpAddr, Health> = BTreeMap::new();
     let mut ticker = tokio::time::interval(PERIOD);
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut round = 0u16;
@@ -50,7 +50,7 @@ pub async fn follow(mut asked: watch::Receiver<BTreeSet<Ipv4Addr>>, silent: watc
                 tracing::warn!(%peer, silent = health.silent, "a node's answers on the network changed");
             }
         }
-        let now: BTreeSet<Ipv4Addr> = peers.iter().filter(|(_, health)| health.silent).map(|(peer, _)| *peer).collect();
+        let now: BTreeSet<IpAddr> = peers.iter().filter(|(_, health)| health.silent).map(|(peer, _)| *peer).collect();
         silent.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
     }
 }
@@ -67,7 +67,7 @@ async fn open() -> Socket {
 }
 
 /// Who answers in this round, until the next one begins.
-async fn listen(socket: &Socket, round: u16, ticker: &mut tokio::time::Interval) -> BTreeSet<Ipv4Addr> {
+async fn listen(socket: &Socket, round: u16, ticker: &mut tokio::time::Interval) -> BTreeSet<IpAddr> {
     let mut answers = BTreeSet::new();
     loop {
         tokio::select! {

@@ -1,5 +1,3 @@
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use tokio::time::{Instant, timeout};
 use xebec_netlink::{Handle, LinkSpec, Netns, Peer};
@@ -42,15 +40,29 @@ impl Drop for Space {
 
 #[tokio::test]
 async fn a_node_whose_line_is_cut_is_silent_within_three_seconds() {
-    let (a, b) = (Space::new("a"), Space::new("b"));
-    let (ours, theirs) = (Ipv4Addr::new(172, 30, 9, 1), Ipv4Addr::new(172, 30, 9, 2));
+    cut("4", ["172.30.9.1/24", "172.30.9.2/24"]).await;
+}
+
+#[tokio::test]
+async fn a_node_that_has_ipv6_alone_is_asked_too() {
+    cut("6", ["fd30:9::1/64", "fd30:9::2/64"]).await;
+}
+
+/// Follows a node whose line is cut and mended. `role` names the namespaces.
+async fn cut(role: &str, addresses: [&str; 2]) {
+    let (a, b) = (Space::new(&format!("{role}a")), Space::new(&format!("{role}b")));
+    let nets = addresses.map(|address| address.parse::<IpNet>().expect("an address"));
+    let theirs = nets[1].addr();
     let handles = [&a, &b].map(|space| Handle::in_netns(&space.1).expect("a socket"));
     handles[0].link_add(&LinkSpec::veth("eth0", Peer::new("eth0").netns(&b.1)).up()).await.expect("a cable");
     handles[1].link_set_up("eth0").await.expect("up");
-    for (handle, ip) in handles.iter().zip([ours, theirs]) {
+    for (handle, net) in handles.iter().zip(nets) {
         let index = handle.link("eth0").await.expect("eth0").index;
-        handle.addr_add(index, IpNet::new(IpAddr::V4(ip), 24).expect("a net")).await.expect("an address");
+        handle.addr_add(index, net).await.expect("an address");
     }
+    // Else an IPv6 address goes with the line.
+    let keep = || std::fs::write("/proc/sys/net/ipv6/conf/eth0/keep_addr_on_down", "1").expect("IPv6");
+    b.1.run(keep).expect("a thread");
     let (_wanted, asked) = watch::channel(BTreeSet::from([theirs]));
     let (silent, mut seen) = watch::channel(BTreeSet::new());
     let watching = a.1.run_async(move || follow(asked, silent));
