@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use xebec_machinery::{field::Path, object};
 use xebec_registry::errors::Errors;
 use xebec_registry::meta;
-use xebec_registry::strategy::{Column, Context, Scope, Strategy};
+use xebec_registry::strategy::{Column, Context, Fields, SPEC_AND_METADATA, Scope, Strategy};
 use xebec_registry::value::{
     at, boolean, default, default_string, items, keep, object_mut, same, set, string, strings,
 };
@@ -81,6 +81,10 @@ impl Strategy for Definition {
         let finalizers: Vec<String> = object::finalizers(new).map(str::to_owned).collect();
         meta::keep_for_status(new, old);
         object::set_finalizers(new, &finalizers.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    fn status_resets(&self) -> Fields {
+        SPEC_AND_METADATA
     }
 
     fn validate_object(&self, new: &Value, errors: &mut Errors) {

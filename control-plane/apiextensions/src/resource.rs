@@ -8,7 +8,7 @@ use xebec_machinery::field::{Error, ErrorKind, Path};
 use xebec_machinery::object;
 use xebec_registry::errors::Errors;
 use xebec_registry::meta;
-use xebec_registry::strategy::{Context, Scope, Strategy};
+use xebec_registry::strategy::{Context, Fields, SPEC_AND_METADATA, Scope, Strategy};
 use xebec_registry::value::{at, boolean, entries, items, same, string, strings};
 use xebec_schema::{Resource as Row, Subresource};
 
@@ -301,6 +301,10 @@ impl Strategy for CustomResource {
             }
         }
         *new = kept;
+    }
+
+    fn status_resets(&self) -> Fields {
+        SPEC_AND_METADATA
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<Error> {

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use xebec_machinery::field::Path;
 use xebec_registry::errors::Errors;
 use xebec_registry::meta;
-use xebec_registry::strategy::{Column, Context, Strategy, named};
+use xebec_registry::strategy::{Column, Context, Fields, SPEC_AND_METADATA, Strategy, named};
 use xebec_registry::value::{at, at_mut, is_set, items, keep, set};
 
 use crate::{gate, request};
@@ -49,6 +49,10 @@ impl Strategy for ResourceClaim {
             gate::status(found);
         }
         status::drop_deallocated(new, old);
+    }
+
+    fn status_resets(&self) -> Fields {
+        SPEC_AND_METADATA
     }
 
     fn validate_object(&self, claim: &Value, errors: &mut Errors) {

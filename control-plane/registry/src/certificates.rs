@@ -11,7 +11,7 @@ use crate::duration;
 use crate::errors::Errors;
 use crate::meta;
 use crate::names::path_segment_errors;
-use crate::strategy::{Column, Context, Scope, Strategy, age};
+use crate::strategy::{Column, Context, Fields, SPEC_AND_METADATA, Scope, Strategy, age};
 use crate::value::{at, integer, items, keep, object_mut, remove, set, string, strings};
 
 const SECONDS_MIN: i64 = 600;
@@ -119,6 +119,10 @@ impl Strategy for CertificateSigningRequest {
             items(new, "status.conditions").iter().filter(|c| !is_decision(c)).cloned().collect();
         kept.extend(items(old, "status.conditions").iter().filter(is_decision).cloned());
         stamp(new, kept, old, context);
+    }
+
+    fn status_resets(&self) -> Fields {
+        SPEC_AND_METADATA
     }
 
     fn validate_status(&self, new: &Value, old: &Value, errors: &mut Errors) {

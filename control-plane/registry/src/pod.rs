@@ -29,7 +29,7 @@ pub use volume::host_path;
 
 use crate::errors::Errors;
 use crate::meta;
-use crate::strategy::{Column, Context, DeleteOptions, Grace, Strategy};
+use crate::strategy::{Column, Context, DeleteOptions, Fields, Grace, Strategy};
 use crate::value::{at, boolean, integer, items, keep, object_mut, set, string};
 
 /// `pkg/registry/core/pod`.
@@ -87,6 +87,10 @@ impl Strategy for Pod {
         {
             keep(new, old, path);
         }
+    }
+
+    fn status_resets(&self) -> Fields {
+        &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]
     }
 
     fn validate_status(&self, new: &Value, old: &Value, errors: &mut Errors) {

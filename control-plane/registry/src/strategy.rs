@@ -11,6 +11,12 @@ use crate::errors::Errors;
 use crate::value::{at, items, keep, same, set, string};
 use crate::{duration, meta};
 
+/// Paths from an object's root.
+pub type Fields = &'static [&'static [&'static str]];
+
+/// Of kinds whose status subresource restores all else.
+pub const SPEC_AND_METADATA: Fields = &[&["spec"], &["metadata"]];
+
 /// Who asks, for what, and when.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -153,6 +159,11 @@ pub trait Strategy: Send + Sync {
     /// Restores what the status subresource does not write. Of metadata upstream restores nothing, but for a few kinds.
     fn prepare_for_status_update(&self, _context: &Context, new: &mut Value, old: &Value) {
         keep(new, old, "spec");
+    }
+
+    /// The fields that it restores, which a write of the status does not come to own (upstream's `GetResetFields`).
+    fn status_resets(&self) -> Fields {
+        &[&["spec"]]
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<Error> {

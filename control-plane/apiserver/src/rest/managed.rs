@@ -11,8 +11,6 @@ use crate::options::WriteOptions;
 
 /// What a write to the object itself does not own: the status of kinds that have the subresource.
 const NOT_STATUS: &[&[&str]] = &[&["status"]];
-/// What a write to the status does not own.
-const ONLY_STATUS: &[&[&str]] = &[&["spec"], &["metadata"]];
 
 /// `fieldManager`, or the part of the user agent before the slash (`managerOrUserAgent`).
 fn manager(call: &Call, field_manager: &str) -> String {
@@ -93,7 +91,7 @@ fn typed_custom(custom: &CustomResource, config: &mut Value) -> Result<(), Statu
 fn manager_of<'a>(resource: &'a Resource, name: &'a str, subresource: &'a str, now: &'a str) -> Manager<'a> {
     let ignored = match subresource {
         "" if resource.row.subresource("status").is_some() => NOT_STATUS,
-        "status" => ONLY_STATUS,
+        "status" => resource.strategy.status_resets(),
         _ => &[],
     };
     Manager { name, api_version: &resource.stored_version, subresource, now, ignored }

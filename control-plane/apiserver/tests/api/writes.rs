@@ -459,6 +459,39 @@ async fn subresources_have_owners_of_their_own() {
     assert_eq!(cluster.get(&path).await.expect(200), with_status);
 }
 
+/// As upstream's `GetResetFields` say: what a kind's status subresource writes, and no more, is its writer's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_writes_a_status_owns_what_of_the_metadata_comes_with_it() {
+    let cluster = Cluster::start().await;
+    let check = async |path: &str, want: Value| {
+        let metadata = json!({ "labels": { "l": "1" }, "annotations": { "a": "1" } });
+        let patch = json!({ "metadata": metadata, "spec": { "paused": true } });
+        let written = cluster.patch("merge", &format!("{path}/status?fieldManager=w"), &patch).await.expect(200);
+        let entries = written["metadata"]["managedFields"].as_array().unwrap();
+        let fields = entries.iter().find(|entry| entry["manager"] == "w").map(|entry| entry["fieldsV1"].clone());
+        assert_eq!(fields.unwrap_or_default(), want, "{path}");
+        for (kind, key) in [("labels", "l"), ("annotations", "a")] {
+            let owned = !want["f:metadata"][format!("f:{kind}")].is_null();
+            assert_eq!(written["metadata"][kind][key] == "1", owned, "{path}: {kind}");
+        }
+    };
+    let (labels, annotations) = (json!({ ".": {}, "f:l": {} }), json!({ ".": {}, "f:a": {} }));
+    cluster.post(DEPLOYMENTS, &deployment("d")).await.expect(201);
+    check(&format!("{DEPLOYMENTS}/d"), json!({ "f:metadata": { "f:annotations": annotations } })).await;
+    cluster.post(PODS, &pod("p")).await.expect(201);
+    check(&format!("{PODS}/p"), json!({ "f:metadata": { "f:annotations": annotations, "f:labels": labels } })).await;
+    let nodes = "/api/v1/nodes";
+    // Who is the first to own anything is the one who creates it, or applies.
+    let taken = json!({ "metadata": { "name": "n", "labels": { "role": "r" } } });
+    cluster.post(nodes, &taken).await.expect(201);
+    check(&format!("{nodes}/n"), json!({ "f:metadata": { "f:annotations": annotations, "f:labels": { "f:l": {} } } }))
+        .await;
+    let attachments = "/apis/storage.k8s.io/v1/volumeattachments";
+    let spec = json!({ "attacher": "a.example", "nodeName": "n", "source": { "persistentVolumeName": "v" } });
+    cluster.post(attachments, &json!({ "metadata": { "name": "va" }, "spec": spec })).await.expect(201);
+    check(&format!("{attachments}/va"), Value::Null).await;
+}
+
 /// What whoever creates an object owns: all that they sent and its defaults, as upstream notes it; nothing of what admission and the server add.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_creates_an_object_owns_what_they_sent_and_its_defaults() {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::errors::Errors;
 use crate::names::{at_most_100_percent, int_or_percent, int_or_percent_value, not_negative, pod_name_warning};
-use crate::strategy::{Column, Context, Strategy, age};
+use crate::strategy::{Column, Context, Fields, Strategy, age};
 use crate::value::{at, at_mut, default, integer, is_set, keep, same, set, string};
 
 pub struct Deployment;
@@ -51,6 +51,10 @@ impl Strategy for Deployment {
     fn prepare_for_status_update(&self, _context: &Context, new: &mut Value, old: &Value) {
         keep(new, old, "spec");
         keep(new, old, "metadata.labels");
+    }
+
+    fn status_resets(&self) -> Fields {
+        &[&["spec"], &["metadata", "labels"]]
     }
 
     fn validate_object(&self, deployment: &Value, errors: &mut Errors) {

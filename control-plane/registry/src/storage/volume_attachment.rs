@@ -8,7 +8,7 @@ use super::driver_name;
 use crate::core::persistent_volume;
 use crate::errors::Errors;
 use crate::names::subdomain;
-use crate::strategy::{Column, Scope, Strategy, named};
+use crate::strategy::{Column, Fields, SPEC_AND_METADATA, Scope, Strategy, named};
 use crate::value::{at, boolean, entries, integer, is_set, same, string};
 
 const METADATA_BYTES_MAX: usize = 256 << 10;
@@ -32,6 +32,10 @@ impl Strategy for VolumeAttachment {
     fn prepare_for_status_update(&self, _context: &crate::Context, new: &mut Value, old: &Value) {
         crate::value::keep(new, old, "spec");
         crate::meta::keep_for_status(new, old);
+    }
+
+    fn status_resets(&self) -> Fields {
+        SPEC_AND_METADATA
     }
 
     fn validate_object(&self, attachment: &Value, errors: &mut Errors) {
