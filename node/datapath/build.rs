@@ -9,16 +9,16 @@ use std::{
     process::exit,
 };
 
-use xebec_builder::{BRIDGE, Build, REHEARSAL, inputs};
+use xebec_builder::{BRIDGE, Build, REHEARSAL, inputs, strip};
 
 fn main() {
     for name in ["XEBEC_BPF", "XEBEC_BPF_OBJECT", "XEBEC_BPF_CARGO", "XEBEC_BPF_LINKER"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let embedded =
+    let objects =
         [("xebec-datapath.o", None), ("xebec-bridge.o", Some(BRIDGE)), ("xebec-rehearsal.o", Some(REHEARSAL))];
-    for (name, feature) in embedded {
+    for (name, feature) in objects {
         let bytes = match env::var_os("XEBEC_BPF_OBJECT") {
             _ if env::var("XEBEC_BPF").is_ok_and(|value| value == "skip") => Vec::new(),
             Some(_) if feature.is_some() => Vec::new(),
@@ -28,8 +28,13 @@ fn main() {
             }
             None => read(&build(&out, feature)),
         };
-        write(&out.join(name), &bytes);
+        let embedded = if bytes.is_empty() { bytes } else { stripped(&bytes) };
+        write(&out.join(name), &embedded);
     }
+}
+
+fn stripped(object: &[u8]) -> Vec<u8> {
+    strip::debug_info(object).unwrap_or_else(|error| fail(&format!("strip the eBPF object: {error}")))
 }
 
 fn read(object: &Path) -> Vec<u8> {

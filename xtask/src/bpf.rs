@@ -75,10 +75,8 @@ pub fn check(object: &Path) -> Result<()> {
 /// # Errors
 /// When a program does not load, or takes more verified instructions than its budget allows.
 pub fn stats(write: bool) -> Result<()> {
-    let object = build()?;
     let mut example = sh::cargo();
-    example.args(["run", "--quiet", "--package", "xebec-datapath", "--example", "stats"]);
-    let measured = sh::read(example.env("XEBEC_BPF_OBJECT", object))?;
+    let measured = sh::read(example.args(["run", "--quiet", "--package", "xebec-datapath", "--example", "stats"]))?;
     let measured: BTreeMap<String, u64> = toml::from_str(&measured).context("what the stats example printed")?;
     let kernel = kernel()?;
     if write {

@@ -7,6 +7,7 @@
 mod build;
 pub mod check;
 mod stack;
+pub mod strip;
 mod toolchain;
 
 pub use build::{BRIDGE, Build, OBJECT_NAME, REHEARSAL, inputs};
