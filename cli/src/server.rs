@@ -20,6 +20,7 @@ use xebec_apiserver::pki::write_secret;
 use xebec_apiserver::{AdminKubeconfig, AuthorizationMode, Pki, UserInfo};
 use xebec_client::{Client, Informers};
 use xebec_controllers::{Accounts, Controllers, CsrSigner, TokenSigner};
+use xebec_datapath::SERVICE_BACKENDS_MAX;
 use xebec_machinery::net;
 use xebec_types::core::ServiceAccount;
 use xebec_types::object;
@@ -48,7 +49,8 @@ pub struct Server {
     /// Addresses of Services: one range, or one of each family, the family that is the default first
     #[arg(long, value_delimiter = ',', default_value = super::SERVICE_CIDR)]
     service_cluster_ip_range: Vec<IpNet>,
-    /// As given to the agents: Services for which frontends=ENTRIES has no room are refused
+    /// As given to the agents: Services and EndpointSlices for which frontends=ENTRIES, backends=ENTRIES or
+    /// members=ENTRIES have no room are refused
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME=ENTRIES,...")]
     datapath_capacity: Capacity,
     /// Addresses of pods: of the same families as --service-cluster-ip-range
@@ -172,7 +174,12 @@ impl Server {
             advertise_port: self.secure_port,
             // The name of a network, as its ServiceCIDR wants it: 10.96.0.1/16 is 10.96.0.0/16.
             service_cluster_ip_range: self.service_cluster_ip_range.iter().map(IpNet::trunc).collect(),
-            service_frontends_max: self.datapath_capacity.frontends,
+            service_limits: xebec_apiserver::ServiceLimits {
+                frontends: self.datapath_capacity.frontends,
+                backends: self.datapath_capacity.backends,
+                members: self.datapath_capacity.members,
+                service_backends: SERVICE_BACKENDS_MAX.into(),
+            },
             service_account_issuer: self.service_account_issuer.clone(),
             authorization_mode: self.authorization_mode.clone(),
             token_auth_file: self.token_auth_file.clone(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::pki::Pki;
+use crate::service_capacity::ServiceLimits;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AuthorizationMode {
@@ -40,8 +41,7 @@ pub struct Config {
     /// One of each family that Services may have, the primary first.
     pub service_cluster_ip_range: Vec<IpNet>,
     pub service_node_port_range: RangeInclusive<u16>,
-    /// What each node's map of frontends takes, in each family. Without a limit, for only who starts the nodes knows it.
-    pub service_frontends_max: u32,
+    pub service_limits: ServiceLimits,
     pub service_account_issuer: String,
     /// Empty: the issuer.
     pub api_audiences: Vec<String>,
@@ -117,7 +117,7 @@ impl Config {
             pki,
             service_cluster_ip_range: vec![IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)), 16)],
             service_node_port_range: 30_000..=32_767,
-            service_frontends_max: u32::MAX,
+            service_limits: ServiceLimits::NONE,
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".into(),
             api_audiences: Vec::new(),
             anonymous_auth: true,

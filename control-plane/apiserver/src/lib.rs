@@ -36,4 +36,5 @@ pub use config::{AdminKubeconfig, AuthorizationMode, Config, Limits};
 pub use options::Continue;
 pub use pki::Pki;
 pub use server::{LocalService, SecretTokens, Server, StartError};
+pub use service_capacity::ServiceLimits;
 pub use user::UserInfo;

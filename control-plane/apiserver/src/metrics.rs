@@ -12,6 +12,8 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, histogram_opts,
 };
 
+use crate::service_capacity::Fill;
+
 /// Upstream's buckets of `apiserver_request_duration_seconds`, thinned to those that dashboards use.
 const SECONDS: [f64; 14] = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 
@@ -30,6 +32,8 @@ pub struct Metrics {
     resource_objects: IntGaugeVec,
     watch_events: IntCounterVec,
     store_requests: HistogramVec,
+    service_map_entries: IntGaugeVec,
+    service_map_max_entries: IntGaugeVec,
     pub connections: Connections,
     pub certificates: Certificates,
 }
@@ -72,6 +76,16 @@ impl Metrics {
         let objects = gauge("apiserver_storage_objects", "Stored objects by resource.", &["resource"])?;
         let resource_objects =
             gauge("apiserver_resource_objects", "Stored objects by group and resource.", &["group", "resource"])?;
+        let service_map_entries = gauge(
+            "xebec_apiserver_service_map_entries",
+            "Entries that the stored Services and EndpointSlices take of a map of every node's datapath.",
+            &["map"],
+        )?;
+        let service_map_max_entries = gauge(
+            "xebec_apiserver_service_map_max_entries",
+            "Entries that the map takes: writes that need more are refused.",
+            &["map"],
+        )?;
         let watch_events = IntCounterVec::new(
             Opts::new("apiserver_watch_events_total", "Events sent to watching clients."),
             &["group", "version", "resource"],
@@ -86,7 +100,9 @@ impl Metrics {
         registry.register(Box::new(durations.clone()))?;
         registry.register(Box::new(watch_events.clone()))?;
         registry.register(Box::new(store_requests.clone()))?;
-        for family in [&inflight, &long_running, &objects, &resource_objects] {
+        let gauges =
+            [&inflight, &long_running, &objects, &resource_objects, &service_map_entries, &service_map_max_entries];
+        for family in gauges {
             registry.register(Box::new(family.clone()))?;
         }
         // Dashboards divide by these before anything happened.
@@ -100,6 +116,8 @@ impl Metrics {
             resource_objects,
             watch_events,
             store_requests,
+            service_map_entries,
+            service_map_max_entries,
             connections: Connections::register(&registry)?,
             certificates: Certificates::register(&registry)?,
             registry,
@@ -132,6 +150,12 @@ impl Metrics {
         let name = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
         self.objects.with_label_values(&[&name]).set(count);
         self.resource_objects.with_label_values(&[group, resource]).set(count);
+    }
+
+    pub fn set_service_map(&self, fill: &Fill) {
+        let count = |entries: u64| i64::try_from(entries).unwrap_or(i64::MAX);
+        self.service_map_entries.with_label_values(&[fill.map]).set(count(fill.entries));
+        self.service_map_max_entries.with_label_values(&[fill.map]).set(count(fill.max));
     }
 
     /// The counter of events sent to those who watch a resource.

@@ -78,9 +78,9 @@ impl Server {
         service_ip::load_ranges(&cache, &services, &config.service_cluster_ip_range)
             .await
             .map_err(StartError::Cache)?;
-        let service_capacity =
-            Arc::new(ServiceCapacity::new(config.service_frontends_max, &config.service_cluster_ip_range));
-        restore_services(&cache, &services, &service_capacity).await?;
+        let service_capacity = Arc::new(ServiceCapacity::new(config.service_limits, &config.service_cluster_ip_range));
+        service_capacity.load(&cache).await.map_err(StartError::Cache)?;
+        restore_services(&cache, &services).await?;
         let listeners = std::mem::take(&mut config.listeners);
         let client_certs = Arc::new(ClientCerts::new(&config)?);
         let tls = connection::tls(&config, client_certs.clone()).map_err(StartError::Tls)?;
@@ -205,14 +205,9 @@ impl SecretTokens {
 }
 
 /// Takes over what the stored Services have, before the first request for another one.
-async fn restore_services(
-    cache: &Cache,
-    services: &ServiceAllocator,
-    capacity: &ServiceCapacity,
-) -> Result<(), StartError> {
+async fn restore_services(cache: &Cache, services: &ServiceAllocator) -> Result<(), StartError> {
     let query = Query { resource: "core/services", filter: Filter::all(), at: At::Any, ..Query::default() };
     let snapshot = cache.list(&query).await.map_err(StartError::Cache)?;
-    capacity.recount(&snapshot.objects);
     for object in &snapshot.objects {
         let service = serde_json::from_slice(object.as_slice()).unwrap_or_default();
         if let Err(problem) = services.restore(&service) {

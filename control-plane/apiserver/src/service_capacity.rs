@@ -1,229 +1,261 @@
-//! Counts what all Services take of the nodes' maps of frontends, so that one that does not fit is refused when it is
-//! written.
+//! Counts what all Services and their EndpointSlices take of the nodes' maps, so that one that does not fit is refused when
+//! it is written.
 //!
-//! Each node has further frontends for addresses of its own besides the first, and for hostPorts: what is refused here
-//! fits nowhere, what is not may still not fit on a node, which then says so in an Event.
+//! Each node has further frontends for addresses of its own besides the first, and for hostPorts, and further backends for endpoints of its
+//! own under the policy `Local`: what is let in may still not fit on a node, which then says so in an Event.
+//!
+//! Every endpoint counts as a backend, though it may not be ready, have hints for elsewhere, or be in two slices: none of that is asked
+//! for again when it changes.
+//!
+//! What is let in counts from then on, so that a crowd of writes does not get more than there is. Of those of other servers
+//! each learns when they are stored.
 
-use std::collections::HashMap;
+mod counts;
+mod needs;
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use xebec_registry::value::{at, string};
+use tokio::time::Instant;
+use xebec_machinery::object;
 use xebec_store::Result;
-use xebec_store::cache::{Filter, Kind, Object, Start};
+use xebec_store::cache::{At, Cache, Event, Filter, Kind, Object, Query, Start};
 
 use crate::app::App;
+use counts::{Counts, Part, Taken};
+use needs::{BACKENDS, Families, MAPS, Needs, Service, Slice};
 
 const SERVICES: &str = "core/services";
-/// The maps of IPv4 and IPv6 on every node (`xebec_abi::names`).
-const MAPS: [&str; 2] = ["xb_lb4_fe", "xb_lb6_fe"];
-/// Of a NodePort: the node's address for clients inside and outside, loopback and the pods' gateway.
-const OF_NODE_PORT: u64 = 4;
-/// Of an address that clients outside dial too.
-const OF_EXTERNAL: u64 = 2;
+const SLICES: &str = "discovery.k8s.io/endpointslices";
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// Frontends, of IPv4 and of IPv6.
-type Frontends = [u64; 2];
+/// What the datapath of each node takes, in each family.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceLimits {
+    pub frontends: u32,
+    pub backends: u32,
+    /// Backends of Services with session affinity.
+    pub members: u32,
+    /// Backends of one service port, whatever the maps' sizes.
+    pub service_backends: u32,
+}
+
+impl ServiceLimits {
+    /// Only who starts the nodes knows them.
+    pub const NONE: Self =
+        Self { frontends: u32::MAX, backends: u32::MAX, members: u32::MAX, service_backends: u32::MAX };
+
+    fn of_map(&self, map: usize) -> u64 {
+        [self.frontends, self.backends, self.members][map].into()
+    }
+}
+
+/// What is written.
+pub enum Write<'a> {
+    Service(&'a Value),
+    Slice(&'a Value),
+}
 
 pub struct ServiceCapacity {
-    /// Of each map.
-    most: u64,
-    /// Of a Service that does not say it; and of one that wants both.
-    primary: usize,
-    families: Vec<usize>,
+    limits: ServiceLimits,
+    families: Families,
     counts: Mutex<Counts>,
 }
 
-#[derive(Default)]
-struct Counts {
-    of: HashMap<String, Frontends>,
-    all: Frontends,
-}
-
-impl Counts {
-    fn set(&mut self, key: String, frontends: Frontends) {
-        let old = if frontends == [0, 0] { self.of.remove(&key) } else { self.of.insert(key, frontends) };
-        let old = old.unwrap_or_default();
-        self.all = [0, 1].map(|family| self.all[family] + frontends[family] - old[family]);
-    }
+/// Entries of a map, for metrics.
+pub struct Fill {
+    pub map: &'static str,
+    pub entries: u64,
+    pub max: u64,
 }
 
 impl ServiceCapacity {
     /// `ranges` are those of Services, the primary family's first.
-    pub fn new(most: u32, ranges: &[ipnet::IpNet]) -> Self {
-        let families: Vec<usize> = ranges.iter().map(|range| usize::from(range.addr().is_ipv6())).collect();
-        let primary = families.first().copied().unwrap_or_default();
-        Self { most: most.into(), primary, families, counts: Mutex::default() }
+    pub fn new(limits: ServiceLimits, ranges: &[ipnet::IpNet]) -> Self {
+        Self { limits, families: Families::new(ranges), counts: Mutex::default() }
     }
 
+    /// Lets a write in and counts it, unless it is only tried. `old` is what was stored.
+    ///
     /// # Errors
-    /// Says which map is full. A Service that takes no more than `old`, which was stored, always fits.
-    pub fn check(&self, new: &Value, old: Option<&Value>) -> std::result::Result<(), String> {
-        let (wanted, had) = (self.frontends(new), old.map(|old| self.frontends(old)).unwrap_or_default());
-        let all = self.counts.lock().all;
-        for family in 0..2 {
-            let (wanted, taken) = (wanted[family], all[family].saturating_sub(had[family]));
-            if wanted > had[family] && taken + wanted > self.most {
-                return Err(format!(
-                    "map {} of the nodes' datapath takes {} frontends (--datapath-capacity): {taken} are taken, and this Service \
-                     needs {wanted}",
-                    MAPS[family], self.most
+    /// Says what is full. What needs no more than `old` always fits.
+    pub fn admit(&self, new: &Write<'_>, old: Option<&Value>, dry_run: bool) -> std::result::Result<(), String> {
+        let Some((key, new, old)) = self.parts(new, old) else { return Ok(()) };
+        let what = if matches!(new, Part::Service(_)) { "Service" } else { "EndpointSlice" };
+        let now = Instant::now();
+        let mut counts = self.counts.lock();
+        counts.expire(now);
+        let known = counts.put(&key, old);
+        let before = counts.of(&key);
+        counts.put(&key, new.clone());
+        let (after, refused) = (counts.of(&key), self.refusal(&counts, &key, &before, what));
+        counts.put(&key, known);
+        if refused.is_none() && !dry_run && grows(&before.needs, &after.needs) {
+            counts.reserve(&key, new, now);
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Why `counts`, where a Service is as it shall be, do not fit.
+    fn refusal(&self, counts: &Counts, key: &str, before: &Taken, what: &str) -> Option<String> {
+        let after = counts.of(key);
+        let most = u64::from(self.limits.service_backends);
+        for (port, backends) in &after.ports {
+            let had = before.of_port(port);
+            if let Some(family) = (0..2).find(|family| backends[*family] > had[*family].max(most)) {
+                return Some(format!(
+                    "the nodes' datapath takes {most} backends of a service port: port {port} of Service {key} has {}, and this \
+                     {what} has {} more; lead to some of them by another Service",
+                    had[family],
+                    backends[family] - had[family]
                 ));
             }
+        }
+        for (map, family) in (0..MAPS.len()).flat_map(|map| [(map, 0), (map, 1)]) {
+            let more = after.needs[map][family].saturating_sub(before.needs[map][family]);
+            let (limit, all) = (self.limits.of_map(map), counts.all()[map][family]);
+            // A port's backends are there twice while they change.
+            let kept = if map == BACKENDS { counts.most_backends(family) } else { 0 };
+            if more > 0 && all + kept > limit {
+                let needs::Map { names, what: entries } = &MAPS[map];
+                let kept = if kept > 0 {
+                    format!(
+                        ", besides {kept} for the service port with the most, which has them twice while they change"
+                    )
+                } else {
+                    String::new()
+                };
+                return Some(format!(
+                    "map {} of the nodes' datapath takes {limit} {entries} (--datapath-capacity {entries}={limit}): {} are taken, \
+                     and this {what} needs {more} more{kept}",
+                    names[family],
+                    all - more
+                ));
+            }
+        }
+        None
+    }
+
+    /// The Service that a write concerns, what it becomes and what it was. `None` if the write needs nothing.
+    fn parts(&self, new: &Write<'_>, old: Option<&Value>) -> Option<(String, Part, Part)> {
+        match new {
+            Write::Service(new) => {
+                let of = |service: &Value| Part::Service(Service::of(service, &self.families));
+                let key = key(object::namespace(new), object::name(new));
+                Some((key, of(new), old.map_or(Part::Service(Service::default()), of)))
+            }
+            Write::Slice(new) => {
+                let name: Box<str> = object::name(new).into();
+                let (service, slice) = Slice::of(*new)?;
+                // What another Service loses is room that comes when the write is stored.
+                let old = old.and_then(Slice::of).filter(|(of, _)| *of == service).map(|(_, slice)| slice);
+                let key = key(object::namespace(new), &service);
+                Some((key, Part::Slice(name.clone(), Some(slice)), Part::Slice(name, old)))
+            }
+        }
+    }
+
+    /// Counts what is stored, before the first write.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub async fn load(&self, cache: &Cache) -> Result<()> {
+        for resource in [SERVICES, SLICES] {
+            let query = Query { resource, filter: Filter::all(), at: At::Any, ..Query::default() };
+            self.recount(resource, &cache.list(&query).await?.objects);
         }
         Ok(())
     }
 
-    /// What a Service takes on every node, whatever the node has besides.
-    fn frontends(&self, service: &Value) -> Frontends {
-        let spec = &service["spec"];
-        let kind = string(spec, "type");
-        if kind == "ExternalName" || string(spec, "clusterIP") == "None" {
-            return [0, 0];
-        }
-        let ports = list(spec, "ports").len() as u64;
-        let has_node_ports =
-            kind == "NodePort" || (kind == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != false);
-        let external: Vec<usize> = list(spec, "externalIPs").iter().filter_map(family).collect();
-        let ingress =
-            list(at(service, "status.loadBalancer"), "ingress").iter().filter_map(|entry| family(&entry["ip"]));
-        let external: Vec<usize> = external.into_iter().chain(ingress).collect();
-        let mut frontends = [0, 0];
-        for family in self.families_of(spec) {
-            let addresses = external.iter().filter(|of| **of == family).count() as u64;
-            let node_ports = if has_node_ports { OF_NODE_PORT } else { 0 };
-            frontends[family] = ports * (1 + node_ports + OF_EXTERNAL * addresses);
-        }
-        frontends
-    }
-
-    /// A Service that is not stored yet may not have its addresses.
-    fn families_of(&self, spec: &Value) -> Vec<usize> {
-        let addresses: Vec<usize> = list(spec, "clusterIPs").iter().filter_map(family).collect();
-        let named = list(spec, "ipFamilies").iter().map(|family| usize::from(family == "IPv6"));
-        let named: Vec<usize> = named.collect();
-        match string(spec, "ipFamilyPolicy") {
-            "PreferDualStack" | "RequireDualStack" => self.families.clone(),
-            _ if !addresses.is_empty() => addresses,
-            _ if !named.is_empty() => named,
-            _ => vec![self.primary],
+    /// Starts over from what is stored. Until all of it is read, what was known before counts: with less, what does not fit
+    /// would be let in.
+    fn recount(&self, resource: &str, stored: &[Arc<Object>]) {
+        if resource == SERVICES {
+            let services = stored.iter().map(|object| (self.key_of(object), self.service(object))).collect();
+            self.counts.lock().replace_services(services);
+        } else {
+            let slices = stored.iter().filter_map(|object| {
+                let (service, slice) = slice(object)?;
+                Some((key(object.namespace(), &service), object.name().into(), slice))
+            });
+            let slices = slices.collect();
+            self.counts.lock().replace_slices(slices);
         }
     }
 
-    /// Starts over from the Services that are stored.
-    pub fn recount(&self, services: &[Arc<Object>]) {
-        self.replace(services.iter().map(|object| self.counted(object)));
+    fn observe(&self, resource: &str, event: &Event) {
+        let Event { kind, object, prev, .. } = event;
+        let is_there = *kind != Kind::Deleted;
+        if resource == SERVICES {
+            let service = if is_there { self.service(object) } else { Service::default() };
+            return self.counts.lock().set(&self.key_of(object), Part::Service(service));
+        }
+        let new = slice(object).filter(|_| is_there);
+        let owner = |object: &Arc<Object>| object.labels().get(SERVICE_NAME).map(str::to_owned);
+        let mut counts = self.counts.lock();
+        for left in [prev.as_ref().and_then(owner), owner(object)].into_iter().flatten() {
+            if new.as_ref().is_none_or(|(service, _)| *service != left) {
+                counts.set(&key(object.namespace(), &left), Part::Slice(object.name().into(), None));
+            }
+        }
+        if let Some((service, slice)) = new {
+            counts.set(&key(object.namespace(), &service), Part::Slice(object.name().into(), Some(slice)));
+        }
     }
 
-    /// Until all of it is counted, what was known before counts: with less, a Service that does not fit would be let in.
-    fn replace(&self, services: impl Iterator<Item = (String, Frontends)>) {
-        let mut counts = Counts::default();
-        services.for_each(|(key, frontends)| counts.set(key, frontends));
-        *self.counts.lock() = counts;
+    fn key_of(&self, object: &Object) -> String {
+        key(object.namespace(), object.name())
     }
 
-    fn counted(&self, object: &Object) -> (String, Frontends) {
+    fn service(&self, object: &Object) -> Service {
         let service = serde_json::from_slice(object.as_slice()).unwrap_or(Value::Null);
-        (format!("{}/{}", object.namespace(), object.name()), self.frontends(&service))
+        Service::of(&service, &self.families)
+    }
+
+    /// What is taken of each map, and what it takes.
+    pub fn fill(&self) -> Vec<Fill> {
+        let all = self.counts.lock().all();
+        let maps = MAPS.iter().enumerate().flat_map(|(map, of)| [(map, of, 0), (map, of, 1)]);
+        maps.map(|(map, of, family)| Fill {
+            map: of.names[family],
+            entries: all[map][family],
+            max: self.limits.of_map(map),
+        })
+        .collect()
     }
 }
 
-/// Follows the Services until the server stops.
+/// Follows Services and their slices until the server stops.
 pub async fn follow(app: Arc<App>) {
-    app.follow(SERVICES, || follow_once(&app)).await;
+    tokio::join!(
+        app.follow(SERVICES, || follow_once(&app, SERVICES)),
+        app.follow(SLICES, || follow_once(&app, SLICES))
+    );
 }
 
-async fn follow_once(app: &Arc<App>) -> Result<()> {
-    let mut watcher = app.cache.watch(SERVICES, None, Filter::all(), Start::Snapshot)?;
+async fn follow_once(app: &Arc<App>, resource: &str) -> Result<()> {
+    let mut watcher = app.cache.watch(resource, None, Filter::all(), Start::Snapshot)?;
     if let Some(stored) = watcher.take_snapshot() {
-        app.service_capacity.recount(&stored.objects);
+        app.service_capacity.recount(resource, &stored.objects);
     }
     loop {
-        let event = watcher.next().await?;
-        let (key, frontends) = app.service_capacity.counted(&event.object);
-        let frontends = if event.kind == Kind::Deleted { [0, 0] } else { frontends };
-        app.service_capacity.counts.lock().set(key, frontends);
+        app.service_capacity.observe(resource, &*watcher.next().await?);
     }
 }
 
-fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
-    value[field].as_array().map(Vec::as_slice).unwrap_or_default()
+fn slice(object: &Object) -> Option<(String, Slice)> {
+    Slice::of(&mut serde_json::Deserializer::from_slice(object.as_slice()))
 }
 
-/// 0 is IPv4, 1 is IPv6.
-fn family(address: &Value) -> Option<usize> {
-    let address: std::net::IpAddr = address.as_str()?.parse().ok()?;
-    Some(usize::from(address.is_ipv6()))
+fn key(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
+fn grows(before: &Needs, after: &Needs) -> bool {
+    let entries = |needs: &Needs| needs.iter().flatten().copied().collect::<Vec<u64>>();
+    entries(before).iter().zip(entries(after)).any(|(before, after)| after > *before)
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn capacity(most: u32) -> ServiceCapacity {
-        let ranges = ["10.96.0.0/16", "fd96::/112"].map(|range| range.parse().expect("a network"));
-        ServiceCapacity::new(most, &ranges)
-    }
-
-    #[track_caller]
-    fn check(spec: Value, expected: Frontends) {
-        let mut service = json!({ "spec": { "ports": [{ "port": 80 }, { "port": 443 }] } });
-        spec.as_object().expect("fields").iter().for_each(|(field, value)| service["spec"][field] = value.clone());
-        service["status"] = spec["status"].clone();
-        assert_eq!(capacity(1).frontends(&service), expected, "{spec}");
-    }
-
-    #[test]
-    fn frontends_are_of_addresses_and_ports() {
-        check(json!({}), [2, 0]);
-        check(json!({ "clusterIPs": ["fd96::1"] }), [0, 2]);
-        check(json!({ "ipFamilies": ["IPv6"] }), [0, 2]);
-        check(json!({ "ipFamilyPolicy": "PreferDualStack", "type": "NodePort" }), [10, 10]);
-        check(json!({ "clusterIP": "None" }), [0, 0]);
-        check(json!({ "type": "ExternalName" }), [0, 0]);
-        check(json!({ "externalIPs": ["192.0.2.1", "192.0.2.2", "2001:db8::1"] }), [10, 0]);
-        let balanced = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }, { "hostname": "lb" }] } });
-        check(json!({ "type": "LoadBalancer", "status": balanced }), [14, 0]);
-        check(json!({ "type": "LoadBalancer", "allocateLoadBalancerNodePorts": false }), [2, 0]);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_until_there_is_room() {
-        let capacity = capacity(10);
-        let service = |ports: usize| json!({ "spec": { "ports": vec![json!({ "port": 80 }); ports] } });
-        let set = |key: &str, ports| capacity.counts.lock().set(key.to_owned(), [ports, 0]);
-        set("demo/a", 7);
-        assert_eq!(capacity.check(&service(3), None), Ok(()));
-        let refused = capacity.check(&service(4), None);
-        assert_eq!(
-            refused,
-            Err(
-                "map xb_lb4_fe of the nodes' datapath takes 10 frontends (--datapath-capacity): 7 are taken, and this \
-                 Service needs 4"
-                    .to_owned()
-            )
-        );
-        // One that is there may grow into what is left, and shrink in any case.
-        assert_eq!(capacity.check(&service(10), Some(&service(7))), Ok(()));
-        assert!(capacity.check(&service(11), Some(&service(7))).is_err());
-        set("demo/b", 9);
-        assert_eq!(capacity.check(&service(6), Some(&service(7))), Ok(()));
-        assert_eq!(capacity.check(&service(7), Some(&service(7))), Ok(()));
-        set("demo/a", 0);
-        assert_eq!(capacity.check(&service(1), None), Ok(()));
-    }
-
-    #[test]
-    fn what_was_known_counts_until_all_is_counted_again() {
-        let capacity = capacity(10);
-        let all = || capacity.counts.lock().all;
-        let stored = [("demo/a", 4), ("demo/b", 5)].map(|(key, ports)| (key.to_owned(), [ports, 0]));
-        capacity.replace(stored.clone().into_iter());
-        assert_eq!(all(), [9, 0]);
-        capacity.replace(stored.into_iter().take(1).inspect(|_| assert_eq!(all(), [9, 0], "before the last one")));
-        assert_eq!(all(), [4, 0], "what is gone is not counted");
-    }
-}
+mod tests;

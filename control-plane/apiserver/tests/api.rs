@@ -5,6 +5,8 @@
 mod access;
 #[path = "api/admission.rs"]
 mod admission;
+#[path = "api/capacity.rs"]
+mod capacity;
 #[path = "api/certificates.rs"]
 mod certificates;
 #[path = "api/compat.rs"]

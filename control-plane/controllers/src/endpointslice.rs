@@ -146,20 +146,18 @@ impl Controller {
         let api: Api<EndpointSlice> = Api::namespaced(self.context.client.clone(), &service.namespace);
         let api = &api;
         // Withdrawals first, and all of them at once.
+        let wrote = |slice: &EndpointSlice| self.written.wrote(service, slice, &self.slices);
+        let wrote = &wrote;
         let updates = plan.update.into_iter().map(|slice| async move {
-            let name = object::name(&slice.metadata).to_string();
-            let updated = api.replace(&name, &PostParams::default(), &slice).await?;
-            self.written.wrote(service, &updated, &self.slices);
-            Ok(())
+            let known = self.slices.get(&service.namespace, object::name(&slice.metadata));
+            write(api, &slice, known.as_deref(), wrote).await
         });
         let mut results: Vec<Result<(), Error>> = control::in_parallel(updates).await;
         let creates = plan.create.into_iter().map(|slice| async move {
-            match api.create(&PostParams::default(), &slice).await {
-                Ok(created) => self.written.wrote(service, &created, &self.slices),
-                Err(Error::Api(status)) if pods::is_terminating_namespace(&status) => {}
-                Err(error) => return Err(error),
+            match write(api, &slice, None, wrote).await {
+                Err(Error::Api(status)) if pods::is_terminating_namespace(&status) => Ok(()),
+                written => written,
             }
-            Ok(())
         });
         results.extend(control::in_parallel(creates).await);
         let deletes = plan.delete.into_iter().map(|slice| async move {
@@ -171,6 +169,35 @@ impl Controller {
         results.extend(control::in_parallel(deletes).await);
         results.into_iter().collect()
     }
+}
+
+/// Creates a slice, or replaces the one of its name, which is `known`, and tells of what was written. Of one that the nodes have no room for
+/// as much is written as they have: clients must not stay on what is gone, nor go without what fits. That is an error still.
+pub(crate) async fn write(
+    api: &Api<EndpointSlice>,
+    slice: &EndpointSlice,
+    known: Option<&EndpointSlice>,
+    wrote: impl Fn(&EndpointSlice),
+) -> Result<(), Error> {
+    let put = async |slice: &EndpointSlice| {
+        let params = PostParams::default();
+        let written = match &slice.metadata.name {
+            Some(name) => api.replace(name, &params, slice).await,
+            None => api.create(&params, slice).await,
+        };
+        written.map(|slice| wrote(&slice))
+    };
+    let refused = match put(slice).await {
+        Err(error) if pods::is_out_of_room(&error) => error,
+        written => return written,
+    };
+    for slice in step::fewer(slice, known) {
+        match put(&slice).await {
+            Err(error) if pods::is_out_of_room(&error) => {}
+            written => return written.and(Err(refused)),
+        }
+    }
+    Err(refused)
 }
 
 /// The pods that a Service selects.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 pub use step::{Plan, step};
 use tokio_util::sync::CancellationToken;
-use xebec_client::{Api, DeleteParams, Error, Informer, Key, Outcome, PostParams, Workqueue, is_not_found};
+use xebec_client::{Api, DeleteParams, Error, EventRecorder, Informer, Key, Outcome, Workqueue, is_not_found};
 use xebec_types::core::{Endpoints, Service};
 use xebec_types::discovery::EndpointSlice;
 use xebec_types::object;
@@ -19,6 +19,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub(crate) async fn run(context: Context, stop: CancellationToken) {
     let controller = Controller {
         services: context.informers.informer(),
+        recorder: context.recorder("endpoint-slice-mirroring-controller"),
         endpoints: context.informers.informer(),
         slices: context.informers.informer(),
         written: Arc::default(),
@@ -36,6 +37,7 @@ struct Controller {
     services: Arc<Informer<Service>>,
     endpoints: Arc<Informer<Endpoints>>,
     slices: Arc<Informer<EndpointSlice>>,
+    recorder: EventRecorder,
     written: Arc<Written<Key>>,
     queue: Workqueue<Key>,
 }
@@ -52,7 +54,14 @@ impl Reconcile for Controller {
         if self.written.is_waiting(key) {
             return Ok(Outcome::After(LOOK_AGAIN));
         }
-        self.mirror(key).await.map(|()| Outcome::Done)
+        let mirrored = self.mirror(key).await;
+        if let (Err(error), Some(endpoints)) = (&mirrored, self.endpoints.get_key(key))
+            && !xebec_client::is_conflict(error)
+        {
+            let message = format!("Error updating Endpoint Slices for Endpoints {key}: {}", pods::message(error));
+            self.recorder.warning(&*endpoints, "FailedToUpdateEndpointSlices", message);
+        }
+        mirrored.map(|()| Outcome::Done)
     }
 }
 
@@ -82,25 +91,26 @@ impl Controller {
         let plan = step(service.as_deref(), endpoints.as_deref(), &slices);
         let api: Api<EndpointSlice> = Api::namespaced(self.context.client.clone(), &key.namespace);
         let api = &api;
+        let wrote = |slice: &EndpointSlice| self.written.wrote(key, slice, &self.slices);
+        let wrote = &wrote;
         let puts = plan.put.into_iter().map(|slice| async move {
-            let written = match &slice.metadata.name {
-                Some(name) => api.replace(name, &PostParams::default(), &slice).await,
-                None => api.create(&PostParams::default(), &slice).await,
-            };
-            match written {
-                Ok(slice) => self.written.wrote(key, &slice, &self.slices),
-                Err(Error::Api(status)) if pods::is_terminating_namespace(&status) => {}
-                Err(error) => return Err(error),
+            let known = slice.metadata.name.as_ref().and_then(|name| self.slices.get(&key.namespace, name));
+            match endpointslice::write(api, &slice, known.as_deref(), wrote).await {
+                Err(Error::Api(status)) if pods::is_terminating_namespace(&status) => Ok(()),
+                written => written,
             }
-            Ok(())
         });
-        control::in_parallel(puts).await.into_iter().collect::<Result<(), Error>>()?;
+        let written = control::in_parallel(puts).await.into_iter().collect::<Result<(), Error>>();
+        // What takes the room of others must go first.
+        if !written.as_ref().err().is_none_or(pods::is_out_of_room) {
+            return written;
+        }
         for slice in plan.delete {
             match api.delete(object::name(&slice.metadata), &DeleteParams::default()).await {
                 Err(error) if !is_not_found(&error) => return Err(error),
                 _ => {}
             }
         }
-        Ok(())
+        written
     }
 }

@@ -64,6 +64,7 @@ pub use service::{Backend, Frontend, FrontendKey, Programmed, Service};
 pub use stats::{Drops, MapErrors};
 pub use xdp::pass as xdp_pass;
 pub use xdp::{InvalidXdpMode, XdpDevice, XdpMode};
+pub use xebec_abi::limits::SERVICE_BACKENDS_MAX;
 pub use xebec_abi::{Counter, DropReason, ServiceId, Traffic};
 
 use std::{

@@ -1,12 +1,17 @@
-//! Services that the nodes have no room for are refused. Not upstream's: its proxies have no such limits, or do not say.
+//! Services and EndpointSlices that the nodes have no room for are refused. Not upstream's: its proxies have no such limits, or
+//! do not say.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use xebec_machinery::Status;
+use xebec_machinery::status::{Cause, Details};
 
 use super::{Attributes, Operation, Plugin, Reader};
-use crate::service_capacity::ServiceCapacity as Capacity;
+use crate::service_capacity::{ServiceCapacity as Capacity, Write};
+
+/// The cause in a refusal's details.
+const CAUSE: &str = "DatapathCapacityExceeded";
 
 pub struct ServiceCapacity(pub Arc<Capacity>);
 
@@ -21,10 +26,20 @@ impl Plugin for ServiceCapacity {
     }
 
     async fn validate(&self, attributes: &Attributes<'_>, _reader: &dyn Reader) -> Result<(), Status> {
-        if !attributes.is("", "services") {
+        let write = if attributes.is("", "services") {
+            Write::Service(&attributes.object)
+        } else if attributes.is("discovery.k8s.io", "endpointslices") {
+            Write::Slice(&attributes.object)
+        } else {
             return Ok(());
-        }
-        let fits = self.0.check(&attributes.object, attributes.old_object);
-        fits.map_err(|why| Status::forbidden(&attributes.resource.group_resource(), attributes.name, why))
+        };
+        let fits = self.0.admit(&write, attributes.old_object, attributes.dry_run);
+        fits.map_err(|why| {
+            let (resource, name) = (attributes.resource.group_resource(), attributes.name);
+            // Controllers that are told this try with less.
+            let cause = Cause { reason: CAUSE.into(), message: why.clone(), field: String::new() };
+            let details = Details { causes: vec![cause], ..Details::of(&resource, name) };
+            Status::forbidden(&resource, name, why).with_details(details)
+        })
     }
 }

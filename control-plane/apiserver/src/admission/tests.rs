@@ -1,9 +1,10 @@
 use super::*;
+use crate::service_capacity::ServiceLimits;
 
 #[track_caller]
 fn check(enabled: &[&str], disabled: &[&str], expected: Result<(), &str>) {
     let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let capacity = Arc::new(ServiceCapacity::new(1, &[]));
+    let capacity = Arc::new(ServiceCapacity::new(ServiceLimits::NONE, &[]));
     let chain = Chain::new(plugins(&capacity), &owned(enabled), &owned(disabled));
     let outcome = chain.map(|chain| assert!(disabled.iter().all(|d| !chain.names().contains(d))));
     assert_eq!(outcome.map_err(|e| e.to_string()), expected.map_err(str::to_owned));

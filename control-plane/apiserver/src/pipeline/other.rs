@@ -142,6 +142,7 @@ fn metrics(app: &App) -> Result<Response<Body>, Status> {
     for (resource, count) in app.cache.counts() {
         app.metrics.set_objects(&resource, count);
     }
+    app.service_capacity.fill().iter().for_each(|fill| app.metrics.set_service_map(fill));
     let text = app.metrics.render().map_err(Status::internal)?;
     Ok(respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Body::from(text)))
 }

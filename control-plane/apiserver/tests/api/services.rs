@@ -210,33 +210,3 @@ async fn the_kubernetes_service_leads_to_every_server_that_runs() {
     second.server.shutdown().await;
     until(&["192.0.2.1"]).await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn services_that_the_nodes_have_no_room_for_are_refused() {
-    // `default/kubernetes` has one.
-    let cluster = Cluster::with(|config| config.service_frontends_max = 7).await;
-    cluster.post(SERVICES, &service("a", json!({ "type": "NodePort" }))).await.expect(201);
-    let path = format!("{SERVICES}/b");
-    // What is stored is counted as soon as the cache tells of it.
-    let refused = loop {
-        let asked = cluster
-            .post(SERVICES, &service("b", json!({ "ports": [{ "name": "x", "port": 1 }, { "name": "y", "port": 2 }] })))
-            .await;
-        if asked.code != 201 {
-            break asked;
-        }
-        cluster.delete(&path, &Value::Null).await.expect(200);
-    };
-    refused.refused(
-        403,
-        "Forbidden",
-        "services \"b\" is forbidden: map xb_lb4_fe of the nodes' datapath takes 7 frontends (--datapath-capacity): 6 are \
-         taken, and this Service needs 2",
-    );
-    cluster.post(SERVICES, &service("b", json!({}))).await.expect(201);
-    cluster.delete(&format!("{SERVICES}/a"), &Value::Null).await.expect(200);
-    let grown = json!({ "spec": { "type": "NodePort" } });
-    while cluster.patch("merge", &path, &grown).await.code != 200 {
-        tokio::task::yield_now().await;
-    }
-}

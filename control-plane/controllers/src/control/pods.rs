@@ -239,6 +239,15 @@ pub(crate) fn message(error: &Error) -> String {
 }
 
 pub(crate) fn is_terminating_namespace(status: &Status) -> bool {
+    is_forbidden_for(status, "NamespaceTerminating")
+}
+
+/// Whether the nodes' datapath has no room for a Service or EndpointSlice.
+pub(crate) fn is_out_of_room(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if is_forbidden_for(status, "DatapathCapacityExceeded"))
+}
+
+fn is_forbidden_for(status: &Status, reason: &str) -> bool {
     let causes = status.details.iter().flat_map(|d| &d.causes);
-    status.reason == "Forbidden" && causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+    status.reason == "Forbidden" && causes.into_iter().any(|cause| cause.reason == reason)
 }

@@ -2,7 +2,7 @@
 
 use crate::control;
 use crate::endpointslice::endpoint;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use xebec_machinery::net::IpFamily;
 use xebec_types::core::{Pod, Service, ServiceSpec};
@@ -45,6 +45,25 @@ pub fn step(
         Reconcile { service, family, labels: &labels, plan: &mut plan }.run(desired, ours);
     }
     plan
+}
+
+/// What to write instead of a slice that the nodes have no room for, the most first: what it keeps of `known`, which is stored, and
+/// some of what it adds, ready endpoints before others. The last only withdraws: it needs no more than `known`.
+pub(crate) fn fewer(wanted: &EndpointSlice, known: Option<&EndpointSlice>) -> Vec<EndpointSlice> {
+    let endpoints = wanted.endpoints.clone().unwrap_or_default();
+    let stored: HashSet<String> =
+        known.iter().flat_map(|slice| slice.endpoints.iter().flatten()).map(identity).collect();
+    let (kept, mut added): (Vec<_>, Vec<_>) = endpoints.into_iter().partition(|e| stored.contains(&identity(e)));
+    let is_ready = |e: &Endpoint| e.conditions.as_ref().is_none_or(|c| c.ready != Some(false));
+    added.sort_by_key(|endpoint| !is_ready(endpoint));
+    let halved = |count: &usize| (*count > 0).then_some(count / 2);
+    std::iter::successors(halved(&added.len()), halved)
+        .map(|count| EndpointSlice {
+            endpoints: Some(kept.iter().chain(&added[..count]).cloned().collect()),
+            ..wanted.clone()
+        })
+        .filter(|slice| known.map_or_else(|| slice.endpoints != Some(Vec::new()), |known| slice != known))
+        .collect()
 }
 
 type Ports = Vec<EndpointPort>;

@@ -4,6 +4,7 @@ use crate::harness::Cluster;
 use crate::raw::{controller, uid};
 use crate::workload::template;
 use serde_json::{Value, json};
+use xebec_apiserver::ServiceLimits;
 
 async fn slices(cluster: &Cluster, service: &str) -> Vec<Value> {
     let mut slices = cluster.all_of("endpointslices").await;
@@ -108,4 +109,91 @@ async fn two_hundred_services_have_their_endpoints_at_once() {
         ((slices, endpoints) == (200, 200)).then_some(())
     };
     cluster.until("endpoints of 200 services", all).await;
+}
+
+/// A Service without a selector, and its slice with three endpoints.
+async fn three_backends(cluster: &Cluster) {
+    cluster.make("services", &json!({"metadata": {"name": "other"}, "spec": {"ports": [{"port": 80}]}})).await;
+    let endpoints: Vec<Value> = (1..=3).map(|n| json!({"addresses": [format!("192.0.2.{n}")]})).collect();
+    let slice = json!({
+        "metadata": {"name": "other", "labels": {"kubernetes.io/service-name": "other"}},
+        "addressType": "IPv4", "endpoints": endpoints, "ports": [{"name": "", "port": 80}],
+    });
+    cluster.make("endpointslices", &slice).await;
+}
+
+/// Waits for an Event about an object that names the map which is full.
+async fn says_what_is_full(cluster: &Cluster, kind: &str, name: &str) {
+    let full = |event: &Value| {
+        let message = event["message"].as_str().unwrap_or_default();
+        (&event["involvedObject"]["kind"], &event["involvedObject"]["name"]) == (&json!(kind), &json!(name))
+            && event["reason"] == "FailedToUpdateEndpointSlices"
+            && message
+                .contains("map xb_lb4_be of the nodes' datapath takes 8 backends (--datapath-capacity backends=8)")
+    };
+    let ask = || async { cluster.all_of("events").await.iter().any(full).then_some(()) };
+    cluster.until("an Event about the map that is full", ask).await;
+}
+
+async fn has_endpoints(cluster: &Cluster, service: &str, count: usize) {
+    let of = |slice: &Value| slice["endpoints"].as_array().map_or(0, Vec::len);
+    let ask = || async { (slices(cluster, service).await.iter().map(of).sum::<usize>() == count).then_some(()) };
+    cluster.until(&format!("{count} endpoints of {service}"), ask).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_that_the_nodes_have_no_room_for_wait_until_they_have() {
+    let cluster = Cluster::with_limits(1, ServiceLimits { backends: 8, ..ServiceLimits::NONE }).await;
+    cluster.namespace("ns").await;
+    three_backends(&cluster).await;
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        let mut pod = template("i");
+        pod["metadata"]["name"] = name.into();
+        cluster.make("pods", &pod).await;
+    }
+    cluster.ready_pods("ns", 4).await;
+    // Two more and three, and once more those of the Service that has most.
+    let service = json!({"metadata": {"name": "s"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
+    cluster.make("services", &service).await;
+    has_endpoints(&cluster, "s", 2).await;
+    says_what_is_full(&cluster, "Service", "s").await;
+    // What is gone is withdrawn, and gives its room to another.
+    let led_to = |slice: &Value| slice["endpoints"][0]["targetRef"]["name"].as_str().map(str::to_owned);
+    let first = slices(&cluster, "s").await.iter().find_map(led_to).expect("an endpoint");
+    cluster.remove(&format!("pods/{first}"), &json!({"gracePeriodSeconds": 0})).await;
+    let moved_on = || async {
+        let led_to =
+            slices(&cluster, "s").await.iter().flat_map(|s| s["endpoints"].as_array().cloned()).flatten().collect();
+        let led_to: Vec<Value> = led_to;
+        (led_to.len() == 2 && led_to.iter().all(|e| e["targetRef"]["name"] != *first)).then_some(())
+    };
+    cluster.until("another endpoint instead", moved_on).await;
+    cluster.remove("endpointslices/other", &Value::Null).await;
+    has_endpoints(&cluster, "s", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mirrors_that_the_nodes_have_no_room_for_wait_until_they_have() {
+    let cluster = Cluster::with_limits(0, ServiceLimits { backends: 8, ..ServiceLimits::NONE }).await;
+    cluster.namespace("ns").await;
+    three_backends(&cluster).await;
+    cluster.make("services", &json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})).await;
+    let at = |ips: &[&str]| {
+        let addresses: Vec<Value> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+        json!({"metadata": {"name": "s"}, "subsets": [{"addresses": addresses, "ports": [{"port": 80}]}]})
+    };
+    cluster.make("endpoints", &at(&["10.1.2.1", "10.1.2.2", "10.1.2.3"])).await;
+    has_endpoints(&cluster, "s", 2).await;
+    says_what_is_full(&cluster, "Endpoints", "s").await;
+    // Another port is another slice: the old one must make room.
+    let mut other = at(&["10.1.2.1", "10.1.2.2"]);
+    other["subsets"][0]["ports"] = json!([{"port": 81}]);
+    cluster.change("endpoints/s", &other).await;
+    let ported =
+        |slice: &Value| slice["ports"][0]["port"] == 81 && slice["endpoints"].as_array().is_some_and(|e| e.len() == 2);
+    slice(&cluster, "s", "the other port", ported).await;
+    cluster.change("endpoints/s", &at(&["10.1.2.1", "10.1.2.2", "10.1.2.3"])).await;
+    cluster.remove("services/other", &Value::Null).await;
+    has_endpoints(&cluster, "s", 3).await;
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use xebec_apiserver::pki::Pki;
-use xebec_apiserver::{AdminKubeconfig, SecretTokens, Server, UserInfo};
+use xebec_apiserver::{AdminKubeconfig, SecretTokens, Server, ServiceLimits, UserInfo};
 use xebec_client::connection::{Auth, Connection};
 use xebec_client::identity::Identity;
 use xebec_client::kube::core::NamespaceResourceScope;
@@ -57,7 +57,7 @@ impl TokenSigner for Tokens {
     }
 }
 
-async fn serve(dir: &Path, pki: &Arc<Pki>, listener: TcpListener) -> Server {
+async fn serve(dir: &Path, pki: &Arc<Pki>, listener: TcpListener, limits: ServiceLimits) -> Server {
     let store = loop {
         match xebec_store::embedded::open(&dir.join("db")).await {
             Ok(store) => break store,
@@ -72,6 +72,7 @@ async fn serve(dir: &Path, pki: &Arc<Pki>, listener: TcpListener) -> Server {
             server: format!("https://{}", listener.local_addr().expect("address")),
         }),
         shutdown_grace: Duration::from_millis(200),
+        service_limits: limits,
         ..xebec_apiserver::Config::new(Arc::clone(pki), vec![listener])
     };
     let server = Server::start(config, Arc::new(store)).await.expect("server");
@@ -84,8 +85,18 @@ impl Cluster {
         Self::by_clock(nodes, Clock::default()).await
     }
 
+    /// With nodes whose datapath takes no more than this, as the server is told.
+    #[allow(dead_code)] // The example has none.
+    pub async fn with_limits(nodes: usize, limits: ServiceLimits) -> Self {
+        Self::with(nodes, Clock::default(), limits).await
+    }
+
     /// With a server that goes by this clock.
     pub async fn by_clock(nodes: usize, clock: Clock) -> Self {
+        Self::with(nodes, clock, ServiceLimits::NONE).await
+    }
+
+    async fn with(nodes: usize, clock: Clock, limits: ServiceLimits) -> Self {
         xebec_client::connection::install_crypto();
         // RUST_LOG=debug shows what a test that fails was waiting for.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
@@ -95,7 +106,7 @@ impl Cluster {
         let port = listener.local_addr().expect("address").port();
         let sans = ["127.0.0.1".to_string(), "localhost".into()];
         let pki = Arc::new(Pki::by_clock(dir.path().join("pki"), &sans, clock).expect("pki"));
-        let server = serve(dir.path(), &pki, listener).await;
+        let server = serve(dir.path(), &pki, listener, limits).await;
         let user = UserInfo::new("test", &["system:masters", "system:authenticated"]);
         let client = Client::new(server.local_client_service(user), "default");
         let stop = CancellationToken::new();
@@ -172,7 +183,7 @@ impl Cluster {
         drop(server);
         let address = ("127.0.0.1", self.port);
         let listener = self.until("free port", || async { TcpListener::bind(address).ok() }).await;
-        self.server = Some(serve(self.dir.path(), &self.pki, listener).await);
+        self.server = Some(serve(self.dir.path(), &self.pki, listener, ServiceLimits::NONE).await);
     }
 
     /// A certificate and key whose life is mostly over.

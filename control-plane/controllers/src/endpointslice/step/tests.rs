@@ -1,6 +1,7 @@
 use super::*;
 use xebec_types::IntOrString;
 use xebec_types::core::{Container, ContainerPort, PodCondition, PodSpec, PodStatus, ServicePort};
+use xebec_types::discovery::EndpointConditions;
 
 fn service(target: IntOrString) -> Service {
     let mut service = Service::default();
@@ -174,4 +175,35 @@ fn a_service_that_became_an_alias_loses_its_slices() {
     let slices = apply(&[], plan(&service, &[pod(1, true, false, 8080)], &[]));
     service.spec.get_or_insert_default().type_ = Some("ExternalName".into());
     assert_eq!(plan(&service, &[], &slices).delete.len(), 1);
+}
+
+/// The endpoints of the slices that are tried one after the other, by the last byte of their address.
+#[track_caller]
+fn check_fewer(known: Option<&[u8]>, wanted: &[u8], expected: &[&[u8]]) {
+    let endpoint = |n: &u8| Endpoint {
+        addresses: vec![format!("192.0.2.{n}")],
+        conditions: Some(EndpointConditions { ready: Some(n.is_multiple_of(2)), ..EndpointConditions::default() }),
+        ..Endpoint::default()
+    };
+    let slice =
+        |of: &[u8]| EndpointSlice { endpoints: Some(of.iter().map(endpoint).collect()), ..EndpointSlice::default() };
+    let tried = fewer(&slice(wanted), known.map(slice).as_ref());
+    let of =
+        |endpoint: &Endpoint| endpoint.addresses[0].rsplit('.').next().and_then(|n| n.parse().ok()).expect("a number");
+    let tried: Vec<Vec<u8>> = tried.iter().map(|slice| slice.endpoints.iter().flatten().map(of).collect()).collect();
+    assert_eq!(tried, expected, "{wanted:?} instead of {known:?}");
+}
+
+#[test]
+fn a_slice_without_room_is_tried_with_less() {
+    // A new one: half, ready ones first, and none without endpoints.
+    check_fewer(None, &[1, 2, 3, 4, 5, 6], &[&[2, 4, 6], &[2]]);
+    check_fewer(None, &[2], &[]);
+    check_fewer(None, &[], &[]);
+    // What is gone is withdrawn in the end, whatever is added.
+    check_fewer(Some(&[1, 2, 3]), &[2, 3, 4, 5, 6], &[&[2, 3, 4], &[2, 3]]);
+    check_fewer(Some(&[1]), &[2], &[&[]]);
+    // Where nothing is, there is nothing to write.
+    check_fewer(Some(&[1, 2]), &[1, 2, 3], &[]);
+    check_fewer(Some(&[1, 2]), &[1], &[]);
 }

@@ -1,0 +1,277 @@
+//! What a Service and its EndpointSlices take of the nodes' maps.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use xebec_registry::value::{at, string};
+
+/// Of a NodePort: the node's address for clients inside and outside, loopback and the pods' gateway.
+const OF_NODE_PORT: u64 = 4;
+/// Of an address that clients outside dial too.
+const OF_EXTERNAL: u64 = 2;
+
+/// Of the map of IPv4 and of that of IPv6.
+pub type Entries = [u64; 2];
+
+/// A map of Services that every node has, once for each family.
+pub struct Map {
+    /// As in `xebec_abi::names`.
+    pub names: [&'static str; 2],
+    /// What it holds, as `--datapath-capacity` calls it.
+    pub what: &'static str,
+}
+
+/// In the order of [`Needs`].
+pub const MAPS: [Map; 3] = [
+    Map { names: ["xb_lb4_fe", "xb_lb6_fe"], what: "frontends" },
+    Map { names: ["xb_lb4_be", "xb_lb6_be"], what: "backends" },
+    Map { names: ["xb_lb4_member", "xb_lb6_member"], what: "members" },
+];
+/// Their index in [`MAPS`].
+pub const BACKENDS: usize = 1;
+
+/// Entries of each of [`MAPS`].
+pub type Needs = [Entries; MAPS.len()];
+
+/// A Service as the maps see it. The default is one that is not there, or that DNS alone serves.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Service {
+    pub frontends: Entries,
+    /// Ports, as `name/protocol`, that lead to endpoints on every node. Those of `internalTrafficPolicy: Local` alone do not: how many
+    /// of their endpoints are on one node only that node knows.
+    ports: Vec<Arc<str>>,
+    /// Whether it has an address of IPv4, and of IPv6.
+    families: [bool; 2],
+    has_affinity: bool,
+}
+
+/// An EndpointSlice as the maps see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slice {
+    /// Whatever their conditions: one that becomes ready must not need more.
+    endpoints: u64,
+    family: usize,
+    /// As `name/protocol`.
+    ports: Vec<Box<str>>,
+}
+
+/// The families of Services' addresses, the primary one first; 0 is IPv4, 1 is IPv6.
+pub struct Families(Vec<usize>);
+
+impl Families {
+    pub fn new(ranges: &[ipnet::IpNet]) -> Self {
+        Self(ranges.iter().map(|range| usize::from(range.addr().is_ipv6())).collect())
+    }
+
+    /// A Service that is not stored yet may not have its addresses.
+    fn of(&self, spec: &Value) -> Vec<usize> {
+        let addresses: Vec<usize> = list(spec, "clusterIPs").iter().filter_map(family).collect();
+        let named = list(spec, "ipFamilies").iter().map(|family| usize::from(family == "IPv6"));
+        let named: Vec<usize> = named.collect();
+        match string(spec, "ipFamilyPolicy") {
+            "PreferDualStack" | "RequireDualStack" => self.0.clone(),
+            _ if !addresses.is_empty() => addresses,
+            _ if !named.is_empty() => named,
+            _ => vec![self.0.first().copied().unwrap_or_default()],
+        }
+    }
+}
+
+impl Service {
+    pub fn of(service: &Value, families: &Families) -> Self {
+        let spec = &service["spec"];
+        let kind = string(spec, "type");
+        if kind == "ExternalName" || string(spec, "clusterIP") == "None" {
+            return Self::default();
+        }
+        let ports = list(spec, "ports");
+        let has_node_ports =
+            kind == "NodePort" || (kind == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != false);
+        let external: Vec<usize> = list(spec, "externalIPs").iter().filter_map(family).collect();
+        let ingress =
+            list(at(service, "status.loadBalancer"), "ingress").iter().filter_map(|entry| family(&entry["ip"]));
+        let external: Vec<usize> = external.into_iter().chain(ingress).collect();
+        let (mut frontends, mut has_family) = ([0, 0], [false, false]);
+        for family in families.of(spec) {
+            let addresses = external.iter().filter(|of| **of == family).count() as u64;
+            let node_ports = if has_node_ports { OF_NODE_PORT } else { 0 };
+            frontends[family] = ports.len() as u64 * (1 + node_ports + OF_EXTERNAL * addresses);
+            has_family[family] = true;
+        }
+        // Whatever the policies, clients inside who dial what is not the clusterIP get any endpoint.
+        let leads_everywhere =
+            string(spec, "internalTrafficPolicy") != "Local" || has_node_ports || !external.is_empty();
+        let ports = if leads_everywhere { ports } else { &[] };
+        Self {
+            frontends,
+            ports: ports.iter().map(|port| port_key(string(port, "name"), string(port, "protocol")).into()).collect(),
+            families: has_family,
+            has_affinity: spec["sessionAffinity"] == "ClientIP",
+        }
+    }
+
+    /// Backends of each port, together with those of all `slices`.
+    pub fn backends<'a>(&self, slices: impl Iterator<Item = &'a Slice>) -> Vec<(Arc<str>, Entries)> {
+        let mut ports: Vec<(Arc<str>, Entries)> = self.ports.iter().map(|port| (port.clone(), [0, 0])).collect();
+        for slice in slices.filter(|slice| self.families[slice.family]) {
+            for (_, backends) in ports.iter_mut().filter(|(port, _)| slice.ports.iter().any(|of| **of == **port)) {
+                backends[slice.family] += slice.endpoints;
+            }
+        }
+        ports
+    }
+
+    /// What it takes with these backends of its ports.
+    pub fn needs(&self, ports: &[(Arc<str>, Entries)]) -> Needs {
+        let backends = [0, 1].map(|family| ports.iter().map(|(_, backends)| backends[family]).sum());
+        [self.frontends, backends, if self.has_affinity { backends } else { [0, 0] }]
+    }
+}
+
+impl Slice {
+    /// The name of its Service, and the slice. `None` if it has no Service, or names instead of addresses.
+    pub fn of<'a>(slice: impl serde::Deserializer<'a>) -> Option<(String, Self)> {
+        let Ok(Raw { metadata, address_type, endpoints, ports }) = Raw::deserialize(slice) else { return None };
+        let service = metadata.labels?.service.filter(|name| !name.is_empty())?;
+        let family = ["IPv4", "IPv6"].iter().position(|family| *family == address_type)?;
+        let ports = ports.unwrap_or_default();
+        let ports = ports.iter().filter(|port| port.port.is_some_and(|number| number != 0)).map(|port| {
+            port_key(port.name.as_deref().unwrap_or_default(), port.protocol.as_deref().unwrap_or_default()).into()
+        });
+        let endpoints = endpoints.map_or(0, |endpoints| endpoints.len()) as u64;
+        Some((service, Self { endpoints, family, ports: ports.collect() }))
+    }
+}
+
+/// What is read of an EndpointSlice.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Raw {
+    metadata: Metadata,
+    address_type: String,
+    endpoints: Option<Vec<IgnoredAny>>,
+    ports: Option<Vec<Port>>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    labels: Option<Labels>,
+}
+
+#[derive(Deserialize)]
+struct Labels {
+    #[serde(rename = "kubernetes.io/service-name")]
+    service: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Port {
+    name: Option<String>,
+    protocol: Option<String>,
+    port: Option<i64>,
+}
+
+fn port_key(name: &str, protocol: &str) -> String {
+    format!("{name}/{}", if protocol.is_empty() { "TCP" } else { protocol })
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value[field].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn family(address: &Value) -> Option<usize> {
+    let address: std::net::IpAddr = address.as_str()?.parse().ok()?;
+    Some(usize::from(address.is_ipv6()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn families() -> Families {
+        Families::new(&["10.96.0.0/16", "fd96::/112"].map(|range| range.parse().expect("a network")))
+    }
+
+    fn service(spec: &Value) -> Service {
+        let ports = json!([{ "name": "http", "port": 80 }, { "name": "dns", "port": 53, "protocol": "UDP" }]);
+        let mut service = json!({ "spec": { "ports": ports }, "status": spec["status"] });
+        spec.as_object().expect("fields").iter().for_each(|(field, value)| service["spec"][field] = value.clone());
+        Service::of(&service, &families())
+    }
+
+    fn slice(family: &str, ports: &Value, endpoints: usize) -> Value {
+        json!({
+            "metadata": { "namespace": "demo", "name": "a", "labels": { "x": "y", "kubernetes.io/service-name": "web" } },
+            "addressType": family,
+            "endpoints": vec![json!({ "addresses": ["192.0.2.1"], "conditions": { "ready": false } }); endpoints],
+            "ports": ports,
+        })
+    }
+
+    #[track_caller]
+    fn check(spec: Value, expected: Entries) {
+        assert_eq!(service(&spec).frontends, expected, "{spec}");
+    }
+
+    #[test]
+    fn frontends_are_of_addresses_and_ports() {
+        check(json!({}), [2, 0]);
+        check(json!({ "clusterIPs": ["fd96::1"] }), [0, 2]);
+        check(json!({ "ipFamilies": ["IPv6"] }), [0, 2]);
+        check(json!({ "ipFamilyPolicy": "PreferDualStack", "type": "NodePort" }), [10, 10]);
+        check(json!({ "clusterIP": "None" }), [0, 0]);
+        check(json!({ "type": "ExternalName" }), [0, 0]);
+        check(json!({ "externalIPs": ["192.0.2.1", "192.0.2.2", "2001:db8::1"] }), [10, 0]);
+        let balanced = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }, { "hostname": "lb" }] } });
+        check(json!({ "type": "LoadBalancer", "status": balanced }), [14, 0]);
+        check(json!({ "type": "LoadBalancer", "allocateLoadBalancerNodePorts": false }), [2, 0]);
+    }
+
+    /// Entries of the maps of backends and members that a Service takes with one slice of seven endpoints.
+    #[track_caller]
+    fn check_slice(spec: Value, family: &str, ports: Value, backends: Entries, members: Entries) {
+        let (of, parsed) = Slice::of(slice(family, &ports, 7)).expect("a slice");
+        assert_eq!(of, "web");
+        let service = service(&spec);
+        let needs = service.needs(&service.backends([&parsed].into_iter()));
+        assert_eq!(needs[1..], [backends, members], "{spec} {family} {ports}");
+    }
+
+    #[test]
+    fn backends_are_of_endpoints_and_ports_that_match() {
+        let http = json!([{ "name": "http", "port": 8080, "protocol": "TCP" }]);
+        let both = json!([{ "name": "http", "port": 8080 }, { "name": "dns", "port": 53, "protocol": "UDP" }]);
+        check_slice(json!({}), "IPv4", http.clone(), [7, 0], [0, 0]);
+        check_slice(json!({}), "IPv4", both.clone(), [14, 0], [0, 0]);
+        check_slice(json!({ "sessionAffinity": "ClientIP" }), "IPv4", both.clone(), [14, 0], [14, 0]);
+        check_slice(json!({}), "IPv6", both.clone(), [0, 0], [0, 0]);
+        check_slice(json!({ "ipFamilyPolicy": "RequireDualStack" }), "IPv6", both.clone(), [0, 14], [0, 0]);
+        // Another name, another protocol, or no number.
+        check_slice(json!({}), "IPv4", json!([{ "port": 80 }]), [0, 0], [0, 0]);
+        check_slice(json!({}), "IPv4", json!([{ "name": "dns", "port": 53 }]), [0, 0], [0, 0]);
+        check_slice(json!({}), "IPv4", json!([{ "name": "http" }]), [0, 0], [0, 0]);
+        check_slice(json!({}), "IPv4", Value::Null, [0, 0], [0, 0]);
+        // What DNS alone serves.
+        check_slice(json!({ "clusterIP": "None" }), "IPv4", both.clone(), [0, 0], [0, 0]);
+        check_slice(json!({ "type": "ExternalName" }), "IPv4", both.clone(), [0, 0], [0, 0]);
+        // Only a node's own, unless there is more to dial than the clusterIP.
+        let local = |kind: &str| json!({ "internalTrafficPolicy": "Local", "type": kind });
+        check_slice(local("ClusterIP"), "IPv4", both.clone(), [0, 0], [0, 0]);
+        check_slice(local("NodePort"), "IPv4", both, [14, 0], [0, 0]);
+    }
+
+    #[test]
+    fn slices_without_a_service_or_addresses_take_nothing() {
+        assert!(Slice::of(slice("FQDN", &Value::Null, 1)).is_none());
+        let mut nobodys = slice("IPv4", &Value::Null, 1);
+        nobodys["metadata"]["labels"] = json!({ "kubernetes.io/service-name": "" });
+        assert!(Slice::of(&nobodys).is_none());
+        nobodys["metadata"]["labels"] = Value::Null;
+        assert!(Slice::of(&nobodys).is_none());
+        assert!(Slice::of(&Value::Null).is_none());
+    }
+}
