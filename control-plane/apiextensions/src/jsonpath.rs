@@ -1,6 +1,13 @@
 //! The JSON paths of printer columns, scale and selectable fields: client-go's dialect, as far as values are selected.
 
+use std::cell::Cell;
+
 use serde_json::Value;
+
+/// How deep filters may lie in filters; each is read by a call in the other's.
+const FILTERS_DEPTH_MAX: usize = 16;
+/// How many values one path may look at: more than the largest object has (1.5 MiB), and an end to what `..` and filters make of each other's.
+const VALUES_MAX: usize = 1 << 20;
 
 #[derive(Clone, PartialEq, Debug)]
 enum Step {
@@ -32,12 +39,12 @@ impl JsonPath {
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
-        steps(inner.trim_start_matches('$')).map(Self)
+        steps(inner.trim_start_matches('$'), 0).map(Self)
     }
 
-    /// The first value that the path selects.
+    /// The first value that the path selects; none if it has to look at more than [`VALUES_MAX`] for it.
     pub fn first<'a>(&self, value: &'a Value) -> Option<&'a Value> {
-        select(value, &self.0).into_iter().next()
+        select(value, &self.0, &Budget(Cell::new(VALUES_MAX))).into_iter().next()
     }
 
     /// The names of a path that only goes down by name.
@@ -60,7 +67,8 @@ impl JsonPath {
     }
 }
 
-fn steps(text: &str) -> Result<Vec<Step>, String> {
+/// `depth`: how many filters the text lies in.
+fn steps(text: &str, depth: usize) -> Result<Vec<Step>, String> {
     let mut found = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -69,7 +77,7 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
             if after.starts_with('[') { after } else { name(after, &mut found)? }
         } else if let Some(after) = rest.strip_prefix('[') {
             let end = closing(after).ok_or_else(|| "unterminated array".to_owned())?;
-            found.push(bracket(&after[..end])?);
+            found.push(bracket(&after[..end], depth)?);
             &after[end + 1..]
         } else if let Some(after) = rest.strip_prefix('.') {
             if after.starts_with('[') || (after.is_empty() && found.is_empty()) {
@@ -127,10 +135,10 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-fn bracket(text: &str) -> Result<Step, String> {
+fn bracket(text: &str, depth: usize) -> Result<Step, String> {
     let text = text.trim();
     if let Some(filter) = text.strip_prefix("?(").and_then(|t| t.strip_suffix(')')) {
-        return filter_of(filter);
+        return filter_of(filter, depth + 1);
     }
     if text == "*" {
         return Ok(Step::All);
@@ -147,7 +155,10 @@ fn unquote(text: &str) -> Option<String> {
     Some(inner.replace("\\'", "'").replace("\\\"", "\"").replace("\\\\", "\\"))
 }
 
-fn filter_of(text: &str) -> Result<Step, String> {
+fn filter_of(text: &str, depth: usize) -> Result<Step, String> {
+    if depth > FILTERS_DEPTH_MAX {
+        return Err(format!("filters may lie in each other {FILTERS_DEPTH_MAX} deep"));
+    }
     const OPERATORS: [(&str, Compare); 6] = [
         ("==", Compare::Equal),
         ("!=", Compare::NotEqual),
@@ -156,7 +167,7 @@ fn filter_of(text: &str) -> Result<Step, String> {
         ("<", Compare::Less),
         (">", Compare::Greater),
     ];
-    let path = |text: &str| steps(text.trim().strip_prefix('@').ok_or("a filter must start with @")?);
+    let path = |text: &str| steps(text.trim().strip_prefix('@').ok_or("a filter must start with @")?, depth);
     let found = OPERATORS.iter().filter_map(|(sign, compare)| text.find(sign).map(|at| (at, sign, *compare)));
     let Some((at, sign, compare)) = found.min_by_key(|(at, sign, _)| (*at, std::cmp::Reverse(sign.len()))) else {
         return path(text).map(Step::Exists);
@@ -169,10 +180,22 @@ fn filter_of(text: &str) -> Result<Step, String> {
     Ok(Step::Filter(path(&text[..at])?, compare, value))
 }
 
-fn select<'a>(value: &'a Value, steps: &[Step]) -> Vec<&'a Value> {
+/// How many more values may be looked at.
+struct Budget(Cell<usize>);
+
+impl Budget {
+    /// Whether there was one left.
+    fn spend(&self) -> bool {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        left > 0
+    }
+}
+
+fn select<'a>(value: &'a Value, steps: &[Step], budget: &Budget) -> Vec<&'a Value> {
     let mut at = vec![value];
     for step in steps {
-        at = at.into_iter().flat_map(|value| apply(value, step)).collect();
+        at = at.into_iter().flat_map(|value| apply(value, step, budget)).take_while(|_| budget.spend()).collect();
     }
     at
 }
@@ -191,7 +214,7 @@ fn everything(value: &Value) -> Vec<&Value> {
     }
 }
 
-fn apply<'a>(value: &'a Value, step: &Step) -> Vec<&'a Value> {
+fn apply<'a>(value: &'a Value, step: &Step, budget: &Budget) -> Vec<&'a Value> {
     match step {
         Step::Field(name) => value.get(name.as_str()).into_iter().collect(),
         Step::Index(index) => {
@@ -203,10 +226,14 @@ fn apply<'a>(value: &'a Value, step: &Step) -> Vec<&'a Value> {
         Step::All => everything(value),
         Step::Below => below(value),
         Step::Filter(path, compare, wanted) => {
-            let holds = |item: &&Value| select(item, path).first().is_some_and(|found| holds(found, *compare, wanted));
-            everything(value).into_iter().filter(holds).collect()
+            let found =
+                |item: &Value| select(item, path, budget).first().is_some_and(|found| holds(found, *compare, wanted));
+            everything(value).into_iter().filter(|item| budget.spend() && found(item)).collect()
         }
-        Step::Exists(path) => everything(value).into_iter().filter(|item| !select(item, path).is_empty()).collect(),
+        Step::Exists(path) => {
+            let exists = |item: &Value| !select(item, path, budget).is_empty();
+            everything(value).into_iter().filter(|item| budget.spend() && exists(item)).collect()
+        }
     }
 }
 
@@ -268,6 +295,30 @@ mod tests {
         for path in [".a[", ".a[x]", ".a b", ".a[?(b==1)]", ".a..", "."] {
             assert!(JsonPath::parse(path).is_err() || path == ".", "{path}");
         }
+    }
+
+    #[test]
+    fn filters_lie_in_each_other_so_deep_only() {
+        let path = |depth: usize| JsonPath::parse(&[".a", &"[?(@".repeat(depth), ".x", &")]".repeat(depth)].concat());
+        assert!(path(FILTERS_DEPTH_MAX).is_ok());
+        for depth in [FILTERS_DEPTH_MAX + 1, 100_000] {
+            assert_eq!(path(depth), Err("filters may lie in each other 16 deep".to_owned()), "{depth}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_looks_at_too_much_finds_nothing() {
+        let deep = (0..60).fold(json!(1), |value, _| json!({ "a": value }));
+        let first = |path: &str| JsonPath::parse(path).unwrap().first(&deep).cloned();
+        assert!(first("..a").is_some());
+        // Some 60 to the power of each number, less what lies above.
+        let below = |steps: usize| first(&"..*".repeat(steps));
+        assert_eq!((below(2).is_some(), below(5)), (true, None));
+        let filters = |depth: usize| {
+            let path = (0..depth).fold("@.a".to_owned(), |path, _| format!("@..[?({path})]"));
+            first(path.trim_start_matches('@'))
+        };
+        assert_eq!((filters(2).is_some(), filters(5)), (true, None));
     }
 
     #[test]
