@@ -71,5 +71,33 @@ pub fn resource_field(
     };
     let default = if per_milli { 1000 } else { 1 };
     let divisor = divisor.filter(|d| *d > 0).unwrap_or(default);
-    Ok(((milli + divisor - 1) / divisor).to_string())
+    // Rounded up; a limit may be near the largest number there is.
+    let rounded = milli / divisor + i64::from(milli % divisor > 0);
+    Ok(rounded.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(field: &str, limit: &str, divisor: &str, expected: &str) {
+        let resources = json!({ "limits": { "cpu": limit, "memory": limit } });
+        let container = serde_json::from_value(json!({ "name": "c", "resources": resources })).unwrap();
+        let found = resource_field(&container, field, Some(&Quantity(divisor.to_owned())), &Facts::default());
+        assert_eq!(found.as_deref(), Ok(expected), "{limit} by {divisor}");
+    }
+
+    #[test]
+    fn amounts_are_divided_and_rounded_up() {
+        check("limits.memory", "100Mi", "1Mi", "100");
+        check("limits.memory", "1", "1Mi", "1");
+        check("limits.memory", "0", "1Mi", "0");
+        check("limits.memory", "9223372036854775807", "1Ei", "8");
+        check("limits.memory", "9223372036854775807", "1", "9223372036854775807");
+        check("limits.cpu", "1500m", "1", "2");
+        check("limits.cpu", "1500m", "1m", "1500");
+    }
 }
