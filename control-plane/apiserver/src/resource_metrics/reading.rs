@@ -99,11 +99,11 @@ impl Pair {
         let (since_ms, before) = match self.before {
             Some(before) => (before.at_ms, before.cpu_seconds?),
             None => {
-                let age = last.at_ms - last.started_ms?;
+                let age = last.at_ms.checked_sub(last.started_ms?)?;
                 ((FRESH_MIN_MS..=FRESH_MAX_MS).contains(&age)).then_some((last.started_ms?, 0.0))?
             }
         };
-        let window_ms = last.at_ms - since_ms;
+        let window_ms = last.at_ms.checked_sub(since_ms)?;
         let cpu = (last.cpu_seconds? - before) * 1e12 / window_ms as f64;
         Some(Usage {
             cpu_nanocores: cpu as i64,
@@ -145,6 +145,12 @@ mod tests {
         check(&[point(5.0, 100_000, 0), point(6.0, 120_000, 100_000)], Some((300, 20_000)));
         check(&[point(5.0, 100_000, 0), point(1.0, 105_000, 100_000)], None);
         check(&[point(5.0, 100_000, 0), point(1.0, 400_000, 100_000)], None);
+    }
+
+    #[test]
+    fn times_too_far_apart_say_nothing() {
+        check(&[point(5.0, i64::MIN, 1)], None);
+        check(&[point(5.0, i64::MIN, 0), point(8.0, i64::MAX, 0)], None);
     }
 
     #[test]
