@@ -1,10 +1,12 @@
 //! Kernels before 6.6 have no TCX: programs attach as filters of the clsact qdisc, which stay when the agent goes, and
 //! are replaced in place.
 
+use std::{collections::BTreeSet, path::Path};
+
 use aya::{
     Ebpf,
     programs::{
-        Program, SchedClassifier, TcAttachType,
+        Link, Program, SchedClassifier, TcAttachType,
         tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
     },
 };
@@ -12,15 +14,33 @@ use aya::{
 use crate::{
     error::{Error, Result},
     hook::Hook,
+    record::Record,
     sys::AttachType,
 };
 
 /// Ours among the filters of a device: "xb", and the next for IPv6.
 const PRIORITY: u16 = 0x7862;
 const HANDLE: TcHandle = TcHandle::new(0, 1);
+/// The uplinks (by index) that have the qdisc because of this node: the qdisc does not tell, and the node's own devices
+/// take it with them.
+const RECORD: &str = "xb_clsact";
+
+/// What attaches.
+#[derive(Debug)]
+pub struct Clsact {
+    pub ebpf: Ebpf,
+    made: Record,
+}
+
+impl Clsact {
+    /// `directory` is the node's own in the bpf filesystem.
+    pub fn new(ebpf: Ebpf, directory: &Path) -> Result<Self> {
+        Ok(Self { ebpf, made: Record::ensure(directory, RECORD)? })
+    }
+}
 
 /// Puts the hook's program on a device, in place of the one that an earlier agent put there; false if there was one.
-pub fn attach(ebpf: &mut Ebpf, hook: Hook, device: &str) -> Result<bool> {
+pub fn attach(clsact: &mut Clsact, hook: Hook, device: &str, ifindex: u32) -> Result<bool> {
     let program = hook.program();
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Link {
         operation: "attach",
@@ -28,9 +48,11 @@ pub fn attach(ebpf: &mut Ebpf, hook: Hook, device: &str) -> Result<bool> {
         target: device.to_owned(),
         source: std::io::Error::other(source),
     };
-    // It is there from an earlier attachment, or its absence makes the next step fail.
-    let _ = qdisc_add_clsact(device);
-    let Some(Program::SchedClassifier(classifier)) = ebpf.program_mut(program) else {
+    // An error: it is there from an earlier attachment, or its absence makes the next step fail.
+    if qdisc_add_clsact(device).is_ok() && Hook::NETDEV.contains(&hook) {
+        clsact.made.add(ifindex)?;
+    }
+    let Some(Program::SchedClassifier(classifier)) = clsact.ebpf.program_mut(program) else {
         return Err(Error::NoProgram { program });
     };
     if replace(classifier, hook, device) {
@@ -55,10 +77,9 @@ fn replace(classifier: &mut SchedClassifier, hook: Hook, device: &str) -> bool {
     true
 }
 
-/// Takes the hook's filter off a device. Absent is success.
-pub fn detach(hook: Hook, device: &str) {
-    // Dropping the link removes the filter.
-    drop(existing(hook, device));
+/// Takes the hook's filter off a device. False if there was none.
+pub fn detach(hook: Hook, device: &str) -> bool {
+    existing(hook, device).is_ok_and(|link| link.detach().is_ok())
 }
 
 fn existing(hook: Hook, device: &str) -> std::io::Result<SchedClassifierLink> {
@@ -76,13 +97,23 @@ fn direction(hook: Hook) -> TcAttachType {
     }
 }
 
-/// Takes our filters off every device of this network namespace.
-pub fn detach_all() {
+/// Takes our filters off every device of this network namespace, and says which those were.
+pub fn detach_all() -> Vec<String> {
+    let mut detached = Vec::new();
     for interface in nix::net::if_::if_nameindex().iter().flatten() {
         let device = interface.name().to_string_lossy();
         // Those of one kind of device: filters are found by direction and priority.
-        for hook in Hook::POD {
-            detach(hook, &device);
+        for hook in Hook::POD.into_iter().filter(|hook| detach(*hook, &device)) {
+            let direction = if direction(hook) == TcAttachType::Egress { "egress" } else { "ingress" };
+            detached.push(format!("{device} {direction}{}", if hook.is_device6() { " (IPv6)" } else { "" }));
         }
     }
+    detached
+}
+
+/// The uplinks that have the qdisc because of a node.
+pub fn made(directory: &Path) -> Result<Vec<u32>> {
+    let record = Record::open(directory, RECORD)?;
+    let members = record.map_or_else(|| Ok(BTreeSet::new()), |record| record.members())?;
+    Ok(members.into_iter().collect())
 }

@@ -34,7 +34,8 @@ pub struct Config {
     /// Cookie of the network namespace that the node's own processes are in, 0 if unknown: NodePorts are then not
     /// served on 127.0.0.1.
     pub netns_cookie: u64,
-    /// Source ports for masquerading; must not overlap `ip_local_port_range`.
+    /// Source ports for masquerading; must not overlap [`Config::NODE_PORTS`]. They are reserved: the kernel gives none of
+    /// them to a socket that does not ask for it.
     pub snat_ports: RangeInclusive<u16>,
     pub load_balancer: LoadBalancer,
     pub capacity: Capacity,
@@ -125,8 +126,11 @@ pub enum Routing {
     Native,
 }
 
+/// Where the pins of every node of the machine are, below its bpf filesystem.
+pub(crate) const PINS: &str = "xebec";
+
 pub(crate) fn node_directory(bpffs: &Path, node: &str) -> PathBuf {
-    bpffs.join("xebec").join(node)
+    bpffs.join(PINS).join(node)
 }
 
 pub(crate) fn version_directory(bpffs: &Path, node: &str) -> PathBuf {

@@ -60,6 +60,13 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("{operation} {path}")]
+    Sysctl {
+        operation: &'static str,
+        path: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("VXLAN network identifier {vni}: those from 4194304 on are for packets to services")]
     Vni { vni: u32 },
     #[error("interface with index {ifindex}")]
@@ -82,6 +89,12 @@ pub enum Error {
     TooManyBackends { count: usize },
     #[error("{count} pods on this node; the limit is {}", limits::PODS_MAX)]
     TooManyPods { count: usize },
+}
+
+/// An error with its causes, for a log line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -36,7 +36,9 @@ mod migrate;
 mod ndp;
 mod object;
 mod pod;
+mod record;
 mod remote;
+mod remove;
 mod reserved;
 mod service;
 mod stats;
@@ -60,6 +62,7 @@ pub use maglev::{Algorithm, InvalidTableSize, TableSize};
 pub use metrics::MapUsage;
 pub use migrate::Migrated;
 pub use pod::PodEndpoint;
+pub use remove::{Removed, nodes};
 pub use service::{Backend, Frontend, FrontendKey, Programmed, Service};
 pub use stats::{Drops, MapErrors};
 pub use xdp::pass as xdp_pass;
@@ -170,8 +173,11 @@ impl Datapath {
         }
         records.settle(&directory)?;
         datapath.migrated = migration.done();
-        if let Err(error) = reserved::reserve(&[Config::NODE_PORTS, datapath.config.snat_ports.clone()]) {
-            tracing::warn!(%error, "NodePorts are not reserved: the node's own connections may take one");
+        let ports = [Config::NODE_PORTS, datapath.config.snat_ports.clone()];
+        let own = config::node_directory(&datapath.config.bpffs, &datapath.config.node_name);
+        if let Err(error) = reserved::reserve(&own, &ports) {
+            let error = error::chain(&error);
+            tracing::warn!(error, "NodePorts are not reserved: the node's own connections may take one");
         }
         Ok(datapath)
     }
@@ -205,22 +211,6 @@ impl Datapath {
         let programs = Programs::load(&self.config, &self.directory, tc, &Migration::default())?;
         *self.programs.write().unwrap_or_else(PoisonError::into_inner) = programs;
         self.attach_hooks()
-    }
-
-    /// Removes every program, link and map of a node's datapath. Traffic falls back to the host's
-    /// network stack.
-    pub fn remove(bpffs: &Path, node: &str) -> Result<()> {
-        let directory = config::node_directory(bpffs, node);
-        clsact::detach_all();
-        if let Err(error) = reserved::release(&[Config::NODE_PORTS, Config::SNAT_PORTS]) {
-            tracing::warn!(%error, "NodePorts stay reserved");
-        }
-        match fs::remove_dir_all(&directory) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::Directory { path: directory, source })
-            }
-            _ => Ok(()),
-        }
     }
 }
 

@@ -21,7 +21,8 @@ use xebec_abi::{
 };
 
 use crate::{
-    Config, Drift, DriftKind, MapLayout, Network4, Network6, Routing, clsact,
+    Config, Drift, DriftKind, MapLayout, Network4, Network6, Routing,
+    clsact::{self, Clsact},
     error::{Error, Result},
     hook::{Hook, interface},
     link::{self, Attachment, Target},
@@ -57,7 +58,7 @@ pub struct Programs {
     maps: Vec<(&'static str, OwnedFd)>,
     helpers: Helpers,
     /// What attaches clsact filters; `None` with TCX, whose links need only descriptors.
-    clsact: Option<Mutex<Ebpf>>,
+    clsact: Option<Mutex<Clsact>>,
     xdp: xdp::Programs,
 }
 
@@ -79,7 +80,9 @@ impl Programs {
         let tcx = tc == TcAttach::Probe && fds.get(&Hook::FromPod).is_some_and(|fd| has_tcx(fd.as_fd()));
         let pinned = PINNED_MAPS.iter().chain([&names::LAYOUTS]);
         let maps = pinned.map(|name| Ok((*name, open_map(directory, name)?))).collect::<Result<_>>()?;
-        Ok(Self { fds, maps, helpers, clsact: (!tcx).then(|| Mutex::new(ebpf)), xdp })
+        let own = crate::config::node_directory(&config.bpffs, &config.node_name);
+        let clsact = (!tcx).then(|| Clsact::new(ebpf, &own).map(Mutex::new)).transpose()?;
+        Ok(Self { fds, maps, helpers, clsact, xdp })
     }
 
     pub fn xdp(&self) -> &xdp::Programs {
@@ -94,8 +97,8 @@ impl Programs {
     /// False if exactly this program was there already. A clsact filter is replaced in any case: what program it runs
     /// cannot be told cheaply.
     pub fn attach(&self, hook: Hook, target: &Target<'_>, pin: &Path) -> Result<bool> {
-        if let (Some(ebpf), Target::Device { name, .. }) = (&self.clsact, target) {
-            return clsact::attach(&mut lock(ebpf), hook, name);
+        if let (Some(clsact), Target::Device { name, ifindex }) = (&self.clsact, target) {
+            return clsact::attach(&mut lock(clsact), hook, name, *ifindex);
         }
         let fd = match self.fds.get(&hook) {
             None if !hook.is_required() => return Ok(false),

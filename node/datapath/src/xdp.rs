@@ -16,7 +16,7 @@ use aya::{
 
 use crate::{
     Config, Drift, DriftKind,
-    error::{Error, Result},
+    error::{Error, Result, chain},
     hook::interface,
     link::{self, Attachment, Target},
     memlock,
@@ -236,10 +236,4 @@ fn detach_others(links: &Path, keep: impl Fn(&str) -> bool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// An error with its causes, for a log line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

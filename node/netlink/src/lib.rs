@@ -8,6 +8,7 @@
 
 mod address;
 mod changes;
+mod clsact;
 mod cookie;
 mod error;
 mod handle;

@@ -181,20 +181,24 @@ impl Node {
         overlay_ip(&self.networks)
     }
 
-    /// Removes what [`Node::prepare`] and the pods left in the namespace: for `xebec down` on a host that stays.
-    pub async fn remove(netns: &Netns) -> Result<()> {
+    /// Removes what [`Node::prepare`] and the pods left in the namespace, for a host that leaves its cluster: routes and
+    /// devices. Returns what that was, such as `route 10.244.2.0/24`. Sysctls stay: others may need them too.
+    pub async fn remove(netns: &Netns) -> Result<Vec<String>> {
         let handle = Handle::in_netns(netns)?;
+        let mut removed = Vec::new();
         for route in handle.route_list().await? {
             if route.protocol == crate::ROUTE_PROTOCOL {
                 handle.route_del(&route).await?;
+                removed.push(format!("route {}", route.dst));
             }
         }
         for link in handle.links().await? {
             if [HOST_DEVICE, VXLAN_DEVICE].contains(&link.name.as_str()) || crate::names::is_host_device(&link.name) {
                 handle.link_del_index(link.index).await?;
+                removed.push(format!("device {}", link.name));
             }
         }
-        Ok(())
+        Ok(removed)
     }
 }
 

@@ -242,7 +242,9 @@ async fn overlay_routes_lead_to_the_vxlan_device_of_the_other_node() {
     again.node().ensure_remotes(&far).await.unwrap();
     assert_eq!(again.node().handle.route_list().await.unwrap(), routes);
 
-    Node::remove(&nodes[0].netns.netns).await.unwrap();
+    let removed = Node::remove(&nodes[0].netns.netns).await.unwrap();
+    assert!(removed.contains(&"device xb_vxlan".to_owned()) && removed.len() > 2, "{removed:?}");
+    assert_eq!(Node::remove(&nodes[0].netns.netns).await.unwrap(), [""; 0]);
     let left: Vec<String> = node.handle.links().await.unwrap().into_iter().map(|link| link.name).collect();
     assert!(!left.iter().any(|name| name.starts_with("xb")), "{left:?}");
     assert!(node.handle.route_list().await.unwrap().iter().all(|route| route.protocol != ROUTE_PROTOCOL));

@@ -30,8 +30,7 @@ pub fn check(node: &Node, expected: &[(DriftKind, &str)]) {
 
 pub fn links(node: &Node) -> std::path::PathBuf {
     let directory = node.config.bpffs.join("xebec").join(&node.config.node_name);
-    let version = fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
-    version.join("links")
+    directory.join("v1/links")
 }
 
 /// Removes the pins of a program's links: nobody else holds them, so they detach.

@@ -17,6 +17,7 @@ mod migrate;
 mod mtu;
 mod node_port;
 mod pods;
+mod remove;
 mod restart;
 mod service;
 mod tool;

