@@ -1,12 +1,15 @@
 //! `xebec agent`: the flags of a node.
 
 pub mod load_balancer;
+mod places;
+mod reset;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use xebec_agent::{Capacity, Config, Routing, Thresholds};
@@ -16,9 +19,14 @@ use crate::cluster::cgroup;
 use crate::cluster::spec::RoutingKind;
 use crate::signal;
 use load_balancer::LoadBalancerArgs;
+use places::Places;
+use reset::Reset;
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Agent {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The API server, such as https://10.0.0.1:6443; several, separated by commas, are tried in turn
     #[arg(long, env = "XEBEC_SERVER", value_delimiter = ',', required = true)]
     server: Vec<String>,
@@ -31,38 +39,23 @@ pub struct Agent {
     /// The cluster's CA certificate, when the token carries no hash of it
     #[arg(long)]
     ca_file: Option<PathBuf>,
-    /// [default: the host name]
-    #[arg(long)]
-    node_name: Option<String>,
+    #[command(flatten)]
+    places: Places,
     /// One address, or one of each family [default: those from which the server and the default route are reached]
     #[arg(long, value_delimiter = ',')]
     node_ip: Vec<IpAddr>,
     /// A further interface that leads to other nodes or outside; may be given several times
     #[arg(long = "uplink", value_name = "INTERFACE")]
     uplinks: Vec<String>,
-    /// Certificates, pods, logs: kept over restarts
-    #[arg(long, default_value = "/var/lib/xebec/agent")]
-    data_dir: PathBuf,
-    /// Sockets and pid files
-    #[arg(long, default_value = "/run/xebec")]
-    run_dir: PathBuf,
-    #[arg(long, default_value = "/run/containerd/containerd.sock")]
-    container_runtime_endpoint: PathBuf,
-    #[arg(long, default_value = "/opt/cni/bin")]
-    cni_bin_dir: PathBuf,
-    #[arg(long, default_value = "/etc/cni/net.d")]
-    cni_conf_dir: PathBuf,
-    /// A mounted bpf filesystem
-    #[arg(long, default_value = "/sys/fs/bpf")]
-    bpffs: PathBuf,
-    /// The node's cgroup, below the root of every hierarchy [default: /xebec/NODE]
-    #[arg(long)]
-    cgroup_root: Option<String>,
     /// How pods on other nodes are reached
     #[arg(long, default_value = "vxlan")]
     routing: RoutingKind,
     #[command(flatten)]
     load_balancer: LoadBalancerArgs,
+    /// Ports of the node's addresses from which flows of pods and clients go on, where they leave with such an address. The
+    /// kernel gives them to nobody else; flows that have ports outside of another range end when it is chosen
+    #[arg(long, default_value = SNAT_PORTS, value_name = "FIRST-LAST", value_parser = snat_ports)]
+    snat_ports: RangeInclusive<u16>,
     /// Entries of the datapath's maps of Services, of each family, such as frontends=500000,backends=2000000; also of
     /// members, source-ranges and maglev-blocks. Other sizes are taken over without loss
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME=ENTRIES,...")]
@@ -98,19 +91,36 @@ pub struct Agent {
     image_gc_low_threshold: u64,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    Reset(Reset),
+}
+
 impl Agent {
+    /// Whether it runs until it is told to stop.
+    pub fn is_daemon(&self) -> bool {
+        self.command.is_none()
+    }
+
     /// # Errors
     /// A missing requirement in one line, or the part of the node that failed.
-    pub async fn run(self) -> Result<()> {
+    pub async fn run(mut self) -> Result<()> {
+        match self.command.take() {
+            Some(Command::Reset(reset)) => reset.run().await,
+            None => self.run_node().await,
+        }
+    }
+
+    async fn run_node(self) -> Result<()> {
         if !nix::unistd::geteuid().is_root() {
             bail!("xebec agent makes namespaces, mounts and eBPF programs: run it as root");
         }
         let cgroup_mount =
             cgroup::unified().context("cgroup2 is not mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`")?;
+        let _lock = self.places.lock()?;
         let config = self.config(cgroup_mount)?;
-        for directory in [&config.data_dir, &config.run_dir] {
-            std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
-        }
+        let data_dir = &config.data_dir;
+        std::fs::create_dir_all(data_dir).with_context(|| format!("create {}", data_dir.display()))?;
         let stop = CancellationToken::new();
         signal::cancel_on_termination(stop.clone())?;
         Ok(xebec_agent::run(config, stop).await?)
@@ -125,7 +135,7 @@ impl Agent {
             (None, None) => None,
         };
         let token = token.map(|token| token.trim().parse()).transpose().context("--token")?;
-        let node_name = self.node_name.map_or_else(host_name, Ok)?;
+        let (node_name, cgroup_root) = (self.places.node_name()?, self.places.cgroup_root()?);
         super::server::check_networks(&self.service_cluster_ip_range, &self.cluster_cidr)?;
         let cluster_dns = match (self.cluster_dns, self.service_cluster_ip_range.first()) {
             (Some(address), _) => address,
@@ -143,23 +153,24 @@ impl Agent {
         check_families(&node_ips, &self.cluster_cidr)?;
         Ok(Config {
             node_ips,
-            cgroup_root: self.cgroup_root.unwrap_or_else(|| format!("/xebec/{node_name}")),
+            cgroup_root,
             servers: self.server,
             token,
             ca_file: self.ca_file,
             node_name,
             uplinks: self.uplinks,
-            data_dir: self.data_dir,
-            run_dir: self.run_dir,
-            container_runtime_endpoint: self.container_runtime_endpoint,
-            cni_bin_dir: self.cni_bin_dir,
-            cni_conf_dir: self.cni_conf_dir,
-            bpffs: self.bpffs,
+            data_dir: self.places.data_dir,
+            run_dir: self.places.run_dir,
+            container_runtime_endpoint: self.places.container_runtime_endpoint,
+            cni_bin_dir: self.places.cni_bin_dir,
+            cni_conf_dir: self.places.cni_conf_dir,
+            bpffs: self.places.bpffs,
             cgroup_mount,
             routing: match self.routing {
                 RoutingKind::Vxlan => Routing::Vxlan,
                 RoutingKind::Native => Routing::Native,
             },
+            snat_ports: self.snat_ports,
             load_balancer: self.load_balancer.config(),
             capacity: self.datapath_capacity,
             cluster_cidrs: self.cluster_cidr,
@@ -176,9 +187,24 @@ impl Agent {
     }
 }
 
-fn host_name() -> Result<String> {
-    let name = nix::unistd::gethostname().context("read the host name")?;
-    Ok(name.to_string_lossy().to_lowercase())
+/// [`xebec_datapath::Config::SNAT_PORTS`].
+const SNAT_PORTS: &str = "61000-65535";
+/// Below are the ports of well-known services.
+const SNAT_PORT_LEAST: u16 = 1024;
+
+fn snat_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let ports = text.split_once('-').and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?));
+    let ports: RangeInclusive<u16> = ports
+        .filter(|ports: &RangeInclusive<u16>| !ports.is_empty())
+        .ok_or_else(|| format!("{text:?} is no range of ports, such as {SNAT_PORTS}"))?;
+    let node_ports = xebec_datapath::Config::NODE_PORTS;
+    if *ports.start() < SNAT_PORT_LEAST {
+        return Err(format!("ports below {SNAT_PORT_LEAST} are for well-known services"));
+    }
+    if ports.start() <= node_ports.end() && ports.end() >= node_ports.start() {
+        return Err(format!("{}-{} are for NodePorts", node_ports.start(), node_ports.end()));
+    }
+    Ok(ports)
 }
 
 /// An address of each family that pods have: the one that the kernel chooses towards the first server, or else towards
@@ -237,7 +263,47 @@ fn check_families(node_ips: &[IpAddr], cluster: &[IpNet]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[test]
+    fn ports_for_masquerading_are_nobody_elses() {
+        assert_eq!(snat_ports(SNAT_PORTS), Ok(xebec_datapath::Config::SNAT_PORTS));
+        assert_eq!(snat_ports("32768-32768"), Ok(32_768..=32_768));
+        let fails = |text: &str, reason: &str| {
+            let error = snat_ports(text).expect_err("refused");
+            assert!(error.contains(reason), "{text}: {error}");
+        };
+        for text in ["", "61000", "61000-65536", "65535-61000", "61000-", "a-b"] {
+            fails(text, "is no range of ports");
+        }
+        fails("1023-2000", "below 1024");
+        fails("20000-30000", "30000-32767 are for NodePorts");
+        fails("32767-40000", "30000-32767 are for NodePorts");
+        fails("1024-65535", "30000-32767 are for NodePorts");
+    }
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        agent: Agent,
+    }
+
+    #[test]
+    fn reset_takes_the_places_of_a_node_and_nothing_else_of_an_agent() {
+        let parse = |args: &str| Flags::try_parse_from(["agent"].into_iter().chain(args.split_whitespace()));
+        let daemon = |args: &str| parse(args).map(|flags| flags.agent.is_daemon()).map_err(|error| error.to_string());
+        assert_eq!(daemon("--server https://10.0.0.1:6443 --data-dir /d"), Ok(true));
+        assert_eq!(daemon("reset --data-dir /d --run-dir /r --bpffs /b --node-name n --cgroup-root /c -f"), Ok(false));
+        let refused = |args: &str, reason: &str| {
+            let error = daemon(args).expect_err("refused");
+            assert!(error.contains(reason), "{args}: {error}");
+        };
+        refused("", "--server");
+        refused("--data-dir /d reset", "--data-dir");
+        refused("reset --server https://10.0.0.1:6443", "--server");
+    }
 
     #[test]
     fn a_node_has_an_address_of_its_pods_family() {

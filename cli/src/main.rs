@@ -51,7 +51,7 @@ struct Cli {
 enum Command {
     /// Run the control plane: API server, controllers and scheduler
     Server(Box<server::Server>),
-    /// Run a node: pods, pod network and the eBPF datapath
+    /// Run a node: pods, pod network and the eBPF datapath; or remove what is left of one
     Agent(Box<agent::Agent>),
     /// Write everything that a control plane is made of to a file, also while it runs
     Backup(backup::Backup),
@@ -86,7 +86,10 @@ enum Command {
 impl Command {
     /// Whether it runs until it is told to stop.
     fn is_daemon(&self) -> bool {
-        matches!(self, Self::Server(_) | Self::Agent(_) | Self::Dns(_) | Self::Supervise(_))
+        match self {
+            Self::Agent(agent) => agent.is_daemon(),
+            command => matches!(command, Self::Server(_) | Self::Dns(_) | Self::Supervise(_)),
+        }
     }
 }
 

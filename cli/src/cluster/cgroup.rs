@@ -1,4 +1,4 @@
-//! The cgroups of a cluster, in every hierarchy that the machine has mounted.
+//! The cgroups of nodes and clusters, in every hierarchy that the machine has mounted.
 
 use std::fs;
 use std::io::{ErrorKind, Result};
@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use xebec_agent::process::Process;
+
+/// The common parent of all of them, relative to a hierarchy's root.
+pub const PARENT: &str = "xebec";
 
 /// Mount points of cgroup hierarchies: the unified one first, then version 1's.
 pub fn hierarchies() -> Vec<PathBuf> {
@@ -31,8 +34,8 @@ pub fn unified() -> Option<PathBuf> {
 }
 
 /// Kills every process below `cgroup` (relative to a hierarchy's root), then removes the directories
-/// in every hierarchy. Done when nothing is left; a process that cannot be killed is an error.
-pub fn remove(cgroup: &str) -> Result<()> {
+/// in every hierarchy. Done when nothing is left; a process that cannot be killed is an error. False if there was none.
+pub fn remove(cgroup: &Path) -> Result<bool> {
     let roots: Vec<_> = hierarchies().into_iter().map(|root| root.join(cgroup)).filter(|path| path.is_dir()).collect();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -40,12 +43,27 @@ pub fn remove(cgroup: &str) -> Result<()> {
             kill(root);
         }
         let errors: Vec<_> = roots.iter().filter_map(|root| remove_tree(root).err()).collect();
-        let Some(error) = errors.into_iter().next() else { return Ok(()) };
+        let Some(error) = errors.into_iter().next() else { return Ok(!roots.is_empty()) };
         if Instant::now() > deadline {
             return Err(error);
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Removes the cgroup in every hierarchy where nothing is in it. True if it was removed anywhere.
+pub fn remove_unused(cgroup: &Path) -> Result<bool> {
+    let mut removed = false;
+    for root in hierarchies() {
+        match fs::remove_dir(root.join(cgroup)) {
+            Ok(()) => removed = true,
+            // EBUSY: processes or cgroups are there. /proc/self/mounts may name what is hidden behind another mount.
+            Err(error) if matches!(error.kind(), ErrorKind::ResourceBusy | ErrorKind::DirectoryNotEmpty) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(removed)
 }
 
 fn kill(root: &Path) {

@@ -2,11 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use super::layout::Layout;
 use super::{cgroup, mount, underlay};
@@ -20,12 +18,15 @@ pub async fn run(layout: &Layout, keep_data: bool) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("xebec down removes namespaces, mounts and cgroups: run it as root");
     }
-    end_supervisor(layout)?;
+    if let Some(supervisor) = Process::load(&layout.supervisor_lock()) {
+        supervisor.stop(Duration::from_secs(2)).await.context("end the supervisor")?;
+    }
     let shim_sockets = shim_sockets(&layout.run());
     for role in roles()?.iter().filter_map(|name| name.strip_prefix(&format!("{}-", layout.id()))) {
-        cgroup::remove(&layout.cgroup(role)).with_context(|| format!("end the processes of {role}"))?;
+        cgroup::remove(Path::new(&layout.cgroup(role))).with_context(|| format!("end the processes of {role}"))?;
     }
-    remove_empty_parent()?;
+    // The last cluster on the machine takes the common parent with it.
+    cgroup::remove_unused(Path::new(cgroup::PARENT)).with_context(|| format!("remove cgroup {}", cgroup::PARENT))?;
     for socket in shim_sockets {
         // A shim that ended in order has removed its socket itself.
         let _ = fs::remove_file(socket);
@@ -40,29 +41,11 @@ pub async fn run(layout: &Layout, keep_data: bool) -> Result<()> {
     Ok(())
 }
 
-fn end_supervisor(layout: &Layout) -> Result<()> {
-    let Some(process) = Process::load(&layout.supervisor_lock()) else { return Ok(()) };
-    let pid = Pid::from_raw(process.pid);
-    let deadline = Instant::now() + Duration::from_secs(2);
-    // It may end between the look and the signal.
-    let _ = kill(pid, Signal::SIGTERM);
-    while Process::find(process.pid) == Some(process) {
-        if Instant::now() > deadline {
-            let _ = kill(pid, Signal::SIGKILL);
-        }
-        if Instant::now() > deadline + Duration::from_secs(5) {
-            bail!("the supervisor (process {pid}) does not end");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
-}
-
 /// The names below `xebec/` in every hierarchy, of every cluster on the machine.
 fn roles() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for root in cgroup::hierarchies() {
-        let directory = root.join("xebec");
+        let directory = root.join(cgroup::PARENT);
         if !directory.is_dir() {
             continue;
         }
@@ -73,20 +56,6 @@ fn roles() -> Result<Vec<String>> {
     names.sort();
     names.dedup();
     Ok(names)
-}
-
-/// The last cluster on the machine takes the common parent with it.
-fn remove_empty_parent() -> Result<()> {
-    for root in cgroup::hierarchies() {
-        match fs::remove_dir(root.join("xebec")) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => {}
-            Err(error)
-                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::DirectoryNotEmpty) => {}
-            Err(error) => return Err(error).with_context(|| format!("remove {}/xebec", root.display())),
-        }
-    }
-    Ok(())
 }
 
 /// The sockets of this cluster's shims. containerd puts them in a directory that all containerds of a

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::layout::Layout;
 use super::spec::Spec;
 use super::unit::{LISTEN_FD, Unit};
 use super::{containerd, mount, underlay, units};
-use xebec_agent::process::Process;
+use xebec_agent::process::{self, Process};
 
 const BACK_OFF_MIN: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
@@ -56,12 +56,8 @@ pub fn is_running(layout: &Layout) -> bool {
 fn lock(layout: &Layout) -> Result<Flock<fs::File>> {
     fs::create_dir_all(layout.run()).with_context(|| format!("create {}", layout.run().display()))?;
     let path = layout.supervisor_lock();
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, _)| anyhow!("a supervisor already runs for {}", layout.dir().display()))?;
-    let own = Process::find(std::process::id().cast_signed()).context("find this process in /proc")?;
-    own.save(&path).with_context(|| format!("write {}", path.display()))?;
-    Ok(lock)
+    let lock = process::lock(&path).with_context(|| format!("lock {}", path.display()))?;
+    lock.with_context(|| format!("a supervisor already runs for {}", layout.dir().display()))
 }
 
 async fn prepare(layout: &Layout, spec: &Spec) -> Result<()> {

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// For a packet on this machine.
 const WAIT: Duration = Duration::from_millis(500);
 /// The leaf below each cgroup that the dialling process is put into: processes may not be in inner ones.
-const LEAF: &str = "xebec-canary";
+pub const LEAF: &str = "xebec-canary";
 /// Starts what is not answered.
 const ONE_WAY: &[u8] = b"one-way";
 

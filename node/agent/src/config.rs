@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -34,6 +35,8 @@ pub struct Config {
     /// The node's cgroup below every hierarchy's root, such as `/xebec/node-1`.
     pub cgroup_root: String,
     pub routing: Routing,
+    /// Ports of the node's addresses that flows take which leave from there.
+    pub snat_ports: RangeInclusive<u16>,
     pub load_balancer: LoadBalancer,
     /// Sizes of the datapath's maps.
     pub capacity: Capacity,

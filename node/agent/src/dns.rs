@@ -25,7 +25,7 @@ pub async fn supervise(config: Config, gateways: Vec<IpAddr>) {
 
 async fn run_once(config: &Config, gateways: &[IpAddr]) -> std::io::Result<()> {
     let program = std::env::current_exe()?;
-    let pid_file = config.run_dir.join("dns.pid");
+    let pid_file = pid_file(&config.run_dir);
     if let Some(process) = Process::load(&pid_file) {
         if runs(process, &program) {
             tracing::info!(pid = process.pid, "DNS adopted");
@@ -55,6 +55,20 @@ async fn run_once(config: &Config, gateways: &[IpAddr]) -> std::io::Result<()> {
     let status = child.wait().await?;
     tracing::warn!(%status, "DNS ended");
     Ok(())
+}
+
+/// Ends the DNS process of an agent that has this run directory; returns its pid if there was one.
+///
+/// # Errors
+/// When it does not end.
+pub async fn end(run_dir: &Path) -> std::io::Result<Option<i32>> {
+    let Some(process) = Process::load(&pid_file(run_dir)) else { return Ok(None) };
+    process.stop(Duration::from_secs(2)).await?;
+    Ok(Some(process.pid))
+}
+
+fn pid_file(run_dir: &Path) -> PathBuf {
+    run_dir.join("dns.pid")
 }
 
 fn log_file(config: &Config) -> PathBuf {

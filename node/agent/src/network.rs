@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -15,7 +13,7 @@ use xebec_podnet::{Network as NodeNetwork, Node, PodNetwork, VXLAN_PORT, cni};
 use xebec_services::Forwarding;
 
 use crate::endpoints::DatapathEndpoints;
-use crate::{Config, Routing};
+use crate::{Config, Routing, plugin};
 
 /// The VXLAN network identifier of every cluster: clusters are told apart by their underlays.
 const VNI: u32 = 1;
@@ -49,7 +47,8 @@ pub async fn open(config: &Config, pod_cidrs: &[IpNet]) -> Result<Network, Box<d
     let endpoints = Arc::new(DatapathEndpoints { datapath: Arc::clone(&datapath), attached: told });
     let pods = Arc::new(PodNetwork::open(node, &state_dir, endpoints).await?);
     let server = cni::Server::bind(&config.cni_socket(), Arc::clone(&pods))?;
-    install_plugin(config)?;
+    // Last: containerd reports the network ready once the configuration is there.
+    plugin::install(&config.cni_bin_dir, &config.cni_conf_dir, &config.cni_socket())?;
     Ok(Network { pods, datapath, server, attached })
 }
 
@@ -125,7 +124,7 @@ async fn datapath_config(
         pod_mtu: node.pod_mtu,
         uplinks,
         netns_cookie: netns.cookie()?.unwrap_or_default(),
-        snat_ports: xebec_datapath::Config::SNAT_PORTS,
+        snat_ports: config.snat_ports.clone(),
         load_balancer: xebec_datapath::LoadBalancer {
             maglev_table_size: config.load_balancer.maglev_table_size,
             dsr: node.tunnel.as_ref().map(|device| xebec_datapath::Dsr { ifindex: device.index, vni: VNI }),
@@ -166,32 +165,6 @@ fn ipv6(config: &Config, node: &Node) -> Result<Option<xebec_datapath::Network6>
 
 fn lacks(flag: &str, family: &str) -> String {
     format!("the node has an {family} podCIDR, and {flag} no {family} range")
-}
-
-/// This binary under the plugins' names, and the configuration that makes containerd call it: last,
-/// because containerd reports the network ready once the configuration is there.
-fn install_plugin(config: &Config) -> io::Result<()> {
-    let program = std::env::current_exe()?;
-    fs::create_dir_all(&config.cni_bin_dir)?;
-    for name in ["xebec", "loopback"] {
-        replace_link(&program, &config.cni_bin_dir.join(name))?;
-    }
-    fs::create_dir_all(&config.cni_conf_dir)?;
-    let path = config.cni_conf_dir.join("10-xebec.conflist");
-    let temporary = path.with_extension("tmp");
-    fs::write(&temporary, cni::conflist(&config.cni_socket()))?;
-    fs::rename(&temporary, &path)
-}
-
-/// Points `link` at `target`, unless another CNI plugin of that name is there.
-fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(link) {
-        Ok(metadata) if !metadata.is_symlink() => return Ok(()),
-        Ok(_) => fs::remove_file(link)?,
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Err(_) => {}
-    }
-    std::os::unix::fs::symlink(target, link)
 }
 
 #[cfg(test)]

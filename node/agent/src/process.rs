@@ -1,12 +1,36 @@
 //! Which process a pid file means: a pid alone is reused, a pid with its start time is not.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Result};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::unix::AsyncFd;
+
+/// A process has this long to end that was killed.
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Locks the file, and writes this process into it, for [`Process::load`]. `None` while another process has it; it is free
+/// again when the value is dropped, or the process has ended, however that came.
+///
+/// # Errors
+/// When the file cannot be opened or written.
+pub fn lock(path: &Path) -> Result<Option<Flock<File>>> {
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, nix::Error::EWOULDBLOCK)) => return Ok(None),
+        Err((_, error)) => return Err(error.into()),
+    };
+    let own = Process::find(std::process::id().cast_signed()).ok_or_else(|| Error::from(ErrorKind::NotFound))?;
+    own.save(path)?;
+    Ok(Some(lock))
+}
 
 /// A process that was alive when it was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +72,25 @@ impl Process {
     /// # Errors
     /// When the signal is not permitted.
     pub fn end(self) -> Result<()> {
-        match nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), nix::sys::signal::Signal::SIGTERM) {
+        self.signal(Signal::SIGTERM)
+    }
+
+    /// Sends SIGTERM and, after `grace`, SIGKILL; returns once the process has ended.
+    ///
+    /// # Errors
+    /// When it does not end within [`KILLED_WITHIN`].
+    pub async fn stop(self, grace: Duration) -> Result<()> {
+        self.end()?;
+        if let Ok(ended) = tokio::time::timeout(grace, self.ended()).await {
+            return ended;
+        }
+        self.signal(Signal::SIGKILL)?;
+        let ended = tokio::time::timeout(KILLED_WITHIN, self.ended()).await;
+        ended.unwrap_or_else(|_| Err(Error::other(format!("process {} does not end", self.pid))))
+    }
+
+    fn signal(self, signal: Signal) -> Result<()> {
+        match kill(Pid::from_raw(self.pid), signal) {
             Err(nix::Error::ESRCH) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -87,5 +129,41 @@ fn owned(fd: libc::c_long) -> Result<OwnedFd> {
         // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::Read;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_locked_once_and_names_who_has_it() {
+        let path = std::env::temp_dir().join(format!("xebec-lock-{}", std::process::id()));
+        let held = lock(&path).unwrap();
+        assert!(held.is_some() && lock(&path).unwrap().is_none());
+        assert_eq!(Process::load(&path).unwrap().pid, std::process::id().cast_signed());
+        drop(held);
+        assert!(lock(&path).unwrap().is_some());
+        fs::remove_file(path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_does_not_end_is_killed() {
+        let stubborn = "trap '' TERM; echo; while :; do sleep 1; done";
+        for (script, grace, signal) in [("echo; exec sleep 100", 60_000, 15), (stubborn, 100, 9)] {
+            let mut child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+            child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+            let process = Process::find(child.id().cast_signed()).unwrap();
+            process.stop(Duration::from_millis(grace)).await.unwrap();
+            assert_eq!(child.wait().unwrap().signal(), Some(signal));
+            // Gone: twice is once.
+            process.stop(Duration::from_millis(grace)).await.unwrap();
+        }
     }
 }

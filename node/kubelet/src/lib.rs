@@ -32,6 +32,7 @@ pub mod pod;
 mod probe;
 mod qos;
 mod recorder;
+pub mod reset;
 mod reviews;
 pub mod runtime;
 mod sandbox;

@@ -61,6 +61,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn exec_sync(&self, id: &str, command: Vec<String>, timeout: Duration) -> Result<v1::ExecSyncResponse>;
     async fn exec(&self, id: &str, options: &ExecOptions) -> Result<Process>;
     async fn attach_url(&self, id: &str, options: &AttachOptions) -> Result<String>;
+    /// The cgroup that the sandbox was made in, below every hierarchy's root, if it was told one.
+    async fn cgroup_parent(&self, sandbox: &str) -> Result<Option<PathBuf>>;
     /// The path of the sandbox's network namespace.
     async fn network_namespace(&self, sandbox: &str) -> Result<Option<PathBuf>>;
     async fn reopen_container_log(&self, id: &str) -> Result<()>;
@@ -94,6 +96,12 @@ impl Containerd {
             fifo_dir,
             oom_kills: Mutex::new(OomKills::open()),
         })
+    }
+
+    /// What containerd says of a sandbox beyond CRI: its configuration and OCI spec. `null` if it says nothing.
+    async fn info(&self, sandbox: &str) -> Result<serde_json::Value> {
+        let (_, info) = self.runtime.pod_sandbox_status(sandbox, true).await?;
+        Ok(info.get("info").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default())
     }
 }
 
@@ -169,10 +177,12 @@ impl Runtime for Containerd {
     async fn attach_url(&self, id: &str, options: &AttachOptions) -> Result<String> {
         self.runtime.attach_url(id, options).await
     }
+    async fn cgroup_parent(&self, sandbox: &str) -> Result<Option<PathBuf>> {
+        let info = self.info(sandbox).await?;
+        Ok(info["config"]["linux"]["cgroup_parent"].as_str().map(PathBuf::from))
+    }
     async fn network_namespace(&self, sandbox: &str) -> Result<Option<PathBuf>> {
-        let (_, info) = self.runtime.pod_sandbox_status(sandbox, true).await?;
-        let info: serde_json::Value =
-            info.get("info").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let info = self.info(sandbox).await?;
         let namespaces = info["runtimeSpec"]["linux"]["namespaces"].as_array().cloned().unwrap_or_default();
         Ok(namespaces.iter().find(|n| n["type"] == "network").and_then(|n| n["path"].as_str()).map(PathBuf::from))
     }

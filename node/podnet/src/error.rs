@@ -23,6 +23,8 @@ pub enum Error {
     },
     #[error("a node needs a podCIDR and an address of its own in one IP family at least")]
     NoFamily,
+    #[error("the node leaves its cluster (xebec agent reset)")]
+    Leaving,
     #[error("no device has the node address {0}")]
     NoUplink(IpAddr),
     #[error("container {container} has no {ifname}")]

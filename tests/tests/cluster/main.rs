@@ -14,6 +14,7 @@ mod kubectl;
 mod lifecycle;
 mod network;
 mod node;
+mod reset;
 mod rollout;
 mod servers;
 mod streams;

@@ -18,6 +18,7 @@ use super::{Runtime, key};
 #[derive(Default)]
 struct Memory {
     sandboxes: BTreeMap<String, v1::PodSandboxStatus>,
+    cgroup_parents: BTreeMap<String, String>,
     containers: BTreeMap<String, (String, v1::ContainerStatus)>,
     listeners: Vec<mpsc::Sender<Event>>,
 }
@@ -95,7 +96,9 @@ impl Runtime for Fake {
             annotations: config.annotations,
             ..v1::PodSandboxStatus::default()
         };
-        self.memory().sandboxes.insert(id.clone(), status);
+        let mut memory = self.memory();
+        memory.sandboxes.insert(id.clone(), status);
+        memory.cgroup_parents.extend(config.linux.map(|linux| (id.clone(), linux.cgroup_parent)));
         Ok(id)
     }
     async fn stop_pod_sandbox(&self, id: &str) -> Result<()> {
@@ -110,6 +113,7 @@ impl Runtime for Fake {
     async fn remove_pod_sandbox(&self, id: &str) -> Result<()> {
         let mut memory = self.memory();
         memory.sandboxes.remove(id);
+        memory.cgroup_parents.remove(id);
         memory.containers.retain(|_, (sandbox, _)| sandbox != id);
         Ok(())
     }
@@ -203,6 +207,9 @@ impl Runtime for Fake {
     }
     async fn attach_url(&self, id: &str, _options: &AttachOptions) -> Result<String> {
         Err(unknown("streams of hollow container", id))
+    }
+    async fn cgroup_parent(&self, sandbox: &str) -> Result<Option<PathBuf>> {
+        Ok(self.memory().cgroup_parents.get(sandbox).map(PathBuf::from))
     }
     async fn network_namespace(&self, _sandbox: &str) -> Result<Option<PathBuf>> {
         Ok(None)

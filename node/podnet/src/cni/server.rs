@@ -25,12 +25,23 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
-    network: Arc<PodNetwork>,
+    /// `None` on a node that leaves its cluster.
+    network: Option<Arc<PodNetwork>>,
 }
 
 impl Server {
     /// Listens at `path`, for root only; the socket of an earlier run is replaced.
     pub fn bind(path: &Path, network: Arc<PodNetwork>) -> Result<Self> {
+        Self::listen(path, Some(network))
+    }
+
+    /// As [`Server::bind`], for a node that leaves its cluster: without an answer to DEL the runtime removes no sandbox.
+    /// The devices are [`crate::Node::remove`]'s; new pods are refused.
+    pub fn bind_leaving(path: &Path) -> Result<Self> {
+        Self::listen(path, None)
+    }
+
+    fn listen(path: &Path, network: Option<Arc<PodNetwork>>) -> Result<Self> {
         let failed = |operation| move |source| Error::File { operation, path: path.to_owned(), source };
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(failed("create the folder of"))?;
@@ -54,7 +65,7 @@ impl Server {
                     Ok((stream, _)) => {
                         let network = self.network.clone();
                         requests.spawn(async move {
-                            if let Err(error) = serve(stream, &network).await {
+                            if let Err(error) = serve(stream, network.as_deref()).await {
                                 tracing::warn!(%error, "CNI plugin went away");
                             }
                         });
@@ -73,7 +84,7 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: UnixStream, network: &PodNetwork) -> io::Result<()> {
+async fn serve(mut stream: UnixStream, network: Option<&PodNetwork>) -> io::Result<()> {
     let mut bytes = Vec::new();
     let mut limited = (&mut stream).take(MESSAGE_BYTES_MAX);
     tokio::time::timeout(REQUEST_TIMEOUT, limited.read_to_end(&mut bytes)).await??;
@@ -85,7 +96,7 @@ async fn serve(mut stream: UnixStream, network: &PodNetwork) -> io::Result<()> {
     stream.shutdown().await
 }
 
-async fn answer(network: &PodNetwork, request: &Request) -> Answer {
+async fn answer(network: Option<&PodNetwork>, request: &Request) -> Answer {
     let started = Instant::now();
     match execute(network, request).await {
         Ok(value) => {
@@ -105,7 +116,13 @@ async fn answer(network: &PodNetwork, request: &Request) -> Answer {
     }
 }
 
-async fn execute(network: &PodNetwork, request: &Request) -> Result<Value> {
+async fn execute(network: Option<&PodNetwork>, request: &Request) -> Result<Value> {
+    let Some(network) = network else {
+        return match request.command {
+            Command::Del | Command::Gc => Ok(Value::Null),
+            Command::Add | Command::Check | Command::Status => Err(Error::Leaving),
+        };
+    };
     match request.command {
         Command::Add => {
             let PodArgs { namespace, name, uid } = PodArgs::parse(&request.args);

@@ -90,6 +90,26 @@ async fn a_pod_is_added_checked_and_deleted() {
     served.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_leaves_lets_its_pods_go_and_takes_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("cni.sock");
+    let stop = CancellationToken::new();
+    let serving = Server::bind_leaving(&socket).unwrap().run(stop.clone());
+    let body = async {
+        let config = json!({ "cniVersion": "1.0.0", "name": "xebec", "type": "xebec", "socket": socket });
+        let mut env =
+            [("CNI_COMMAND", "DEL"), ("CNI_CONTAINERID", "c1"), ("CNI_IFNAME", "eth0"), ("CNI_NETNS", "/gone")];
+        assert_eq!(call_async(&env, &config).await, Ok(Value::Null));
+        env[0].1 = "ADD";
+        let (_, failure) = call_async(&env, &config).await.unwrap_err();
+        assert!(failure.msg.contains("leaves its cluster"), "{failure:?}");
+        stop.cancel();
+    };
+    let (served, ()) = tokio::join!(serving, body);
+    served.unwrap();
+}
+
 #[test]
 fn loopback_needs_no_agent() {
     let pod = TestNetns::new("lo");
