@@ -14,22 +14,23 @@ use crate::{Alternative, DefId, Definition, Field, Type, schema};
 
 /// Optional fields whose zero is not the same as nothing. Sorted.
 #[rustfmt::skip]
-pub(super) const POINTERS: [&str; 93] = [
+pub(super) const POINTERS: [&str; 96] = [
     "activeDeadlineSeconds", "adminAccess", "allNodes", "allocateLoadBalancerNodePorts", "allowPrivilegeEscalation",
     "allowVolumeExpansion", "appProtocol", "attachRequired", "automountServiceAccountToken", "averageUtilization", "backoffLimit",
-    "backoffLimitPerIndex", "blockOwnerDeletion", "bool", "completions", "controller", "defaultMode",
-    "deletionGracePeriodSeconds", "enableServiceLinks", "expirationSeconds", "failedJobsHistoryLimit", "fsGroup",
-    "gracePeriodSeconds", "hostProcess", "hostUsers", "hostnameOverride", "ignoreStoreReadErrorWithClusterBreakingPotential",
-    "immutable", "ingressClassName", "int", "leaseDurationSeconds", "leaseTransitions", "loadBalancerClass", "manualSelector",
+    "backoffLimitPerIndex", "blockOwnerDeletion", "bool", "completions", "controller", "defaultMode", "deletionGracePeriodSeconds",
+    "enableServiceLinks", "errorCode", "expirationSeconds", "failedJobsHistoryLimit", "fsGroup", "gracePeriodSeconds",
+    "hostProcess", "hostUsers", "hostnameOverride", "ignoreStoreReadErrorWithClusterBreakingPotential", "immutable",
+    "ingressClassName", "int", "leaseDurationSeconds", "leaseTransitions", "loadBalancerClass", "manualSelector",
     "maxFailedIndexes", "maxItems", "maxLength", "maxProperties", "maxSkew", "maxSurge", "maxUnavailable", "maximum",
     "minAvailable", "minDomains", "minItems", "minLength", "minProperties", "minReplicas", "minimum", "mode", "multipleOf",
-    "optional", "optionalOldSelf", "orphanDependents", "parallelism", "partition", "perDeviceNodeSelection", "podInfoOnMount",
-    "port", "priority", "privileged", "progressDeadlineSeconds", "readOnlyRootFilesystem", "ready", "replicas",
-    "requiresRepublish", "revisionHistoryLimit", "runAsGroup", "runAsNonRoot", "runAsUser", "runtimeClassName", "seLinuxMount",
-    "serving", "setHostnameAsFQDN", "shareProcessNamespace", "stabilizationWindowSeconds", "started", "startingDeadlineSeconds",
-    "storageCapacity", "storageClassName", "string", "successThreshold", "successfulJobsHistoryLimit", "suspend",
-    "targetCPUUtilizationPercentage", "terminating", "terminationGracePeriodSeconds", "timeoutSeconds", "tolerationSeconds",
-    "ttlSecondsAfterFinished", "userSpecifiedTTL", "volumeAttributesClassName", "x-kubernetes-preserve-unknown-fields",
+    "nodeAllocatableUpdatePeriodSeconds", "optional", "optionalOldSelf", "orphanDependents", "parallelism", "partition",
+    "perDeviceNodeSelection", "podInfoOnMount", "port", "priority", "privileged", "progressDeadlineSeconds",
+    "readOnlyRootFilesystem", "ready", "replicas", "requiresRepublish", "revisionHistoryLimit", "runAsGroup", "runAsNonRoot",
+    "runAsUser", "runtimeClassName", "seLinuxMount", "serving", "setHostnameAsFQDN", "shareProcessNamespace",
+    "stabilizationWindowSeconds", "started", "startingDeadlineSeconds", "storageCapacity", "storageClassName", "string",
+    "succeededCount", "successThreshold", "successfulJobsHistoryLimit", "suspend", "targetCPUUtilizationPercentage", "terminating",
+    "terminationGracePeriodSeconds", "timeoutSeconds", "tolerationSeconds", "ttlSecondsAfterFinished", "userSpecifiedTTL",
+    "volumeAttributesClassName", "x-kubernetes-preserve-unknown-fields",
 ];
 
 pub(super) fn object(def: DefId, bytes: &[u8], depth: usize) -> Result<Value, Error> {
@@ -210,8 +211,8 @@ fn timestamp(bytes: &[u8], micro: bool) -> Result<Value, Error> {
             _ => {}
         }
     }
-    // Go's zero time is written as an empty message.
-    if bytes.is_empty() || (seconds, nanos) == (0, 0) {
+    // Go's zero time is written as an empty message, 1970 as two zeros (`metav1.Time.Unmarshal`).
+    if bytes.is_empty() {
         return Ok(Value::Null);
     }
     let at = time::from_unix(seconds, nanos).ok_or(Error::Malformed("time out of range"))?;

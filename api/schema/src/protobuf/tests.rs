@@ -49,6 +49,14 @@ fn objects_survive_a_round_trip() {
     round_trip(
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {"renewTime": "2026-01-02T03:04:05.000006Z", "leaseDurationSeconds": 40}}),
     );
+    // A pointer to zero.
+    round_trip(
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "spec": {"nodeAllocatableUpdatePeriodSeconds": 0}}),
+    );
+    // Not Go's zero time.
+    round_trip(
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"creationTimestamp": "1970-01-01T00:00:00Z"}, "spec": {"renewTime": "1970-01-01T00:00:00.000000Z"}}),
+    );
     round_trip(
         json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 1, "data": {"kind": "X", "spec": {"a": [1]}}}),
     );
