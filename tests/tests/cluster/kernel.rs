@@ -150,8 +150,7 @@ fn ready(kubectl: &Kubectl, pod: &str) {
 
 /// In every hierarchy of cgroups; those of the sandboxes' own processes have none.
 fn limits() -> Vec<String> {
-    let script =
-        "find /sys/fs/cgroup -path '*kubepods*' '(' -name memory.max -o -name memory.limit_in_bytes ')' | xargs cat";
+    let script = "find /sys/fs/cgroup -path '*/xebec/*kubepods*' '(' -name memory.max -o -name memory.limit_in_bytes ')' | xargs cat";
     let found = Command::new("sh").args(["-c", script]).output().expect("start sh");
     let found = String::from_utf8_lossy(&found.stdout).into_owned();
     let is_limit = |line: &&str| line.parse().is_ok_and(|bytes: u64| bytes < 1 << 40);

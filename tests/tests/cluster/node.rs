@@ -106,8 +106,8 @@ fn pods_run_as_their_specs_say() {
 
 /// 200m of CPU is 20000 of 100000; 64Mi is 67108864 bytes: in cgroup v1 or v2 files.
 fn limits(cluster: &Cluster) {
-    let script = "cat $(find /sys/fs/cgroup -path '*kubepods*' -name cpu.cfs_quota_us -o -path '*kubepods*' -name cpu.max) 2>/dev/null;
-        cat $(find /sys/fs/cgroup -path '*kubepods*' -name memory.limit_in_bytes -o -path '*kubepods*' -name memory.max) 2>/dev/null";
+    let script = "cat $(find /sys/fs/cgroup -path '*/xebec/*kubepods*' -name cpu.cfs_quota_us -o -path '*/xebec/*kubepods*' -name cpu.max) 2>/dev/null;
+        cat $(find /sys/fs/cgroup -path '*/xebec/*kubepods*' -name memory.limit_in_bytes -o -path '*/xebec/*kubepods*' -name memory.max) 2>/dev/null";
     let found = std::process::Command::new("sh").args(["-c", script]).output().expect("start sh");
     let found = String::from_utf8_lossy(&found.stdout).into_owned();
     assert!(found.lines().any(|line| line.starts_with("20000")), "CPU limit in {}:\n{found}", cluster.dir().display());
