@@ -1,6 +1,10 @@
 //! `cargo xtask fuzz`: the targets of `tests/fuzz` for longer than a test may take.
 
-use anyhow::Result;
+mod libfuzzer;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::sh;
@@ -12,29 +16,29 @@ pub struct Fuzz {
     /// For so long each
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// With libFuzzer, which sees what an input reaches: needs `cargo install cargo-fuzz` and a C++ compiler
-    #[arg(long, requires = "target")]
+    /// With libFuzzer, which sees what an input reaches: needs a C++ compiler
+    #[arg(long)]
     libfuzzer: bool,
+    /// The bytes of this file instead, once
+    #[arg(long, value_name = "FILE", requires = "target")]
+    input: Option<PathBuf>,
 }
 
 impl Fuzz {
     /// # Errors
-    /// When a target is at fault, or cannot be built.
+    /// When a target is at fault or unknown, or cannot be built.
     pub fn run(&self) -> Result<()> {
-        let seconds = self.seconds.to_string();
-        match &self.target {
-            // A sanitizer needs a nightly compiler, or one that is told to be one.
-            Some(target) if self.libfuzzer => sh::run(
-                sh::cargo()
-                    .args(["fuzz", "run", "--fuzz-dir", "fuzz", target, "--"])
-                    .arg(format!("-max_total_time={seconds}"))
-                    .env("RUSTC_BOOTSTRAP", "1"),
-            ),
-            target => sh::run(
-                sh::cargo()
-                    .args(["run", "--quiet", "--package", "xebec-fuzz", "--", "--seconds", &seconds])
-                    .args(target),
-            ),
+        // What runs has the repository's root as its directory.
+        let input = self.input.as_ref().map(std::path::absolute).transpose().context("find the input")?;
+        if self.libfuzzer {
+            return libfuzzer::run(self.target.as_deref(), self.seconds, input.as_deref());
         }
+        let mut command = sh::cargo();
+        command.args(["run", "--quiet", "--package", "xebec-fuzz", "--", "--seconds", &self.seconds.to_string()]);
+        command.args(&self.target);
+        if let Some(input) = input {
+            command.arg("--input").arg(input);
+        }
+        sh::run(&mut command)
     }
 }

@@ -22,7 +22,7 @@ use xebec_store::cache::{At, Filter, Query};
 
 use crate::app::{App, parse as parse_object, store_error};
 use crate::proxy;
-use parse::parse;
+pub use parse::parse;
 pub use reading::{Readings, Usage};
 
 /// As metrics-server's `--metric-resolution`.

@@ -11,7 +11,7 @@ mod history;
 mod object;
 mod pairs;
 mod resource;
-mod splice;
+pub(crate) mod splice;
 mod watcher;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

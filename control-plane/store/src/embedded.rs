@@ -9,7 +9,7 @@ mod compact;
 mod file;
 mod follow;
 mod index;
-mod record;
+pub(crate) mod record;
 mod recover;
 mod restore;
 mod ring;

@@ -8,6 +8,7 @@
 
 pub mod backup;
 pub mod cache;
+pub mod decoders;
 pub mod embedded;
 mod error;
 pub mod etcd;

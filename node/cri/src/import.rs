@@ -4,6 +4,7 @@
 
 mod archive;
 mod content;
+pub mod decoders;
 mod docker;
 mod oci;
 

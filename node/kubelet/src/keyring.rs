@@ -30,7 +30,7 @@ impl Keyring {
     }
 
     /// The keys of `kubernetes.io/dockerconfigjson` and the older `kubernetes.io/dockercfg`.
-    fn add(&mut self, secret: &BTreeMap<String, Vec<u8>>) {
+    pub fn add(&mut self, secret: &BTreeMap<String, Vec<u8>>) {
         let parse = |key: &str| secret.get(key).and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
         let new = parse(".dockerconfigjson").map(|config| config["auths"].clone());
         for (registry, entry) in

@@ -4,6 +4,7 @@
 //! CNI specification 1.0.0 (and 0.3.1, 0.4.0, 1.1.0): <https://www.cni.dev/docs/spec/>.
 
 mod args;
+pub mod decoders;
 mod plugin;
 mod protocol;
 mod result;

@@ -4,8 +4,12 @@ mod cel;
 mod certificate;
 mod credential;
 mod document;
+mod generate;
+mod node;
+mod object;
 mod packet;
 mod patch;
+mod store;
 mod stream;
 mod text;
 
@@ -33,13 +37,21 @@ pub const TARGETS: &[Target] = &[
     target("strategic-patch", 1, patch::pair_seeds, patch::strategic),
     target("apply", 2, patch::pair_seeds, patch::apply),
     target("fields", 1, patch::fields_seeds, patch::fields),
+    target("object", 1, object::seeds, object::object),
+    target("object-patch", 1, object::seeds, object::patch),
     target("selector", 1, text::selector_seeds, text::selector),
     target("quantity", 1, text::quantity_seeds, text::quantity),
     target("duration", 1, text::duration_seeds, text::duration),
     target("cel", 10, cel::rule_seeds, cel::rule),
     target("definition", 10, cel::definition_seeds, cel::definition),
+    target("column", 10, cel::column_seeds, cel::column),
+    target("device", 10, cel::device_seeds, cel::device),
     target("continue-token", 1, text::continue_seeds, text::continue_token),
     target("request", 1, text::request_seeds, text::request),
+    target("setting", 1, text::setting_seeds, text::setting),
+    target("resource-metrics", 1, text::metrics_seeds, text::metrics),
+    target("store-log", 1, store::log_seeds, store::log),
+    target("resource-version", 1, store::version_seeds, store::version),
     target("certificate", 2, certificate::seeds, certificate::certificate),
     target("client-certificate", 2, credential::certificate_seeds, credential::certificate),
     target("token", 10, credential::token_seeds, credential::token),
@@ -48,6 +60,11 @@ pub const TARGETS: &[Target] = &[
     target("spdy", 2, stream::spdy_seeds, stream::spdy),
     target("spdy-headers", 1, stream::header_seeds, stream::headers),
     target("websocket", 2, stream::websocket_seeds, stream::websocket),
+    target("cni", 1, node::cni_seeds, node::cni),
+    target("container-log", 2, node::log_seeds, node::log),
+    target("image-archive", 2, node::archive_seeds, node::archive),
+    target("pull-secret", 1, node::secret_seeds, node::secret),
+    target("variable", 1, node::variable_seeds, node::variable),
     target("packet", 1, packet::seeds, packet::packet),
     target("dns", 1, packet::dns_seeds, packet::dns),
 ];

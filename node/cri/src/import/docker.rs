@@ -15,19 +15,17 @@ const MEDIA_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Entry {
-    config: String,
+pub(super) struct Entry {
+    pub config: String,
     #[serde(default)]
-    repo_tags: Option<Vec<String>>,
+    pub repo_tags: Option<Vec<String>>,
     #[serde(default)]
-    layers: Vec<String>,
+    pub layers: Vec<String>,
 }
 
 pub(super) async fn store(archive: &Archive, content: &Content, name: Option<&str>) -> Result<Vec<(String, Blob)>> {
-    let entries: Vec<Entry> = serde_json::from_slice(&archive.document(MANIFEST)?)
-        .map_err(|source| Error::Json { what: MANIFEST.to_owned(), source })?;
     let mut images = Vec::new();
-    for entry in entries {
+    for entry in entries(archive)? {
         let names: Vec<String> = match (name, &entry.repo_tags) {
             (Some(name), _) => vec![normalize(name)],
             (None, tags) => tags.iter().flatten().map(|tag| normalize(tag)).collect(),
@@ -39,6 +37,12 @@ pub(super) async fn store(archive: &Archive, content: &Content, name: Option<&st
         images.extend(names.into_iter().map(|name| (name, manifest.clone())));
     }
     Ok(images)
+}
+
+/// What the manifest lists.
+pub(super) fn entries(archive: &Archive) -> Result<Vec<Entry>> {
+    serde_json::from_slice(&archive.document(MANIFEST)?)
+        .map_err(|source| Error::Json { what: MANIFEST.to_owned(), source })
 }
 
 async fn image(archive: &Archive, content: &Content, entry: &Entry) -> Result<Blob> {

@@ -12,7 +12,7 @@ pub(super) const INDEX: &str = "index.json";
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Descriptor {
+pub(super) struct Descriptor {
     #[serde(default)]
     media_type: String,
     digest: String,
@@ -22,7 +22,7 @@ struct Descriptor {
 }
 
 impl Descriptor {
-    fn path(&self) -> String {
+    pub fn path(&self) -> String {
         format!("blobs/{}", self.digest.replacen(':', "/", 1))
     }
 
@@ -31,7 +31,7 @@ impl Descriptor {
     }
 
     /// containerd writes the full name; others only the `ref.name`, which may be a full name or a tag.
-    fn name(&self) -> Option<String> {
+    pub fn name(&self) -> Option<String> {
         let full = self.annotations.get("io.containerd.image.name");
         let reference =
             self.annotations.get("org.opencontainers.image.ref.name").filter(|name| name.contains(['/', ':']));
@@ -40,7 +40,7 @@ impl Descriptor {
 }
 
 pub(super) async fn store(archive: &Archive, content: &Content, name: Option<&str>) -> Result<Vec<(String, Blob)>> {
-    let index: Value = parse(INDEX, &archive.document(INDEX)?)?;
+    let index = document(archive, INDEX)?;
     let mut images = Vec::new();
     for descriptor in descriptors(&index, "manifests", INDEX)? {
         let Some(name) = name.map(normalize).or_else(|| descriptor.name()) else { continue };
@@ -49,11 +49,15 @@ pub(super) async fn store(archive: &Archive, content: &Content, name: Option<&st
     Ok(images)
 }
 
+pub(super) fn document(archive: &Archive, path: &str) -> Result<Value> {
+    parse(path, &archive.document(path)?)
+}
+
 fn parse<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|source| Error::Json { what: what.to_owned(), source })
 }
 
-fn descriptors(document: &Value, key: &str, what: &str) -> Result<Vec<Descriptor>> {
+pub(super) fn descriptors(document: &Value, key: &str, what: &str) -> Result<Vec<Descriptor>> {
     match document.get(key) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(list) => serde_json::from_value(list.clone())

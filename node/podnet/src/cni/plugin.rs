@@ -59,7 +59,11 @@ pub(super) fn run(loopback: bool, var: impl Fn(&str) -> Result<String, VarError>
     outcome.map_err(|failure| (version, failure))
 }
 
-fn request(command: &str, var: impl Fn(&str) -> Result<String, VarError>, config: Config) -> Result<Request, Failure> {
+pub(super) fn request(
+    command: &str,
+    var: impl Fn(&str) -> Result<String, VarError>,
+    config: Config,
+) -> Result<Request, Failure> {
     if !VERSIONS.contains(&config.version.as_str()) {
         let details = format!("the configuration has {:?}, the plugin {VERSIONS:?}", config.version);
         return Err(Failure::new(code::INCOMPATIBLE_VERSION, "incompatible CNI version", details));

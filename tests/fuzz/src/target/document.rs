@@ -1,8 +1,8 @@
 //! The three ways to write an object.
 
 use serde_json::{Value, json};
-use xebec_machinery::{json as strict_json, yaml};
-use xebec_schema::protobuf;
+use xebec_machinery::{GroupVersion, json as strict_json, object, yaml};
+use xebec_schema::{decode, default, protobuf, schema};
 
 pub fn objects() -> Vec<Value> {
     let pod = json!({
@@ -25,10 +25,28 @@ pub fn json_seeds() -> Vec<Vec<u8>> {
     objects().iter().map(|object| object.to_string().into_bytes()).collect()
 }
 
-/// What is read can be read again.
+/// What is read can be read again, and is what a kind has, or is told what it should be.
 pub fn json(bytes: &[u8]) {
-    if let Ok((value, _)) = strict_json::parse_strict(bytes) {
-        assert!(strict_json::parse_strict(value.to_string().as_bytes()).is_ok(), "{value}");
+    match strict_json::parse_strict(bytes) {
+        Ok((value, _)) => {
+            assert!(strict_json::parse_strict(value.to_string().as_bytes()).is_ok(), "{value}");
+            typed(value);
+        }
+        Err(error) => _ = error.to_string(),
+    }
+}
+
+/// An object that was checked is as its kind has it: it passes again, and stays the same.
+fn typed(mut value: Value) {
+    _ = strict_json::mistyped(&value, "struct {}");
+    let (version, kind) = (object::api_version(&value).parse::<GroupVersion>(), object::kind(&value));
+    let definition = version.ok().and_then(|version| schema().kind(&version.group, &version.version, kind));
+    let Some(definition) = definition else { return };
+    if decode::check(definition, &mut value).is_ok() {
+        let mut again = value.clone();
+        let unknown = decode::check(definition, &mut again);
+        assert_eq!((unknown, &again), (Ok(Vec::new()), &value));
+        default::apply(definition, &mut value);
     }
 }
 

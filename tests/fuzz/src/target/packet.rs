@@ -1,6 +1,10 @@
 //! Packets as the datapath's programs see them, and questions to the DNS server.
 
+use std::sync::LazyLock;
+
 use xebec_abi::{Addr4, Addr6};
+use xebec_dns::wire::{self, Parsed, Transport};
+use xebec_dns::{Endpoint, Kind, Port, ServiceRecord, Zone};
 use xebec_logic::model::{Bytes, Model, Node};
 use xebec_logic::{Family, Room, header, icmp, l2, netdev, overlay, pod, reject, xdp};
 
@@ -86,9 +90,52 @@ pub fn dns_seeds() -> Vec<Vec<u8>> {
     };
     // A name that points at itself.
     let pointed = [&[0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &[0xc0, 12, 0, 1, 0, 1]].concat();
-    vec![question(1), question(33), edns, pointed]
+    // _http._tcp.web.default.svc.cluster.local SRV, and an address's name.
+    let port = [&question(33)[..12], b"\x05_http\x04_tcp", &question(33)[12..]].concat();
+    let reverse = [&question(12)[..12], b"\x011\x010\x0296\x0210\x07in-addr\x04arpa\0\0\x0c\0\x01"].concat();
+    vec![question(1), question(33), edns, pointed, port, reverse]
 }
 
+fn zone() -> Zone {
+    let port = || Port { name: "http".to_owned(), protocol: "tcp".to_owned(), number: 80 };
+    let endpoint = |n: u8| Endpoint {
+        addr: std::net::Ipv4Addr::new(10, 244, 0, n).into(),
+        hostname: n.is_multiple_of(2).then(|| format!("host-{n}")),
+        ports: vec![port()],
+    };
+    let record = |name: &str, kind: Kind| ServiceRecord {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        kind,
+        ports: vec![port()],
+        endpoints: (1..90).map(endpoint).collect(),
+    };
+    let addresses = vec![[10, 96, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()];
+    let mut zone = Zone::default();
+    zone.replace_all([
+        record("web", Kind::ClusterIp(addresses)),
+        record("db", Kind::Headless),
+        record("out", Kind::ExternalName("a.example.com".to_owned())),
+    ]);
+    zone.set_known();
+    zone
+}
+
+/// A question is answered within what its client takes.
 pub fn dns(bytes: &[u8]) {
-    _ = xebec_dns::wire::parse(bytes);
+    static ZONE: LazyLock<Zone> = LazyLock::new(zone);
+    let (Parsed::Query(message), Ok(domain)) = (wire::parse(bytes), wire::domain("cluster.local")) else { return };
+    for query in &message.queries {
+        let own = Some([10, 96, 0, 10].into());
+        let answer = xebec_dns::answer(&ZONE, &domain, own, query.name(), query.query_type(), 1);
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let encoded = answer.as_ref().and_then(|answer| wire::encode(&message, answer, true, transport).ok());
+            let limit = usize::from(wire::limit(&message, transport));
+            assert!(
+                encoded.as_ref().is_none_or(|encoded| encoded.len() <= limit),
+                "{} of {limit}",
+                encoded.map_or(0, |e| e.len())
+            );
+        }
+    }
 }

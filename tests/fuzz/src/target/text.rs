@@ -3,10 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
-use xebec_apiserver::Continue;
 use xebec_apiserver::request_info::RequestInfo;
+use xebec_apiserver::{Continue, decoders};
+use xebec_controllers::service_lb::AddressRange;
+use xebec_kubelet::eviction::Thresholds;
 use xebec_machinery::selector::{FieldSelector, LabelSelector};
-use xebec_machinery::{Quantity, cron, duration};
+use xebec_machinery::{GroupVersion, Quantity, cron, duration};
 
 use super::{bytes, halves, joined};
 
@@ -79,15 +81,77 @@ pub fn request_seeds() -> Vec<Vec<u8>> {
     vec![
         joined("/api/v1/namespaces/default/pods/p/log", "container=c&follow=true&fieldSelector=metadata.name%3Dx"),
         joined("/apis/apps/v1/watch/deployments", "labelSelector=a%20in%20(b)&limit=5&continue=x"),
-        joined("/apis/example.com/v1/namespaces/n/things/t/status", "dryRun=All"),
+        joined(
+            "/apis/example.com/v1/namespaces/n/things/t/status",
+            "dryRun=All&fieldManager=m&fieldValidation=Strict&force=1",
+        ),
+        joined(
+            "/api/v1/pods",
+            "resourceVersion=5&resourceVersionMatch=Exact&sendInitialEvents=true&allowWatchBookmarks=1&timeoutSeconds=9",
+        ),
+        joined("/api/v1/pods/p", "gracePeriodSeconds=-1&propagationPolicy=Orphan&orphanDependents=true"),
+        joined("application/json;as=Table;v=v1;g=meta.k8s.io, */*;q=1", ""),
     ]
 }
 
+/// A path with its query; the query is also that of a list, a write and a delete, the path also a header.
 pub fn request(bytes: &[u8]) {
     let (path, query) = halves(bytes);
+    forms(path);
     let (path, query) = (String::from_utf8_lossy(path), String::from_utf8_lossy(query));
     for method in [Method::GET, Method::POST, Method::DELETE] {
         let info = RequestInfo::new(&method, &path, &query);
         _ = (info.group_version(), info.resource_and_subresource(), info.verb.is_read_only());
+    }
+    let body = serde_json::from_slice(path.as_bytes()).unwrap_or_default();
+    decoders::options(&query, &body);
+}
+
+fn forms(value: &[u8]) {
+    if let Ok(value) = http::HeaderValue::from_bytes(value) {
+        let names = [http::header::ACCEPT, http::header::CONTENT_TYPE, http::header::ACCEPT_ENCODING];
+        decoders::forms(&names.map(|name| (name, value.clone())).into_iter().collect());
+    }
+}
+
+pub fn metrics_seeds() -> Vec<Vec<u8>> {
+    let text = |cpu: u32, at: &str| {
+        let labels = r#"{container="c",namespace="n",pod="p"}"#;
+        format!(
+            "# HELP x\nnode_cpu_usage_seconds_total {cpu}.5{at}\nnode_memory_working_set_bytes 5e8{at}\n\
+             container_cpu_usage_seconds_total{labels} {cpu}{at}\ncontainer_memory_working_set_bytes{labels} 7{at}\n\
+             container_start_time_seconds{labels} 1.5e-3\n"
+        )
+    };
+    vec![joined(&text(1, ""), &text(2, "")), joined(&text(1, " 15000"), &text(3, " 30000"))]
+}
+
+/// What a kubelet says that its containers use, twice.
+pub fn metrics(bytes: &[u8]) {
+    let (before, text) = halves(bytes);
+    decoders::resource_metrics(&String::from_utf8_lossy(before), &String::from_utf8_lossy(text));
+}
+
+pub fn setting_seeds() -> Vec<Vec<u8>> {
+    bytes(&[
+        "192.0.2.0/24",
+        "192.0.2.10-192.0.2.20",
+        "2001:db8::/64",
+        "::-ffff::",
+        "memory.available<100Mi,nodefs.inodesFree<5%",
+        "apps/v1",
+    ])
+}
+
+/// What operators write on command lines and in annotations.
+pub fn setting(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(range) = text.parse::<AddressRange>() {
+        assert!(range.total() > 0 && range.addresses().take(3).all(|address| range.contains(address)), "{text}");
+        assert_eq!(range.to_string().parse().as_ref(), Ok(&range));
+    }
+    _ = text.parse::<Thresholds>().is_ok();
+    if let Ok(group) = text.parse::<GroupVersion>() {
+        assert_eq!(group.to_string().parse().as_ref(), Ok(&group));
     }
 }
