@@ -3,17 +3,13 @@
 //! A set is the keys of a pinned map beside the directories of versions, so it is gone when what it tells of is gone: with
 //! the machine's next start. A file would stay, and then call the node's own what others have made since.
 
-use std::{collections::BTreeSet, io, os::fd::AsFd, path::Path};
+use std::{collections::BTreeSet, io, path::Path};
 
 use crate::{
     error::{Error, Result},
-    sys::{self, MapInfo},
     table::Table,
 };
 
-/// `BPF_MAP_TYPE_HASH` and `BPF_F_NO_PREALLOC` of include/uapi/linux/bpf.h.
-const HASH: u32 = 1;
-const NO_PREALLOC: u32 = 1;
 /// The kernel needs 16 bytes for each, in use or not.
 const MEMBERS_MAX: u32 = 1024;
 
@@ -26,18 +22,9 @@ impl Record {
         if let Some(record) = Self::open(directory, name)? {
             return Ok(record);
         }
-        let info = MapInfo {
-            kind: HASH,
-            key_size: 4,
-            value_size: 4,
-            max_entries: MEMBERS_MAX,
-            map_flags: NO_PREALLOC,
-            ..MapInfo::default()
-        };
-        let map = sys::map_create(name, &info).map_err(|source| Error::Map { operation: "make", map: name, source })?;
-        let path = directory.join(name);
-        sys::pin(map.as_fd(), &path).map_err(|source| Error::Pin { operation: "pin", path, source })?;
-        Ok(Self(Table::open(directory, name)?))
+        let table = Table::create(name, MEMBERS_MAX)?;
+        table.pin(&directory.join(name))?;
+        Ok(Self(table))
     }
 
     /// `None` if there is none.
