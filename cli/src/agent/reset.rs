@@ -321,4 +321,14 @@ mod tests {
         fs::remove_dir_all(data.join("theirs")).expect("removed");
         assert_eq!((run(), data.exists(), run()), (1, false, 0));
     }
+
+    #[test]
+    fn a_layout_that_was_tried_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let run_dir = dir.path().join("run");
+        fs::create_dir(&run_dir).expect("made");
+        fs::write(xebec_agent::Config::rehearsal(&run_dir), "").expect("written");
+        remove_files(&run_dir, &reset::RUN, &mut Log::default()).expect("removed");
+        assert!(!run_dir.exists());
+    }
 }

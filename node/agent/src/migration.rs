@@ -9,7 +9,7 @@ use xebec_datapath::{MapLayout, Migrated};
 use crate::Config;
 
 /// While it is in the agent's run directory, its flows have a layout that exists to try migration with.
-const REHEARSAL: &str = "rehearse-map-layout";
+pub const REHEARSAL: &str = "rehearse-map-layout";
 
 impl Config {
     /// Where a file makes agents that start give the maps of flows the layout that exists to try migration with.

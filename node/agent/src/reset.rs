@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::migration::REHEARSAL;
+
 pub use crate::canary::LEAF as CANARY_CGROUP;
 pub use crate::dns::end as end_dns;
 pub use crate::plugin::uninstall as uninstall_plugin;
@@ -11,7 +13,7 @@ pub use xebec_kubelet::reset::Ended;
 /// In an agent's data directory.
 pub const DATA: [&str; 6] = ["kubelet", "podnet", "pki", "pod-cidr", "dns.json", "dns.log"];
 /// In an agent's run directory, besides the file that it locks.
-pub const RUN: [&str; 3] = ["cni.sock", "dns.pid", "status.json"];
+pub const RUN: [&str; 4] = ["cni.sock", "dns.pid", "status.json", REHEARSAL];
 /// The file in its run directory that an agent locks while it runs.
 pub const LOCK: &str = "agent.pid";
 
