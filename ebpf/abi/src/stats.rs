@@ -89,6 +89,8 @@ index! {
         TooBig = 18 => "too_big",
         /// A packet for a service, passed on by an address that is no node's.
         UnknownNode = 19 => "unknown_node",
+        /// The first fragment of an SCTP packet whose ports would change: its checksum covers what has not come yet.
+        SctpFragment = 20 => "sctp_fragment",
     }
 }
 

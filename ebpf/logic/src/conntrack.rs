@@ -8,7 +8,7 @@ use xebec_abi::{
 
 use crate::{
     Family, FlowMap, Host, Packet, Tables,
-    header::{Ip, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Transport},
+    header::{Ip, Kind, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Transport},
 };
 
 /// A packet, as its flow sees it.
@@ -17,6 +17,7 @@ pub struct Touch {
     pub now_ns: u64,
     pub bytes: u64,
     pub proto: u8,
+    /// And what is like them of SCTP; none of what has no connections.
     pub tcp_flags: u8,
     /// An error quotes the flow; it neither opens nor closes it.
     pub quoted: bool,
@@ -29,7 +30,7 @@ impl Touch {
             now_ns: tables.now_ns(),
             bytes: packet.bytes(),
             proto: ip.proto,
-            tcp_flags: transport.flags,
+            tcp_flags: if transport.kind == Kind::Echo { 0 } else { transport.flags },
             quoted: false,
         }
     }
@@ -40,7 +41,13 @@ impl Touch {
         Self { now_ns: tables.now_ns(), bytes: packet.bytes(), proto: quoted.proto, tcp_flags: 0, quoted: true }
     }
 
-    /// Does this packet open a TCP connection?
+    /// Is the protocol one that opens and closes connections, or associations?
+    #[inline(always)]
+    pub fn is_of_connection(&self) -> bool {
+        matches!(self.proto, proto::TCP | proto::SCTP)
+    }
+
+    /// Does this packet open a connection?
     #[inline(always)]
     pub fn opens(&self) -> bool {
         self.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
@@ -78,15 +85,12 @@ pub fn follow<A: Family, T: Tables<A>>(
     })
 }
 
-/// Whether a flow is half-open, [`crate::transient`] decides. TCP: FIN closes, and so does RST unless something follows
+/// Whether a flow is half-open, [`crate::transient`] decides. Connections: FIN closes, and so does RST unless something follows
 /// it. SYN opens what is closed (a port is used again); anybody could send it to a connection that is open.
 #[inline(always)]
 pub fn next(state: FlowState, touch: &Touch) -> FlowState {
     if touch.quoted || state.is_half_open() {
         return state;
-    }
-    if touch.proto != proto::TCP {
-        return FlowState::OPEN;
     }
     if touch.tcp_flags & TCP_RST != 0 {
         FlowState::RESET

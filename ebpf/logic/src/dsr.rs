@@ -144,9 +144,9 @@ pub fn receive<A: Family, P: Packet, T: Tables<A>>(
     if !is_node(tables, &room.node) {
         return Err(DropReason::UnknownNode);
     }
-    room.transport = header::transport(packet, tables, &room.ip)?;
+    header::transport(packet, tables, &room.ip, &mut room.transport)?;
     match room.transport.kind {
-        Kind::Tcp | Kind::Udp => {
+        kind if kind.has_ports() => {
             let is_node_port = vni & DSR_NODE_PORT != 0;
             if let Err(reason) = translate(packet, tables, room, is_node_port) {
                 return reject::reply(packet, tables, room, reason).map(|_| Verdict::FORWARD_PASSED);

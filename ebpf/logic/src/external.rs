@@ -14,7 +14,7 @@ use crate::{
     Family, FlowMap, Packet, Room, Tables, Verdict,
     conntrack::{Touch, begin, is_known, set_key},
     deliver, dsr,
-    header::{Kind, Transport},
+    header::{self, Kind, Transport},
     lb::{Choice, Client, Selection, select},
     maglev, mtu, nat,
     snat::{self, Claim},
@@ -40,7 +40,7 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     room: &mut Room<A>,
 ) -> Result<Way, DropReason> {
     let Room { ip, transport, touch, key, claim, .. } = room;
-    if !matches!(transport.kind, Kind::Tcp | Kind::Udp) || is_overlay(ip.proto, transport.ports.dst) {
+    if !transport.kind.has_ports() || is_overlay(ip.proto, transport.ports.dst) {
         return Ok(Way::None);
     }
     *touch = Touch::new(packet, tables, ip, transport);
@@ -136,7 +136,7 @@ pub fn open<A: Family, T: Tables<A>>(
             // It cannot any more.
             (chosen.to.src, chosen.to.ports.src) = (tuple.src, tuple.ports.src);
         }
-    } else if touch.proto == proto::TCP {
+    } else if touch.is_of_connection() {
         tables.count(Counter::FlowMiss, touch.bytes);
     }
     if !is_here(tables, &chosen.to.dst) {
@@ -215,9 +215,8 @@ pub fn answer<A: Family, P: Packet, T: Tables<A>>(
     tables: &T,
     room: &mut Room<A>,
 ) -> Result<(), DropReason> {
-    match crate::header::transport(packet, tables, &room.ip) {
-        Ok(transport) => room.transport = transport,
-        Err(_) => return Ok(()),
+    if header::transport(packet, tables, &room.ip, &mut room.transport).is_err() {
+        return Ok(());
     }
     if is_overlay(room.ip.proto, room.transport.ports.dst) {
         return Ok(());
@@ -226,7 +225,7 @@ pub fn answer<A: Family, P: Packet, T: Tables<A>>(
         return snat::error_out(packet, tables, room).map(drop);
     }
     let Room { ip, transport, touch, key, claim, .. } = room;
-    if !matches!(transport.kind, Kind::Tcp | Kind::Udp) {
+    if !transport.kind.has_ports() {
         return Ok(());
     }
     *touch = Touch::new(packet, tables, ip, transport);
@@ -241,7 +240,7 @@ pub fn answer<A: Family, P: Packet, T: Tables<A>>(
 #[inline(always)]
 pub fn is_frontend<A: Family, T: Tables<A>>(tables: &T, addr: A, transport: &Transport, proto: u8) -> bool {
     let key = FrontendKey { addr, port: transport.ports.dst, proto, scope: scope::INTERNAL };
-    matches!(transport.kind, Kind::Tcp | Kind::Udp) && tables.frontend(&key).is_some()
+    transport.kind.has_ports() && tables.frontend(&key).is_some()
 }
 
 /// Is this an address that only services have: a load balancer's, or one of `externalIPs`? Its entry is the one with

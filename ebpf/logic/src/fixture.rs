@@ -38,9 +38,9 @@ pub fn node() -> Model {
     model
 }
 
-/// Adds a service at `VIP:80` for TCP and UDP, under ids 1 and 2.
+/// Adds a service at `VIP:80` for TCP, UDP and SCTP, under ids 1 to 3.
 pub fn serve(model: &mut Model, backends: &[Addr4], local: u16, flags: u16, affinity_s: u32) {
-    for (id, proto) in [(1, proto::TCP), (2, proto::UDP)] {
+    for (id, proto) in [(1, proto::TCP), (2, proto::UDP), (3, proto::SCTP)] {
         let key = FrontendKey4 { addr: VIP, port: Be16::new(80), proto, scope: 0 };
         let service = ServiceId(id);
         let count = backends.len() as u16;
@@ -72,6 +72,25 @@ pub fn udp(tuple: Tuple4, checksummed: bool) -> Bytes {
     datagram[5] = 12;
     datagram.extend(*b"data");
     finish(tuple, proto::UDP, datagram, checksummed.then_some(6), 0)
+}
+
+/// One chunk of a type, and data behind it.
+pub fn sctp(tuple: Tuple4, chunk: u8, data: &[u8]) -> Bytes {
+    let mut packet = vec![0; 16];
+    packet[..4].copy_from_slice(&ports(&tuple));
+    packet[4..8].copy_from_slice(&[1, 2, 3, 4]);
+    packet[12] = chunk;
+    packet[14..16].copy_from_slice(&(4 + data.len() as u16).to_be_bytes());
+    packet.extend(data);
+    let sum = crc32c(&packet).to_le_bytes();
+    packet[8..12].copy_from_slice(&sum);
+    finish(tuple, proto::SCTP, packet, None, 0)
+}
+
+/// CRC-32C, bit by bit.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
 /// A fragment of a datagram: `fragment` is the header's flags and offset.
@@ -141,6 +160,12 @@ pub fn verified(packet: &Bytes) -> Tuple4 {
         proto::ICMP => {
             assert_eq!(checksum(payload, 0), 0, "ICMP checksum of {packet:02x?}");
             tuple(src, port(4), dst, port(4))
+        }
+        proto::SCTP => {
+            let field = &payload[8..12];
+            let zeroed = [&payload[..8], &[0; 4], &payload[12..]].concat();
+            assert!(field == [0; 4] || field == crc32c(&zeroed).to_le_bytes(), "CRC-32C of {packet:02x?}");
+            tuple(src, port(0), dst, port(2))
         }
         protocol => {
             let tuple = tuple(src, port(0), dst, port(2));

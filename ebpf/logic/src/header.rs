@@ -2,7 +2,7 @@
 
 use xebec_abi::{Be16, DropReason, FragmentKey, Ports, Tuple, proto};
 
-use crate::{Family, Packet, Tables};
+use crate::{Family, Packet, Tables, sctp};
 
 pub const ETHERNET_BYTES: usize = 14;
 pub const ETHERTYPE_ARP: u16 = 0x0806;
@@ -52,6 +52,7 @@ pub enum Kind {
     #[default]
     Tcp,
     Udp,
+    Sctp,
     /// ICMP echo: its identifier stands for both ports.
     Echo,
     /// An ICMP error, about the packet that it quotes.
@@ -65,7 +66,7 @@ pub enum Kind {
 pub struct Transport {
     pub kind: Kind,
     pub ports: Ports,
-    /// TCP flags; for ICMP, the type.
+    /// TCP flags, and what is like them of SCTP ([`sctp::flags`]); for ICMP, the type.
     pub flags: u8,
     /// False for later fragments, which have no transport header to change.
     pub present: bool,
@@ -82,7 +83,13 @@ impl Kind {
     /// Can a flow of this kind be tracked and translated?
     #[inline(always)]
     pub fn has_flow(self) -> bool {
-        matches!(self, Self::Tcp | Self::Udp | Self::Echo)
+        self.has_ports() || self == Self::Echo
+    }
+
+    /// Can it be for a service?
+    #[inline(always)]
+    pub fn has_ports(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp | Self::Sctp)
     }
 }
 
@@ -99,24 +106,26 @@ pub fn frame<A: Family, P: Packet>(packet: &mut P, ip: &mut Ip<A>) -> Result<Fra
     }
 }
 
-/// Parses the transport header; of a later fragment, finds what the first one said.
+/// Parses the transport header, into `transport`; of a later fragment, finds what the first one said.
 #[inline(always)]
 pub fn transport<A: Family, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &T,
     ip: &Ip<A>,
-) -> Result<Transport, DropReason> {
+    transport: &mut Transport,
+) -> Result<(), DropReason> {
     if ip.fragment == Fragment::Later {
-        return Ok(later(tables, ip));
+        later(tables, ip, transport);
+        return Ok(());
     }
     if ip.l4 != IP + A::HEADER_BYTES && !packet.pull(ip.l4 as u32 + 8) {
         return Err(DropReason::InvalidPacket);
     }
-    let transport = parse(packet, ip).ok_or(DropReason::InvalidPacket)?;
+    parse(packet, ip, transport).ok_or(DropReason::InvalidPacket)?;
     if ip.fragment == Fragment::First && transport.kind.has_flow() {
         remember(tables, ip, &transport.ports);
     }
-    Ok(transport)
+    Ok(())
 }
 
 /// What the later fragments of a datagram want to know. Not inlined, for the sake of the caller's stack.
@@ -126,41 +135,44 @@ fn remember<A: Family, T: Tables<A>>(tables: &T, ip: &Ip<A>, ports: &Ports) {
 }
 
 #[inline(always)]
-fn parse<A: Family, P: Packet>(packet: &P, ip: &Ip<A>) -> Option<Transport> {
-    let none = Ports::default();
+fn parse<A: Family, P: Packet>(packet: &P, ip: &Ip<A>, transport: &mut Transport) -> Option<()> {
+    transport.present = true;
     match ip.proto {
-        proto::TCP => {
-            let ports = ports(packet.load::<4>(ip.l4)?);
-            let [flags] = packet.load::<1>(ip.l4 + 13)?;
-            Some(Transport { kind: Kind::Tcp, ports, flags, present: true })
-        }
-        proto::UDP => {
-            let ports = ports(packet.load::<4>(ip.l4)?);
-            Some(Transport { kind: Kind::Udp, ports, flags: 0, present: true })
+        proto::TCP | proto::UDP | proto::SCTP => {
+            transport.ports = ports(packet.load::<4>(ip.l4)?);
+            (transport.kind, transport.flags) = match ip.proto {
+                proto::TCP => (Kind::Tcp, packet.load::<1>(ip.l4 + 13)?[0]),
+                proto::SCTP => (Kind::Sctp, sctp::flags(packet.load::<1>(ip.l4 + sctp::CHUNK)?[0])),
+                _ => (Kind::Udp, 0),
+            };
         }
         icmp if icmp == A::ICMP => {
             let b = packet.load::<8>(ip.l4)?;
             let id = Be16::from_bytes([b[4], b[5]]);
-            let kind = A::icmp_kind(b[0]);
-            let ports = if kind == Kind::Echo { Ports { src: id, dst: id } } else { none };
-            Some(Transport { kind, ports, flags: b[0], present: true })
+            (transport.kind, transport.flags) = (A::icmp_kind(b[0]), b[0]);
+            transport.ports = if transport.kind == Kind::Echo { Ports { src: id, dst: id } } else { Ports::default() };
         }
-        _ => Some(Transport { kind: Kind::Other, ports: none, flags: 0, present: true }),
+        _ => (transport.kind, transport.ports, transport.flags) = (Kind::Other, Ports::default(), 0),
     }
+    Some(())
 }
 
 #[inline(always)]
-fn later<A: Family, T: Tables<A>>(tables: &T, ip: &Ip<A>) -> Transport {
+fn later<A: Family, T: Tables<A>>(tables: &T, ip: &Ip<A>, transport: &mut Transport) {
     let kind = match ip.proto {
         proto::TCP => Kind::Tcp,
         proto::UDP => Kind::Udp,
+        proto::SCTP => Kind::Sctp,
         icmp if icmp == A::ICMP => Kind::Echo,
         _ => Kind::Other,
     };
-    match remembered(tables, ip) {
-        Some(ports) => Transport { kind, ports, flags: 0, present: false },
-        None => Transport { kind: Kind::UnknownFragment, ports: Ports::default(), flags: 0, present: false },
-    }
+    let first = remembered(tables, ip);
+    *transport = Transport {
+        kind: if first.is_some() { kind } else { Kind::UnknownFragment },
+        ports: first.unwrap_or_default(),
+        flags: 0,
+        present: false,
+    };
 }
 
 #[inline(always)]

@@ -48,7 +48,7 @@ pub fn quoted<A: Family, P: Packet>(packet: &mut P, ip: &Ip<A>, quoted: &mut Quo
     }
     quoted.offset = offset;
     (quoted.ports, quoted.at) = match inner.proto {
-        proto::TCP | proto::UDP => (header::ports(packet.load::<4>(inner.l4)?), inner.l4),
+        proto::TCP | proto::UDP | proto::SCTP => (header::ports(packet.load::<4>(inner.l4)?), inner.l4),
         icmp if icmp == A::ICMP => {
             let [a, b] = packet.load::<2>(inner.l4 + 4)?;
             let id = Be16::from_bytes([a, b]);

@@ -35,6 +35,7 @@ mod packet;
 pub mod pod;
 pub mod reject;
 mod room;
+pub mod sctp;
 pub mod service;
 pub mod snat;
 pub mod sock;

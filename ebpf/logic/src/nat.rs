@@ -6,8 +6,9 @@ use crate::{
     Csum, Family, Packet,
     csum::diff,
     family::address_diff,
-    header::{IP, Ip, Kind, Transport},
+    header::{Fragment, IP, Ip, Kind, Transport},
     lb::word,
+    sctp,
 };
 
 /// Offsets of checksums in transport headers.
@@ -25,6 +26,9 @@ pub fn translate<A: Family, P: Packet>(
     transport: &mut Transport,
     to: &Tuple<A>,
 ) -> Result<(), DropReason> {
+    if transport.kind == Kind::Sctp && ip.fragment == Fragment::First && transport.ports != to.ports {
+        return Err(DropReason::SctpFragment);
+    }
     rewrite(packet, ip, transport, to).ok_or(DropReason::PacketWrite)?;
     transport.ports = to.ports;
     Ok(())
@@ -37,6 +41,10 @@ fn rewrite<A: Family, P: Packet>(packet: &mut P, ip: &mut Ip<A>, transport: &Tra
         match transport.kind {
             Kind::Tcp => ports(packet, ip.l4, transport, to, addresses, TCP_CSUM, false)?,
             Kind::Udp => ports(packet, ip.l4, transport, to, addresses, UDP_CSUM, true)?,
+            Kind::Sctp => {
+                let words = [transport.ports, to.ports].map(|ports| word(ports.src, ports.dst));
+                sctp::translate(packet, ip, words, addresses)?;
+            }
             Kind::Echo => identifier(packet, ip.l4, transport, to, addresses)?,
             _ => {}
         }

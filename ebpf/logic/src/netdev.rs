@@ -22,7 +22,7 @@ pub fn from_netdev<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &
             return to_node(packet, tables, room);
         }
         let Some(pod) = tables.pod(&room.ip.dst) else { return Ok(Verdict::PASS) };
-        room.transport = header::transport(packet, tables, &room.ip)?;
+        header::transport(packet, tables, &room.ip, &mut room.transport)?;
         room.node = A::UNSPECIFIED;
         track_inbound(packet, tables, room)?;
         deliver::reverse(packet, tables, room)?;
@@ -38,8 +38,9 @@ fn to_node<A: Family, P: Packet, T: Tables<A>>(
     room: &mut Room<A>,
 ) -> Result<Verdict, DropReason> {
     // Not ours to judge what the node itself receives.
-    let Ok(transport) = header::transport(packet, tables, &room.ip) else { return Ok(Verdict::PASS) };
-    room.transport = transport;
+    if header::transport(packet, tables, &room.ip, &mut room.transport).is_err() {
+        return Ok(Verdict::PASS);
+    }
     let way = match snat::unmasquerade(packet, tables, room)? {
         Way::None => match external::forward(packet, tables, room) {
             // The stack would send it back to where it came from.
@@ -70,8 +71,9 @@ pub fn answer_in<A: Family, P: Packet, T: Tables<A>>(
     tables: &T,
     room: &mut Room<A>,
 ) -> Result<Verdict, DropReason> {
-    let Ok(transport) = header::transport(packet, tables, &room.ip) else { return Ok(Verdict::PASS) };
-    room.transport = transport;
+    if header::transport(packet, tables, &room.ip, &mut room.transport).is_err() {
+        return Ok(Verdict::PASS);
+    }
     if snat::unmasquerade(packet, tables, room)? == Way::Translated {
         return external::onward(packet, tables, room);
     }
@@ -144,7 +146,7 @@ fn leave<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T, room: &
         // Between pods; with an overlay, no node is known to have the destination.
         return if tables.overlay() { Err(DropReason::NoRemote) } else { Ok(()) };
     }
-    room.transport = header::transport(packet, tables, &room.ip)?;
+    header::transport(packet, tables, &room.ip, &mut room.transport)?;
     snat::masquerade(packet, tables, room)
 }
 

@@ -44,7 +44,7 @@ pub fn from_overlay<A: Family, P: Packet, T: Tables<A>>(
             return netdev::answer_in(packet, tables, room);
         }
         let Some(pod) = tables.pod(&room.ip.dst) else { return Ok(Verdict::PASS) };
-        room.transport = header::transport(packet, tables, &room.ip)?;
+        header::transport(packet, tables, &room.ip, &mut room.transport)?;
         track_inbound(packet, tables, room)?;
         deliver::reverse(packet, tables, room)?;
         deliver::to_pod(packet, tables, &mut room.ip, &pod)

@@ -45,7 +45,7 @@ fn forward<A: Family, P: Packet, T: Tables<A>>(
         Some(pod) if pod.ifindex == ifindex => pod.netns_cookie,
         _ => return Err(DropReason::InvalidSource),
     };
-    room.transport = header::transport(packet, tables, &room.ip)?;
+    header::transport(packet, tables, &room.ip, &mut room.transport)?;
     if (tables.in_services(room.ip.dst) || is_external_service(tables, &room.ip, &room.transport))
         && let Err(reason) = service::forward(packet, tables, room, netns)
     {
@@ -129,7 +129,7 @@ fn leave<A: Family, P: Packet, T: Tables<A>>(
 pub fn to_pod<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T) -> Result<Verdict, DropReason> {
     tables.with_room(|room| {
         let Frame::Ip = header::frame(packet, &mut room.ip)? else { return Ok(Verdict::PASS) };
-        room.transport = header::transport(packet, tables, &room.ip)?;
+        header::transport(packet, tables, &room.ip, &mut room.transport)?;
         if let Some(pod) = tables.pod(&room.ip.dst) {
             limit::admit(packet, tables, &pod)?;
         }

@@ -1,5 +1,5 @@
 //! Refusals, from the address that was dialled. As with kube-proxy's REJECT, a client of a service without backends is
-//! told at once: TCP by a reset (RFC 9293 section 3.5.2), UDP by "port unreachable" (RFC 1122 section 3.2.2.1). Who sends
+//! told at once: TCP by a reset (RFC 9293 section 3.5.2), UDP and SCTP by "port unreachable" (RFC 1122 section 3.2.2.1). Who sends
 //! what is too long for its next hop is told what fits (RFC 1191 section 4, RFC 8201).
 
 use xebec_abi::{Counter, DropReason, proto};
@@ -40,7 +40,7 @@ pub fn reply<A: Family, P: Packet, T: Tables<A>>(
     let written = match transport.kind {
         // A reset is never answered by a reset.
         Kind::Tcp if transport.flags & TCP_RST == 0 => reset(packet, ip),
-        Kind::Udp => error(packet, ip, A::PORT_UNREACHABLE, 0, quote_words::<A>(0)),
+        Kind::Udp | Kind::Sctp => error(packet, ip, A::PORT_UNREACHABLE, 0, quote_words::<A>(0)),
         _ => return Err(reason),
     };
     written.ok_or(reason)?;

@@ -22,7 +22,7 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     netns: u64,
 ) -> Result<(), DropReason> {
     match room.transport.kind {
-        Kind::Tcp | Kind::Udp => {}
+        kind if kind.has_ports() => {}
         Kind::UnknownFragment => return Err(DropReason::UnknownFragment),
         _ => return Err(DropReason::NoService),
     }

@@ -4,7 +4,6 @@
 use xebec_abi::{
     BackendId, Be16, Counter, Direction, DropReason, Flow, FlowKey, Ports, ServiceId, Tuple,
     limits::{SNAT_TRIES_FREE, SNAT_TRIES_MAX, SNAT_TRIES_PATIENT},
-    proto,
 };
 
 use crate::{
@@ -30,12 +29,12 @@ pub fn masquerade<A: Family, P: Packet, T: Tables<A>>(
     room: &mut Room<A>,
 ) -> Result<(), DropReason> {
     match room.transport.kind {
-        Kind::Tcp | Kind::Udp | Kind::Echo => {}
+        kind if kind.has_flow() => {}
         Kind::IcmpError => {
             return if error_out(packet, tables, room)? { Ok(()) } else { Err(DropReason::UnknownProtocol) };
         }
         Kind::UnknownFragment => return Err(DropReason::UnknownFragment),
-        Kind::Other => return Err(DropReason::UnknownProtocol),
+        _ => return Err(DropReason::UnknownProtocol),
     }
     let Room { ip, transport, touch, key, claim, .. } = room;
     *touch = Touch::new(packet, tables, ip, transport);
@@ -132,7 +131,7 @@ fn take<A: Family, T: Tables<A>>(
             // When a connection is opened again from the same port.
             Some(true) => true,
             // A segment in the middle of a connection is of no use from another port.
-            Some(false) if attempt < SNAT_TRIES_FREE || (touch.proto == proto::TCP && !touch.opens()) => false,
+            Some(false) if attempt < SNAT_TRIES_FREE || (touch.is_of_connection() && !touch.opens()) => false,
             Some(false) => take_over(tables, key, flow, attempt >= SNAT_TRIES_PATIENT, other)?,
         };
         if is_taken {

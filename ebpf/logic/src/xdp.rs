@@ -115,7 +115,7 @@ fn parse<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T, room: &
     if ip.ttl <= 1 || tables.in_cluster(ip.dst) {
         return None;
     }
-    room.transport = header::transport(packet, tables, ip).ok()?;
+    header::transport(packet, tables, ip, &mut room.transport).ok()?;
     let Room { ip, transport, .. } = room;
     let balanced = matches!(transport.kind, Kind::Tcp | Kind::Udp) && !is_overlay(ip.proto, transport.ports.dst);
     balanced.then_some(())

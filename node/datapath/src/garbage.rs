@@ -186,7 +186,7 @@ impl<A: Family> FlowTables<A> {
 fn delete_stale<A: Family>(table: &FlowTable<A>, changed: &Changed<A>) -> Result<usize> {
     let mut stale = 0;
     for (key, flow) in table.entries()? {
-        let request = matches!(key.direction, Direction::SERVICE | Direction::OUT) && key.proto == proto::UDP;
+        let request = matches!(key.direction, Direction::SERVICE | Direction::OUT) && matches!(key.proto, proto::UDP | proto::SCTP);
         let gone = |backends: &HashSet<_>| !backends.contains(&(flow.to.dst, flow.to.ports.dst));
         if request && changed.get(&flow.service).is_some_and(gone) {
             stale += 1;
@@ -207,14 +207,17 @@ fn half_open<A: Address>(entries: &[(FlowKey<A>, Flow<A>)]) -> u64 {
 }
 
 /// How long an idle flow stays: as Linux's own conntrack does
-/// (`nf_conntrack_tcp_timeout_*`, `nf_conntrack_udp_timeout*`), but TCP half as long as a day.
+/// (`nf_conntrack_tcp_timeout_*`, `nf_conntrack_udp_timeout*`, `nf_conntrack_sctp_timeout_established`), but TCP half as
+/// long as a day.
 fn lifetime(proto: u8, state: FlowState) -> Duration {
     Duration::from_secs(match (proto, state) {
         (proto::TCP, FlowState::CLOSING) => 60,
-        (proto::TCP, FlowState::RESET) => RESET_NS / 1_000_000_000,
+        (proto::TCP | proto::SCTP, FlowState::RESET) => RESET_NS / 1_000_000_000,
         (proto::TCP, FlowState::OPEN) => 12 * 3600,
         (proto::TCP, _) => 120,
         (proto::UDP, FlowState::OPEN) => 180,
+        // Six heartbeats (RFC 9260 section 16) and a half.
+        (proto::SCTP, FlowState::OPEN) => 210,
         _ => 60,
     })
 }

@@ -1,6 +1,7 @@
 use xebec_abi::{Be16, Ports};
 
 use super::*;
+use crate::sctp;
 use xebec_abi::Tuple4;
 
 #[track_caller]
@@ -29,13 +30,33 @@ fn tcp_states_follow_the_flags() {
 }
 
 #[test]
+fn associations_open_and_close_as_connections_do() {
+    let (open, closing, reset) = (FlowState::OPEN, FlowState::CLOSING, FlowState::RESET);
+    // INIT, INIT ACK, DATA, HEARTBEAT, COOKIE ECHO, ABORT, SHUTDOWN, SHUTDOWN ACK, SHUTDOWN COMPLETE (RFC 9260 section 3.2).
+    for (chunk, from_open, from_closing) in [
+        (1, open, FlowState::OPENING),
+        (2, open, open),
+        (0, open, closing),
+        (4, open, closing),
+        (10, open, closing),
+        (6, reset, reset),
+        (7, closing, closing),
+        (8, closing, closing),
+        (14, closing, closing),
+    ] {
+        check(proto::SCTP, open, sctp::flags(chunk), from_open);
+        check(proto::SCTP, closing, sctp::flags(chunk), from_closing);
+    }
+}
+
+#[test]
 fn a_packet_alone_ends_no_half_open_flow() {
     for state in [FlowState::OPENING, FlowState::answered(7)] {
         for flags in [TCP_SYN, TCP_ACK, TCP_SYN | TCP_ACK, TCP_RST, TCP_FIN | TCP_ACK] {
             check(proto::TCP, state, flags, state);
         }
         check(proto::UDP, state, 0, state);
-        check(proto::ICMP, state, 8, state);
+        check(proto::ICMP, state, 0, state);
     }
 }
 

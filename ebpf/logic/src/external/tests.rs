@@ -13,6 +13,9 @@ use xebec_abi::{Addr4, FrontendKey4, Tuple4};
 
 const SYN: u8 = TCP_SYN;
 const ACK: u8 = 0x10;
+/// Chunks.
+const INIT: u8 = 1;
+const INIT_ACK: u8 = 2;
 const NODE_PORT: u16 = 30_080;
 const INGRESS: Addr4 = [203, 0, 113, 10];
 /// Behind another device than the pod that clients are in.
@@ -21,7 +24,7 @@ const GONE: Addr4 = [10, 244, 1, 77];
 /// A service at the node's port and at a load balancer's address, for clients inside and outside.
 fn external(model: &mut Model, backends: &[Addr4], flags: u16) {
     for (addr, port) in [(NODE, NODE_PORT), (INGRESS, 80)] {
-        for proto in [proto::TCP, proto::UDP] {
+        for proto in [proto::TCP, proto::UDP, proto::SCTP] {
             for (id, scope, flags) in [(1, scope::INTERNAL, 0), (2, scope::EXTERNAL, flags)] {
                 let is_local = |addr: &&Addr4| model.pods.contains_key(*addr) || **addr == NODE;
                 let local = backends.iter().filter(is_local).count() as u16;
@@ -55,12 +58,16 @@ fn leaves(model: &Model, packet: &Bytes) -> Bytes {
     packet
 }
 
-fn both(tuple: Tuple4) -> [Bytes; 2] {
-    [tcp(tuple, SYN), udp(tuple, true)]
+fn each(tuple: Tuple4) -> [Bytes; 3] {
+    [tcp(tuple, SYN), udp(tuple, true), sctp(tuple, INIT, b"")]
 }
 
 fn like(packet: &Bytes, tuple: Tuple4) -> Bytes {
-    if packet.0[23] == proto::TCP { tcp(tuple, SYN | ACK) } else { udp(tuple, true) }
+    match packet.0[23] {
+        proto::TCP => tcp(tuple, SYN | ACK),
+        proto::SCTP => sctp(tuple, INIT_ACK, b""),
+        _ => udp(tuple, true),
+    }
 }
 
 #[test]
@@ -68,14 +75,14 @@ fn a_backend_here_sees_its_client_and_the_client_sees_the_service() {
     let model = served(&[POD], 0);
     for (addr, port) in [(NODE, NODE_PORT), (INGRESS, 80)] {
         let dialled = tuple(OUTSIDE, 5000, addr, port);
-        for packet in both(dialled) {
+        for packet in each(dialled) {
             let there = arrives(&model, &packet, Ok(Verdict::pod(IFINDEX)));
             assert_eq!(verified(&there), tuple(OUTSIDE, 5000, POD, 8080));
             let back = leaves(&model, &like(&packet, verified(&there).reversed()));
             assert_eq!(verified(&back), dialled.reversed());
         }
     }
-    assert_eq!(model.counted(Counter::ExternalLocal), 4);
+    assert_eq!(model.counted(Counter::ExternalLocal), 6);
     assert_eq!(model.counted(Counter::Masquerade), 0);
 }
 
@@ -83,7 +90,7 @@ fn a_backend_here_sees_its_client_and_the_client_sees_the_service() {
 fn a_backend_elsewhere_sees_the_node_and_answers_to_it() {
     let model = served(&[REMOTE], 0);
     let dialled = tuple(OUTSIDE, 5000, NODE, NODE_PORT);
-    for packet in both(dialled) {
+    for packet in each(dialled) {
         let there = arrives(&model, &packet, Ok(Verdict::overlay(REMOTE_NODE)));
         let to = verified(&there);
         assert_eq!((to.src, to.dst, to.ports.dst.get()), (NODE, REMOTE, 8080));
@@ -96,7 +103,7 @@ fn a_backend_elsewhere_sees_the_node_and_answers_to_it() {
         assert_eq!(verified(&answer), dialled.reversed());
         assert_eq!(leaves(&model, &answer), answer, "what was translated back is left alone");
     }
-    assert_eq!(model.counted(Counter::ExternalRemote), 2);
+    assert_eq!(model.counted(Counter::ExternalRemote), 3);
 }
 
 #[test]
@@ -133,7 +140,7 @@ fn a_process_of_a_node_is_a_backend() {
 #[track_caller]
 fn refused(backends: &[Addr4], flags: u16, expected: DropReason) {
     let model = served(backends, flags);
-    for packet in both(tuple(OUTSIDE, 5000, NODE, NODE_PORT)) {
+    for packet in each(tuple(OUTSIDE, 5000, NODE, NODE_PORT)) {
         arrives(&model, &packet, Err(expected));
     }
 }

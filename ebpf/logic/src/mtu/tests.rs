@@ -128,7 +128,7 @@ fn a_backend_is_told_what_fits_the_way_to_its_client() {
             assert_eq!(verified(&forwarded), dialled.reversed());
             let error = narrow(&mut answer.clone(), &model, 1_300, |packet, model, room| {
                 header::frame(packet, &mut room.ip).expect("a packet");
-                room.transport = header::transport(packet, model, &room.ip).expect("a transport header");
+                header::transport(packet, model, &room.ip, &mut room.transport).expect("a transport header");
                 assert_eq!(crate::snat::unmasquerade(packet, model, room), Ok(crate::external::Way::Translated));
                 crate::external::onward(packet, model, room).expect("a way");
             });
@@ -144,7 +144,7 @@ fn no_error_is_about_an_error_or_a_later_fragment() {
         let mut room = Room::<Addr4>::default();
         let mut packet = packet;
         header::frame(&mut packet, &mut room.ip).expect("a packet");
-        room.transport = header::transport(&mut packet, &model, &room.ip).expect("a transport header");
+        header::transport(&mut packet, &model, &room.ip, &mut room.transport).expect("a transport header");
         room.key.tuple = room.ip.tuple(room.transport.ports);
         refuse(&mut packet, &model, &mut room)
     };

@@ -10,7 +10,8 @@ fn rewritten(mut packet: Bytes, to: &Tuple4) -> Bytes {
     let model = node();
     let mut ip = Ip::<Addr4>::default();
     assert_eq!(header::frame(&mut packet, &mut ip), Ok(Frame::Ip));
-    let mut transport = header::transport(&mut packet, &model, &ip).expect("a transport header");
+    let mut transport = Transport::default();
+    header::transport(&mut packet, &model, &ip, &mut transport).expect("a transport header");
     translate(&mut packet, &mut ip, &mut transport, to).expect("writable");
     assert_eq!((ip.src, ip.dst, transport.ports), (to.src, to.dst, to.ports));
     packet

@@ -61,12 +61,13 @@ fn services_are_balanced_packet_by_packet_and_answers_come_from_the_service() {
     let mut model = node();
     serve(&mut model, &[OTHER], 1, 0, 0);
     let dialled = tuple(POD, 4000, VIP, 80);
-    for packet in [tcp(dialled, SYN), udp(dialled, true)] {
+    for packet in [tcp(dialled, SYN), udp(dialled, true), sctp(dialled, 1, b"")] {
         let there = sends(&model, &packet, Ok(Verdict::pod(IFINDEX + 1)));
         assert_eq!(verified(&there), tuple(POD, 4000, OTHER, 8080));
     }
     // The answer, past the host's stack and through it.
-    for answer in [tcp(tuple(OTHER, 8080, POD, 4000), 0x12), udp(tuple(OTHER, 8080, POD, 4000), true)] {
+    let answers = tuple(OTHER, 8080, POD, 4000);
+    for answer in [tcp(answers, 0x12), udp(answers, true), sctp(answers, 2, b"")] {
         let mut past = answer.clone();
         assert_eq!(from_pod(&mut past, &model, IFINDEX + 1), Ok(Verdict::pod(IFINDEX)));
         assert_eq!(verified(&past), dialled.reversed());
@@ -74,7 +75,7 @@ fn services_are_balanced_packet_by_packet_and_answers_come_from_the_service() {
         assert_eq!(to_pod(&mut through, &model), Ok(Verdict::PASS));
         assert_eq!(verified(&through), dialled.reversed());
     }
-    assert_eq!(model.counted(Counter::PacketLb), 2);
+    assert_eq!(model.counted(Counter::PacketLb), 3);
 }
 
 #[test]
@@ -86,6 +87,19 @@ fn a_flow_keeps_its_backend_when_the_service_changes() {
     serve(&mut model, &[REMOTE], 0, 0, 0);
     sends(&model, &tcp(dialled, 0x10), Ok(Verdict::pod(IFINDEX + 1)));
     sends(&model, &tcp(tuple(POD, 4001, VIP, 80), SYN), Ok(Verdict::overlay(REMOTE_NODE)));
+}
+
+/// Of telephone networks, clients have ports of their own, which they open associations from again and again.
+#[test]
+fn an_association_keeps_its_backend_and_the_next_one_from_its_port_chooses_anew() {
+    let (init, data) = (1, 0);
+    let mut model = node();
+    serve(&mut model, &[OTHER], 1, 0, 0);
+    let dialled = tuple(POD, 36_412, VIP, 80);
+    sends(&model, &sctp(dialled, init, b""), Ok(Verdict::pod(IFINDEX + 1)));
+    serve(&mut model, &[REMOTE], 0, 0, 0);
+    sends(&model, &sctp(dialled, data, b"data"), Ok(Verdict::pod(IFINDEX + 1)));
+    sends(&model, &sctp(dialled, init, b""), Ok(Verdict::overlay(REMOTE_NODE)));
 }
 
 #[test]

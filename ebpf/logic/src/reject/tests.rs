@@ -64,10 +64,11 @@ fn tcp_is_reset_within_its_window() {
 }
 
 #[test]
-fn udp_is_told_that_the_port_is_unreachable() {
+fn udp_and_sctp_are_told_that_the_port_is_unreachable() {
     for extra in [0, 1, 1_000] {
-        let request = |tuple| with(udp(tuple, true), 0, 0, extra);
-        for answer in answers(request) {
+        let udp = answers(|tuple| with(udp(tuple, true), 0, 0, extra));
+        let sctp = answers(|tuple| sctp(tuple, 1, &vec![0; extra]));
+        for answer in udp.into_iter().chain(sctp) {
             let to = verified(&answer);
             assert_eq!((to.src, answer.0[34..36].to_vec()), (VIP, vec![3, 3]));
             let about = quoted_ports(&answer);

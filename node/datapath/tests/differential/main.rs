@@ -133,6 +133,19 @@ fn payload(random: &mut StdRng) -> usize {
     if random.random_ratio(1, 5) { random.random_range(1_350..1_550) } else { random.random_range(0..40) }
 }
 
+/// An SCTP packet: its chunk is about as often one that opens an association. Its checksum is any, or yet to be computed:
+/// what ports change of it does not depend on it.
+fn sctp(random: &mut StdRng, ports: [u8; 4]) -> Vec<u8> {
+    let mut sctp = vec![0; 12 + 4 * (1 + payload(random) / 4)];
+    random.fill(&mut sctp[..]);
+    sctp[..4].copy_from_slice(&ports);
+    sctp[12] = *[1, 1, 2, 0, 0, 6, 7, 14].choose(random).unwrap();
+    if random.random_ratio(1, 5) {
+        sctp[8..12].fill(0);
+    }
+    sctp
+}
+
 const PACKETS: u32 = 40_000;
 /// So many more that none is without what is rarest, whatever the seed.
 const PACKETS_MAX: u32 = 4 * PACKETS;
@@ -151,6 +164,7 @@ const EXERCISED: [Counter; 11] = [
     Counter::ArpReply,
     Counter::CongestionMarked,
 ];
+const DROPPED: [DropReason; 2] = [DropReason::PodBandwidth, DropReason::SctpFragment];
 
 fn run<A: Tested>(
     config: &Config,
@@ -171,7 +185,8 @@ where
     let mut flows = Vec::new();
     for number in 0..if packets < PACKETS { packets } else { PACKETS_MAX } {
         let is_new = |counter: &Counter| worlds.model.counted(*counter) == 0;
-        if number >= packets && number % 1_000 == 0 && !EXERCISED.iter().any(is_new) {
+        let is_complete = !EXERCISED.iter().any(is_new) && DROPPED.iter().all(|reason| worlds.drops.contains_key(reason));
+        if number >= packets && number % 1_000 == 0 && is_complete {
             break;
         }
         let program = programs[random.random_range(0..programs.len())];
@@ -198,8 +213,11 @@ where
     }
     let answered = worlds.model.counted(Counter::TooBigAnswered);
     assert!(answered != 0 || routing == Routing::Native || packets < PACKETS, "the packets exercise what is too long");
-    let limited = worlds.drops.get(&DropReason::PodBandwidth).copied().unwrap_or(0);
-    assert!(limited != 0 || packets < PACKETS, "the packets exercise a pod's bandwidth");
+    for reason in DROPPED {
+        assert!(worlds.drops.contains_key(&reason) || packets < PACKETS, "the packets exercise {reason:?}");
+    }
+    let has_sctp = worlds.flows().iter().any(|flow| flow.proto == proto::SCTP);
+    assert!(has_sctp || packets < PACKETS, "the packets exercise SCTP");
     worlds
 }
 

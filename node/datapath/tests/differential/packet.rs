@@ -8,6 +8,7 @@ use crate::Generate;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const SCTP: u8 = 132;
 const ICMP: u8 = 1;
 const DONT_FRAGMENT: u16 = 0x4000;
 
@@ -104,6 +105,7 @@ impl Generator {
         match proto {
             TCP => tcp(random, tuple.src, tuple.dst, ports),
             UDP => udp(random, tuple.src, tuple.dst, ports),
+            SCTP => crate::sctp(random, ports),
             _ => echo(*[0, 8].choose(random).unwrap(), dst),
         }
     }
@@ -117,11 +119,12 @@ impl Generator {
         if random.random_bool(0.2) {
             dst = [172, 30, 0, 11];
         }
-        let proto = *[TCP, TCP, UDP, UDP, ICMP, ICMP, 132, 47].choose(random).unwrap();
+        let proto = *[TCP, TCP, UDP, UDP, ICMP, ICMP, SCTP, SCTP, 47].choose(random).unwrap();
         let ports = self.ports(random);
         let payload = match proto {
             TCP => tcp(random, src, dst, ports),
             UDP => udp(random, src, dst, ports),
+            SCTP => crate::sctp(random, ports),
             ICMP => self.icmp(random, depth),
             _ => (0..random.random_range(0..40)).map(|_| random.random()).collect(),
         };

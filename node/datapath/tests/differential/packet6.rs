@@ -8,6 +8,7 @@ use crate::{Generate, family::v6};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const SCTP: u8 = 132;
 const ICMPV6: u8 = 58;
 const FRAGMENT: u8 = 44;
 
@@ -106,6 +107,7 @@ impl Generator {
         match proto {
             TCP => tcp(random, tuple.src, tuple.dst, ports),
             UDP => udp(random, tuple.src, tuple.dst, ports),
+            SCTP => crate::sctp(random, ports),
             _ => echo(*[128, 129].choose(random).unwrap(), tuple.src, tuple.dst, dst),
         }
     }
@@ -119,11 +121,12 @@ impl Generator {
         if random.random_bool(0.2) {
             dst = v6("2001:db8::11");
         }
-        let proto = *[TCP, TCP, UDP, UDP, ICMPV6, ICMPV6, 132, 59].choose(random).unwrap();
+        let proto = *[TCP, TCP, UDP, UDP, ICMPV6, ICMPV6, SCTP, SCTP, 59].choose(random).unwrap();
         let ports = self.ports(random);
         let payload = match proto {
             TCP => tcp(random, src, dst, ports),
             UDP => udp(random, src, dst, ports),
+            SCTP => crate::sctp(random, ports),
             ICMPV6 => self.icmp(random, src, dst, depth),
             _ => (0..random.random_range(0..40)).map(|_| random.random()).collect(),
         };

@@ -159,7 +159,11 @@ where
             let dsr = if is_dsr { frontend_flag::DSR } else { 0 };
             let flags = frontend.flags | dsr | table(&mut self.model.maglev, &frontend, random);
             let frontend = FrontendValue { flags, ..frontend };
-            let protocol = if id % 2 == 0 { proto::TCP } else { proto::UDP };
+            let protocol = match id {
+                5 | 8 => proto::SCTP,
+                id if id % 2 == 0 => proto::TCP,
+                _ => proto::UDP,
+            };
             let (port, node_port) = (Be16::new(if id > 4 { 53 } else { 80 }), Be16::new(8_079 + id as u16));
             let (vip, ingress) = (A::at(Subnet::Services, id.div_ceil(2) as u8), A::at(Subnet::Ingress, id as u8 / 2));
             let node = A::at(Subnet::Nodes, 11);

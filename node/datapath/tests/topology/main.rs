@@ -1,4 +1,4 @@
-//! Nodes, pods and a host outside as network namespaces, with the real object and real TCP and UDP. Needs root.
+//! Nodes, pods and a host outside as network namespaces, with the real object and real TCP and UDP, and packets of SCTP. Needs root.
 #![allow(clippy::unwrap_used)]
 
 mod bandwidth;
@@ -19,6 +19,7 @@ mod node_port;
 mod pods;
 mod remove;
 mod restart;
+mod sctp;
 mod service;
 mod tool;
 mod xdp;
