@@ -28,6 +28,9 @@ pub struct Vm {
     /// Which steps, in place of all
     #[arg(long = "only", value_enum, value_delimiter = ',')]
     steps: Vec<Step>,
+    /// Of the steps that are tests, only those whose names contain this
+    #[arg(long, default_value = "")]
+    tests: String,
     /// How the machine is emulated. `auto` takes KVM if a kernel boots with it within half a minute
     #[arg(long, value_enum, default_value = "auto")]
     accel: Accel,
@@ -48,7 +51,7 @@ impl Vm {
         setup::for_vm()?;
         let kernels = if self.kernels.is_empty() { Version::ALL.to_vec() } else { self.kernels.clone() };
         let steps = if self.steps.is_empty() { Step::ALL.to_vec() } else { self.steps.clone() };
-        let files = guest::files(&steps)?;
+        let files = guest::files(&steps, &self.tests)?;
         let directory = sh::target_dir().join("vm");
         let mut reports = BTreeMap::new();
         for version in kernels {

@@ -50,15 +50,16 @@ impl Step {
     }
 }
 
-/// The files of a machine that runs `steps`.
+/// The files of a machine that runs `steps`, and of their tests those whose names contain `tests`.
 ///
 /// # Errors
 /// When something does not build, or a program that the machine needs is not on this one.
-pub fn files(steps: &[Step]) -> Result<Vec<Entry>> {
+pub fn files(steps: &[Step], tests: &str) -> Result<Vec<Entry>> {
     let mut files = initramfs::program(Path::new("/bin/busybox"), "bin/busybox")?;
     let script = |path: &str, text: String| Entry { path: path.to_owned(), bytes: text.into_bytes(), executable: true };
     files.push(script("init", INIT.to_owned()));
     files.push(script("xb/steps", steps.iter().map(|step| format!("{}\n", step.name())).collect()));
+    files.push(script("xb/tests", tests.to_owned()));
     for (path, text) in [
         ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
         ("etc/hosts", "127.0.0.1 localhost\n"),

@@ -44,16 +44,18 @@ load() {
         sed -n 's/^\([a-z0-9_]*\) = /xb: instructions \1 /p' /tmp/stats
 }
 
-unit() { /xb/unit; }
+tests=$(cat /xb/tests)
 
-differential() { /xb/differential; }
+unit() { /xb/unit "$tests"; }
 
-topology() { /xb/topology --test-threads=1; }
+differential() { /xb/differential "$tests"; }
+
+topology() { /xb/topology --test-threads=1 "$tests"; }
 
 cluster() {
     export XEBEC=/usr/bin/xebec XEBEC_DEMO=/usr/bin/demo XEBEC_DEMO_IMAGE=/xb/demo.tar XEBEC_KUBECTL=/usr/bin/kubectl
     export XEBEC_PATIENCE=10
-    /xb/cluster --test-threads=1 kernel::
+    /xb/cluster --test-threads=1 "${tests:-kernel::}"
 }
 
 now() { cut -d' ' -f1 /proc/uptime; }

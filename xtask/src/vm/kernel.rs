@@ -25,6 +25,7 @@ const MODULES: &[&str] = &[
     "dummy",
     "tcp_diag",
     "udp_diag",
+    "sctp",
     // What tests look with whether there are rules of packet filters.
     "nf_tables",
 ];

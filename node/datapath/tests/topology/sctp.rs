@@ -1,14 +1,18 @@
-//! SCTP through services, by packets that raw sockets send and whose checksums both ends compare: no kernel needs to have
-//! SCTP for it. `xtask/src/vm` has real sockets, where a kernel has them.
+//! SCTP through services: by the kernel's own sockets where it has them (`cargo xtask vm`), and else by packets that raw
+//! sockets send and whose checksums both ends compare.
 
 use std::{
-    io,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    io::{self, Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::{AsRawFd, OwnedFd},
     thread,
     time::{Duration, Instant},
 };
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, listen, setsockopt, socket,
+    sockopt::ReuseAddr,
+};
 use xebec_abi::{
     DropReason,
     lb::{frontend_flag, scope},
@@ -29,10 +33,26 @@ const DATA: u8 = 0;
 const INIT: u8 = 1;
 const INIT_ACK: u8 = 2;
 
+fn open(family: IpAddr, kind: SockType) -> nix::Result<OwnedFd> {
+    let family = if family.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    socket(family, kind, SockFlag::SOCK_CLOEXEC, SockProtocol::Sctp)
+}
+
+/// A socket of the kernel's own SCTP, which has the interface of one of TCP; `None`: it has no SCTP. It is bound to one
+/// address, so that its association has no others.
+fn own(local: SocketAddr) -> io::Result<Option<OwnedFd>> {
+    let socket = match open(local.ip(), SockType::Stream) {
+        Err(nix::Error::EPROTONOSUPPORT) => return Ok(None),
+        socket => socket?,
+    };
+    setsockopt(&socket, ReuseAddr, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(local))?;
+    Ok(Some(socket))
+}
+
 /// A raw socket, which has the interface of one for datagrams.
-fn raw(local: IpAddr) -> io::Result<UdpSocket> {
-    let family = if local.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let socket = UdpSocket::from(socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Sctp)?);
+fn raw(family: IpAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::from(open(family, SockType::Raw)?);
     socket.set_read_timeout(Some(TIMEOUT))?;
     Ok(socket)
 }
@@ -86,6 +106,18 @@ fn receive(socket: &UdpSocket, port: u16) -> io::Result<Received> {
 
 /// Accepts every association and answers what is sent with its name and who sent it, until the test ends.
 fn serve(netns: &Netns, ip: IpAddr, port: u16, name: &'static str) {
+    if let Some(socket) = netns.run(|| own(addr(ip, port)).unwrap()).unwrap() {
+        listen(&socket, Backlog::new(8).unwrap()).unwrap();
+        let listener = TcpListener::from(socket);
+        thread::spawn(move || {
+            for mut association in listener.incoming().flatten() {
+                let from = association.peer_addr().unwrap().ip();
+                let _ = association.read(&mut [0; 64]);
+                let _ = association.write_all(format!("{name} sees {from}").as_bytes());
+            }
+        });
+        return;
+    }
     let socket = netns.run(|| raw(ip).unwrap()).unwrap();
     thread::spawn(move || {
         loop {
@@ -100,9 +132,21 @@ fn serve(netns: &Netns, ip: IpAddr, port: u16, name: &'static str) {
     });
 }
 
-/// Opens an association from `port` and asks once: the answer, and who it came from.
-fn ask(to: SocketAddr, port: u16) -> String {
+/// Opens an association from an address and asks once: the answer, and who it came from.
+fn ask(to: SocketAddr, from: SocketAddr) -> String {
     let ask = || -> io::Result<String> {
+        let port = from.port();
+        if let Some(socket) = own(from)? {
+            let mut association = TcpStream::from(socket);
+            // Of connect(), too.
+            association.set_write_timeout(Some(TIMEOUT))?;
+            association.set_read_timeout(Some(TIMEOUT))?;
+            connect(association.as_raw_fd(), &SockaddrStorage::from(to))?;
+            association.write_all(b"who?")?;
+            let mut answer = [0; 256];
+            let length = association.read(&mut answer)?;
+            return Ok(format!("{} from {}", String::from_utf8_lossy(&answer[..length]), association.peer_addr()?));
+        }
         let socket = raw(to.ip())?;
         // Packets from elsewhere are not seen.
         socket.connect((to.ip(), 0))?;
@@ -122,9 +166,9 @@ fn ask(to: SocketAddr, port: u16) -> String {
 }
 
 #[track_caller]
-fn check(machine: &Machine, client: &Netns, to: SocketAddr, expected: &str) {
+fn check(machine: &Machine, (client, from): (&Netns, IpAddr), to: SocketAddr, expected: &str) {
     for port in [36_412, 38_412, 36_412] {
-        let said = client.run(|| ask(to, port)).unwrap();
+        let said = client.run(|| ask(to, addr(from, port))).unwrap();
         let reports: Vec<_> = machine.nodes.iter().map(Node::report).collect();
         assert_eq!(said, format!("{expected} from {to}"), "from port {port} {reports:?}");
     }
@@ -160,7 +204,7 @@ async fn reaches_every_kind_of_service(machine: Machine) {
         serve(&here.space.netns, near, 8_080, "here");
         serve(&there.space.netns, far, 8_080, "there");
         serve(&machine.outside.netns, outside, 8_080, "outside");
-        let pod = &client.space.netns;
+        let (pod, remote) = ((&client.space.netns, dialling), (&machine.outside.netns, outside));
         check(&machine, pod, addr(far, 8_080), &format!("there sees {dialling}"));
         check(&machine, pod, addr(outside, 8_080), &format!("outside sees {host}"));
         for (backend, name) in [(near, "here"), (far, "there")] {
@@ -169,9 +213,9 @@ async fn reaches_every_kind_of_service(machine: Machine) {
         }
         let dialled = addr(host, NODE_PORT);
         node_port(node, host, &[(near, true)], frontend_flag::NODE_PORT);
-        check(&machine, &machine.outside.netns, dialled, &format!("here sees {outside}"));
+        check(&machine, remote, dialled, &format!("here sees {outside}"));
         node_port(node, host, &[(far, false)], frontend_flag::NODE_PORT);
-        check(&machine, &machine.outside.netns, dialled, &format!("there sees {host}"));
+        check(&machine, remote, dialled, &format!("there sees {host}"));
     }
     let drops = node.datapath().drops().unwrap();
     let refused = [DropReason::UnknownProtocol, DropReason::SctpFragment, DropReason::NoSnatPort];
@@ -198,6 +242,6 @@ async fn sctp_is_answered_by_the_backend_itself() {
         for (node, local) in [(node, false), (&machine.nodes[1], true)] {
             node_port(node, host, &[(backend, local)], frontend_flag::NODE_PORT | frontend_flag::DSR);
         }
-        check(&machine, &machine.outside.netns, addr(host, NODE_PORT), &format!("pod sees {outside}"));
+        check(&machine, (&machine.outside.netns, outside), addr(host, NODE_PORT), &format!("pod sees {outside}"));
     }
 }
