@@ -49,7 +49,7 @@ impl Dial {
         Ok(sender)
     }
 
-    async fn tls(&self, protocol: &[u8]) -> Result<TlsStream<TcpStream>, Failure> {
+    pub async fn tls(&self, protocol: &[u8]) -> Result<TlsStream<TcpStream>, Failure> {
         let tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
         let mut config = self.config.clone();

@@ -6,6 +6,7 @@
 
 mod client;
 mod creates;
+mod frames;
 mod readiness;
 mod watches;
 

@@ -2,13 +2,16 @@
 
 mod frame;
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
 use http::Response;
 use rand::Rng;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use xebec_machinery::Status;
 use xebec_store::Revision;
 use xebec_store::cache::{Kind, Snapshot, Start, Watcher};
@@ -50,20 +53,20 @@ pub async fn watch(call: &Call) -> Answer {
             let ends = Instant::now() + timeout(call, &options);
             let bookmarks = options.allow_watch_bookmarks;
             let announce = options.send_initial_events == Some(true) && bookmarks;
-            let stop = call.resource.stop(&call.app.stop).clone();
+            let stop = Box::pin(call.resource.stop(&call.app.stop).clone().cancelled_owned());
             let progress = watcher.progress();
-            Body::stream(events(State {
+            Body::stream(Events {
                 watcher,
                 framer: framer.clone(),
                 initial: snapshot.map(|snapshot| Initial { snapshot, next: 0 }),
                 announce,
                 bookmarks,
                 ends,
-                next_bookmark: Instant::now() + BOOKMARK_INTERVAL,
+                alarm: Box::pin(tokio::time::sleep_until(ends.min(Instant::now() + BOOKMARK_INTERVAL))),
                 bookmarked: progress,
                 finished: false,
                 stop,
-            }))
+            })
         }
         // Upstream's cacher reports this inside the stream too.
         Err(error) => Body::stream(futures::stream::iter([Ok(framer.error(&store_error(error)))])),
@@ -88,7 +91,7 @@ struct Initial {
     next: usize,
 }
 
-struct State {
+struct Events {
     watcher: Watcher,
     framer: Framer,
     initial: Option<Initial>,
@@ -96,55 +99,56 @@ struct State {
     announce: bool,
     bookmarks: bool,
     ends: Instant,
-    next_bookmark: Instant,
+    /// Rings at the next bookmark, or when the watch ends. Kept from event to event, as `stop` is: to register with the timer
+    /// and the token takes locks that all watchers share.
+    alarm: Pin<Box<Sleep>>,
     /// What the last bookmark said.
     bookmarked: Revision,
     finished: bool,
-    stop: tokio_util::sync::CancellationToken,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-fn events(state: State) -> impl Stream<Item = Result<Bytes, BoxError>> + Send {
-    futures::stream::unfold(state, |mut state| async move {
-        let bytes = state.next().await?;
-        Some((Ok(bytes), state))
-    })
+impl Stream for Events {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll(cx).map(|bytes| bytes.map(Ok))
+    }
 }
 
-impl State {
-    async fn next(&mut self) -> Option<Bytes> {
+impl Events {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.finished {
-            return None;
+            return Poll::Ready(None);
         }
         if let Some(bytes) = self.initial_events() {
-            return Some(bytes);
+            return Poll::Ready(Some(bytes));
         }
-        let stop = self.stop.clone();
         loop {
-            let wake = self.next_bookmark.min(self.ends);
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return None,
-                event = self.watcher.next() => match event {
-                    Ok(event) => return Some(self.batch(event)),
-                    Err(error) => {
-                        self.finished = true;
-                        return Some(self.framer.error(&gone(&error)));
-                    }
-                },
-                () = tokio::time::sleep_until(wake) => {}
+            if self.stop.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
             }
+            match self.watcher.poll_next(cx) {
+                Poll::Ready(Ok(event)) => return Poll::Ready(Some(self.batch(event))),
+                Poll::Ready(Err(error)) => {
+                    self.finished = true;
+                    return Poll::Ready(Some(self.framer.error(&gone(&error))));
+                }
+                Poll::Pending => {}
+            }
+            ready!(self.alarm.as_mut().poll(cx));
             if Instant::now() >= self.ends {
-                return None;
+                return Poll::Ready(None);
             }
             let last = self.ends - LAST_BOOKMARK;
-            self.next_bookmark = match Instant::now() {
+            self.alarm.as_mut().reset(match Instant::now() {
                 now if now < last => (now + BOOKMARK_INTERVAL).min(last),
                 _ => self.ends,
-            };
+            });
             let progress = self.watcher.progress();
             if self.bookmarks && progress > self.bookmarked {
                 self.bookmarked = progress;
-                return Some(self.framer.bookmark(progress, false));
+                return Poll::Ready(Some(self.framer.bookmark(progress, false)));
             }
         }
     }

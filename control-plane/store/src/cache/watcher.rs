@@ -1,10 +1,12 @@
 use std::{
     collections::{HashMap, VecDeque},
+    future::poll_fn,
     sync::{Arc, Weak},
+    task::{Context, Poll, Waker},
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::{Event, Filter, Snapshot, resource::Resource};
 use crate::{Error, Result, Revision};
@@ -29,23 +31,39 @@ impl Watcher {
     /// The next event. Fails with [`Error::WatchClosed`] when the watcher was too slow; the client must list again.
     /// Cancel-safe.
     pub async fn next(&mut self) -> Result<Arc<Event>> {
-        loop {
-            if let Some(event) = self.try_next()? {
-                return Ok(event);
-            }
-            self.mailbox.notify.notified().await;
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`Self::next`], for who polls. One task at a time is woken: the last that polled.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Event>>> {
+        match self.take(Some(cx.waker())) {
+            Ok(Some(event)) => Poll::Ready(Ok(event)),
+            Ok(None) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
         }
     }
 
     /// The next event if there is one already.
     pub fn try_next(&mut self) -> Result<Option<Arc<Event>>> {
+        self.take(None)
+    }
+
+    /// The next event; `waiting` is woken when there is one, if there is none now.
+    fn take(&mut self, waiting: Option<&Waker>) -> Result<Option<Arc<Event>>> {
         loop {
             let event = {
                 let mut queue = self.mailbox.queue.lock();
                 if let Some(reason) = queue.closed {
                     return Err(Error::WatchClosed { reason });
                 }
-                queue.events.pop_front()
+                let event = queue.events.pop_front();
+                if event.is_none()
+                    && let Some(waker) = waiting
+                    && !queue.waiting.as_ref().is_some_and(|known| known.will_wake(waker))
+                {
+                    queue.waiting = Some(waker.clone());
+                }
+                event
             };
             let Some(event) = event else { return Ok(None) };
             if event.revision() <= self.after {
@@ -78,18 +96,19 @@ impl Drop for Watcher {
 pub struct Mailbox {
     pub topic: Topic,
     queue: Mutex<Queue>,
-    notify: Notify,
 }
 
 #[derive(Default)]
 struct Queue {
     events: VecDeque<Arc<Event>>,
     closed: Option<&'static str>,
+    /// Who is woken by what comes next.
+    waiting: Option<Waker>,
 }
 
 impl Mailbox {
     pub fn new(topic: Topic) -> Self {
-        Self { topic, queue: Mutex::default(), notify: Notify::new() }
+        Self { topic, queue: Mutex::default() }
     }
 
     pub fn push(&self, event: &Arc<Event>, backlog: usize) {
@@ -103,16 +122,24 @@ impl Mailbox {
         } else {
             queue.events.push_back(event.clone());
         }
+        let waiting = queue.waiting.take();
+        // Not under the lock, which the woken take first of all.
         drop(queue);
-        self.notify.notify_one();
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
     }
 
     pub fn close(&self, reason: &'static str) {
         let mut queue = self.queue.lock();
         queue.events = VecDeque::new();
         queue.closed = Some(reason);
+        let waiting = queue.waiting.take();
+        // Not under the lock, which the woken take first of all.
         drop(queue);
-        self.notify.notify_one();
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
     }
 }
 
