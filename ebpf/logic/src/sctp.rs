@@ -39,12 +39,7 @@ pub const fn flags(chunk: u8) -> u8 {
 /// A checksum of zero is left: it is yet to be computed (`sctp_packet_pack`, net/sctp/output.c, where the device does it;
 /// no program can see that), or there is none (RFC 9653).
 #[inline(always)]
-pub fn translate<A: Family, P: Packet>(
-    packet: &mut P,
-    ip: &Ip<A>,
-    [old, new]: [u32; 2],
-    addresses: u32,
-) -> Option<()> {
+pub fn translate<A: Family, P: Packet>(packet: &mut P, ip: &Ip<A>, [old, new]: [u32; 2], addresses: u32) -> Option<()> {
     if A::PSEUDO == Csum::Pseudo6 {
         packet.add_frame_csum(addresses);
     }

@@ -186,7 +186,8 @@ impl<A: Family> FlowTables<A> {
 fn delete_stale<A: Family>(table: &FlowTable<A>, changed: &Changed<A>) -> Result<usize> {
     let mut stale = 0;
     for (key, flow) in table.entries()? {
-        let request = matches!(key.direction, Direction::SERVICE | Direction::OUT) && matches!(key.proto, proto::UDP | proto::SCTP);
+        let request = matches!(key.direction, Direction::SERVICE | Direction::OUT)
+            && matches!(key.proto, proto::UDP | proto::SCTP);
         let gone = |backends: &HashSet<_>| !backends.contains(&(flow.to.dst, flow.to.ports.dst));
         if request && changed.get(&flow.service).is_some_and(gone) {
             stale += 1;

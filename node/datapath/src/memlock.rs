@@ -17,13 +17,18 @@ const PROBE: [u64; 2] = [0x0000_00a0_0000_0085, 0x0000_0000_0000_0095];
 
 /// Lifts the limit where the kernel has one for maps.
 pub fn raise() -> Result<()> {
-    let probed = sys::prog_load(SOCKET_FILTER, &PROBE, 0).map(drop);
-    if counts(probed) { set(RLIM_INFINITY) } else { Ok(()) }
+    raise_after(sys::prog_load(SOCKET_FILTER, &PROBE, 0).map(drop), || set(RLIM_INFINITY))
 }
 
-/// What the probe says. Whoever may not load programs at all learns that from the program that they load.
-fn counts(probed: io::Result<()>) -> bool {
-    probed.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
+/// `probed` is what the probe said.
+fn raise_after(probed: io::Result<()>, set: impl FnOnce() -> Result<()>) -> Result<()> {
+    match probed.map_err(|error| error.raw_os_error()) {
+        Err(Some(libc::EINVAL)) => set(),
+        // The user's maps, pinned ones too, are beyond the limit already; or the user may not load programs at all, and
+        // learns that from the program that they load.
+        Err(Some(libc::EPERM)) => set().or(Ok(())),
+        _ => Ok(()),
+    }
 }
 
 fn set(limit: u64) -> Result<()> {
@@ -53,10 +58,21 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_helper_tells_that_maps_count() {
-        assert!(!counts(Ok(())));
-        assert!(counts(Err(io::Error::from_raw_os_error(libc::EINVAL))));
-        assert!(!counts(Err(io::Error::from_raw_os_error(libc::EPERM))));
+    fn the_limit_is_lifted_where_maps_count_or_may() {
+        let refused = || Err(Error::Memlock(io::Error::from_raw_os_error(libc::EPERM)));
+        for (probed, lifts, fails) in
+            [(None, false, false), (Some(libc::EINVAL), true, true), (Some(libc::EPERM), true, false)]
+        {
+            let probed = || probed.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)));
+            let mut lifted = false;
+            let set = || {
+                lifted = true;
+                Ok(())
+            };
+            assert!(raise_after(probed(), set).is_ok());
+            assert_eq!(lifted, lifts, "{:?}", probed());
+            assert_eq!(raise_after(probed(), refused).is_err(), fails, "{:?}", probed());
+        }
     }
 
     /// The kernels that have the helper have no limit either: a probe that is no valid program would say so of all.

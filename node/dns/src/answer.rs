@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use hickory_proto::ProtoError;
-use hickory_proto::op::ResponseCode;
+use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
@@ -47,6 +47,18 @@ pub fn answer(
         return Some(question.below_domain().unwrap_or_else(|_| Answer::code(ResponseCode::ServFail)));
     }
     question.reverse()
+}
+
+impl From<Message> for Answer {
+    fn from(message: Message) -> Self {
+        Self {
+            code: message.metadata.response_code,
+            answers: message.answers,
+            authorities: message.authorities,
+            additionals: message.additionals,
+            chase: None,
+        }
+    }
 }
 
 impl Answer {

@@ -15,6 +15,9 @@ const STALE_MAX: Duration = Duration::from_secs(3600);
 
 const ENTRIES_MAX: usize = 10_000;
 
+/// What clients have an upstream of their own answer with is not kept, if it is longer: it would be most of the memory.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Key {
     /// In lower case.
@@ -61,13 +64,14 @@ impl Cache {
         Some(message)
     }
 
-    pub fn put(&mut self, key: Key, message: Message, now: Instant) {
-        let Some(lifetime) = lifetime(&message) else { return };
+    /// `bytes` is how many the message had.
+    pub fn put(&mut self, key: Key, message: &Message, bytes: usize, now: Instant) {
+        let Some(lifetime) = lifetime(message).filter(|_| bytes <= MESSAGE_BYTES_MAX) else { return };
         if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(&key) {
             self.entries.retain(|_, entry| now < entry.expires);
         }
         if self.entries.len() < ENTRIES_MAX {
-            self.entries.insert(key, Entry { message, stored: now, expires: now + lifetime });
+            self.entries.insert(key, Entry { message: message.clone(), stored: now, expires: now + lifetime });
         }
     }
 }
@@ -91,4 +95,28 @@ fn lifetime(message: &Message) -> Option<Duration> {
         _ => return None,
     };
     (seconds > 0).then(|| Duration::from_secs(seconds.into()).min(LIFETIME_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use hickory_proto::op::{MessageType, OpCode};
+    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::{Name, Record};
+
+    use super::*;
+
+    #[test]
+    fn long_messages_are_not_kept() {
+        let name: Name = "a.example.com.".parse().expect("a name");
+        let mut message = Message::new(1, MessageType::Response, OpCode::Query);
+        message.answers = vec![Record::from_rdata(name.clone(), 30, RData::A(A(Ipv4Addr::LOCALHOST)))];
+        let key = Key { name: name.to_ascii(), kind: RecordType::A, dnssec_ok: false, checking_disabled: false };
+        let (mut cache, now) = (Cache::default(), Instant::now());
+        cache.put(key.clone(), &message, MESSAGE_BYTES_MAX + 1, now);
+        assert_eq!(cache.get(&key, now), None);
+        cache.put(key.clone(), &message, MESSAGE_BYTES_MAX, now);
+        assert_eq!(cache.get(&key, now), Some(message));
+    }
 }

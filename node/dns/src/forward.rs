@@ -49,8 +49,8 @@ impl Forwarder {
             Metrics::count(&self.metrics.cache_hits);
             return Some(message);
         }
-        if let Some(message) = self.ask_all(name, &key).await {
-            self.cache().put(key, message.clone(), Instant::now());
+        if let Some((message, bytes)) = self.ask_all(name, &key).await {
+            self.cache().put(key, &message, bytes, Instant::now());
             return Some(message);
         }
         Metrics::count(&self.metrics.forward_failures);
@@ -61,12 +61,12 @@ impl Forwarder {
         stale
     }
 
-    async fn ask_all(&self, name: &Name, key: &Key) -> Option<Message> {
+    async fn ask_all(&self, name: &Name, key: &Key) -> Option<Received> {
         let _permit = self.permits.try_acquire().ok()?;
         for upstream in &self.upstreams {
             Metrics::count(&self.metrics.forwarded);
             match ask(*upstream, name, key).await {
-                Ok(message) => return Some(message),
+                Ok(received) => return Some(received),
                 Err(error) => tracing::debug!(%upstream, %name, %error, "upstream did not answer"),
             }
         }
@@ -78,8 +78,11 @@ impl Forwarder {
     }
 }
 
+/// An answer, and how many bytes it had.
+type Received = (Message, usize);
+
 /// By UDP, and again by TCP where the answer was cut off.
-async fn ask(upstream: SocketAddr, name: &Name, key: &Key) -> io::Result<Message> {
+async fn ask(upstream: SocketAddr, name: &Name, key: &Key) -> io::Result<Received> {
     let mut message = Message::query();
     message.metadata.id = rand::random();
     message.metadata.recursion_desired = true;
@@ -90,14 +93,14 @@ async fn ask(upstream: SocketAddr, name: &Name, key: &Key) -> io::Result<Message
     message.set_edns(edns);
     let bytes = message.to_vec().map_err(io::Error::other)?;
     let answer = timeout(ATTEMPT, ask_udp(upstream, &message, &bytes)).await??;
-    if answer.metadata.truncation {
+    if answer.0.metadata.truncation {
         return timeout(ATTEMPT, ask_tcp(upstream, &message, &bytes)).await?;
     }
     Ok(answer)
 }
 
 /// A socket per question: its random port and the random id are what an off-path attacker has to guess (RFC 5452).
-async fn ask_udp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result<Message> {
+async fn ask_udp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result<Received> {
     let any: SocketAddr =
         if upstream.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any).await?;
@@ -106,23 +109,25 @@ async fn ask_udp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Res
     let mut buffer = [0; 4096];
     loop {
         let len = socket.recv(&mut buffer).await?;
-        let answer = buffer.get(..len).and_then(|bytes| Message::from_vec(bytes).ok());
-        if let Some(answer) = answer.filter(|answer| answers(query, answer)) {
-            return Ok(answer);
+        // What is no answer to it may be anybody's.
+        if let Some(Ok(answer)) = buffer.get(..len).map(|bytes| parse(query, bytes)) {
+            return Ok((answer, len));
         }
     }
 }
 
-async fn ask_tcp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result<Message> {
+async fn ask_tcp(upstream: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result<Received> {
     let mut stream = TcpStream::connect(upstream).await?;
     let len = u16::try_from(bytes.len()).map_err(io::Error::other)?;
     stream.write_all(&[&len.to_be_bytes(), bytes].concat()).await?;
     let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut buffer).await?;
-    let answer = Message::from_vec(&buffer).map_err(io::Error::other)?;
-    if answers(query, &answer) { Ok(answer) } else { Err(io::Error::other("the answer is to another question")) }
+    parse(query, &buffer).map(|answer| (answer, buffer.len()))
 }
 
-fn answers(query: &Message, answer: &Message) -> bool {
-    answer.metadata.id == query.metadata.id && answer.queries == query.queries
+/// The answer to a query in what an upstream sent.
+pub fn parse(query: &Message, bytes: &[u8]) -> io::Result<Message> {
+    let answer = Message::from_vec(bytes).map_err(io::Error::other)?;
+    let is_answer = answer.metadata.id == query.metadata.id && answer.queries == query.queries;
+    if is_answer { Ok(answer) } else { Err(io::Error::other("the answer is to another question")) }
 }

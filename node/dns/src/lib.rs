@@ -8,6 +8,7 @@
 mod answer;
 mod cache;
 mod compile;
+pub mod decoders;
 mod error;
 mod follow;
 mod forward;

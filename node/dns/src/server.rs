@@ -219,16 +219,7 @@ impl Server {
         let question = query.queries.first()?;
         let name = partial.chase.as_ref().unwrap_or(question.name());
         let resolved = self.forwarder.resolve(name, question.query_type(), &query).await;
-        let mut answer = match resolved {
-            Some(message) => Answer {
-                code: message.metadata.response_code,
-                answers: message.answers,
-                authorities: message.authorities,
-                additionals: message.additionals,
-                chase: None,
-            },
-            None => Answer::code(ResponseCode::ServFail),
-        };
+        let mut answer = resolved.map_or_else(|| Answer::code(ResponseCode::ServFail), Answer::from);
         answer.answers.splice(..0, partial.answers);
         self.encode(&query, &answer, false, transport)
     }

@@ -67,6 +67,7 @@ pub const TARGETS: &[Target] = &[
     target("variable", 1, node::variable_seeds, node::variable),
     target("packet", 1, packet::seeds, packet::packet),
     target("dns", 1, packet::dns_seeds, packet::dns),
+    target("dns-answer", 1, packet::dns_answer_seeds, packet::dns_answer),
 ];
 
 /// Two parts of an input.

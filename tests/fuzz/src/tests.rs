@@ -62,6 +62,7 @@ short_runs! {
     variables_are_expanded: "variable";
     packets_are_judged: "packet";
     questions_are_parsed: "dns";
+    upstreams_answers_are_passed_on_or_not: "dns-answer";
 }
 
 #[test]

@@ -27,8 +27,9 @@ fn sums_are_of_crc32c() {
 fn ports_change_the_checksum_whatever_follows_them() {
     let from = tuple(POD, 4000, VIP, 80);
     let lengths = [0, 1, 4, 100, 1_023, 1_024, 1_464, 9_000, 32_768, 65_499];
-    for (length, to) in
-        lengths.iter().flat_map(|length| [(length, tuple(OTHER, 61_000, OUTSIDE, 8_080)), (length, tuple(POD, 0, VIP, u16::MAX))])
+    for (length, to) in lengths
+        .iter()
+        .flat_map(|length| [(length, tuple(OTHER, 61_000, OUTSIDE, 8_080)), (length, tuple(POD, 0, VIP, u16::MAX))])
     {
         let data: Vec<u8> = (0..*length).map(|at: usize| (at * 31 + at / 7) as u8).collect();
         let packet = sctp(from, 0, &data);

@@ -185,7 +185,8 @@ where
     let mut flows = Vec::new();
     for number in 0..if packets < PACKETS { packets } else { PACKETS_MAX } {
         let is_new = |counter: &Counter| worlds.model.counted(*counter) == 0;
-        let is_complete = !EXERCISED.iter().any(is_new) && DROPPED.iter().all(|reason| worlds.drops.contains_key(reason));
+        let is_complete =
+            !EXERCISED.iter().any(is_new) && DROPPED.iter().all(|reason| worlds.drops.contains_key(reason));
         if number >= packets && number % 1_000 == 0 && is_complete {
             break;
         }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, listen, setsockopt, socket,
-    sockopt::ReuseAddr,
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, listen, setsockopt,
+    socket, sockopt::ReuseAddr,
 };
 use xebec_abi::{
     DropReason,

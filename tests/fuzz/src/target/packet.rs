@@ -17,6 +17,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     };
     let tcp = [0x0f, 0xa0, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0];
     let udp = [0x0f, 0xa0, 0, 53, 0, 12, 0, 0, 1, 2, 3, 4];
+    let sctp = [0x8e, 0x3c, 0, 80, 0, 0, 0, 0, 1, 2, 3, 4, 1, 0, 0, 20, 0, 0, 0, 1];
     let quoted = ipv4(6, &tcp)[14..].to_vec();
     let unreachable = [&[3, 4, 0, 0, 0, 0, 5, 0xdc][..], &quoted].concat();
     let arp = [
@@ -33,6 +34,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     vec![
         ipv4(6, &tcp),
         ipv4(17, &udp),
+        ipv4(132, &sctp),
         ipv4(1, &unreachable),
         ipv4(1, &[8, 0, 0, 0, 0, 1, 0, 1]),
         arp,
@@ -73,8 +75,7 @@ where
     let (mut rejected, mut room) = (packet(), Room::<A>::default());
     let Ok(header::Frame::Ip) = header::frame(&mut rejected, &mut room.ip) else { return };
     _ = icmp::quoted(&mut rejected, &room.ip, &mut icmp::Quoted::default());
-    if let Ok(transport) = header::transport(&mut rejected, &model, &room.ip) {
-        room.transport = transport;
+    if header::transport(&mut rejected, &model, &room.ip, &mut room.transport).is_ok() {
         _ = reject::reply(&mut rejected, &model, &room, xebec_abi::DropReason::NoBackend).is_ok();
     }
 }
@@ -137,5 +138,34 @@ pub fn dns(bytes: &[u8]) {
                 encoded.map_or(0, |e| e.len())
             );
         }
+    }
+}
+
+/// Of a name's addresses, behind an alias; a denial; one that is cut off; one with a name that points at itself.
+pub fn dns_answer_seeds() -> Vec<Vec<u8>> {
+    let question = b"\x01a\x07example\x03com\0\0\x01\0\x01";
+    let head = |flags: [u8; 2], counts: [u8; 3]| {
+        let [answers, authorities, additionals] = counts;
+        [&[0x12, 0x34, flags[0], flags[1], 0, 1, 0, answers, 0, authorities, 0, additionals], &question[..]].concat()
+    };
+    let record = |kind: u8, data: &[u8]| {
+        let length = data.len() as u8;
+        [&[0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 60, 0, length][..], data].concat()
+    };
+    let addresses: Vec<u8> = (0..40).flat_map(|last| record(1, &[192, 0, 2, last])).collect();
+    let soa = record(6, &[&[0xc0, 12, 0xc0, 12][..], &[0, 0, 0, 9].repeat(5)].concat());
+    let opt = [0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0];
+    vec![
+        [&head([0x81, 0x80], [41, 0, 1])[..], &record(5, &[1, b'b', 0xc0, 14]), &addresses, &opt].concat(),
+        [&head([0x81, 0x83], [0, 1, 0])[..], &soa].concat(),
+        head([0x83, 0x80], [0, 0, 0]),
+        [&head([0x81, 0x80], [1, 0, 0])[..], &record(5, &[0xc0, 41])].concat(),
+    ]
+}
+
+/// What an upstream says is passed on within what the client takes.
+pub fn dns_answer(bytes: &[u8]) {
+    for (encoded, limit) in xebec_dns::decoders::upstream(bytes) {
+        assert!(encoded.len() <= usize::from(limit), "{} of {limit}", encoded.len());
     }
 }
