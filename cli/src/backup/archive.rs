@@ -218,4 +218,25 @@ mod tests {
             assert!(verify(&path).is_err(), "{length} of {} bytes", whole.len());
         }
     }
+    /// With a compression that is whole, so that what is inside is read.
+    #[test]
+    fn a_backup_that_was_changed_is_read_or_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = written(dir.path());
+        let mut whole = Vec::new();
+        GzDecoder::new(File::open(&path).expect("the file")).read_to_end(&mut whole).expect("compressed");
+        let (mut random, mut refused) = (xebec_fuzz::Random::new(7), 0);
+        for _ in 0..2_000 {
+            let mut changed = whole.clone();
+            random.change(&mut changed, std::slice::from_ref(&whole));
+            let mut gzip = GzEncoder::new(File::create(&path).expect("a file"), Compression::fast());
+            gzip.write_all(&changed).expect("written");
+            gzip.finish().expect("written");
+            match verify(&path) {
+                Ok(end) => assert_eq!(end.objects, 3),
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused > 100, "{refused} refused");
+    }
 }
