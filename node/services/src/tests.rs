@@ -150,11 +150,12 @@ fn ports_match_by_name_and_protocol() {
         { "name": "dns", "port": 53, "protocol": "UDP" },
         { "name": "dns-tcp", "port": 53, "protocol": "TCP" },
         { "name": "metrics", "port": 9153 },
+        { "name": "m3ua", "port": 53, "protocol": "SCTP" },
     ]));
     let slice: EndpointSlice = serde_json::from_value(json!({
         "metadata": {}, "addressType": "IPv4",
         "ports": [{ "name": "dns", "port": 53, "protocol": "UDP" }, { "name": "dns-tcp", "port": 5353 },
-            { "name": "metrics" }],
+            { "name": "metrics" }, { "name": "m3ua", "port": 2905, "protocol": "SCTP" }],
         "endpoints": [{ "addresses": ["10.244.1.1", "10.244.1.99"], "nodeName": "n1" }] }))
     .unwrap();
     let ports = compile(&service(spec), &[&slice], &node());
@@ -166,6 +167,7 @@ fn ports_match_by_name_and_protocol() {
             ("dns", Protocol::Udp, 53, vec!["10.244.1.1:53L".to_owned()]),
             ("dns-tcp", Protocol::Tcp, 53, vec!["10.244.1.1:5353L".to_owned()]),
             ("metrics", Protocol::Tcp, 9153, vec![]),
+            ("m3ua", Protocol::Sctp, 53, vec!["10.244.1.1:2905L".to_owned()]),
         ]
     );
 }
