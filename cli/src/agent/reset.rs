@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, ErrorKind, IsTerminal};
+use std::io::{self, BufRead, ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,26 +51,26 @@ impl Reset {
         }
         let node = Node::new(self.places)?;
         node.check_name()?;
-        if !self.force {
-            confirm(&node.name)?;
-        }
         // Held to the end: an agent that starts meanwhile ends at once.
         let _lock = node.places.lock()?;
+        if !self.force {
+            confirm(&node.name, io::stdin().is_terminal(), &mut io::stdin().lock())?;
+        }
         let mut log = Log::default();
         node.remove(Duration::from_secs(self.grace_period), &mut log).await;
         log.end(&node.name)
     }
 }
 
-/// Asks at the terminal.
-fn confirm(node: &str) -> Result<()> {
+/// Asks at the terminal, if there is one. Anything but a yes is a no.
+fn confirm(node: &str, is_terminal: bool, answers: &mut impl BufRead) -> Result<()> {
     let what = format!("the pods, the pod network and the state of node {node} from this host");
-    if !io::stdin().is_terminal() {
+    if !is_terminal {
         bail!("this removes {what}, and there is no terminal to ask at: say --force");
     }
     eprint!("Remove {what}? [y/N] ");
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).context("read the answer")?;
+    answers.read_line(&mut answer).context("read the answer")?;
     if !["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
         bail!("nothing was removed");
     }
@@ -298,6 +298,20 @@ fn was_there(outcome: io::Result<()>, path: &Path) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_yes_at_a_terminal_goes_on() {
+        for (is_terminal, said, goes_on) in [
+            (true, "y\n", true),
+            (true, " Yes \n", true),
+            (true, "\n", false),
+            (true, "", false),
+            (true, "yess\n", false),
+            (false, "y\n", false),
+        ] {
+            assert_eq!(confirm("n1", is_terminal, &mut said.as_bytes()).is_ok(), goes_on, "{is_terminal} {said:?}");
+        }
+    }
 
     #[test]
     fn only_an_agents_files_are_removed() {

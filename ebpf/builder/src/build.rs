@@ -82,6 +82,8 @@ impl Build {
             "-Cdebuginfo=2".into(),
             "-Cpanic=abort".into(),
             "-Clink-arg=--btf".into(),
+            // In order, LLVM expands copies alone, and calls loops over bytes to clear three of them or to move twelve.
+            "-Clink-arg=--disable-expand-memcpy-in-order".into(),
             // LLVM 21 and later call `__bpf_trap` for unreachable code, which kernels before 6.16
             // refuse.
             "-Clink-arg=--llvm-args=-bpf-disable-trap-unreachable".into(),

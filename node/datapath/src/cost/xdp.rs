@@ -5,7 +5,7 @@ use std::{io, net::Ipv4Addr, net::Ipv6Addr, ops::RangeInclusive, time::Duration}
 use aya::{
     Ebpf,
     maps::{HashMap, MapData},
-    programs::{TestRun, TestRunOptions},
+    programs::{ProgramError, TestRun, TestRunOptions, XdpMode as Attach},
 };
 use xebec_abi::{
     Addr4, Addr6, Backend, BackendKey, Be16, Direction, Flow, FlowKey, FlowState, FrontendKey, FrontendValue, Ports,
@@ -99,8 +99,17 @@ impl Measured for Addr6 {
 pub fn early(ifindex: u32, runs: u32) -> Result<Vec<Cost>> {
     let mut ebpf =
         testing::load_with_xdp(&Config { routing: Routing::Native, snat_ports: NEW_PORTS, ..testing::config() })?;
+    attach(&mut ebpf, ifindex)?;
     let ipv4 = measure::<Addr4>(&mut ebpf, ifindex, runs)?;
     Ok([ipv4, measure::<Addr6>(&mut ebpf, ifindex, runs)?].concat())
+}
+
+/// Attached, as it is on a node, the program is in the kernel's dispatcher of XDP programs. Else each run would put it there
+/// and remove it, and wait for RCU twice (`bpf_prog_test_run_xdp`): a processor that has been elsewhere for tens of
+/// milliseconds takes as long to warm up as all packets of a run.
+fn attach(ebpf: &mut Ebpf, ifindex: u32) -> Result<()> {
+    let failed = |error: ProgramError| Error::SelfTest { program: PROGRAM, reason: error.to_string() };
+    xdp::program(ebpf, XdpMode::Native)?.attach_to_if_index(ifindex, Attach::Driver).map_err(failed).map(drop)
 }
 
 fn measure<A: Measured>(ebpf: &mut Ebpf, ifindex: u32, runs: u32) -> Result<[Cost; 2]> {
