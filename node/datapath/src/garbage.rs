@@ -76,8 +76,8 @@ impl Datapath {
         })
     }
 
-    /// Deletes the backends of replaced services, and UDP flows that are bound to a backend that is gone: the client
-    /// cannot know, and would send to it for as long as it sends. A TCP client is told by a reset or a timeout.
+    /// Deletes the backends of replaced services, and flows of UDP and SCTP that are bound to a backend that is gone: the
+    /// client cannot know, and would send to it for as long as it sends. A TCP client is told by a reset or a timeout.
     pub fn collect_stale(&self) -> Result<Collected> {
         let changed = {
             let mut services = lock(&self.services);

@@ -38,6 +38,10 @@ fn both_entries_go_when_both_are_idle() {
     check(proto::TCP, (open, 600), (FlowState::RESET, 600), 2);
     check(proto::TCP, (open, 800), (FlowState::RESET, 600), 0);
     check(proto::ICMP, (opening, 900), (open, 800), 2);
+    check(proto::SCTP, (open, 800), (open, 800), 0);
+    check(proto::SCTP, (open, 780), (open, 780), 2);
+    check(proto::SCTP, (closing, 900), (closing, 900), 2);
+    check(proto::SCTP, (open, 600), (FlowState::RESET, 600), 2);
 }
 
 #[test]

@@ -245,3 +245,20 @@ async fn sctp_is_answered_by_the_backend_itself() {
         check(&machine, (&machine.outside.netns, outside), addr(host, NODE_PORT), &format!("pod sees {outside}"));
     }
 }
+
+#[tokio::test]
+async fn associations_go_with_their_endpoint() {
+    let machine = Machine::dual(1, false).await;
+    let node = &machine.nodes[0];
+    let (old, new) = (node.pod("old").await, node.pod("new").await);
+    for ([backend, host, outside, _], [other, ..]) in families(&old, node).into_iter().zip(families(&new, node)) {
+        serve(&old.space.netns, backend, 8_080, "old");
+        node_port(node, host, &[(backend, true)], frontend_flag::NODE_PORT);
+        let client = (&machine.outside.netns, outside);
+        check(&machine, client, addr(host, NODE_PORT), &format!("old sees {outside}"));
+        assert_eq!(node.datapath().collect_stale().unwrap().stale, 0);
+        node_port(node, host, &[(other, true)], frontend_flag::NODE_PORT);
+        // Of two ports.
+        assert_eq!(node.datapath().collect_stale().unwrap().stale, 2);
+    }
+}
