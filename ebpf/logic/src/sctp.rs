@@ -50,7 +50,7 @@ pub fn translate<A: Family, P: Packet>(packet: &mut P, ip: &Ip<A>, [old, new]: [
     if field != [0; 4] {
         let options = ip.l4.wrapping_sub(IP + A::HEADER_BYTES) as u32;
         let bytes = A::payload_bytes(packet)?.wrapping_sub(options);
-        let change = followed_by(u32::from_le((old ^ new).to_le()), bytes);
+        let change = followed_by(u32::from_le_bytes((old ^ new).to_ne_bytes()), bytes);
         let updated = (u32::from_le_bytes(field) ^ change).to_le_bytes();
         packet.add_frame_csum(diff(u32::from_ne_bytes(field), u32::from_ne_bytes(updated)));
         packet.store(ip.l4 + CSUM, updated)?;
