@@ -82,7 +82,7 @@ impl Collector {
         let work = dependents.into_iter().map(|dependent| async move {
             let Some(meta) = self.live(&dependent).await? else { return Ok(()) };
             let mut owners = meta.owner_references.clone().unwrap_or_default();
-            owners.retain(|o| *o.uid != **uid);
+            owners.retain(|o| Uid::from(o.uid.as_str()) != *uid);
             self.patch(&dependent, &meta, json!({"ownerReferences": owners})).await
         });
         control::in_parallel(work).await.into_iter().collect::<Result<(), Error>>()?;
@@ -152,7 +152,7 @@ impl Collector {
         let Some(kind) = self.kind(&identity.kind) else { return Ok(None) };
         let api = kind.within(&self.client, identity.namespace());
         match api.get_metadata(identity.name()).await {
-            Ok(found) if object::uid(&found.metadata) == &*identity.uid => Ok(Some(Arc::new(found.metadata))),
+            Ok(found) if Uid::from(object::uid(&found.metadata)) == identity.uid => Ok(Some(Arc::new(found.metadata))),
             Ok(_) => Ok(None),
             Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(error),

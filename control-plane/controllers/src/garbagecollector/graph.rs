@@ -2,15 +2,17 @@
 //!
 //! An owner that is named but was never seen is a virtual node: it is asked for before anything is
 //! concluded from its absence.
-
 //!
 //! Every object of the cluster is here and few own anything, so an object without dependents is small.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
-use xebec_types::{ObjectMeta, OwnerReference, finalizer, object};
+mod nodes;
+mod uid;
 
-pub type Uid = Arc<str>;
+use nodes::Nodes;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+pub use uid::Uid;
+use xebec_types::{ObjectMeta, OwnerReference, finalizer, object};
 
 /// `apiVersion/Kind`, without the version, so that a reference by another version of the group is the same.
 #[derive(PartialEq, Eq, Debug)]
@@ -71,29 +73,28 @@ pub enum Work {
 
 #[derive(Default)]
 pub struct Graph {
-    // A table has up to twice the room that it needs.
-    nodes: HashMap<Uid, Box<Node>>,
+    nodes: Nodes,
 }
 
 impl Graph {
-    pub fn get(&self, uid: &str) -> Option<&Node> {
-        self.nodes.get(uid).map(|node| &**node)
+    pub fn get(&self, uid: &Uid) -> Option<&Node> {
+        self.nodes.get(uid)
     }
 
     /// What was observed of a kind.
     pub fn of_kind(&self, kind: &Kind) -> impl Iterator<Item = &Uid> {
-        let nodes = self.nodes.iter().filter(move |(_, node)| !node.is_virtual && *node.identity.kind == *kind);
-        nodes.map(|(uid, _)| uid)
+        let nodes = self.nodes.iter().filter(move |node| !node.is_virtual && *node.identity.kind == *kind);
+        nodes.map(|node| &node.identity.uid)
     }
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.nodes.len()
+        self.nodes.iter().count()
     }
 
     /// An object as it is.
     pub fn observe(&mut self, identity: Identity, meta: &ObjectMeta) -> Vec<Work> {
-        let uid = Arc::clone(&identity.uid);
+        let uid = identity.uid.clone();
         let owners = owners(&identity, meta);
         let deleting = object::is_being_deleted(meta);
         let foreground = deleting && object::has_finalizer(meta, finalizer::FOREGROUND_DELETION);
@@ -108,21 +109,20 @@ impl Graph {
                 (std::mem::replace(&mut node.owners, owners.clone()), was)
             }
             None => {
-                let node = Node {
+                self.nodes.get_or_insert(Node {
                     identity,
                     owners: owners.clone(),
                     dependents: BTreeSet::new(),
                     deleting,
                     deleting_dependents: foreground,
                     is_virtual: false,
-                };
-                self.nodes.insert(Arc::clone(&uid), Box::new(node));
+                });
                 (Box::default(), false)
             }
         };
         self.relink(&uid, &before, &owners, &mut work);
         if orphans {
-            work.push(Work::Orphan(Arc::clone(&uid)));
+            work.push(Work::Orphan(uid.clone()));
         }
         if foreground && !was_foreground {
             let dependents = self.nodes.get(&uid).map(|n| n.dependents.clone());
@@ -133,7 +133,7 @@ impl Graph {
     }
 
     /// An object that is gone.
-    pub fn remove(&mut self, uid: &str) -> Vec<Work> {
+    pub fn remove(&mut self, uid: &Uid) -> Vec<Work> {
         let Some(node) = self.nodes.remove(uid) else { return Vec::new() };
         let mut work: Vec<Work> = node.dependents.iter().cloned().map(Work::Delete).collect();
         for owner in &node.owners {
@@ -143,36 +143,32 @@ impl Graph {
             // Its dependents still name it; they find out that it is absent.
             let absent =
                 Node { owners: Box::default(), deleting: true, deleting_dependents: false, is_virtual: true, ..*node };
-            self.nodes.insert(Arc::clone(&absent.identity.uid), Box::new(absent));
+            self.nodes.get_or_insert(absent);
         }
         work
     }
 
     /// The dependents of owners of this kind that are known from references alone: they look whether the owner is there.
     pub fn unseen(&self, kind: &Kind) -> Vec<Work> {
-        let unseen = self.nodes.values().filter(|node| node.is_virtual && *node.identity.kind == *kind);
+        let unseen = self.nodes.iter().filter(|node| node.is_virtual && *node.identity.kind == *kind);
         let dependents = unseen.flat_map(|node| &node.dependents);
         dependents.cloned().map(Work::Delete).collect()
     }
 
     fn relink(&mut self, uid: &Uid, before: &[Owner], after: &[Owner], work: &mut Vec<Work>) {
         for owner in after {
-            let owner_uid = &owner.identity.uid;
-            let known = self.nodes.contains_key(owner_uid);
-            let node = self.nodes.entry(Arc::clone(owner_uid)).or_insert_with(|| {
-                Box::new(Node {
-                    identity: owner.identity.clone(),
-                    owners: Box::default(),
-                    dependents: BTreeSet::new(),
-                    deleting: false,
-                    deleting_dependents: false,
-                    is_virtual: true,
-                })
+            let node = self.nodes.get_or_insert(Node {
+                identity: owner.identity.clone(),
+                owners: Box::default(),
+                dependents: BTreeSet::new(),
+                deleting: false,
+                deleting_dependents: false,
+                is_virtual: true,
             });
-            let is_new = node.dependents.insert(Arc::clone(uid));
+            let is_new = node.dependents.insert(uid.clone());
             // An absent owner, or one that takes its dependents along, concerns a new dependent.
-            if is_new && (!known || node.is_virtual || node.deleting_dependents) {
-                work.push(Work::Delete(Arc::clone(uid)));
+            if is_new && (node.is_virtual || node.deleting_dependents) {
+                work.push(Work::Delete(uid.clone()));
             }
         }
         for owner in before {
@@ -186,7 +182,7 @@ impl Graph {
         }
     }
 
-    fn unlink(&mut self, uid: &str, owner: &Uid, work: &mut Vec<Work>) {
+    fn unlink(&mut self, uid: &Uid, owner: &Uid, work: &mut Vec<Work>) {
         let Some(node) = self.nodes.get_mut(owner) else { return };
         node.dependents.remove(uid);
         if node.is_virtual && node.dependents.is_empty() {
@@ -199,15 +195,15 @@ impl Graph {
     /// An owner that waits for its dependents looks again.
     fn wake(&self, owner: &Uid, work: &mut Vec<Work>) {
         if self.nodes.get(owner).is_some_and(|n| n.deleting_dependents) {
-            work.push(Work::Delete(Arc::clone(owner)));
+            work.push(Work::Delete(owner.clone()));
         }
     }
 }
 
 impl Node {
     /// Whether this object keeps `owner` from going before it.
-    pub fn blocks(&self, owner: &str) -> bool {
-        self.owners.iter().any(|o| &*o.identity.uid == owner && o.blocks)
+    pub fn blocks(&self, owner: &Uid) -> bool {
+        self.owners.iter().any(|o| o.identity.uid == *owner && o.blocks)
     }
 }
 

@@ -84,7 +84,7 @@ async fn watch(collector: Arc<Collector>, kind: Served) {
 }
 
 fn observe(collector: &Collector, identity: Identity, object: &PartialObjectMeta<DynamicObject>) -> Uid {
-    let uid = Arc::clone(&identity.uid);
+    let uid = identity.uid.clone();
     let work = collector.graph().observe(identity, &object.metadata);
     collector.enqueue(work);
     uid

@@ -2,6 +2,7 @@ use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
     io,
+    num::NonZeroU32,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
@@ -22,8 +23,13 @@ pub struct Location {
     pub length: u32,
 }
 
+/// Not zero, so that an absent [`Location`] takes no more room than one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct FileId(pub u32);
+pub struct FileId(NonZeroU32);
+
+impl FileId {
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+}
 
 /// A file of the log. Readers keep it alive after compaction has unlinked it.
 pub struct LogFile {
@@ -97,7 +103,7 @@ pub struct Files {
     pub base: Option<Arc<LogFile>>,
     /// Oldest first. The last is written to; the others never change.
     pub segments: Vec<Segment>,
-    next: u32,
+    ids: u32,
 }
 
 #[derive(Clone)]
@@ -109,8 +115,9 @@ pub struct Segment {
 
 impl Files {
     pub fn next_id(&mut self) -> FileId {
-        self.next += 1;
-        FileId(self.next)
+        let id = FileId(FileId::FIRST.0.saturating_add(self.ids));
+        self.ids += 1;
+        id
     }
 
     pub fn add(&mut self, file: Arc<LogFile>) {

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -8,19 +8,15 @@ use crate::Revision;
 
 /// Where every retained version of every key is.
 pub struct Index {
-    keys: BTreeMap<Arc<str>, Slot>,
+    latest: BTreeMap<Arc<str>, Version>,
+    /// Of the few keys that have any, oldest first.
+    older: HashMap<Arc<str>, Vec<Version>>,
     /// (revision of the write that superseded a version, key), oldest first.
     superseded: VecDeque<(Revision, Arc<str>)>,
     /// Of the newest durable write.
     pub revision: Revision,
     /// States before this revision are gone.
     pub compacted: Revision,
-}
-
-struct Slot {
-    latest: Version,
-    /// Oldest first; empty for most keys.
-    older: Vec<Version>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,33 +29,33 @@ pub struct Version {
 
 impl Index {
     pub fn new(revision: Revision, compacted: Revision) -> Self {
-        Self { keys: BTreeMap::new(), superseded: VecDeque::new(), revision, compacted }
+        Self { latest: BTreeMap::new(), older: HashMap::new(), superseded: VecDeque::new(), revision, compacted }
     }
 
     /// The newest version of `key`, unless it is a deletion.
     pub fn get(&self, key: &str) -> Option<(&Arc<str>, Version)> {
-        let (key, slot) = self.keys.get_key_value(key)?;
-        slot.latest.location.map(|_| (key, slot.latest))
+        let (key, version) = self.latest.get_key_value(key)?;
+        version.location.map(|_| (key, *version))
     }
 
     /// The string by which `key` is known here, to share it.
     pub fn interned(&self, key: &str) -> Option<&Arc<str>> {
-        self.keys.get_key_value(key).map(|(key, _)| key)
+        self.latest.get_key_value(key).map(|(key, _)| key)
     }
 
     /// Records a write that is newer than all before.
     pub fn insert(&mut self, key: Arc<str>, version: Version) {
         self.revision = self.revision.max(version.revision);
-        if let Some(slot) = self.keys.get_mut(&key) {
-            let previous = std::mem::replace(&mut slot.latest, version);
-            slot.older.push(previous);
+        if let Some(latest) = self.latest.get_mut(&key) {
+            let previous = std::mem::replace(latest, version);
+            self.older.entry(key.clone()).or_default().push(previous);
             self.superseded.push_back((version.revision, key));
             return;
         }
         if version.location.is_none() {
             return; // The deletion of something that compaction has forgotten.
         }
-        self.keys.insert(key, Slot { latest: version, older: Vec::new() });
+        self.latest.insert(key, version);
     }
 
     /// Versions that were alive at `revision`, of keys from `start` on.
@@ -68,10 +64,14 @@ impl Index {
         start: std::ops::Bound<&'a str>,
         revision: Revision,
     ) -> impl Iterator<Item = (&'a Arc<str>, Version)> {
-        self.keys.range::<str, _>((start, std::ops::Bound::Unbounded)).filter_map(move |(key, slot)| {
-            let version = slot.at(revision)?;
+        self.latest.range::<str, _>((start, std::ops::Bound::Unbounded)).filter_map(move |(key, latest)| {
+            let version = if latest.revision <= revision { *latest } else { self.older_at(key, revision)? };
             version.location.map(|_| (key, version))
         })
+    }
+
+    fn older_at(&self, key: &str, revision: Revision) -> Option<Version> {
+        self.older.get(key)?.iter().rev().find(|version| version.revision <= revision).copied()
     }
 
     /// Forgets versions that were superseded at or before `revision`, and deletions that old.
@@ -79,24 +79,24 @@ impl Index {
         self.compacted = self.compacted.max(revision);
         while self.superseded.front().is_some_and(|(at, _)| *at <= revision) {
             let Some((_, key)) = self.superseded.pop_front() else { return };
-            let Some(slot) = self.keys.get_mut(&key) else { continue };
-            let kept = match slot.older.iter().rposition(|version| version.revision <= revision) {
-                _ if slot.latest.revision <= revision => slot.older.len(),
-                Some(newest_old) => newest_old,
-                None => 0,
-            };
-            slot.older.drain(..kept);
-            slot.older.shrink_to_fit();
-            if slot.latest.location.is_none() && slot.latest.revision <= revision {
-                self.keys.remove(&key);
+            let Some(latest) = self.latest.get(&key) else { continue };
+            let is_old = latest.revision <= revision;
+            if is_old && latest.location.is_none() {
+                self.latest.remove(&key);
+            }
+            if is_old {
+                self.older.remove(&key);
+            } else if let Some(older) = self.older.get_mut(&key) {
+                let newest_old = older.iter().rposition(|version| version.revision <= revision);
+                older.drain(..newest_old.unwrap_or(0));
+                older.shrink_to_fit();
             }
         }
     }
 
     /// The version of `key` from exactly `revision` has moved.
     pub fn relocate(&mut self, key: &str, revision: Revision, location: Location) {
-        let Some(slot) = self.keys.get_mut(key) else { return };
-        let versions = slot.older.iter_mut().chain(std::iter::once(&mut slot.latest));
+        let versions = self.older.get_mut(key).into_iter().flatten().chain(self.latest.get_mut(key));
         for version in versions.filter(|version| version.revision == revision) {
             version.location = Some(location);
         }
@@ -108,15 +108,6 @@ impl Index {
     }
 }
 
-impl Slot {
-    fn at(&self, revision: Revision) -> Option<Version> {
-        if self.latest.revision <= revision {
-            return Some(self.latest);
-        }
-        self.older.iter().rev().find(|version| version.revision <= revision).copied()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::ops::Bound;
@@ -124,7 +115,7 @@ mod tests {
     use super::{super::file::FileId, *};
 
     fn version(revision: u64, alive: bool) -> Version {
-        let location = alive.then_some(Location { offset: revision, file: FileId(0), length: 1 });
+        let location = alive.then_some(Location { offset: revision, file: FileId::FIRST, length: 1 });
         Version { revision: Revision(revision), create: Revision(1), location }
     }
 
@@ -154,9 +145,10 @@ mod tests {
         index.compact(Revision(7));
         assert_eq!(index.superseded(), 0);
         check(&index, 7, &[("a", 6), ("b", 7)]);
-        assert!(index.keys.values().all(|slot| slot.older.is_empty()));
+        assert!(index.older.is_empty());
         index.insert("a".into(), version(8, false));
         index.compact(Revision(8));
-        assert_eq!(index.keys.len(), 1);
+        assert_eq!(index.latest.len(), 1);
+        assert!(index.older.is_empty());
     }
 }

@@ -43,7 +43,7 @@ pub fn restore(
 }
 
 fn write(path: &Path, entries: impl IntoIterator<Item = Result<Entry>>) -> Result<u64> {
-    let base = LogFile::open(FileId(0), path.to_owned(), true)?;
+    let base = LogFile::open(FileId::FIRST, path.to_owned(), true)?;
     let mut batch = Batch::new();
     let mut count = 0;
     for entry in entries {
