@@ -5,10 +5,13 @@
 
 mod budget;
 mod check;
+mod collect;
 mod cost;
 mod depth;
 mod issue;
+mod lists;
 mod macros;
+mod made;
 mod meter;
 mod optional;
 mod program;

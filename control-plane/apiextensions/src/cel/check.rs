@@ -20,24 +20,6 @@ use crate::schema::Schema;
 
 pub use ty::Ty;
 
-/// Libraries, which look like variables.
-const LIBRARIES: [&str; 14] = [
-    "sets",
-    "math",
-    "optional",
-    "ip",
-    "cidr",
-    "quantity",
-    "url",
-    "format",
-    "base64",
-    "strings",
-    "semver",
-    "cel",
-    "google",
-    "jsonpatch",
-];
-
 /// The types of the parts of an expression, by their places in memory.
 pub type Types<'a> = HashMap<usize, Ty<'a>>;
 
@@ -178,7 +160,7 @@ impl<'a> Checker<'a> {
             Expr::Literal(literal) => Ok(of_literal(literal)),
             Expr::Ident(name) => match self.variable(name) {
                 Some(ty) => Ok(ty.clone()),
-                None if LIBRARIES.contains(&name.as_str()) || types::NAMES.contains(&name.as_str()) => Ok(Ty::Dyn),
+                None if name == "google" || types::NAMES.contains(&name.as_str()) => Ok(Ty::Dyn),
                 None => Err(undeclared(name)),
             },
             Expr::List(list) => {
@@ -224,7 +206,7 @@ impl<'a> Checker<'a> {
                         (true, Some((target, args))) => format!("{target}.({})", args.join(", ")),
                         _ => format!("({})", args.join(", ")),
                     };
-                    format!("found no matching overload for '{}' applied to '{signature}'", call.func_name)
+                    format!("found no matching overload for '{name}' applied to '{signature}'")
                 })
             }
             Expr::Comprehension(comprehension) => Ok(self.comprehension(comprehension)),

@@ -6,12 +6,16 @@
 pub mod estimate;
 pub mod size;
 
+use super::lists::SORT_BY_KEYS;
+
 /// `common/cost.go` of cel-go.
 pub const IDENT: u64 = 1;
 pub const LIST: u64 = 10;
 pub const MAP: u64 = 30;
 const TRAVERSAL: f64 = 0.1;
 const REGEX: f64 = 0.25;
+/// `ext/lists.go`.
+const COMPARED: f64 = 2.0;
 /// `MaxNameFormatRegexSize`: nobody looks into the expression of a named format.
 const FORMAT_REGEX: u64 = 128;
 
@@ -48,8 +52,16 @@ pub enum Charge {
     Format,
     /// All of one with all of the other, so many times.
     Pairs(u8),
-    /// All with all.
-    Square,
+    /// Makes a list, and pays for the call and for each item: a part of a list.
+    Slice,
+    /// As many items as the operand says.
+    Range,
+    /// All of the first.
+    Copy,
+    /// All of the first, as often as the second says.
+    Flatten,
+    /// All of an operand, each compared with each.
+    Compared(usize),
 }
 
 impl Charge {
@@ -65,6 +77,8 @@ impl Charge {
                 | Self::Regex
                 | Self::Format
                 | Self::Pairs(_)
+                | Self::Flatten
+                | Self::Compared(1)
         )
     }
 }
@@ -96,7 +110,7 @@ pub fn charges(name: &str, is_method: bool, kinds: &[Kind]) -> Vec<Charge> {
             Some(Kind::Unknown) => vec![Read(0, 1), ReadElements],
             _ => vec![Read(0, 1)],
         },
-        ("url" | "jsonpatch.escapeKey" | "strings.quote", false, 1) => vec![Read(0, 1)],
+        ("url" | "strings.quote", false, 1) => vec![Read(0, 1)],
         ("lowerAscii" | "upperAscii" | "substring" | "trim" | "format", true, _) => vec![Read(0, 1)],
         ("replace" | "split", true, _) => vec![Read(0, 2)],
         ("join", true, _) => vec![ReadResult],
@@ -106,7 +120,12 @@ pub fn charges(name: &str, is_method: bool, kinds: &[Kind]) -> Vec<Charge> {
         ("validate", true, 2) => vec![Format],
         ("sets.contains" | "sets.intersects", _, 2) => vec![Pairs(1)],
         ("sets.equivalent", _, 2) => vec![Pairs(2)],
-        ("distinct", true, 1) => vec![Charge::Square],
+        ("slice", true, _) => vec![Charge::Slice],
+        ("lists.range", false, 1) => vec![Charge::Range],
+        ("reverse", true, _) => vec![Charge::Copy],
+        ("flatten", true, _) => vec![Charge::Flatten],
+        ("distinct" | "sort", true, _) => vec![Charge::Compared(0)],
+        (SORT_BY_KEYS, true, _) => vec![Charge::Compared(1)],
         _ => vec![One],
     }
 }
@@ -133,8 +152,21 @@ pub fn price(charge: Charge, sizes: &[u64]) -> u64 {
         Charge::Regex => read(size(0).saturating_add(1), 1).saturating_mul(factor(size(1), REGEX)),
         Charge::Format => read(size(1), 1).saturating_mul(factor(FORMAT_REGEX, REGEX)),
         Charge::Pairs(times) => size(0).saturating_mul(size(1)).saturating_mul(times.into()).saturating_add(1),
-        Charge::Square => size(0).saturating_mul(size(0)).saturating_add(1),
+        Charge::Slice | Charge::Range | Charge::Copy | Charge::Flatten => makes(size(0)),
+        Charge::Compared(index) => makes(compared(size(index), false, f64::ceil)),
     }
+}
+
+/// The call that makes a list of so much.
+pub fn makes(cost: u64) -> u64 {
+    cost.saturating_add(1 + LIST)
+}
+
+/// Comparing each item with each. Upstream's estimate rounds up and its counter down.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub fn compared(items: u64, are_texts: bool, round: fn(f64) -> f64) -> u64 {
+    let each = if are_texts { COMPARED + TRAVERSAL } else { COMPARED };
+    round(items.saturating_mul(items) as f64 * each) as u64
 }
 
 /// The product, rounded up.

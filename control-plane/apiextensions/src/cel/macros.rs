@@ -1,5 +1,5 @@
 //! Macros of upstream's environments that the parser does not have: those of optional values (cel-go's `cel/library.go`) and those with two variables
-//! (`ext/comprehensions.go`). They are expanded as cel-go does, so that they cost what they cost there.
+//! (`ext/comprehensions.go`), and `sortBy`. They are expanded as cel-go does, so that they cost what they cost there.
 
 use std::collections::{HashMap, hash_map::Entry};
 use std::sync::Arc;
@@ -7,16 +7,20 @@ use std::sync::Arc;
 use kube_cel::cel::common::ast::{
     CallExpr, ComprehensionExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, operators,
 };
-use kube_cel::cel::objects::{Key, Map};
+use kube_cel::cel::objects::Key;
 use kube_cel::cel::{Context, ExecutionError, Value};
 
+use super::collect;
+use super::lists::SORT_BY_KEYS;
 use super::program::children;
 
-/// `@mapInsert(map, key, value)` and `@mapInsert(map, entries)`: a map with more in it.
+/// `@mapInsert(map, key, value)` and `@mapInsert(map, entries)`: a map with more in it. Only loops of [`super::collect`] ask for it.
 pub const MAP_INSERT: &str = "@mapInsert";
 /// The items of a list with their indices, or the values of a map with their keys.
 const PAIRS: &str = "@pairs";
 const ACCUMULATOR: &str = "@result";
+/// The list that `sortBy` sorts.
+const SORTED: &str = "@__sortBy_input__";
 /// Macros that copy their target may make so many parts: each doubles what it is called on.
 const COPIES_MAX: usize = 20_000;
 
@@ -44,6 +48,7 @@ fn expand_within(expression: &mut IdedExpr, copied: &mut usize) -> Result<(), Fa
             }
             optional(id, name, target, variable, std::mem::take(result))?
         }
+        ("sortBy", [variable, by]) => sort_by(id, std::mem::take(target), variable, std::mem::take(by))?,
         ("all" | "exists" | "existsOne" | "exists_one", [_, _, _])
         | ("transformList" | "transformMap" | "transformMapEntry", [_, _, _] | [_, _, _, _]) => {
             let name = std::mem::take(&mut call.func_name);
@@ -68,19 +73,39 @@ fn optional(id: u64, name: &str, target: &IdedExpr, variable: &IdedExpr, result:
         let target = Some(Box::new(target.clone()));
         part(id, Expr::Call(CallExpr { func_name: name.to_owned(), target, args: Vec::new() }))
     };
+    let bound = bind(id, variable_name, method("value"), result);
+    let found = if name == "optMap" { call(id, "optional.of", vec![bound]) } else { bound };
+    Ok(call(id, operators::CONDITIONAL, vec![method("hasValue"), found, call(id, "optional.none", Vec::new())]))
+}
+
+/// `bind(input, target, input.@sortByAssociatedKeys(input.map(variable, by)))` (`ext/lists.go`)
+fn sort_by(id: u64, target: IdedExpr, variable: &IdedExpr, by: IdedExpr) -> Result<IdedExpr, Fault> {
+    let why = "sortBy can only be applied to a list, identifier, comprehension, call or select expression";
+    if matches!(target.expr, Expr::Literal(_) | Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified) {
+        return Err((target.id, why.to_owned()));
+    }
+    if !matches!(variable.expr, Expr::Ident(_)) {
+        return Err((variable.id, "argument is not an identifier".to_owned()));
+    }
+    let input = || part(id, Expr::Ident(SORTED.to_owned()));
+    let keys = two_variables(id, "transformList", input(), vec![variable.clone(), by])?;
+    let sorted = CallExpr { func_name: SORT_BY_KEYS.to_owned(), target: Some(Box::new(input())), args: vec![keys] };
+    Ok(bind(id, SORTED, target, part(id, Expr::Call(sorted))))
+}
+
+/// The result, where the variable has this value.
+fn bind(id: u64, variable: &str, value: IdedExpr, result: IdedExpr) -> IdedExpr {
     let bound = ComprehensionExpr {
         iter_range: part(id, Expr::List(ListExpr::new(Vec::new()))),
         iter_var: "#unused".to_owned(),
         iter_var2: None,
-        accu_var: variable_name.clone(),
-        accu_init: method("value"),
+        accu_var: variable.to_owned(),
+        accu_init: value,
         loop_cond: boolean(id, false),
-        loop_step: variable.clone(),
+        loop_step: part(id, Expr::Ident(variable.to_owned())),
         result,
     };
-    let bound = part(id, Expr::Comprehension(Box::new(bound)));
-    let found = if name == "optMap" { call(id, "optional.of", vec![bound]) } else { bound };
-    Ok(call(id, operators::CONDITIONAL, vec![method("hasValue"), found, call(id, "optional.none", Vec::new())]))
+    part(id, Expr::Comprehension(Box::new(bound)))
 }
 
 fn two_variables(id: u64, name: &str, range: IdedExpr, mut args: Vec<IdedExpr>) -> Result<IdedExpr, Fault> {
@@ -152,11 +177,11 @@ fn part(id: u64, expr: Expr) -> IdedExpr {
     IdedExpr { id, expr }
 }
 
-fn boolean(id: u64, value: bool) -> IdedExpr {
+pub fn boolean(id: u64, value: bool) -> IdedExpr {
     part(id, Expr::Literal(LiteralValue::Boolean(value.into())))
 }
 
-fn call(id: u64, name: &str, args: Vec<IdedExpr>) -> IdedExpr {
+pub fn call(id: u64, name: &str, args: Vec<IdedExpr>) -> IdedExpr {
     part(id, Expr::Call(CallExpr { func_name: name.to_owned(), target: None, args }))
 }
 
@@ -189,6 +214,9 @@ fn put(expression: &mut IdedExpr, variable: &str, pair: &str, half: i64) {
             let pair = part(0, Expr::Ident(pair.to_owned()));
             expression.expr = call(0, operators::INDEX, vec![pair, number]).expr;
         }
+        Expr::Call(call) if collect::variables(call).is_some_and(|mut names| names.any(|name| name == variable)) => {
+            call.args.iter_mut().take(1).for_each(|range| put(range, variable, pair, half));
+        }
         Expr::Comprehension(c) => {
             put(&mut c.iter_range, variable, pair, half);
             put(&mut c.accu_init, variable, pair, half);
@@ -208,7 +236,6 @@ fn put(expression: &mut IdedExpr, variable: &str, pair: &str, half: i64) {
 
 pub fn add_to(context: &mut Context<'_>) {
     context.add_function(PAIRS, |of: Value| pairs(&of));
-    context.add_function(MAP_INSERT, |arguments: kube_cel::cel::extractors::Arguments| insert(&arguments.0));
 }
 
 fn pairs(of: &Value) -> Result<Value, ExecutionError> {
@@ -221,24 +248,14 @@ fn pairs(of: &Value) -> Result<Value, ExecutionError> {
     Ok(Value::List(Arc::new(pairs)))
 }
 
-fn insert(arguments: &[Value]) -> Result<Value, ExecutionError> {
-    let (map, entries): (&Map, Vec<(Key, Value)>) = match arguments {
-        [Value::Map(map), Value::Map(more)] => (map, more.map.iter().map(|(k, v)| (k.clone(), v.clone())).collect()),
-        [Value::Map(map), key, value] => {
-            let key: Result<Key, _> = key.clone().try_into();
-            (map, vec![(key.map_err(|_| ExecutionError::NoSuchOverload)?, value.clone())])
-        }
-        _ => return Err(ExecutionError::NoSuchOverload),
-    };
-    let mut merged: HashMap<Key, Value> = (*map.map).clone();
-    for (key, value) in entries {
-        match merged.entry(key) {
-            Entry::Vacant(place) => drop(place.insert(value)),
-            Entry::Occupied(known) => {
-                let why = format!("insert failed: key {} already exists", known.key());
-                return Err(ExecutionError::function_error(MAP_INSERT, why));
-            }
+/// What [`MAP_INSERT`] does.
+pub fn insert(map: &mut HashMap<Key, Value>, key: Key, value: Value) -> Result<(), ExecutionError> {
+    match map.entry(key) {
+        Entry::Vacant(place) => drop(place.insert(value)),
+        Entry::Occupied(known) => {
+            let why = format!("insert failed: key {} already exists", known.key());
+            return Err(ExecutionError::function_error(MAP_INSERT, why));
         }
     }
-    Ok(Value::Map(Map { map: Arc::new(merged) }))
+    Ok(())
 }

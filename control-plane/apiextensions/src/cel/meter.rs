@@ -1,16 +1,20 @@
 //! Makes a rule count what it costs while it runs, by the table that it was judged by ([`super::cost`]).
 //!
 //! The interpreter has no hooks, so the expression is rewritten: what a stretch of it costs whatever the values are is paid
-//! where the stretch ends, and operands whose size matters go through functions that look at them.
+//! where the stretch begins, and operands whose size matters go through functions that look at them.
 
 use std::collections::HashSet;
 
 use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
+use super::collect::Loop;
 use super::cost::{Charge, IDENT, Kind, LIST, MAP, charges};
+use super::lists::SORT_BY_KEYS;
+use super::macros;
+use super::made::MADE;
 use super::program::namespaced;
 
-/// `@pay(value, cost)`: the value, once its cost is paid.
+/// `@pay(cost)`: true, once the cost is paid.
 pub const PAY: &str = "@pay";
 /// `@look(value, place)`: the value, whose size is kept for the operand that follows.
 pub const LOOK: &str = "@look";
@@ -18,7 +22,7 @@ pub const LOOK: &str = "@look";
 pub const MEET: &str = "@meet";
 
 /// The calls that are paid by the sizes of what they are given, and whether they are methods.
-const CALLS: [(&str, bool); 42] = [
+const CALLS: [(&str, bool); 47] = [
     ("_==_", false),
     ("_!=_", false),
     ("_<_", false),
@@ -56,6 +60,11 @@ const CALLS: [(&str, bool); 42] = [
     ("indexOf", true),
     ("lastIndexOf", true),
     ("distinct", true),
+    ("lists.range", false),
+    ("reverse", true),
+    ("flatten", true),
+    ("sort", true),
+    (SORT_BY_KEYS, true),
     ("lowerAscii", true),
     ("upperAscii", true),
     ("substring", true),
@@ -64,7 +73,8 @@ const CALLS: [(&str, bool); 42] = [
 ];
 
 /// Those that read their results, or what they were called on, in order to make something of their size.
-const MAKES: [(&str, bool); 4] = [("join", true), ("replace", true), ("split", true), ("format", true)];
+const MAKES: [(&str, bool); 5] =
+    [("join", true), ("replace", true), ("split", true), ("format", true), ("slice", true)];
 
 /// The calls by their numbers.
 pub fn known() -> impl Iterator<Item = (&'static str, bool)> {
@@ -87,16 +97,21 @@ struct Meter {
 impl Meter {
     /// Rewrites an expression; what it costs besides is left to the caller.
     fn walk(&mut self, expression: &mut IdedExpr) -> u64 {
+        if let Expr::Comprehension(c) = &mut expression.expr
+            && let Some(collects) = Loop::of(c)
+        {
+            return self.collect(expression, collects);
+        }
         match &mut expression.expr {
             Expr::Unspecified | Expr::Literal(_) | Expr::Struct(_) => 0,
             Expr::Ident(_) => IDENT,
             Expr::Select(select) => self.walk(&mut select.operand) + u64::from(!select.test),
-            Expr::List(list) => LIST + list.elements.iter_mut().map(|item| self.walk(item)).sum::<u64>(),
+            Expr::List(list) => LIST + list.elements.iter_mut().map(|item| self.part(item)).sum::<u64>(),
             Expr::Map(map) => {
                 let mut cost = MAP;
                 for entry in &mut map.entries {
                     if let EntryExpr::MapEntry(entry) = &mut entry.expr {
-                        cost += self.walk(&mut entry.key) + self.walk(&mut entry.value);
+                        cost += self.walk(&mut entry.key) + self.part(&mut entry.value);
                     }
                 }
                 cost
@@ -115,6 +130,34 @@ impl Meter {
         }
     }
 
+    fn collect(&mut self, expression: &mut IdedExpr, mut collects: Loop) -> u64 {
+        let cost = collects.fixed + self.walk(&mut collects.range);
+        self.locals.extend(collects.variables.iter().cloned());
+        let parts = collects.parts.iter_mut().map(|part| self.walk(part)).sum::<u64>();
+        // Every turn pays one, and one that the filter ends what it takes to keep what there is.
+        let (mut passed, ended) = (1 + collects.turn + parts, 1 + IDENT);
+        if let Some(filter) = &mut collects.filter {
+            let own = self.walk(filter);
+            pay(filter, own + ended);
+            passed -= ended;
+        }
+        if let Some(first) = collects.parts.first_mut() {
+            pay(first, passed);
+        }
+        expression.expr = collects.into_call();
+        cost
+    }
+
+    /// What is copied into a list, a map or an optional value.
+    fn part(&mut self, part: &mut IdedExpr) -> u64 {
+        let is_copied = !matches!(part.expr, Expr::Literal(_) | Expr::List(_) | Expr::Map(_));
+        let cost = self.walk(part);
+        if is_copied {
+            wrap(part, MADE, Vec::new());
+        }
+        cost
+    }
+
     fn call(&mut self, expression: &mut IdedExpr) -> u64 {
         let Expr::Call(call) = &mut expression.expr else { return 0 };
         let (name, target) = namespaced(call, |name| self.locals.contains(name));
@@ -125,8 +168,9 @@ impl Meter {
         }
         // What comes behind the first operand of these may not be reached.
         let is_lazy = [operators::LOGICAL_AND, operators::LOGICAL_OR, operators::CONDITIONAL].contains(&name.as_str());
+        let keeps = name == "optional.of" || name == "optional.ofNonZeroValue";
         for (index, arg) in call.args.iter_mut().enumerate() {
-            let own = self.walk(arg);
+            let own = if keeps { self.part(arg) } else { self.walk(arg) };
             if is_lazy && index > 0 {
                 pay(arg, own);
             } else {
@@ -157,7 +201,9 @@ impl Meter {
         let (name, is_method) = known().nth(number).unwrap_or_default();
         let charges = charges(name, is_method, &vec![Kind::Unknown; operands.len()]);
         match operands.as_mut_slice() {
-            _ if charges.contains(&Charge::ReadResult) => wrap(expression, MEET, numbers(&[place, number])),
+            _ if charges.iter().any(|charge| [Charge::ReadResult, Charge::Slice].contains(charge)) => {
+                wrap(expression, MEET, numbers(&[place, number]))
+            }
             [first, second, ..] if charges.iter().any(|charge| charge.is_of_two()) => {
                 wrap(first, LOOK, numbers(&[place]));
                 wrap(second, MEET, numbers(&[place, number]));
@@ -181,9 +227,13 @@ fn is_small(call: &CallExpr) -> bool {
     compares && call.args.iter().any(small)
 }
 
+/// `@pay(cost) ? expression : false`
 fn pay(expression: &mut IdedExpr, cost: u64) {
     if cost > 0 {
-        wrap(expression, PAY, vec![number_literal(usize::try_from(cost).unwrap_or(usize::MAX))]);
+        let cost = number_literal(usize::try_from(cost).unwrap_or(usize::MAX));
+        let paid = macros::call(0, PAY, vec![cost]);
+        let args = vec![paid, std::mem::take(expression), macros::boolean(0, false)];
+        *expression = macros::call(0, operators::CONDITIONAL, args);
     }
 }
 

@@ -138,6 +138,49 @@ fn optional_values_have_upstreams_library() {
 }
 
 #[test]
+fn lists_have_upstreams_library() {
+    all_hold(&[
+        "[3, 1, 2].sort() == [1, 2, 3] && ['b', 'a'].sort() == ['a', 'b'] && [].sort() == []",
+        "self.list.sortBy(x, -x) == [2, 1] && self.labels.map(k, k).sortBy(k, self.labels[k].size()) == ['a', 'b']",
+        "[{'n': 'b'}, {'n': 'a'}].sortBy(e, e.n).map(e, e.n) == ['a', 'b']",
+        "self.list.map(x, self.list.sortBy(y, -x * y)) == [[2, 1], [2, 1]]",
+        "lists.range(3) == [0, 1, 2] && lists.range(0) == []",
+        "[1, 2, 3, 4].slice(1, 3) == [2, 3] && self.list.slice(0, 0) == []",
+        "[[1], [2, 3]].flatten() == [1, 2, 3] && [[[1]], [[2], [3]]].flatten(2) == [1, 2, 3]",
+        "[1, 2, 2].distinct() == self.list && self.list.reverse() == [2, 1]",
+        "self.list.map(x, x > 1, x * 2) == [4] && self.list.filter(x, x > 1) == [2] && self.labels.filter(k, k > 'a') == ['b']",
+        "'a-b-a'.replace('a', 'x') == 'x-b-x' && 'aa'.replace('a', 'x', 1) == 'xa' && 'aa'.replace('a', 'x', -1) == 'xx'",
+        "'ab'.replace('', '-') == '-a-b-' && 'ab'.replace('', '-', 2) == '-a-b' && 'ab'.replace('b', 'c', 0) == 'ab'",
+        "['a', 'b'].join('-') == 'a-b' && ['a', 'b'].join() == 'ab' && [].join('-') == ''",
+    ]);
+    let none =
+        |from: &str, on: &str| format!("compilation failed: found no matching overload for '{from}' applied to '{on}'");
+    check_types("self.name.sort() == self.name", &none("sort", "string.()"));
+    check_types("[[1]].sort() == [[1]]", &none("sort", "list(list(int)).()"));
+    check_types("self.list.flatten() == self.list", &none("flatten", "list(int).()"));
+    check_types("self.list.sort() == ['a']", &none("_==_", "(list(int), list(string))"));
+    check_types("lists.range('a') == []", &none("lists.range", "(string)"));
+    check_types("self.list.sortBy(x.y, x) == []", "compilation failed: argument is not an identifier");
+    check_types(
+        "'a'.sortBy(x, x) == []",
+        "compilation failed: sortBy can only be applied to a list, identifier, comprehension, call or select expression",
+    );
+    // Not in upstream's environment.
+    check_types("math.abs(self.min) == 1", "compilation failed: undeclared reference to 'math' (in container '')");
+    for (rule, why) in [
+        ("self.list.slice(2, 1) == []", "cannot slice(2, 1), start index must be less than or equal to end index"),
+        ("self.list.slice(0, 3) == []", "cannot slice(0, 3), list is length 2"),
+        ("self.list.slice(-1, 1) == []", "cannot slice(-1, 1), negative indexes not supported"),
+        ("lists.range(-1) == []", "lists.range: size must be non-negative, got -1"),
+        ("[dyn(1), dyn('a')].sort() == []", "list elements must have the same type"),
+        ("[dyn([1])].sort() == []", "list elements must be comparable"),
+    ] {
+        let found = errors(&json!([{ "rule": rule }]), &json!({ "list": [1, 2] }), None);
+        assert!(found[0].contains(why), "{rule}: {found:?}");
+    }
+}
+
+#[test]
 fn loops_have_two_variables() {
     all_hold(&[
         "self.list.all(i, v, v == i + 1) && !self.list.all(i, v, v == i) && self.labels.all(k, v, k < v)",
@@ -292,7 +335,7 @@ fn rules_that_fit_their_schema_are_accepted() {
         "(has(self.min) ? self.min : 0) > 0 && has(self.obj.a) && self.obj.a.matches('x')",
         "self.size == 1 || self.size == '50%' || (type(self.size) == string && self.size.endsWith('%'))",
         "oldSelf.min == self.min && !(self.name in ['a', 'b']) && self.name + 'x' != oldSelf.name",
-        "sets.contains(self.list, [1]) && math.greatest(self.min, 2) == 2 && self.name.lowerAscii() == 'a'",
+        "sets.contains(self.list, [1]) && lists.range(3).size() == 3 && self.name.lowerAscii() == 'a'",
         "quantity('1Gi').isGreaterThan(quantity('1Mi')) && isURL(self.name) && url(self.name).getHost() == 'a'",
         "int(self.name) == self.min && string(self.min) == self.name && double(self.min) == self.ratio",
         "self.metadata.name.startsWith('a') && self.kind == 'K'",
@@ -330,6 +373,49 @@ fn rules_that_cannot_fit_are_refused_when_they_are_written() {
     assert!(check::message("'a' + self.name", scope(&schema)).is_ok());
     let expected = Err("messageExpression must evaluate to a string".to_owned());
     assert_eq!(check::message("self.min", scope(&schema)), expected);
+}
+
+/// Upstream's interpreter shares what this one copies, and pays for no byte of it.
+#[test]
+fn rules_that_would_fill_the_memory_end() {
+    // Each loop doubles what the one around it has.
+    let doubled = |twice: &dyn Fn(&str) -> String| {
+        let inner = (0..40).rev().fold("a40.size() > 0".to_owned(), |inner, n| {
+            format!("[{}].all(a{}, {inner})", twice(&format!("a{n}")), n + 1)
+        });
+        format!("[self.list].all(a0, {inner})")
+    };
+    let optional = (0..7).rev().fold("o7.size() > 0".to_owned(), |inner, n| {
+        format!(
+            "optional.of([o{n}, o{n}, o{n}, o{n}, o{n}, o{n}, o{n}, o{n}]).optMap(o{}, {inner}).orValue(true)",
+            n + 1
+        )
+    });
+    for rule in [
+        "lists.range(9000000000000).size() > 0".to_owned(),
+        doubled(&|a| format!("[{a}, {a}]")),
+        doubled(&|a| format!("{a} + {a}")),
+        doubled(&|a| format!("{{'x': {a}, 'y': {a}}}")),
+        format!("[self.list].all(o0, {optional})"),
+        "self.name.replace('a', self.name).size() > 0".to_owned(),
+        "self.list.map(x, 'a').join(self.name).size() > 0".to_owned(),
+        "self.list.map(x, self.list.map(y, self.name)).size() > 0".to_owned(),
+        "self.list.transformMap(i, x, self.list.map(y, self.name)).size() > 0".to_owned(),
+    ] {
+        let value = json!({ "list": (0..500).collect::<Vec<_>>(), "name": "a".repeat(1 << 20) });
+        let found = errors(&json!([{ "rule": rule, "message": "m" }]), &value, None);
+        assert!(found[0].contains("actual cost limit exceeded"), "{rule}: {found:?}");
+    }
+}
+
+/// What a loop gathers is not copied in each of its turns: neither time nor room ends it.
+#[test]
+fn long_lists_are_gathered() {
+    holds(
+        "self.list.map(x, x + 1).filter(x, x > 5).size() == 9995",
+        json!({ "list": (0..10_000).collect::<Vec<_>>() }),
+        true,
+    );
 }
 
 #[test]

@@ -3,17 +3,16 @@
 use kube_cel::cel::common::ast::operators;
 
 use super::Ty;
+use crate::cel::lists::SORT_BY_KEYS;
 use crate::cel::macros::MAP_INSERT;
 
-/// Functions and methods by their names: those of CEL, and those of the libraries that upstream's environments have. Of the two, one may have a name that
-/// is not run here; it is not refused for that.
-const DECLARED: [&str; 150] = [
+/// Functions and methods by their names: those of CEL, and those of the libraries that upstream's environment has
+/// (`apiserver/pkg/cel/environment/base.go` of Kubernetes 1.36).
+const DECLARED: [&str; 126] = [
     "add",
     "all",
     "asApproximateFloat",
     "asInteger",
-    "base64.decode",
-    "base64.encode",
     "bool",
     "bytes",
     "charAt",
@@ -71,13 +70,9 @@ const DECLARED: [&str; 150] = [
     "ip",
     "ip.isCanonical",
     "isCIDR",
-    "isCIDRv4",
-    "isCIDRv6",
     "isGlobalUnicast",
     "isGreaterThan",
     "isIP",
-    "isIPv4",
-    "isIPv6",
     "isInteger",
     "isLessThan",
     "isLinkLocalMulticast",
@@ -89,7 +84,6 @@ const DECLARED: [&str; 150] = [
     "isURL",
     "isUnspecified",
     "join",
-    "jsonpatch.escapeKey",
     "last",
     "lastIndexOf",
     "lists.range",
@@ -97,24 +91,6 @@ const DECLARED: [&str; 150] = [
     "major",
     "masked",
     "matches",
-    "math.abs",
-    "math.bitAnd",
-    "math.bitNot",
-    "math.bitOr",
-    "math.bitShiftLeft",
-    "math.bitShiftRight",
-    "math.bitXor",
-    "math.ceil",
-    "math.floor",
-    "math.greatest",
-    "math.isFinite",
-    "math.isInf",
-    "math.isNaN",
-    "math.least",
-    "math.round",
-    "math.sign",
-    "math.sqrt",
-    "math.trunc",
     "max",
     "min",
     "minor",
@@ -139,6 +115,7 @@ const DECLARED: [&str; 150] = [
     "size",
     "slice",
     "sort",
+    "sortBy",
     "split",
     "startsWith",
     "string",
@@ -159,6 +136,10 @@ const DECLARED: [&str; 150] = [
     "validate",
     "value",
 ];
+
+/// `comparableTypes` of cel-go's `ext/lists.go`.
+const ORDERED: [Ty<'static>; 8] =
+    [Ty::Int, Ty::Uint, Ty::Double, Ty::Bool, Ty::Duration, Ty::Timestamp, Ty::String, Ty::Bytes];
 
 /// Whether there is a function of this name; operators have names that nobody can write.
 pub fn is_declared(name: &str) -> bool {
@@ -215,10 +196,38 @@ pub fn result<'a>(name: &str, types: &[Ty<'a>], is_method: bool) -> Option<Ty<'a
         ("or", [a @ Ty::Optional(_), b @ Ty::Optional(_)]) => {
             a.agrees(b).then(|| Ty::common(vec![a.clone(), b.clone()]))
         }
+        ("slice" | "reverse" | "distinct" | "sort" | "flatten" | SORT_BY_KEYS, [list, ..]) if is_method => {
+            lists(name, list, types)
+        }
+        ("lists.range", [count]) => count.is_any_of(&[Ty::Int]).then(|| Ty::List(Box::new(Ty::Int))),
         ("value", [Ty::Optional(value)]) => Some((**value).clone()),
         ("hasValue", [Ty::Optional(_)]) => Some(Ty::Bool),
         ("orValue" | "or" | "value" | "hasValue", [target, ..]) if is_method && !target.is_dyn() => None,
         _ => Some(library(name, types, is_method)),
+    }
+}
+
+/// Lists that are made of one.
+fn lists<'a>(name: &str, list: &Ty<'a>, types: &[Ty<'a>]) -> Option<Ty<'a>> {
+    let Ty::List(item) = list else { return list.is_dyn().then_some(Ty::Dyn) };
+    let is_ordered = |ty: &Ty<'a>| match ty {
+        Ty::List(item) => item.is_any_of(&ORDERED),
+        ty => ty.is_dyn(),
+    };
+    match (name, types) {
+        ("flatten", [_]) => match &**item {
+            Ty::List(_) => Some((**item).clone()),
+            item if item.is_dyn() => Some(Ty::List(Box::new(Ty::Dyn))),
+            _ => None,
+        },
+        ("flatten", [_, levels]) => levels.is_any_of(&[Ty::Int]).then(|| Ty::List(Box::new(Ty::Dyn))),
+        ("slice", [_, start, end]) => {
+            [start, end].iter().all(|index| index.is_any_of(&[Ty::Int])).then(|| list.clone())
+        }
+        ("sort", [_]) => is_ordered(list).then(|| list.clone()),
+        (SORT_BY_KEYS, [_, keys]) => is_ordered(keys).then(|| list.clone()),
+        ("reverse" | "distinct", [_]) => Some(list.clone()),
+        _ => None,
     }
 }
 

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use kube_cel::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
 use super::size::Sizes;
-use super::{Charge, IDENT, Kind, LIST, MAP, charges, price, read};
+use super::{Charge, IDENT, Kind, LIST, MAP, charges, compared, makes, price, read};
 use crate::cel::check::{Ty, Types, key};
+use crate::cel::lists::SORT_BY_KEYS;
 use crate::cel::program::namespaced;
 
 /// How many elements or characters there are, at least and at most.
@@ -235,6 +236,19 @@ impl<'a> Estimator<'a, '_> {
         let of = |charge: Charge| match charge {
             Charge::Parse => 1,
             Charge::ReadResult => read(self.joined(operands).max, 1),
+            Charge::Slice => makes(self.sliced(operands).max),
+            Charge::Range => makes(number(operands[0]).unwrap_or(u64::MAX)),
+            Charge::Flatten => {
+                let levels = operands.get(1).map_or(1, |levels| number(levels).unwrap_or(u64::MAX));
+                makes(sizes[0].saturating_mul(levels))
+            }
+            Charge::Compared(index) => {
+                let may_be_text = match &types[index] {
+                    Ty::List(item) => matches!(kind(item), Kind::Text | Kind::Unknown),
+                    _ => true,
+                };
+                makes(compared(sizes[index], may_be_text, f64::ceil))
+            }
             Charge::ReadElements => match &types[0] {
                 Ty::List(item) if matches!(kind(item), Kind::Text) => {
                     let item = self.element_size(operands[0]);
@@ -290,8 +304,9 @@ impl<'a> Estimator<'a, '_> {
                 let size = self.size(text);
                 Some(Size { min: size.min.saturating_add(2), max: size.max.saturating_mul(2).saturating_add(2) })
             }
-            ("url" | "jsonpatch.escapeKey", false, [text])
-            | ("lowerAscii" | "upperAscii" | "substring" | "trim", true, [text, ..]) => Some(self.size(text)),
+            ("url", false, [text]) | ("lowerAscii" | "upperAscii" | "substring" | "trim", true, [text, ..]) => {
+                Some(self.size(text))
+            }
             ("replace", true, [text, old, new, ..]) => Some(replaced(self.size(text), self.size(old), self.size(new))),
             ("split", true, [text, _, count]) => match &count.expr {
                 Expr::Literal(LiteralValue::Int(count)) => {
@@ -301,6 +316,13 @@ impl<'a> Estimator<'a, '_> {
             },
             ("split" | "find" | "findAll", true, [text, ..]) => Some(Size { min: 0, max: self.size(text).max }),
             ("join", true, _) => Some(self.joined(operands)),
+            ("slice", true, [_, _, _]) => Some(self.sliced(operands)),
+            ("lists.range", _, [count]) => Some(Size::exactly(number(count).unwrap_or(u64::MAX))),
+            ("reverse" | "flatten", true, [list, ..]) => Some(self.size(list)),
+            // Upstream takes what is compared for what comes of it.
+            ("distinct" | "sort", true, [list]) | (SORT_BY_KEYS, true, [_, list]) => {
+                Some(self.size(list).times(self.size(list)))
+            }
             _ => None,
         };
         (known.or_else(|| self.known_size(expression)), None)
@@ -315,6 +337,12 @@ impl<'a> Estimator<'a, '_> {
         };
         let between = Size { min: count.min.saturating_sub(1), max: count.max.saturating_sub(1) };
         operands.get(1).map_or(items, |separator| items.plus(self.size(separator).times(between)))
+    }
+
+    fn sliced(&self, operands: &[&IdedExpr]) -> Size {
+        let [list, start, end] = operands else { return Size::UNKNOWN };
+        let end = number(end).unwrap_or_else(|| self.size(list).max);
+        Size::exactly(end.wrapping_sub(number(start).unwrap_or(0)))
     }
 
     /// The size of what a list holds, by what is declared alone.
@@ -414,6 +442,14 @@ fn kind(ty: &Ty<'_>) -> Kind {
         Ty::List(_) => Kind::List,
         Ty::Map(_) => Kind::Map,
         _ => Kind::Other,
+    }
+}
+
+/// An integer that is written out; nothing less than nothing.
+fn number(expression: &IdedExpr) -> Option<u64> {
+    match &expression.expr {
+        Expr::Literal(LiteralValue::Int(number)) => Some(u64::try_from(*number.inner()).unwrap_or(0)),
+        _ => None,
     }
 }
 

@@ -284,3 +284,35 @@ fn macros_cost_what_they_expand_to() {
     runs(&limited(list("integer"), 10), "self.all(v, v > 0)", &json!([1, 2, 3]), 2 + 3 * 5);
     runs(&limited(list("integer"), 10), "self.all(i, v, v > i)", &json!([1, 2, 3]), 2 + 3 * 6);
 }
+
+/// `ext/lists.go`: a call and a list of 11, and each item so many times.
+#[test]
+fn lists_that_are_made_cost_their_items() {
+    let numbers = limited(list("integer"), 10);
+    let is_empty = "size() == 0";
+    costs(&numbers, &format!("self.reverse().{is_empty}"), 3 + 11 + 10);
+    costs(&numbers, &format!("self.sort().{is_empty}"), 3 + 11 + 200);
+    costs(&limited(list("string"), 10), &format!("self.sort().{is_empty}"), 3 + 11 + 210);
+    costs(&numbers, &format!("self.distinct().{is_empty}"), 3 + 11 + 200);
+    costs(&numbers, &format!("self.slice(2, 5).{is_empty}"), 3 + 11 + 3);
+    costs(&numbers, &format!("self.slice(2, self[0]).{is_empty}"), 3 + 2 + 11 + 8);
+    costs(&numbers, &format!("lists.range(5).{is_empty}"), 2 + 11 + 5);
+    let nested = limited(json!({ "type": "array", "items": list("integer") }), 10);
+    costs(&nested, &format!("self.flatten().{is_empty}"), 3 + 11 + 10);
+    costs(&nested, &format!("self.flatten(3).{is_empty}"), 3 + 11 + 30);
+    let three = json!([3, 1, 2]);
+    for (rule, expected) in [
+        ("self.reverse().size() == 3", 3 + 11 + 3),
+        ("self.sort().size() == 3", 3 + 11 + 18),
+        ("self.distinct().size() == 3", 3 + 11 + 18),
+        ("self.slice(0, 2).size() == 2", 3 + 11 + 2),
+        ("lists.range(3).size() == 3", 2 + 11 + 3),
+        ("[self].flatten().size() == 3", 10 + 3 + 11 + 1),
+        ("[[self]].flatten(2).size() == 3", 20 + 3 + 11 + 2),
+        // The list 1, two empty lists 20, two more reads of it 2, its result 1; a turn costs 14; keys are compared 18.
+        ("self.sortBy(x, x).size() == 3", 1 + 20 + 2 + 1 + 3 * 14 + 11 + 18 + 2),
+    ] {
+        runs(&numbers, rule, &three, expected);
+    }
+    runs(&limited(list("string"), 10), "self.sort().size() == 3", &json!(["c", "a", "b"]), 3 + 11 + 18);
+}
