@@ -3,6 +3,7 @@
 //! The language and its Kubernetes libraries are `kube-cel`'s. What is ours: which values a rule sees ([`value`]), whether it fits its schema ([`check`]), what it
 //! can cost there ([`cost`]), and that no rule costs more when it runs ([`meter`], [`budget`]). Selectors of devices are made of the same parts (`xebec-dra`).
 
+mod borrow;
 mod budget;
 mod check;
 mod collect;

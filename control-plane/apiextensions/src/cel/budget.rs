@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::cost::{Charge, Kind, charges, compared, makes, price, read};
 use super::made::weight;
 use super::meter::{self, LOOK, MEET, PAY};
-use super::{collect, lists, macros, made, optional, types};
+use super::{borrow, collect, lists, macros, made, optional, types};
 
 /// As cel-go words it.
 pub const EXCEEDED: &str = "operation cancelled: actual cost limit exceeded";
@@ -141,6 +141,7 @@ impl Budget {
         optional::add_to(&mut context);
         macros::add_to(&mut context);
         lists::add_to(&mut context);
+        borrow::add_to(&mut context);
         collect::add_to(&mut context, self);
         made::add_to(&mut context, self);
         let budget = self.clone();

@@ -7,7 +7,7 @@ use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr};
 use kube_cel::cel::{Context, Value};
 
 use super::budget::Budget;
-use super::{depth, issue, macros, meter, optional};
+use super::{borrow, depth, issue, macros, meter, optional};
 
 /// What functions are named after.
 const LIBRARIES: [&str; 7] = ["cel", "format", "ip", "lists", "optional", "sets", "strings"];
@@ -33,6 +33,7 @@ impl Program {
         optional::rewrite(&mut expression);
         meter::meter(&mut expression);
         macros::pair(&mut expression);
+        borrow::rewrite(&mut expression);
         Self { expression, is_deep, uses_old_self }
     }
 

@@ -138,6 +138,14 @@ fn optional_values_have_upstreams_library() {
 }
 
 #[test]
+fn sizes_are_of_characters() {
+    all_hold(&[
+        "'äö'.size() == 2 && size('äö') == 2 && b'ä'.size() == 2 && ''.size() == 0",
+        "self.list.size() == 2 && size(self.labels) == 2 && {}.size() == 0 && size([1]) == 1",
+    ]);
+}
+
+#[test]
 fn lists_have_upstreams_library() {
     all_hold(&[
         "[3, 1, 2].sort() == [1, 2, 3] && ['b', 'a'].sort() == ['a', 'b'] && [].sort() == []",
@@ -408,9 +416,13 @@ fn rules_that_would_fill_the_memory_end() {
     }
 }
 
-/// What a loop gathers is not copied in each of its turns: neither time nor room ends it.
+/// Neither what a loop gathers nor what it looks at is copied in each of its turns: time does not end it.
 #[test]
-fn long_lists_are_gathered() {
+fn loops_over_long_lists_end() {
+    let list = json!({ "list": (0..5_000).collect::<Vec<_>>() });
+    for rule in ["self.list.all(i, x, self.list[i] == x)", "self.list.all(x, self.list.size() > x)"] {
+        holds(rule, list.clone(), true);
+    }
     holds(
         "self.list.map(x, x + 1).filter(x, x > 5).size() == 9995",
         json!({ "list": (0..10_000).collect::<Vec<_>>() }),
