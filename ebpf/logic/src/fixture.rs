@@ -6,7 +6,7 @@ use xebec_abi::{
 };
 
 use crate::{
-    Verdict,
+    Csum, Packet, Verdict,
     model::{Bytes, Model, checksum},
     netdev::from_netdev,
 };
@@ -195,4 +195,57 @@ pub fn arrives(model: &Model, packet: &Bytes, expected: Result<Verdict, DropReas
     let mut packet = packet.clone();
     assert_eq!(from_netdev(&mut packet, model), expected, "{packet:02x?}");
     packet
+}
+
+/// A packet as a host's stack has it.
+pub struct Skb {
+    pub packet: Bytes,
+    /// Of all that is yet to be cut into segments.
+    pub bytes: u64,
+    /// The payload of each.
+    pub segment_bytes: u32,
+    /// Nothing behind is read or written before it is pulled.
+    pub linear: usize,
+}
+
+impl Packet for Skb {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn segment_bytes(&self) -> u32 {
+        self.segment_bytes
+    }
+
+    fn pull(&mut self, bytes: u32) -> bool {
+        let pulled = self.packet.pull(bytes);
+        if pulled {
+            self.linear = self.linear.max(bytes as usize);
+        }
+        pulled
+    }
+
+    fn resize(&mut self, bytes: u32) -> Option<()> {
+        self.packet.resize(bytes)
+    }
+
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.packet.load(offset).filter(|_| offset + N <= self.linear)
+    }
+
+    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()> {
+        if offset + N <= self.linear { self.packet.store(offset, bytes) } else { None }
+    }
+
+    fn add_csum(&mut self, offset: usize, diff: u32, csum: Csum, optional: bool) -> Option<()> {
+        self.packet.add_csum(offset, diff, csum, optional)
+    }
+
+    fn mark_congestion(&mut self) -> bool {
+        self.packet.mark_congestion()
+    }
+
+    fn add_frame_csum(&mut self, diff: u32) {
+        self.packet.add_frame_csum(diff);
+    }
 }

@@ -10,6 +10,8 @@ pub const ETHERTYPE_ARP: u16 = 0x0806;
 /// Offset of the IP header.
 pub const IP: usize = ETHERNET_BYTES;
 
+/// Offset of the flags from the start of the header.
+const TCP_FLAGS: usize = 13;
 pub const TCP_FIN: u8 = 0x01;
 pub const TCP_SYN: u8 = 0x02;
 pub const TCP_RST: u8 = 0x04;
@@ -118,7 +120,7 @@ pub fn transport<A: Family, P: Packet, T: Tables<A>>(
         later(tables, ip, transport);
         return Ok(());
     }
-    if ip.l4 != IP + A::HEADER_BYTES && !packet.pull(ip.l4 as u32 + 8) {
+    if ip.l4 != IP + A::HEADER_BYTES && !packet.pull(ip.l4 as u32 + read_bytes(ip.proto)) {
         return Err(DropReason::InvalidPacket);
     }
     parse(packet, ip, transport).ok_or(DropReason::InvalidPacket)?;
@@ -134,6 +136,16 @@ fn remember<A: Family, T: Tables<A>>(tables: &T, ip: &Ip<A>, ports: &Ports) {
     tables.put_fragment(&fragment_key(ip), ports);
 }
 
+/// How much of a transport header [`parse`] reads; an echo's and UDP's have no more.
+#[inline(always)]
+fn read_bytes(proto: u8) -> u32 {
+    match proto {
+        proto::TCP => TCP_FLAGS as u32 + 1,
+        proto::SCTP => sctp::CHUNK as u32 + 1,
+        _ => 8,
+    }
+}
+
 #[inline(always)]
 fn parse<A: Family, P: Packet>(packet: &P, ip: &Ip<A>, transport: &mut Transport) -> Option<()> {
     transport.present = true;
@@ -141,7 +153,7 @@ fn parse<A: Family, P: Packet>(packet: &P, ip: &Ip<A>, transport: &mut Transport
         proto::TCP | proto::UDP | proto::SCTP => {
             transport.ports = ports(packet.load::<4>(ip.l4)?);
             (transport.kind, transport.flags) = match ip.proto {
-                proto::TCP => (Kind::Tcp, packet.load::<1>(ip.l4 + 13)?[0]),
+                proto::TCP => (Kind::Tcp, packet.load::<1>(ip.l4 + TCP_FLAGS)?[0]),
                 proto::SCTP => (Kind::Sctp, sctp::flags(packet.load::<1>(ip.l4 + sctp::CHUNK)?[0])),
                 _ => (Kind::Udp, 0),
             };
@@ -189,4 +201,35 @@ fn remembered<A: Family, T: Tables<A>>(tables: &T, ip: &Ip<A>) -> Option<Ports> 
 #[inline(always)]
 fn fragment_key<A: Family>(ip: &Ip<A>) -> FragmentKey<A> {
     FragmentKey { src: ip.src, dst: ip.dst, id: A::fragment_id(ip), proto: ip.proto, pad: Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use xebec_abi::Addr4;
+
+    use super::*;
+    use crate::fixture::{POD, Skb, VIP, node, sctp, tcp, tuple, udp};
+
+    /// Behind options a driver's buffer may end anywhere.
+    #[test]
+    fn what_is_read_of_a_transport_header_is_pulled() {
+        const NO_OPERATIONS: [u8; 8] = [1; 8];
+        let dialled = tuple(POD, 4000, VIP, 80);
+        for (packet, kind, flags) in [
+            (tcp(dialled, 0x12), Kind::Tcp, 0x12),
+            (udp(dialled, true), Kind::Udp, 0),
+            (sctp(dialled, 1, &[0; 16]), Kind::Sctp, sctp::flags(1)),
+        ] {
+            for linear in 42..80 {
+                let mut packet = packet.clone();
+                packet.0[14] += 2;
+                packet.0.splice(34..34, NO_OPERATIONS);
+                let mut packet = Skb { bytes: packet.0.len() as u64, packet, segment_bytes: 0, linear };
+                let (mut ip, mut found) = (Ip::<Addr4>::default(), Transport::default());
+                assert!(matches!(frame(&mut packet, &mut ip), Ok(Frame::Ip)));
+                assert_eq!(transport(&mut packet, &node(), &ip, &mut found), Ok(()), "{kind:?}, {linear} linear");
+                assert_eq!(found, Transport { kind, ports: dialled.ports, flags, present: true });
+            }
+        }
+    }
 }

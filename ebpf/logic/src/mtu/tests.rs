@@ -2,7 +2,6 @@ use xebec_abi::{Addr4, Backend4, BackendKey, Be16, FrontendKey4, FrontendValue, 
 
 use super::*;
 use crate::{
-    Csum,
     fixture::*,
     header,
     model::{Bytes, Model, checksum},
@@ -156,47 +155,6 @@ fn no_error_is_about_an_error_or_a_later_fragment() {
     assert_eq!(model.counted(Counter::TooBigAnswered), 1);
 }
 
-/// A packet that is yet to be cut into segments with so much payload.
-struct Segments(Bytes, u32);
-
-impl Packet for Segments {
-    fn bytes(&self) -> u64 {
-        64_000
-    }
-
-    fn segment_bytes(&self) -> u32 {
-        self.1
-    }
-
-    fn pull(&mut self, bytes: u32) -> bool {
-        self.0.pull(bytes)
-    }
-
-    fn resize(&mut self, bytes: u32) -> Option<()> {
-        self.0.resize(bytes)
-    }
-
-    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.0.load(offset)
-    }
-
-    fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> Option<()> {
-        self.0.store(offset, bytes)
-    }
-
-    fn add_csum(&mut self, offset: usize, diff: u32, csum: Csum, optional: bool) -> Option<()> {
-        self.0.add_csum(offset, diff, csum, optional)
-    }
-
-    fn mark_congestion(&mut self) -> bool {
-        self.0.mark_congestion()
-    }
-
-    fn add_frame_csum(&mut self, diff: u32) {
-        self.0.add_frame_csum(diff);
-    }
-}
-
 #[test]
 fn segments_are_judged_and_not_what_they_are_cut_from() {
     let dialled = tuple(POD, 4000, REMOTE, 80);
@@ -210,7 +168,7 @@ fn segments_are_judged_and_not_what_they_are_cut_from() {
         (udp(dialled, true), OWN_LENGTHS, 0),
         (echo(8, dialled), 0, 63_986),
     ] {
-        let mut packet = Segments(packet, payload);
+        let mut packet = Skb { packet, segment_bytes: payload, bytes: 64_000, linear: 64_000 };
         let mut ip = Ip::<Addr4>::default();
         header::frame(&mut packet, &mut ip).expect("a packet");
         assert_eq!(bytes(&packet, &ip), expected);
