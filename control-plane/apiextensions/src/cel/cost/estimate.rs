@@ -151,6 +151,13 @@ impl<'a> Estimator<'a, '_> {
             entry: self.entry(&c.accu_init),
         };
         self.variables.push((c.accu_var.clone(), accumulated));
+        if is_bind(c) {
+            cost = cost.saturating_add(self.cost(&c.result));
+            self.variables.truncate(depth);
+            let (size, entry) = (self.known_size(&c.result), self.entry(&c.result));
+            self.remember(expression, size, entry);
+            return cost;
+        }
         let outer = self.variables.len();
         let entry = self.entry(&c.iter_range);
         let is_list = entry.map_or_else(|| matches!(self.ty(&c.iter_range), Ty::List(_)), |entry| entry.is_list);
@@ -433,6 +440,12 @@ impl<'a> Estimator<'a, '_> {
             _ => None,
         })
     }
+}
+
+/// A loop that gives a value its name, and never turns.
+fn is_bind(c: &ComprehensionExpr) -> bool {
+    let never = matches!(&c.loop_cond.expr, Expr::Literal(LiteralValue::Boolean(on)) if !*on.inner());
+    never && matches!(&c.iter_range.expr, Expr::List(list) if list.elements.is_empty()) && c.accu_var != "@result"
 }
 
 fn kind(ty: &Ty<'_>) -> Kind {

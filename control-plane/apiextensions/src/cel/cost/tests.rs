@@ -300,6 +300,11 @@ fn lists_that_are_made_cost_their_items() {
     let nested = limited(json!({ "type": "array", "items": list("integer") }), 10);
     costs(&nested, &format!("self.flatten().{is_empty}"), 3 + 11 + 10);
     costs(&nested, &format!("self.flatten(3).{is_empty}"), 3 + 11 + 30);
+    // The list 1, two empty lists 20, a read of it for the loop and one for the call 2, what came of it 1; a turn costs 13.
+    let sorted = 1 + 20 + 2 + 1 + 10 * 13 + 11;
+    costs(&numbers, &format!("self.sortBy(x, x).{is_empty}"), sorted + 200 + 2);
+    // What was sorted is taken to be as many as were compared.
+    costs(&numbers, "self.sortBy(x, x).all(x, true)", sorted + 200 + 100 * 3 + 1);
     let three = json!([3, 1, 2]);
     for (rule, expected) in [
         ("self.reverse().size() == 3", 3 + 11 + 3),
