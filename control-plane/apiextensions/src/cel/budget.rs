@@ -26,7 +26,7 @@ const CALL_MAX: u64 = 1_000_000;
 /// For what the units do not measure.
 const TIME_MAX: Duration = Duration::from_secs(2);
 /// What one rule may make, each time, in bytes.
-const MADE_MAX: usize = 256 << 20;
+const MADE_MAX: usize = 128 << 20;
 
 /// What is left, shared by all rules of one object.
 #[derive(Clone)]
