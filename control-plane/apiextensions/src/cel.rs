@@ -9,6 +9,7 @@ mod check;
 mod collect;
 mod cost;
 mod depth;
+mod gate;
 mod issue;
 mod lists;
 mod macros;

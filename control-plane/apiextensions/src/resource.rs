@@ -173,6 +173,11 @@ impl CustomResource {
         self.columns.get_or_init(|| Columns::new(&self.version))
     }
 
+    /// Whether validation runs CEL.
+    pub fn has_rules(&self) -> bool {
+        self.schema().has_rules
+    }
+
     fn has(&self, subresource: &str) -> bool {
         self.row.subresource(subresource).is_some()
     }

@@ -10,6 +10,7 @@ use kube_cel::cel::{Context, ExecutionError, Value};
 use parking_lot::Mutex;
 
 use super::cost::{Charge, Kind, charges, compared, makes, price, read};
+use super::gate::Place;
 use super::made::weight;
 use super::meter::{self, LOOK, MEET, PAY};
 use super::{borrow, collect, lists, macros, made, optional, types};
@@ -27,6 +28,8 @@ const CALL_MAX: u64 = 1_000_000;
 const TIME_MAX: Duration = Duration::from_secs(2);
 /// What one rule may make, each time, in bytes.
 const MADE_MAX: usize = 128 << 20;
+/// From so much on it waits for its place among the rules that do so.
+const MADE_MUCH: usize = 8 << 20;
 
 /// What is left, shared by all rules of one object.
 #[derive(Clone)]
@@ -37,6 +40,7 @@ struct Left {
     call: u64,
     /// Bytes.
     room: usize,
+    place: Option<Place>,
     ends: Instant,
     /// Why nothing runs any more.
     end: Option<&'static str>,
@@ -75,6 +79,7 @@ impl Budget {
             object: units,
             call: CALL_MAX,
             room: MADE_MAX,
+            place: None,
             ends,
             end: None,
             seen: HashMap::new(),
@@ -98,6 +103,13 @@ impl Budget {
         left.call = CALL_MAX;
         left.room = MADE_MAX;
         left.seen.clear();
+    }
+
+    /// A rule has ended; says why no further one runs.
+    pub fn finish(&self) -> Option<&'static str> {
+        let mut left = self.0.lock();
+        left.place = None;
+        left.end
     }
 
     /// Takes room for a copy.
@@ -174,7 +186,11 @@ impl Left {
     fn make(&mut self, bytes: usize) -> Result<(), ExecutionError> {
         let is_full = self.room < bytes;
         self.room = self.room.saturating_sub(bytes);
-        self.end_if(is_full, EXCEEDED)
+        let waits = !is_full && self.place.is_none() && MADE_MAX - self.room.min(MADE_MAX) > MADE_MUCH;
+        if waits {
+            self.place = Place::until(self.ends);
+        }
+        self.end_if(is_full || (waits && self.place.is_none()), EXCEEDED)
     }
 
     /// Nothing runs any more if there is or was a reason.

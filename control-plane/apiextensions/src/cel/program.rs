@@ -44,7 +44,7 @@ impl Program {
             std::panic::catch_unwind(run).unwrap_or_else(|_| Err(kube_cel::cel::ExecutionError::NoSuchOverload))
         };
         let outcome = if self.is_deep { depth::with_room(run) } else { run() };
-        if let Some(why) = budget.end() {
+        if let Some(why) = budget.finish() {
             return Err(why.to_owned());
         }
         outcome.map_err(|error| worded(&error))

@@ -7,7 +7,7 @@ use xebec_machinery::{Status, object};
 use xebec_store::Expect;
 
 use super::store::{self, Written};
-use super::write::{self, admit, validate_admission};
+use super::write::{self, admit, aside, validate_admission};
 use super::{Answer, Call, convert, decode, encode, managed, meta};
 use crate::admission::Operation;
 use crate::options::WriteOptions;
@@ -71,7 +71,7 @@ pub async fn create_object(call: &Call, mut value: Value, options: &WriteOptions
 async fn store_new(call: &Call, value: &mut Value, options: &WriteOptions) -> Result<(), Status> {
     let resource = &call.resource;
     let lease = call.app.services.for_create(resource, value)?;
-    let errors = resource.strategy.validate(value);
+    let errors = aside(resource, || resource.strategy.validate(value));
     if !errors.is_empty() {
         return Err(Status::invalid(&resource.gk, object::name(value), errors));
     }

@@ -11,7 +11,7 @@ use xebec_registry::value::same;
 use xebec_store::{Expect, Revision};
 
 use super::store::{self, Written};
-use super::write::{self, admit, validate_admission};
+use super::write::{self, admit, aside, validate_admission};
 use super::{Answer, Call, convert, create_object, decode, encode, managed, meta};
 use crate::admission::Operation;
 use crate::app::parse;
@@ -183,7 +183,7 @@ async fn prepare(
     if matches!(part, Part::Main | Part::EphemeralContainers | Part::Resize) {
         count_generation(resource, &mut new, old);
     }
-    let errors = match part {
+    let errors = aside(resource, || match part {
         Part::Main => strategy.validate_update(&new, old),
         Part::Status => strategy.validate_status_update(&new, old),
         Part::Approval => certificates::validate_approval(&new, old),
@@ -191,7 +191,7 @@ async fn prepare(
         Part::EphemeralContainers => ephemeral::validate(&new, old),
         Part::Resize => resize::validate(&new, old),
         Part::Server => Vec::new(),
-    };
+    });
     if !errors.is_empty() {
         return Err(Status::invalid(&resource.gk, call.name(), errors));
     }

@@ -1,6 +1,8 @@
 //! Steps that every write has in common.
 
 use serde_json::Value;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use xebec_apiextensions::CustomResource;
 use xebec_machinery::{Status, object};
 
 use super::Call;
@@ -13,6 +15,16 @@ pub fn default(resource: &Resource, value: &mut Value) {
         xebec_schema::default::apply(resource.stored.def, value);
     }
     resource.strategy.default(value);
+}
+
+/// Validation of an object. Rules of custom resources may take seconds: another thread serves the other requests meanwhile.
+pub fn aside<T>(resource: &Resource, validation: impl FnOnce() -> T) -> T {
+    let has_rules = resource.as_custom().is_some_and(CustomResource::has_rules);
+    if has_rules && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        tokio::task::block_in_place(validation)
+    } else {
+        validation()
+    }
 }
 
 /// Mutating admission.

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::harness::{Cluster, request};
 
 pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
+pub const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
 
 /// A namespaced definition of `Widget` with one version, and this schema of `spec`.
-fn widgets(spec: &Value) -> Value {
+pub fn widgets(spec: &Value) -> Value {
     json!({
         "metadata": { "name": "widgets.example.com" },
         "spec": {
@@ -51,7 +51,7 @@ fn plain_spec() -> Value {
     ] })
 }
 
-fn widget(name: &str, spec: &Value) -> Value {
+pub fn widget(name: &str, spec: &Value) -> Value {
     json!({ "apiVersion": "example.com/v1", "kind": "Widget", "metadata": { "name": name }, "spec": spec })
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::crd;
 use crate::harness::{CONFIG_MAPS, Cluster, config_map, request};
 
 /// What a refusal may take on a machine that does other things.
@@ -187,4 +188,31 @@ pub fn resident_kb() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+}
+
+/// A rule that runs until its time is over, on the only thread that requests have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn others_are_served_while_a_rule_runs() {
+    let cluster = Cluster::start().await;
+    let numbers = json!({ "type": "array", "items": { "type": "integer" } });
+    let spec = json!({ "type": "object", "properties": {
+        "color": { "type": "string" }, "replicas": { "type": "integer" },
+        "turns": { "type": "array", "maxItems": 1000, "items": { "type": "integer" } },
+        "nested": { "type": "array", "maxItems": 10, "items": numbers },
+    }, "x-kubernetes-validations": [{ "rule": "self.turns.all(turn, self.nested == self.nested)" }] });
+    crd::establish(&cluster, &crd::widgets(&spec)).await;
+    let nested = vec![vec![1; 10_000]; 10];
+    let slow = crd::widget("slow", &json!({ "turns": vec![1; 1000], "nested": nested }));
+    let mut slow = std::pin::pin!(cluster.post(crd::WIDGETS, &slow));
+    let has_ended = tokio::time::timeout(Duration::from_millis(300), &mut slow).await.is_ok();
+    assert!(!has_ended, "the rule runs");
+    let quick = async {
+        cluster.get("/api/v1/namespaces/default").await.expect(200);
+    };
+    tokio::select! {
+        biased;
+        _ = &mut slow => panic!("the other request waited for the rule"),
+        () = quick => {}
+    }
+    slow.await.refused(422, "Invalid", "actual cost limit exceeded");
 }
