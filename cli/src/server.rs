@@ -178,6 +178,7 @@ impl Server {
                 frontends: self.datapath_capacity.frontends,
                 backends: self.datapath_capacity.backends,
                 members: self.datapath_capacity.members,
+                source_ranges: self.datapath_capacity.source_ranges,
                 service_backends: SERVICE_BACKENDS_MAX.into(),
             },
             service_account_issuer: self.service_account_issuer.clone(),

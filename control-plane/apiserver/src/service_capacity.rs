@@ -37,17 +37,24 @@ pub struct ServiceLimits {
     pub backends: u32,
     /// Backends of Services with session affinity.
     pub members: u32,
+    /// Networks of `loadBalancerSourceRanges`.
+    pub source_ranges: u32,
     /// Backends of one service port, whatever the maps' sizes.
     pub service_backends: u32,
 }
 
 impl ServiceLimits {
     /// Only who starts the nodes knows them.
-    pub const NONE: Self =
-        Self { frontends: u32::MAX, backends: u32::MAX, members: u32::MAX, service_backends: u32::MAX };
+    pub const NONE: Self = Self {
+        frontends: u32::MAX,
+        backends: u32::MAX,
+        members: u32::MAX,
+        source_ranges: u32::MAX,
+        service_backends: u32::MAX,
+    };
 
     fn of_map(&self, map: usize) -> u64 {
-        [self.frontends, self.backends, self.members][map].into()
+        [self.frontends, self.backends, self.members, self.source_ranges][map].into()
     }
 }
 

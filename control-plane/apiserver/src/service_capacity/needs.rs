@@ -1,7 +1,9 @@
 //! What a Service and its EndpointSlices take of the nodes' maps.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -11,6 +13,8 @@ use xebec_registry::value::{at, string};
 const OF_NODE_PORT: u64 = 4;
 /// Of an address that clients outside dial too.
 const OF_EXTERNAL: u64 = 2;
+
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
 /// Of the map of IPv4 and of that of IPv6.
 pub type Entries = [u64; 2];
@@ -24,10 +28,11 @@ pub struct Map {
 }
 
 /// In the order of [`Needs`].
-pub const MAPS: [Map; 3] = [
+pub const MAPS: [Map; 4] = [
     Map { names: ["xb_lb4_fe", "xb_lb6_fe"], what: "frontends" },
     Map { names: ["xb_lb4_be", "xb_lb6_be"], what: "backends" },
     Map { names: ["xb_lb4_member", "xb_lb6_member"], what: "members" },
+    Map { names: ["xb_lb4_range", "xb_lb6_range"], what: "source-ranges" },
 ];
 /// Their index in [`MAPS`].
 pub const BACKENDS: usize = 1;
@@ -44,6 +49,7 @@ pub struct Service {
     ports: Vec<Arc<str>>,
     /// Whether it has an address of IPv4, and of IPv6.
     families: [bool; 2],
+    source_ranges: Entries,
     has_affinity: bool,
 }
 
@@ -61,7 +67,7 @@ pub struct Slice {
 pub struct Families(Vec<usize>);
 
 impl Families {
-    pub fn new(ranges: &[ipnet::IpNet]) -> Self {
+    pub fn new(ranges: &[IpNet]) -> Self {
         Self(ranges.iter().map(|range| usize::from(range.addr().is_ipv6())).collect())
     }
 
@@ -92,13 +98,21 @@ impl Service {
         let external: Vec<usize> = list(spec, "externalIPs").iter().filter_map(family).collect();
         let ingress =
             list(at(service, "status.loadBalancer"), "ingress").iter().filter_map(|entry| family(&entry["ip"]));
-        let external: Vec<usize> = external.into_iter().chain(ingress).collect();
-        let (mut frontends, mut has_family) = ([0, 0], [false, false]);
+        let ingress: Vec<usize> = ingress.collect();
+        let ranges = if kind == "LoadBalancer" { source_ranges(service) } else { BTreeSet::new() };
+        // Under the policy `Local` clients outside dial what is another service to the maps.
+        let balanced = if string(spec, "externalTrafficPolicy") == "Local" { 2 } else { 1 };
+        let external: Vec<usize> = external.into_iter().chain(ingress.iter().copied()).collect();
+        let (mut frontends, mut has_family, mut source_ranges) = ([0, 0], [false, false], [0, 0]);
         for family in families.of(spec) {
             let addresses = external.iter().filter(|of| **of == family).count() as u64;
             let node_ports = if has_node_ports { OF_NODE_PORT } else { 0 };
             frontends[family] = ports.len() as u64 * (1 + node_ports + OF_EXTERNAL * addresses);
             has_family[family] = true;
+            if ingress.contains(&family) {
+                let ranges = ranges.iter().filter(|range| usize::from(range.addr().is_ipv6()) == family).count();
+                source_ranges[family] = ports.len() as u64 * balanced * ranges as u64;
+            }
         }
         // Whatever the policies, clients inside who dial what is not the clusterIP get any endpoint.
         let leads_everywhere =
@@ -108,6 +122,7 @@ impl Service {
             frontends,
             ports: ports.iter().map(|port| port_key(string(port, "name"), string(port, "protocol")).into()).collect(),
             families: has_family,
+            source_ranges,
             has_affinity: spec["sessionAffinity"] == "ClientIP",
         }
     }
@@ -126,7 +141,7 @@ impl Service {
     /// What it takes with these backends of its ports.
     pub fn needs(&self, ports: &[(Arc<str>, Entries)]) -> Needs {
         let backends = [0, 1].map(|family| ports.iter().map(|(_, backends)| backends[family]).sum());
-        [self.frontends, backends, if self.has_affinity { backends } else { [0, 0] }]
+        [self.frontends, backends, if self.has_affinity { backends } else { [0, 0] }, self.source_ranges]
     }
 }
 
@@ -181,6 +196,17 @@ fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
     value[field].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
+/// Networks of the field, or else of the annotation that it was before; what is none counts for nothing.
+fn source_ranges(service: &Value) -> BTreeSet<IpNet> {
+    let field = list(&service["spec"], "loadBalancerSourceRanges").iter().filter_map(Value::as_str);
+    let annotation = service["metadata"]["annotations"][SOURCE_RANGES].as_str().unwrap_or_default().split(',');
+    let mut texts: Vec<&str> = field.collect();
+    if texts.is_empty() {
+        texts.extend(annotation);
+    }
+    texts.into_iter().filter_map(|text| text.trim().parse::<IpNet>().ok()).map(|range| range.trunc()).collect()
+}
+
 fn family(address: &Value) -> Option<usize> {
     let address: std::net::IpAddr = address.as_str()?.parse().ok()?;
     Some(usize::from(address.is_ipv6()))
@@ -231,6 +257,37 @@ mod tests {
         check(json!({ "type": "LoadBalancer", "allocateLoadBalancerNodePorts": false }), [2, 0]);
     }
 
+    #[test]
+    fn source_ranges_are_of_load_balancers_addresses_and_ports() {
+        #[track_caller]
+        fn check(spec: Value, expected: Entries) {
+            assert_eq!(service(&spec).needs(&[])[3], expected, "{spec}");
+        }
+        let ranges = ["10.1.2.3/8", "10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32", "no"];
+        let balanced = |more: Value| {
+            let ingress = json!([{ "ip": "192.0.2.1" }]);
+            let mut spec = json!({
+                "type": "LoadBalancer", "status": { "loadBalancer": { "ingress": ingress } }, "loadBalancerSourceRanges": ranges,
+            });
+            more.as_object().expect("fields").iter().for_each(|(field, value)| spec[field] = value.clone());
+            spec
+        };
+        check(balanced(json!({})), [4, 0]);
+        check(balanced(json!({ "externalTrafficPolicy": "Local" })), [8, 0]);
+        check(balanced(json!({ "loadBalancerSourceRanges": [] })), [0, 0]);
+        check(balanced(json!({ "status": null })), [0, 0]);
+        check(balanced(json!({ "type": "NodePort" })), [0, 0]);
+        let both = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }, { "ip": "2001:db8::1" }] } });
+        check(balanced(json!({ "status": both, "ipFamilyPolicy": "RequireDualStack" })), [4, 2]);
+        let annotations =
+            json!({ "service.beta.kubernetes.io/load-balancer-source-ranges": "10.0.0.0/8, 192.0.2.0/24" });
+        let annotated = json!({
+            "metadata": { "annotations": annotations }, "status": both,
+            "spec": { "type": "LoadBalancer", "clusterIPs": ["10.96.0.1"], "ports": [{ "port": 80 }] },
+        });
+        assert_eq!(Service::of(&annotated, &families()).source_ranges, [2, 0]);
+    }
+
     /// Entries of the maps of backends and members that a Service takes with one slice of seven endpoints.
     #[track_caller]
     fn check_slice(spec: Value, family: &str, ports: Value, backends: Entries, members: Entries) {
@@ -238,7 +295,7 @@ mod tests {
         assert_eq!(of, "web");
         let service = service(&spec);
         let needs = service.needs(&service.backends([&parsed].into_iter()));
-        assert_eq!(needs[1..], [backends, members], "{spec} {family} {ports}");
+        assert_eq!(needs[1..3], [backends, members], "{spec} {family} {ports}");
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn services_count_with_the_slices_that_are_there() {
          5 more",
     );
     assert_eq!(capacity.admit(&Write::Service(&service("a", 1)), None, false), Ok(()));
-    assert_eq!(all(&capacity), [[1, 0], [5, 0], [0, 0]]);
+    assert_eq!(all(&capacity), [[1, 0], [5, 0], [0, 0], [0, 0]]);
     assert!(capacity.admit(&Write::Service(&sticky), Some(&service("a", 1)), false).is_err());
 }
 
@@ -175,12 +175,12 @@ fn what_is_gone_is_not_counted_again() {
     };
     counts.replace_slices(slices(&[("a1", 3), ("a2", 2)]));
     counts.replace_services(vec![("demo/a".into(), of(2)), ("demo/b".into(), of(5))]);
-    assert_eq!((counts.all(), counts.most_backends(0)), ([[7, 0], [5, 0], [0, 0]], 5));
+    assert_eq!((counts.all(), counts.most_backends(0)), ([[7, 0], [5, 0], [0, 0], [0, 0]], 5));
     counts.replace_services(vec![("demo/a".into(), of(1))]);
-    assert_eq!(counts.all(), [[1, 0], [5, 0], [0, 0]]);
+    assert_eq!(counts.all(), [[1, 0], [5, 0], [0, 0], [0, 0]]);
     counts.replace_slices(slices(&[("a2", 4)]));
-    assert_eq!((counts.all(), counts.most_backends(0)), ([[1, 0], [4, 0], [0, 0]], 4));
+    assert_eq!((counts.all(), counts.most_backends(0)), ([[1, 0], [4, 0], [0, 0], [0, 0]], 4));
     counts.set("demo/a", Part::Slice("a2".into(), None));
     counts.set("demo/a", Part::Service(Service::default()));
-    assert_eq!((counts.all(), counts.most_backends(0)), ([[0, 0]; 3], 0));
+    assert_eq!((counts.all(), counts.most_backends(0)), ([[0, 0]; 4], 0));
 }
