@@ -27,7 +27,9 @@ use crate::{
 
 const SCTP: u8 = 132;
 const NODE_PORT: u16 = 30_080;
-const TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Of a packet that was not answered (`RTO.Initial` of RFC 9260, section 16, is one second).
+const RETRANSMIT: Duration = Duration::from_secs(1);
 /// Types of chunks.
 const DATA: u8 = 0;
 const INIT: u8 = 1;
@@ -53,7 +55,7 @@ fn own(local: SocketAddr) -> io::Result<Option<OwnedFd>> {
 /// A raw socket, which has the interface of one for datagrams.
 fn raw(family: IpAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::from(open(family, SockType::Raw)?);
-    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_read_timeout(Some(RETRANSMIT))?;
     Ok(socket)
 }
 
@@ -132,6 +134,22 @@ fn serve(netns: &Netns, ip: IpAddr, port: u16, name: &'static str) {
     });
 }
 
+/// Sends a chunk, again and again as SCTP does, until it is answered by one of the expected type.
+fn exchange(socket: &UdpSocket, port: u16, to: SocketAddr, chunk: u8, expected: u8) -> io::Result<Received> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        socket.send(&packet([port, to.port()], chunk, b"who?"))?;
+        match receive(socket, port) {
+            // An answer to what was sent twice comes twice.
+            Ok(answer) if chunk == DATA && answer.chunk == INIT_ACK => {}
+            Ok(answer) if (answer.ports[0], answer.chunk) == (to.port(), expected) => return Ok(answer),
+            Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Opens an association from an address and asks once: the answer, and who it came from.
 fn ask(to: SocketAddr, from: SocketAddr) -> String {
     let ask = || -> io::Result<String> {
@@ -150,17 +168,8 @@ fn ask(to: SocketAddr, from: SocketAddr) -> String {
         let socket = raw(to.ip())?;
         // Packets from elsewhere are not seen.
         socket.connect((to.ip(), 0))?;
-        for (chunk, expected) in [(INIT, INIT_ACK), (DATA, DATA)] {
-            socket.send(&packet([port, to.port()], chunk, b"who?"))?;
-            let answer = receive(&socket, port)?;
-            if (answer.ports[0], answer.chunk) != (to.port(), expected) {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            if chunk == DATA {
-                return Ok(format!("{} from {to}", answer.data));
-            }
-        }
-        unreachable!("the last one is DATA")
+        exchange(&socket, port, to, INIT, INIT_ACK)?;
+        Ok(format!("{} from {to}", exchange(&socket, port, to, DATA, DATA)?.data))
     };
     ask().unwrap_or_else(|error| format!("error {:?}", error.kind()))
 }
