@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use xebec_abi::lb::{frontend_flag, scope};
-use xebec_datapath::{Datapath, TableSize};
+use xebec_datapath::{Datapath, Error, TableSize};
 use xebec_services::{
     Algorithm, Backend, Change, Forwarding, Frontend, FrontendKey, FrontendKind, HealthCheck, Programmed, Protocol,
     Scope, ServicePort, Sink, SinkError, TrafficPolicy,
@@ -25,6 +25,15 @@ impl DatapathSink {
         let table_size = datapath.config().load_balancer.maglev_table_size;
         Self { datapath, table_size, health: Mutex::default() }
     }
+
+    async fn put(&self, services: Vec<xebec_datapath::Service>) -> Result<(), SinkError> {
+        match self.datapath.put_services(&services) {
+            Err(Error::Full { map, limit }) if self.datapath.config().capacity.exceeds(map, limit) => {}
+            done => return Ok(done.map(drop)?),
+        }
+        let datapath = Arc::clone(&self.datapath);
+        Ok(tokio::task::spawn_blocking(move || datapath.put_services_growing(&services).map(drop)).await??)
+    }
 }
 
 #[async_trait::async_trait]
@@ -38,22 +47,19 @@ impl Sink for DatapathSink {
         let puts: Option<Vec<_>> =
             changes.iter().map(|change| put(change).map(|port| service(port, self.table_size))).collect();
         if let Some(services) = puts
-            && self.datapath.put_services(&services).is_ok()
+            && self.put(services).await.is_ok()
         {
             return Vec::new();
         }
-        let one = |change: &Change| -> Result<(), SinkError> {
-            match change {
-                Change::Put(port) => {
-                    self.datapath.put_service(&service(port, self.table_size))?;
-                }
-                Change::Remove(key) => {
-                    self.datapath.remove_frontend(&frontend_key(key))?;
-                }
-            }
-            Ok(())
-        };
-        changes.iter().map(one).enumerate().filter_map(|(index, done)| Some((index, done.err()?))).collect()
+        let mut failed = Vec::new();
+        for (index, change) in changes.iter().enumerate() {
+            let done = match change {
+                Change::Put(port) => self.put(vec![service(port, self.table_size)]).await,
+                Change::Remove(key) => self.datapath.remove_frontend(&frontend_key(key)).map(drop).map_err(Into::into),
+            };
+            failed.extend(done.err().map(|error| (index, error)));
+        }
+        failed
     }
 
     async fn health_checks(&self, checks: Vec<HealthCheck>, addresses: &[IpAddr]) {

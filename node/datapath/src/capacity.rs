@@ -1,9 +1,12 @@
-//! How many entries the maps of services take, and maps that are made larger while traffic goes on.
+//! How many entries the maps of services may have, and maps that grow with them while traffic goes on.
 //!
-//! Programs write none of these maps, and no agent does while another one starts. So a map of another size gets the entries
-//! of the old one and then its pin; the programs that are loaded afterwards find it there and replace the old ones, which
-//! go on with the same entries until then. A crash in between leaves either map, and both say the same. Flows are in other
-//! maps, which both programs share.
+//! The kernel allocates 16 bytes for each entry that a map may have, 52 MiB for all of these maps at their limits. So maps start
+//! small, and have the size of what is in them after every start ([`fit`]).
+//!
+//! Programs write none of these maps, and no agent does while another one starts, or while it makes room. So a map of another
+//! size gets the entries of the old one and then its pin; the programs that are loaded afterwards find it there and replace
+//! the old ones, which go on with the same entries until then. A crash in between leaves either map, and both say the same.
+//! Flows are in other maps, which both programs share.
 
 use std::{collections::BTreeMap, fs, io, path::Path, str::FromStr};
 
@@ -20,10 +23,12 @@ use crate::{
     table::{Table, TrieKey},
 };
 
-/// More than memory has room for: 16 bytes an entry are taken in any case.
+/// More than memory has room for.
 const MOST: u32 = 1 << 26;
+/// What an empty map has room for: the services of most clusters.
+const FEWEST: u64 = 1 << 14;
 
-/// Entries of the maps of each family.
+/// How many entries the maps of each family may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacity {
     /// One for each address, port, protocol and kind of client (inside, outside).
@@ -50,9 +55,19 @@ impl Default for Capacity {
 }
 
 impl Capacity {
-    /// The size of each map.
-    pub(crate) fn sizes(&self) -> BTreeMap<&'static str, u32> {
+    /// Of each map.
+    pub(crate) fn limits(&self) -> BTreeMap<&'static str, u32> {
         self.of_family::<Addr4>().into_iter().chain(self.of_family::<Addr6>()).collect()
+    }
+
+    /// May a map that is full at this size become larger?
+    pub fn exceeds(&self, map: &str, size: u32) -> bool {
+        self.limits().get(map).is_some_and(|limit| *limit > size)
+    }
+
+    /// The size of each map that is made anew.
+    pub(crate) fn sizes(&self) -> BTreeMap<&'static str, u32> {
+        self.limits().into_iter().map(|(map, limit)| (map, fit(0, limit))).collect()
     }
 
     fn of_family<A: Family>(&self) -> [(&'static str, u32); 5] {
@@ -65,20 +80,45 @@ impl Capacity {
         ]
     }
 
-    /// Makes what is pinned as large as this says.
+    /// Makes what is pinned as large as what is in it asks for.
     pub(crate) fn resize(&self, directory: &Path, records: &Records) -> Result<()> {
-        self.resize_family::<Addr4>(directory, records)?;
-        self.resize_family::<Addr6>(directory, records)
+        let need = Self::NONE;
+        self.resize_family::<Addr4>((directory, records), Change::Any, &need)?;
+        self.resize_family::<Addr6>((directory, records), Change::Any, &need).map(drop)
     }
 
-    fn resize_family<A: Family>(&self, directory: &Path, records: &Records) -> Result<()> {
-        let pins = (directory, records);
-        resize::<FrontendKey<A>, FrontendValue>(pins, A::FRONTENDS, self.frontends)?;
-        resize::<BackendKey, Backend<A>>(pins, A::BACKENDS, self.backends)?;
-        resize::<MemberKey<A>, u32>(pins, A::MEMBERS, self.members)?;
-        resize::<TrieKey<RangeKey<A>>, u32>(pins, A::RANGES, self.source_ranges)?;
-        resize::<MaglevKey, MaglevBlock>(pins, A::MAGLEV, self.maglev_blocks)
+    /// Makes those pinned maps of a family larger that may not have room for so many entries more. False: none was.
+    pub(crate) fn grow<A: Family>(&self, directory: &Path, records: &Records, need: &Self) -> Result<bool> {
+        self.resize_family::<A>((directory, records), Change::Growth, need)
     }
+
+    fn resize_family<A: Family>(&self, pins: (&Path, &Records), change: Change, need: &Self) -> Result<bool> {
+        let more = |need: u32, limit: u32| (change, need, limit);
+        Ok([
+            resize::<FrontendKey<A>, FrontendValue>(pins, A::FRONTENDS, more(need.frontends, self.frontends))?,
+            resize::<BackendKey, Backend<A>>(pins, A::BACKENDS, more(need.backends, self.backends))?,
+            resize::<MemberKey<A>, u32>(pins, A::MEMBERS, more(need.members, self.members))?,
+            resize::<TrieKey<RangeKey<A>>, u32>(pins, A::RANGES, more(need.source_ranges, self.source_ranges))?,
+            resize::<MaglevKey, MaglevBlock>(pins, A::MAGLEV, more(need.maglev_blocks, self.maglev_blocks))?,
+        ]
+        .contains(&true))
+    }
+
+    pub(crate) const NONE: Self = Self { frontends: 0, backends: 0, members: 0, source_ranges: 0, maglev_blocks: 0 };
+}
+
+/// Which other size a map may get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Change {
+    Any,
+    Growth,
+}
+
+/// How large a map of so many entries is: a quarter of them may come before it has to grow. The kernel rounds the number of
+/// its buckets up to a power of two.
+fn fit(entries: u64, limit: u32) -> u32 {
+    let size = (entries + entries / 4).max(FEWEST).next_power_of_two();
+    u32::try_from(size).unwrap_or(u32::MAX).min(limit)
 }
 
 /// What to do about a map that is full, if anything can be done.
@@ -96,47 +136,47 @@ pub(crate) fn advice(map: &str) -> &'static str {
     known.map_or("", |(_, advice)| advice)
 }
 
+/// False: the map keeps its size.
 fn resize<K: Pod + Layout, V: Pod + Layout>(
     (directory, records): (&Path, &Records),
     name: &'static str,
-    size: u32,
-) -> Result<()> {
+    (change, need, limit): (Change, u32, u32),
+) -> Result<bool> {
     // bpffs reserves dots in names.
     let (path, staged) = (directory.join(name), directory.join(format!("{name}_new")));
-    let failed = |operation, path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::Pin { operation, path, source }
-    };
     // Of an agent that ended here.
     match fs::remove_file(&staged) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &staged)(error)),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::Pin { operation: "remove", path: staged, source });
+        }
         _ => {}
     }
     if !path.exists() {
-        return Ok(());
+        return Ok(false);
     }
     let old = Table::<K, V>::open(directory, name)?;
-    if old.limit() == u64::from(size) {
-        return Ok(());
+    if change == Change::Growth && old.limit() >= u64::from(limit) {
+        return Ok(false);
     }
     let (keys, values): (Vec<K>, Vec<V>) = old.entries()?.into_iter().unzip();
+    let entries = keys.len() as u64 + u64::from(need);
+    let size = match change {
+        Change::Growth if entries <= old.limit() => return Ok(false),
+        _ => fit(entries, limit),
+    };
+    if u64::from(size) == old.limit() {
+        return Ok(false);
+    }
     if keys.len() as u64 > u64::from(size) {
-        tracing::warn!(
-            map = name,
-            entries = keys.len(),
-            size,
-            limit = old.limit(),
-            "the map keeps its size: it is too full"
-        );
-        return Ok(());
+        tracing::warn!(map = name, entries, size, limit = old.limit(), "the map keeps its size: it is too full");
+        return Ok(false);
     }
     let new = old.empty(size)?;
     new.put_all(&keys, &values)?;
     records.note(&new.fd(), name, layout::of::<K, V>())?;
-    new.pin(&staged)?;
-    fs::rename(&staged, &path).map_err(failed("replace", &path))?;
+    new.replace_pin(directory)?;
     tracing::info!(map = name, entries = keys.len(), from = old.limit(), to = size, "the map has another size");
-    Ok(())
+    Ok(true)
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -182,8 +222,19 @@ mod tests {
         check("", Capacity::default());
         let named = Capacity { frontends: 500_000, maglev_blocks: 7, ..Capacity::default() };
         check("frontends=500000,maglev-blocks=7", named);
-        assert_eq!(named.sizes().len(), 10);
-        assert_eq!(named.sizes()["xb_lb6_fe"], 500_000);
+        assert_eq!(named.limits().len(), 10);
+        assert_eq!(named.limits()["xb_lb6_fe"], 500_000);
+        assert_eq!((named.sizes()["xb_lb6_fe"], named.sizes()["xb_lb4_maglev"]), (16_384, 7));
+    }
+
+    #[test]
+    fn a_map_is_as_large_as_what_is_in_it_asks_for() {
+        for (entries, size) in [(0, 16_384), (13_107, 16_384), (13_110, 32_768), (50_000, 65_536), (100_000, 131_072)] {
+            assert_eq!(fit(entries, 262_144), size, "{entries}");
+        }
+        // As far as its limit, which need not be a power of two.
+        assert_eq!((fit(250_000, 262_144), fit(0, 8), fit(99, 8), fit(20_000, 30_000)), (262_144, 8, 8, 30_000));
+        assert_eq!(fit(u64::from(u32::MAX), MOST), MOST);
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //! pod; the caller reads back what is programmed ([`Datapath::frontends`], [`Datapath::pods`],
 //! [`Datapath::remotes`]) and reconciles after its first full sync.
 //!
-//! All calls but [`Datapath::maintain`] are system calls of microseconds; they may be made from
-//! asynchronous code.
+//! All calls but [`Datapath::open`], [`Datapath::reload`], [`Datapath::put_services_growing`] and [`Datapath::maintain`] are
+//! system calls of microseconds; they may be made from asynchronous code.
 #![allow(unsafe_code)] // bpf(2) for what aya does not have, in `sys` alone.
 
 mod announce;
@@ -207,8 +207,15 @@ impl Datapath {
     /// Call it as [`Datapath::open`].
     pub fn reload(&self) -> Result<()> {
         let _turn = lock(&self.attaching);
+        self.replace(self.load()?)
+    }
+
+    fn load(&self) -> Result<Programs> {
         let tc = self.programs().tc();
-        let programs = Programs::load(&self.config, &self.directory, tc, &Migration::default())?;
+        Programs::load(&self.config, &self.directory, tc, &Migration::default())
+    }
+
+    fn replace(&self, programs: Programs) -> Result<()> {
         *self.programs.write().unwrap_or_else(PoisonError::into_inner) = programs;
         self.attach_hooks()
     }

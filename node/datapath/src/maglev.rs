@@ -33,6 +33,11 @@ impl TableSize {
     pub fn get(self) -> u32 {
         self.0
     }
+
+    /// Entries of the map that a table takes.
+    pub fn blocks(self) -> u16 {
+        xebec_abi::maglev::blocks(self.0)
+    }
 }
 
 impl Default for TableSize {

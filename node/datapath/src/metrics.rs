@@ -111,7 +111,9 @@ impl Datapath {
         type Pick = fn(&MapUsage) -> Option<u64>;
         let gauges: [(&str, &str, Pick); 4] = [
             ("xebec_datapath_map_entries", "Entries of each map.", |usage| Some(usage.entries)),
-            ("xebec_datapath_map_max_entries", "Entries that fit.", |usage| Some(usage.limit)),
+            ("xebec_datapath_map_max_entries", "Entries that fit, of maps that grow in the end.", |usage| {
+                Some(usage.limit)
+            }),
             (
                 "xebec_datapath_half_open_flows",
                 "Flows of each map whose client has not shown that it got an answer.",
@@ -137,6 +139,11 @@ impl Datapath {
     pub fn usage(&self) -> Result<Vec<MapUsage>> {
         let of = |(map, (entries, limit))| MapUsage { map, entries, limit, half_open: None };
         let mut usage: Vec<_> = lock(&self.services).fill()?.into_iter().map(of).collect();
+        // These grow; one that was too full for a smaller limit has what it has.
+        let limits = self.config.capacity.limits();
+        for usage in &mut usage {
+            usage.limit = usage.limit.max(limits.get(usage.map).copied().unwrap_or_default().into());
+        }
         usage.extend(self.garbage.usage(&self.config)?);
         usage.extend(lock(&self.pods).fill().into_iter().map(of));
         usage.extend(self.announcements.fill()?.into_iter().map(of));

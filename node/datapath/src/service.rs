@@ -17,13 +17,15 @@ use ipnet::IpNet;
 use xebec_abi::{Addr4, Addr6, Be16, ServiceId, lb::scope};
 
 use id::Ids;
-use store::Store;
+use store::{Pinned, Store};
 
 use crate::{
-    Datapath, Drift, canary,
+    Capacity, Datapath, Drift, canary,
     error::{Error, Result},
+    layout::Records,
     lock,
     maglev::Algorithm,
+    object::Programs,
 };
 
 /// What clients dial.
@@ -71,7 +73,7 @@ pub struct Service {
     pub backends: Vec<Backend>,
     /// Session affinity by client IP, for this long after its last connection.
     pub affinity: Option<Duration>,
-    /// Clients outside the cluster for frontends with `frontend_flag::SOURCE_RANGES`.
+    /// Clients for frontends with `frontend_flag::SOURCE_RANGES`.
     pub source_ranges: Vec<IpNet>,
     /// How clients outside the cluster get a backend.
     pub algorithm: Algorithm,
@@ -92,6 +94,9 @@ pub struct Programmed {
 impl Datapath {
     /// Programs a service port, new or changed. For each frontend the change is one atomic write:
     /// a client gets the old service or the new one, never a mixture.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if a map has no room for it: [`Datapath::put_services_growing`] may make some.
     pub fn put_service(&self, service: &Service) -> Result<ServiceId> {
         let mut services = lock(&self.services);
         let ids = services.put_all(std::slice::from_ref(service))?;
@@ -101,6 +106,49 @@ impl Datapath {
     /// [`Datapath::put_service`] for many at once, with a few system calls for thousands.
     pub fn put_services(&self, services: &[Service]) -> Result<Vec<ServiceId>> {
         lock(&self.services).put_all(services)
+    }
+
+    /// [`Datapath::put_services`], and where there is no room for them the maps become larger, as far as [`Config::capacity`]
+    /// goes.
+    ///
+    /// What they hold goes along, and the programs are replaced by such that look there; until then nothing is written, so
+    /// that no packet meets less than is programmed. It takes as long as [`Datapath::reload`], and is to be called as that is.
+    ///
+    /// [`Config::capacity`]: crate::Config::capacity
+    pub fn put_services_growing(&self, services: &[Service]) -> Result<Vec<ServiceId>> {
+        match self.put_services(services) {
+            Err(Error::Full { map, limit }) if self.config.capacity.exceeds(map, limit) => {
+                self.make_room(services)?;
+                self.put_services(services)
+            }
+            done => done,
+        }
+    }
+
+    fn make_room(&self, services: &[Service]) -> Result<()> {
+        let _turn = lock(&self.attaching);
+        let mut held = lock(&self.services);
+        let programs = match self.grown(services) {
+            Ok(None) => return Ok(()),
+            Ok(Some(programs)) => held.reopen(&self.directory).map(|()| programs),
+            Err(error) => Err(error),
+        };
+        let programs = programs.or_else(|error| {
+            // Those that run look where the entries were.
+            held.repin(&self.directory)?;
+            Err(error)
+        })?;
+        // A link that fails is tried again by `repair`.
+        self.replace(programs)
+    }
+
+    /// Programs that look into larger maps, if there are any.
+    fn grown(&self, services: &[Service]) -> Result<Option<Programs>> {
+        let records = Records::open(&self.directory)?;
+        let capacity = &self.config.capacity;
+        let ipv4 = capacity.grow::<Addr4>(&self.directory, &records, &need(services, false))?;
+        let ipv6 = capacity.grow::<Addr6>(&self.directory, &records, &need(services, true))?;
+        if ipv4 || ipv6 { self.load().map(Some) } else { Ok(None) }
     }
 
     /// Forgets an address; its service's backends go with its last one. False if it was not there.
@@ -114,6 +162,32 @@ impl Datapath {
         programmed.retain(|programmed| !canary::is_canary(programmed.frontend.key.addr));
         Ok(programmed)
     }
+}
+
+/// How many entries these services take at most, in the maps of one family.
+fn need(services: &[Service], ipv6: bool) -> Capacity {
+    let mut need = Capacity::NONE;
+    for service in services.iter().filter(|service| is_ipv6(service) == ipv6) {
+        // An address that only services have has an entry of its own.
+        add(&mut need.frontends, 2 * service.frontends.len());
+        add(&mut need.backends, service.backends.len());
+        if service.affinity.is_some() {
+            add(&mut need.members, service.backends.len());
+        }
+        add(&mut need.source_ranges, service.source_ranges.len());
+        if let Algorithm::Maglev(size) = service.algorithm {
+            add(&mut need.maglev_blocks, size.blocks().into());
+        }
+    }
+    need
+}
+
+fn add(to: &mut u32, more: usize) {
+    *to = to.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+}
+
+fn is_ipv6(service: &Service) -> bool {
+    service.frontends.first().is_some_and(|frontend| frontend.key.addr.is_ipv6())
 }
 
 /// Backends, now, of services that changed, in the tables of one family.
@@ -134,11 +208,24 @@ impl Services {
         Ok(Self { ipv6: Store::open(directory, &mut ids)?, ids, ipv4 })
     }
 
+    /// Writes to the maps that are pinned now, which have the same entries.
+    pub fn reopen(&mut self, directory: &Path) -> Result<()> {
+        let (ipv4, ipv6) = (Pinned::open(directory)?, Pinned::open(directory)?);
+        self.ipv4.move_to(ipv4);
+        self.ipv6.move_to(ipv6);
+        Ok(())
+    }
+
+    /// Pins the maps that it writes to, in place of others.
+    pub fn repin(&self, directory: &Path) -> Result<()> {
+        self.ipv4.repin(directory)?;
+        self.ipv6.repin(directory)
+    }
+
     pub fn put_all(&mut self, services: &[Service]) -> Result<Vec<ServiceId>> {
         if services.iter().any(|service| service.frontends.is_empty()) {
             return Err(Error::NoFrontend);
         }
-        let is_ipv6 = |service: &Service| service.frontends.first().is_some_and(|frontend| frontend.key.addr.is_ipv6());
         let (ipv6, ipv4): (Vec<&Service>, Vec<&Service>) = services.iter().partition(|service| is_ipv6(service));
         let mut ipv4 = self.ipv4.put_all(&ipv4, &mut self.ids)?.into_iter();
         let mut ipv6 = self.ipv6.put_all(&ipv6, &mut self.ids)?.into_iter();

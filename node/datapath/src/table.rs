@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fs,
     hash::Hash,
     io,
     marker::PhantomData,
@@ -89,6 +90,14 @@ impl<K: Pod, V: Pod> Table<K, V> {
     pub fn pin(&self, path: &Path) -> Result<()> {
         let failed = |source| Error::Pin { operation: "pin", path: path.to_owned(), source };
         sys::pin(self.fd.as_fd(), path).map_err(failed)
+    }
+
+    /// Puts this map in the place of the one that is pinned by its name. Who opens the pin finds one or the other.
+    pub fn replace_pin(&self, directory: &Path) -> Result<()> {
+        // bpffs reserves dots in names.
+        let (path, staged) = (directory.join(self.name), directory.join(format!("{}_new", self.name)));
+        self.pin(&staged)?;
+        fs::rename(&staged, &path).map_err(|source| Error::Pin { operation: "replace", path, source })
     }
 
     pub fn get(&self, key: &K) -> Result<Option<V>> {

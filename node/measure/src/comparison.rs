@@ -166,7 +166,7 @@ impl Comparison {
         let pair = Pair::new()?;
         let ebpf = Ebpf::open(&pair.client)?;
         let all: Vec<_> = (0..count).map(|n| service(n, &backends())).collect();
-        let cold = timed(|| Ok(ebpf.datapath.put_services(&all)?))?;
+        let cold = timed(|| ebpf.put(&all))?;
         let mut changes = Vec::new();
         for n in 0..if smoke { 10 } else { 200 } {
             let one = service(count + n, &backends());

@@ -21,7 +21,7 @@ pub fn run(report: &mut Report, smoke: bool) -> Result<()> {
         let pair = Pair::new()?;
         let ebpf = Ebpf::open(&pair.client)?;
         let all: Vec<_> = (0..size).map(|n| service(n, &backends())).collect();
-        ebpf.datapath.put_services(&all)?;
+        ebpf.put(&all)?;
         let _inside = ebpf.cgroup.enter()?;
         let (mut direct, mut through) = (Vec::new(), Vec::new());
         for _ in 0..rounds {

@@ -6,6 +6,7 @@ use anyhow::Result;
 use xebec_datapath::{
     Backend, Capacity, Config, Datapath, Frontend, FrontendKey, LoadBalancer, MapLayout, Network, Routing, Service,
 };
+use xebec_netlink::Netns;
 
 use crate::netns::{Scratch, connect};
 use crate::packet_filter::{SERVICE_PORT, address};
@@ -65,6 +66,7 @@ async fn default_route(client: &Scratch) -> Result<()> {
 pub struct Ebpf {
     // Dropped in this order: pins last as long as their filesystem.
     pub datapath: std::sync::Arc<Datapath>,
+    netns: Netns,
     _bpffs: Directory,
     pub cgroup: Cgroup,
 }
@@ -99,7 +101,16 @@ impl Ebpf {
             map_layout: MapLayout::default(),
         };
         let datapath = client.netns.run(|| Datapath::open(config))??;
-        Ok(Self { datapath: datapath.into(), _bpffs: bpffs, cgroup })
+        Ok(Self { datapath: datapath.into(), netns: client.netns.clone(), _bpffs: bpffs, cgroup })
+    }
+
+    /// Programs services as an agent does: the maps grow.
+    ///
+    /// # Errors
+    /// When the datapath refuses.
+    pub fn put(&self, services: &[Service]) -> Result<()> {
+        self.netns.run(|| self.datapath.put_services_growing(services))??;
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ pub fn run(report: &mut Report, smoke: bool) -> Result<()> {
     let ebpf = Ebpf::open(&pair.client)?;
     let all: Vec<_> = (0..services).map(|n| service(n, &backends())).collect();
     let start = Instant::now();
-    ebpf.datapath.put_services(&all)?;
+    ebpf.put(&all)?;
     let count = short(services);
     report.add(format!("cold_load_{count}_s"), "s", start.elapsed().as_secs_f64(), None);
     let mut changes = Vec::new();
@@ -39,7 +39,7 @@ pub fn run(report: &mut Report, smoke: bool) -> Result<()> {
     let of = |n: u32| -> Vec<_> { (0..MANY).map(|slot| other(n * MANY + slot)).collect() };
     let all: Vec<_> = (0..of_many).map(|n| service(n, &of(n))).collect();
     let start = Instant::now();
-    ebpf.datapath.put_services(&all)?;
+    ebpf.put(&all)?;
     let (name, seconds) = (short(of_many * MANY), start.elapsed().as_secs_f64());
     report.add(format!("cold_load_{name}_endpoints_s"), "s", seconds, None);
     Ok(())

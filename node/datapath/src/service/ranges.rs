@@ -18,19 +18,27 @@ use crate::{
 const SERVICE_BITS: u32 = 32;
 
 type Key<A> = TrieKey<RangeKey<A>>;
+pub type Entries<A> = Table<Key<A>, u32>;
 
 #[derive(Debug)]
 pub struct Ranges<A: Family> {
-    table: Table<Key<A>, u32>,
+    table: Entries<A>,
     known: HashMap<ServiceId, HashSet<Key<A>>>,
 }
 
 impl<A: Family> Ranges<A> {
-    pub fn open(directory: &Path) -> Result<Self> {
-        let table = Table::open(directory, A::RANGES)?;
-        let mut ranges = Self { table, known: HashMap::new() };
-        ranges.adopt()?;
-        Ok(ranges)
+    /// Knows of no entry before [`Ranges::adopt`].
+    pub fn new(table: Entries<A>) -> Self {
+        Self { table, known: HashMap::new() }
+    }
+
+    /// Writes to this map from now on, which has the same entries.
+    pub fn move_to(&mut self, table: Entries<A>) {
+        self.table = table;
+    }
+
+    pub fn repin(&self, directory: &Path) -> Result<()> {
+        self.table.replace_pin(directory)
     }
 
     pub fn adopt(&mut self) -> Result<()> {

@@ -19,7 +19,7 @@ use super::{
     Backend, Changed, FrontendKey, Service,
     closed::{self, Closed},
     id::Ids,
-    ranges::Ranges,
+    ranges::{self, Ranges},
 };
 use crate::{
     Drift, DriftKind,
@@ -48,6 +48,27 @@ pub struct Store<A: Family> {
     retired: Vec<Retired>,
     /// Services whose backends changed since their flows were last looked at.
     changed: HashSet<ServiceId>,
+}
+
+/// The maps that are pinned.
+pub struct Pinned<A: Family> {
+    frontends: Table<Key<A>, FrontendValue>,
+    backends: Table<BackendKey, Value<A>>,
+    maglev: Table<MaglevKey, MaglevBlock>,
+    members: Table<MemberKey<A>, u32>,
+    ranges: ranges::Entries<A>,
+}
+
+impl<A: Family> Pinned<A> {
+    pub fn open(directory: &Path) -> Result<Self> {
+        Ok(Self {
+            frontends: Table::open(directory, A::FRONTENDS)?,
+            backends: Table::open(directory, A::BACKENDS)?,
+            maglev: Table::open(directory, A::MAGLEV)?,
+            members: Table::open(directory, A::MEMBERS)?,
+            ranges: Table::open(directory, A::RANGES)?,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,12 +101,13 @@ struct Writes<A: Family> {
 
 impl<A: Family> Store<A> {
     pub fn open(directory: &Path, ids: &mut Ids) -> Result<Self> {
+        let Pinned { frontends, backends, maglev, members, ranges } = Pinned::open(directory)?;
         let mut services = Self {
-            frontends: Table::open(directory, A::FRONTENDS)?,
-            backends: Table::open(directory, A::BACKENDS)?,
-            maglev: Table::open(directory, A::MAGLEV)?,
-            members: Table::open(directory, A::MEMBERS)?,
-            ranges: Ranges::open(directory)?,
+            frontends,
+            backends,
+            maglev,
+            members,
+            ranges: Ranges::new(ranges),
             programmed: HashMap::new(),
             closed: Closed::default(),
             references: HashMap::new(),
@@ -126,6 +148,22 @@ impl<A: Family> Store<A> {
         let blocks = self.maglev.entries()?;
         let orphans: Vec<_> = blocks.into_iter().map(|(key, _)| key).filter(orphan).collect();
         self.maglev.remove_all(&orphans)
+    }
+
+    /// Writes to these maps from now on, which have the same entries.
+    pub fn move_to(&mut self, pinned: Pinned<A>) {
+        let Pinned { frontends, backends, maglev, members, ranges } = pinned;
+        (self.frontends, self.backends, self.maglev, self.members) = (frontends, backends, maglev, members);
+        self.ranges.move_to(ranges);
+    }
+
+    /// Pins the maps that it writes to, in place of others.
+    pub fn repin(&self, directory: &Path) -> Result<()> {
+        self.frontends.replace_pin(directory)?;
+        self.backends.replace_pin(directory)?;
+        self.maglev.replace_pin(directory)?;
+        self.members.replace_pin(directory)?;
+        self.ranges.repin(directory)
     }
 
     pub fn put_all(&mut self, services: &[&Service], ids: &mut Ids) -> Result<Vec<ServiceId>> {
