@@ -80,7 +80,7 @@ pub mod frontend_flag {
     pub const NODE_PORT: u16 = 1 << 1;
     /// The frontend is a load balancer's address.
     pub const LOAD_BALANCER: u16 = 1 << 2;
-    /// Clients outside must be in one of the service's source ranges ([`super::RangeKey`]).
+    /// Clients must be in one of the service's source ranges ([`super::RangeKey`]).
     pub const SOURCE_RANGES: u16 = 1 << 3;
     /// The frontend is one of `externalIPs`.
     pub const EXTERNAL_IP: u16 = 1 << 4;

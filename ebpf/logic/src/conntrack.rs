@@ -14,7 +14,6 @@ use crate::{
 /// A packet, as its flow sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Touch {
-    pub now_ns: u64,
     pub bytes: u64,
     pub proto: u8,
     /// And what is like them of SCTP; none of what has no connections.
@@ -25,9 +24,8 @@ pub struct Touch {
 
 impl Touch {
     #[inline(always)]
-    pub fn new<A: Family>(packet: &impl Packet, tables: &impl Host, ip: &Ip<A>, transport: &Transport) -> Self {
+    pub fn new<A: Family>(packet: &impl Packet, ip: &Ip<A>, transport: &Transport) -> Self {
         Self {
-            now_ns: tables.now_ns(),
             bytes: packet.bytes(),
             proto: ip.proto,
             tcp_flags: if transport.kind == Kind::Echo { 0 } else { transport.flags },
@@ -37,8 +35,8 @@ impl Touch {
 
     /// An ICMP error about a packet with the header `quoted`.
     #[inline(always)]
-    pub fn error<A: Family>(packet: &impl Packet, tables: &impl Host, quoted: &Ip<A>) -> Self {
-        Self { now_ns: tables.now_ns(), bytes: packet.bytes(), proto: quoted.proto, tcp_flags: 0, quoted: true }
+    pub fn error<A: Family>(packet: &impl Packet, quoted: &Ip<A>) -> Self {
+        Self { bytes: packet.bytes(), proto: quoted.proto, tcp_flags: 0, quoted: true }
     }
 
     /// Is the protocol one that opens and closes connections, or associations?
@@ -60,11 +58,11 @@ impl Touch {
     }
 }
 
-/// Counts a packet on a flow.
+/// Counts a packet on a flow. A packet without one does not ask what time it is.
 #[inline(always)]
-pub fn touch<A: Family>(flow: &mut Flow<A>, touch: &Touch) {
+pub fn touch<A: Family>(flow: &mut Flow<A>, touch: &Touch, now_ns: u64) {
     flow.state = next(flow.state, touch);
-    flow.seen_ns = touch.now_ns;
+    flow.seen_ns = now_ns;
     flow.packets = flow.packets.wrapping_add(1);
     flow.bytes = flow.bytes.wrapping_add(touch.bytes);
 }
@@ -167,13 +165,8 @@ pub fn is_answer<A: Family>(tuple: &Tuple<A>, other: &Tuple<A>) -> bool {
 /// SYN is that of a client who waits for an answer, or anybody's, which does not end a connection. If its client did, the
 /// backend tells it to reset the connection (RFC 9293 section 3.10.7.4), and the SYN after that opens another one.
 #[inline(always)]
-pub fn is_known<A: Family, T: Tables<A>>(
-    tables: &T,
-    map: FlowMap,
-    key: &FlowKey<A>,
-    now_ns: u64,
-    to: &mut Tuple<A>,
-) -> bool {
+pub fn is_known<A: Family, T: Tables<A>>(tables: &T, map: FlowMap, key: &FlowKey<A>, to: &mut Tuple<A>) -> bool {
+    let now_ns = tables.now_ns();
     let look = |flow: &mut Flow<A>| {
         let is_same = flow.to.dst == to.dst && flow.to.ports.dst == to.ports.dst;
         let is_known = is_same && !flow.state.is_closed();
@@ -189,10 +182,17 @@ pub fn is_known<A: Family, T: Tables<A>>(
 
 /// Makes it a flow at its first packet, whose tuple becomes that of the answer to `other`.
 #[inline(always)]
-pub fn begin<A: Family>(flow: &mut Flow<A>, other: &Tuple<A>, service: ServiceId, backend: BackendId, touch: &Touch) {
+pub fn begin<A: Family>(
+    tables: &impl Host,
+    flow: &mut Flow<A>,
+    other: &Tuple<A>,
+    service: ServiceId,
+    backend: BackendId,
+    touch: &Touch,
+) {
     flow.to.set_reversed(other);
     (flow.state, flow.service, flow.backend) = (FlowState::OPENING, service, backend);
-    (flow.seen_ns, flow.packets, flow.bytes) = (touch.now_ns, 1, touch.bytes);
+    (flow.seen_ns, flow.packets, flow.bytes) = (tables.now_ns(), 1, touch.bytes);
 }
 
 #[inline(always)]

@@ -39,7 +39,7 @@ pub fn reverse<A: Family, P: Packet, T: Tables<A>>(
 ) -> Result<(), DropReason> {
     if room.transport.kind.has_flow() {
         let Room { ip, transport, touch, key, claim, .. } = room;
-        *touch = Touch::new(packet, tables, ip, transport);
+        *touch = Touch::new(packet, ip, transport);
         set_key(key, ip, transport.ports, Direction::REPLY);
         if follow_answer(packet, tables, FlowMap::Conntrack, key, (touch, ip.l4), &mut claim.to).is_some() {
             nat::translate(packet, ip, transport, &claim.to)?;
@@ -62,7 +62,7 @@ fn reverse_error<A: Family, P: Packet, T: Tables<A>>(
 ) -> Result<(), DropReason> {
     let Room { ip, touch, key, claim, quoted, .. } = room;
     let Some(()) = icmp::quoted(packet, ip, quoted) else { return Ok(()) };
-    *touch = Touch::error(packet, tables, &quoted.ip);
+    *touch = Touch::error(packet, &quoted.ip);
     set_answer_key(key, &quoted.ip, quoted.ports, Direction::REPLY);
     if follow(tables, FlowMap::Conntrack, key, touch, &mut claim.to).is_none() {
         return Ok(());

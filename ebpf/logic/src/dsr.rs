@@ -71,7 +71,7 @@ pub fn remember<A: Family, T: Tables<A>>(
     chosen: &mut Claim<A>,
     touch: &Touch,
 ) -> Result<(), DropReason> {
-    begin(&mut chosen.flow, tuple, chosen.service, chosen.backend, touch);
+    begin(tables, &mut chosen.flow, tuple, chosen.service, chosen.backend, touch);
     chosen.key.proto = touch.proto;
     if chosen.put_request(tables, tuple)? {
         enlist(tables, FlowMap::Nat, &chosen.key);
@@ -182,7 +182,7 @@ fn translate<A: Family, P: Packet, T: Tables<A>>(
     is_node_port: bool,
 ) -> Result<(), DropReason> {
     let Room { ip, transport, touch, key, claim, .. } = room;
-    *touch = Touch::new(packet, tables, ip, transport);
+    *touch = Touch::new(packet, ip, transport);
     set_key(key, ip, transport.ports, Direction::OUT);
     let known = match touch.opens() {
         true => None,

@@ -43,7 +43,7 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
     if !transport.kind.has_ports() || is_overlay(ip.proto, transport.ports.dst) {
         return Ok(Way::None);
     }
-    *touch = Touch::new(packet, tables, ip, transport);
+    *touch = Touch::new(packet, ip, transport);
     set_key(key, ip, transport.ports, Direction::OUT);
     // A new connection may use the ports of one that is over: its backend may be gone.
     let known = match touch.opens() {
@@ -125,7 +125,7 @@ pub fn open<A: Family, T: Tables<A>>(
     if touch.opens() {
         chosen.key.tuple = *tuple;
         chosen.key.set(touch.proto, Direction::OUT);
-        if is_known(tables, FlowMap::Nat, &chosen.key, touch.now_ns, &mut chosen.to) {
+        if is_known(tables, FlowMap::Nat, &chosen.key, &mut chosen.to) {
             if !dsr::goes_on(tables, tuple, &chosen.to) {
                 snat::repair_sometimes(tables, tuple, &chosen.to, 0, touch);
                 return Ok(Way::Translated);
@@ -168,7 +168,7 @@ fn remember<A: Family, T: Tables<A>>(
     let Claim { to, service, backend, key, flow, .. } = chosen;
     key.tuple.set_reversed(to);
     key.set(touch.proto, Direction::IN);
-    begin(flow, tuple, *service, *backend, touch);
+    begin(tables, flow, tuple, *service, *backend, touch);
     tables.put_flow(FlowMap::Nat, key, flow)?;
     if chosen.put_request(tables, tuple)? {
         enlist(tables, FlowMap::Nat, &chosen.key);
@@ -228,7 +228,7 @@ pub fn answer<A: Family, P: Packet, T: Tables<A>>(
     if !transport.kind.has_ports() {
         return Ok(());
     }
-    *touch = Touch::new(packet, tables, ip, transport);
+    *touch = Touch::new(packet, ip, transport);
     set_key(key, ip, transport.ports, Direction::IN);
     match follow_answer(packet, tables, FlowMap::Nat, key, (touch, ip.l4), &mut claim.to) {
         Some(_) => nat::translate(packet, ip, transport, &claim.to),

@@ -371,7 +371,7 @@ impl<A: Family> Tables<A> for Model<A> {
     ) -> Option<R> {
         let mut flows = self.flows(map).borrow_mut();
         let flow = flows.get_mut(key)?;
-        conntrack::touch(flow, touch);
+        conntrack::touch(flow, touch, self.now_ns());
         Some(look(flow))
     }
 
@@ -386,7 +386,7 @@ impl<A: Family> Tables<A> for Model<A> {
         let mut flows = self.flows(map).borrow_mut();
         match flows.get_mut(key) {
             Some(flow) if wanted(&flow.to) => {
-                conntrack::touch(flow, touch);
+                conntrack::touch(flow, touch, self.now_ns());
                 Ok(Some(look(flow)))
             }
             Some(_) => Err(Unwanted),

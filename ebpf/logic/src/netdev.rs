@@ -92,7 +92,7 @@ pub fn track_inbound<A: Family, P: Packet, T: Tables<A>>(
     if tables.in_cluster(ip.src) || !transport.kind.has_flow() {
         return Ok(());
     }
-    *touch = Touch::new(packet, tables, ip, transport);
+    *touch = Touch::new(packet, ip, transport);
     set_answer_key(key, ip, transport.ports, Direction::INBOUND);
     if follow_request(packet, tables, FlowMap::Conntrack, key, (touch, ip.l4), &mut claim.to).is_some() {
         return Ok(());
@@ -109,7 +109,7 @@ fn remember_inbound<A: Family, T: Tables<A>>(
     touch: &Touch,
     Claim { to, flow, .. }: &mut Claim<A>,
 ) -> Result<(), DropReason> {
-    begin(flow, &Tuple::default(), ServiceId(0), BackendId(0), touch);
+    begin(tables, flow, &Tuple::default(), ServiceId(0), BackendId(0), touch);
     flow.to.src = to.src;
     if tables.put_flow(FlowMap::Conntrack, key, flow)? {
         enlist(tables, FlowMap::Conntrack, key);

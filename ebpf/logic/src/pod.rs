@@ -110,7 +110,7 @@ fn leave<A: Family, P: Packet, T: Tables<A>>(
 ) -> Result<Verdict, DropReason> {
     let Room { ip, transport, touch, key, claim, .. } = room;
     if tables.overlay() && transport.kind.has_flow() && ip.dst != tables.node_ip() && ip.ttl > 1 {
-        *touch = Touch::new(packet, tables, ip, transport);
+        *touch = Touch::new(packet, ip, transport);
         set_key(key, ip, transport.ports, Direction::INBOUND);
         let is_known = follow_answer(packet, tables, FlowMap::Conntrack, key, (touch, ip.l4), &mut claim.to).is_some();
         if is_known && claim.to.src != A::UNSPECIFIED {

@@ -1,7 +1,10 @@
-//! Per-packet load balancing, for what the socket hooks did not see: raw sockets, clients in other
-//! cgroups or network namespaces.
+//! Per-packet load balancing, for what the socket hooks did not see (raw sockets, clients in other
+//! cgroups or network namespaces) or left alone, as a socket's address was not known yet.
 
-use xebec_abi::{Counter, Direction, DropReason, FrontendKey, Ports, Tuple, lb::scope};
+use xebec_abi::{
+    Counter, Direction, DropReason, FrontendKey, Ports, Tuple,
+    lb::{frontend_flag, scope},
+};
 
 use crate::{
     Family, FlowMap, Packet, Room, Tables,
@@ -27,7 +30,7 @@ pub fn forward<A: Family, P: Packet, T: Tables<A>>(
         _ => return Err(DropReason::NoService),
     }
     let Room { ip, transport, touch, key, claim, .. } = room;
-    *touch = Touch::new(packet, tables, ip, transport);
+    *touch = Touch::new(packet, ip, transport);
     set_key(key, ip, transport.ports, Direction::SERVICE);
     // A new connection may use the ports of one that is over: its backend may be gone.
     let turn = (&*touch, ip.l4);
@@ -62,6 +65,9 @@ fn open<A: Family, T: Tables<A>>(
         Selection::Backend => {}
     }
     let Claim { to, key, flow, choice: Choice { frontend, backend, .. }, .. } = claim;
+    if frontend.flags & frontend_flag::SOURCE_RANGES != 0 && !tables.in_source_ranges(frontend.service, tuple.src) {
+        return Err(DropReason::SourceRange);
+    }
     to.set(&tuple.src, &backend.addr, Ports { dst: backend.port, ..tuple.ports });
     if to.dst == tuple.src {
         // A pod that reaches itself must not see its own address as the source: it would answer
@@ -71,14 +77,14 @@ fn open<A: Family, T: Tables<A>>(
     if touch.opens() {
         key.tuple = *tuple;
         key.set(proto, Direction::SERVICE);
-        if is_known(tables, FlowMap::Conntrack, key, touch.now_ns, to) {
+        if is_known(tables, FlowMap::Conntrack, key, to) {
             return Ok(false);
         }
     }
     // The answer's entry first: an answer must never find nothing.
     key.tuple.set_reversed(to);
     key.set(proto, Direction::REPLY);
-    begin(flow, tuple, frontend.service, backend.id, touch);
+    begin(tables, flow, tuple, frontend.service, backend.id, touch);
     tables.put_flow(FlowMap::Conntrack, key, flow)?;
     key.tuple = *tuple;
     key.direction = Direction::SERVICE;

@@ -37,7 +37,7 @@ pub fn masquerade<A: Family, P: Packet, T: Tables<A>>(
         _ => return Err(DropReason::UnknownProtocol),
     }
     let Room { ip, transport, touch, key, claim, .. } = room;
-    *touch = Touch::new(packet, tables, ip, transport);
+    *touch = Touch::new(packet, ip, transport);
     set_key(key, ip, transport.ports, Direction::OUT);
     let turn = (&*touch, ip.l4);
     match follow_request(packet, tables, FlowMap::Nat, key, turn, &mut claim.to) {
@@ -117,7 +117,7 @@ fn take<A: Family, T: Tables<A>>(
     let min = tables.snat_port_min();
     let span = u32::from(tables.snat_port_max().wrapping_sub(min)) + 1;
     let mut uniform = hash(tuple, proto, tables.hash_seed());
-    begin(flow, tuple, *service, *backend, touch);
+    begin(tables, flow, tuple, *service, *backend, touch);
     to.src = tables.node_ip();
     for attempt in 0..SNAT_TRIES_MAX {
         let port = Be16::new(min.wrapping_add(scale(uniform, span) as u16));
@@ -208,7 +208,7 @@ fn repair<A: Family, T: Tables<A>>(tables: &T, tuple: &Tuple<A>, to: &Tuple<A>, 
     let (mut answer, mut back) = (FlowKey::default(), Flow::default());
     answer.tuple.set_reversed(to);
     answer.set(touch.proto, Direction::IN);
-    begin(&mut back, tuple, ServiceId(0), BackendId(0), touch);
+    begin(tables, &mut back, tuple, ServiceId(0), BackendId(0), touch);
     if tables.add_flow(FlowMap::Nat, &answer, &back) == Ok(true) {
         tables.count(Counter::HalfFlow, 0);
     }
@@ -224,7 +224,7 @@ pub fn error_out<A: Family, P: Packet, T: Tables<A>>(
 ) -> Result<bool, DropReason> {
     let Room { ip, touch, key, claim, quoted, .. } = room;
     let Some(()) = icmp::quoted(packet, ip, quoted) else { return Ok(false) };
-    *touch = Touch::error(packet, tables, &quoted.ip);
+    *touch = Touch::error(packet, &quoted.ip);
     set_answer_key(key, &quoted.ip, quoted.ports, Direction::OUT);
     let is_masqueraded = follow(tables, FlowMap::Nat, key, touch, &mut claim.to).is_some();
     if !is_masqueraded {
@@ -260,7 +260,7 @@ pub fn unmasquerade<A: Family, P: Packet, T: Tables<A>>(
     if !answer || ip.dst != tables.node_ip() || !in_range(tables, transport.ports.dst) {
         return Ok(Way::None);
     }
-    *touch = Touch::new(packet, tables, ip, transport);
+    *touch = Touch::new(packet, ip, transport);
     set_key(key, ip, transport.ports, Direction::IN);
     if follow_answer(packet, tables, FlowMap::Nat, key, (touch, ip.l4), &mut claim.to).is_none() {
         tables.count(Counter::SnatMiss, touch.bytes);
@@ -279,7 +279,7 @@ pub fn error_in<A: Family, P: Packet, T: Tables<A>>(
 ) -> Result<Way, DropReason> {
     let Room { ip, touch, key, claim, quoted, .. } = room;
     let Some(()) = icmp::quoted(packet, ip, quoted) else { return Ok(Way::None) };
-    *touch = Touch::error(packet, tables, &quoted.ip);
+    *touch = Touch::error(packet, &quoted.ip);
     let is_masqueraded = quoted.ip.src == tables.node_ip() && in_range(tables, quoted.ports.src);
     let direction = if is_masqueraded { Direction::IN } else { Direction::OUT };
     set_answer_key(key, &quoted.ip, quoted.ports, direction);

@@ -24,6 +24,9 @@ pub enum Translation<A: Family> {
     Unchanged,
     /// To a service without a backend: ECONNREFUSED, at once, as when kube-proxy rejects.
     Refused,
+    /// To a load balancer's address whose source ranges do not name this node: EPERM, as where a packet filter drops what a
+    /// process sends.
+    Forbidden,
     /// Go to `backend_addr` and `backend_port`.
     Backend(Origin<A>),
 }
@@ -48,6 +51,14 @@ pub fn translate<A: Family, T: Tables<A>>(tables: &T, to: SocketAddress<A>, prot
         }
         Selection::Backend => {
             let Choice { frontend, backend, .. } = choice;
+            let limited = frontend.flags & frontend_flag::SOURCE_RANGES != 0 && tables.node_netns() != 0;
+            if limited && netns != tables.node_netns() {
+                // A socket may not have its address yet; the pod's packets do, and `from_pod` sees each.
+                return Translation::Unchanged;
+            }
+            if limited && !tables.in_source_ranges(frontend.service, tables.node_ip()) {
+                return Translation::Forbidden;
+            }
             tables.count(Counter::SocketLb, 0);
             Translation::Backend(Origin {
                 addr: to.addr,

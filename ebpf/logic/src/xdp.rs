@@ -68,7 +68,7 @@ impl<A: Family> Hop<A> {
 pub fn decide<A: Family, P: Packet, T: Tables<A>>(packet: &mut P, tables: &T, room: &mut Room<A>) -> Option<()> {
     parse(packet, tables, room)?;
     let Room { ip, transport, touch, key, claim, .. } = room;
-    *touch = Touch::new(packet, tables, ip, transport);
+    *touch = Touch::new(packet, ip, transport);
     let to = &mut claim.to;
     if ip.dst == tables.node_ip() && in_range(tables, transport.ports.dst) {
         set_key(key, ip, transport.ports, Direction::IN);
@@ -162,8 +162,8 @@ pub fn rewrite<A: Family, P: Grow, T: Tables<A>>(
     room: &mut Room<A>,
     macs: Macs,
 ) -> Result<(), DropReason> {
-    let Room { ip, transport, claim, hop, .. } = room;
-    let bytes = packet.bytes();
+    let Room { ip, transport, touch, claim, hop, .. } = room;
+    let bytes = touch.bytes;
     nat::translate(packet, ip, transport, &claim.to)?;
     nat::decrement_ttl(packet, ip)?;
     let counter = if hop.is_overlay() {

@@ -15,7 +15,7 @@ use xebec_abi::{
     stats::{MAP_ERRORS_ENTRIES, TRAFFIC_ENTRIES},
 };
 use xebec_logic::{
-    Family, FlowMap, Room, Settings, Tables, Unwanted,
+    Family, FlowMap, Host, Room, Settings, Tables, Unwanted,
     conntrack::{self, Touch},
     lb::scale,
     limit::{Admission, Charge},
@@ -540,7 +540,7 @@ where
         let flow = self.flow(map, key)?;
         // SAFETY: the pointer is to a live entry. Two CPUs may count at once and lose a count.
         let flow = unsafe { &mut *flow };
-        conntrack::touch(flow, touch);
+        conntrack::touch(flow, touch, Host::now_ns(self));
         let seen = look(flow);
         self.store(map, key);
         Some(seen)
@@ -561,7 +561,7 @@ where
         if !wanted(&flow.to) {
             return Err(Unwanted);
         }
-        conntrack::touch(flow, touch);
+        conntrack::touch(flow, touch, Host::now_ns(self));
         let seen = look(flow);
         self.store(map, key);
         Ok(Some(seen))

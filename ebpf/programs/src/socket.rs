@@ -239,6 +239,7 @@ where
             ALLOW
         }
         Translation::Refused => refuse(),
+        Translation::Forbidden => forbid(),
         Translation::Backend(origin) => {
             match created::<H::Addr>(ctx) {
                 // SAFETY: as above.
@@ -263,6 +264,7 @@ where
     match translation::<H>(ctx) {
         Translation::Unchanged => ALLOW,
         Translation::Refused => refuse(),
+        Translation::Forbidden => forbid(),
         Translation::Backend(origin) => {
             match created::<H::Addr>(ctx) {
                 // SAFETY: the storage belongs to this socket. Two threads that send at once may
@@ -338,6 +340,13 @@ fn refuse() -> i32 {
         // SAFETY: the helper sets what the system call returns.
         unsafe { bpf_set_retval(-ECONNREFUSED) };
     }
+    REFUSE
+}
+
+/// Without a value of its own what a hook refuses is EPERM (`__cgroup_bpf_run_filter_sock_addr`, kernel/bpf/cgroup.c).
+#[inline(always)]
+fn forbid() -> i32 {
+    count_drop(DropReason::SourceRange, 0);
     REFUSE
 }
 

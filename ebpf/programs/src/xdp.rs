@@ -62,11 +62,10 @@ where
             return Ok(XDP_PASS);
         }
         let Some(macs) = next_hop(ctx, &room.hop) else { return Ok(XDP_PASS) };
-        let bytes = frame.bytes();
         match xdp::rewrite(&mut frame, &Maps, room, macs) {
             Ok(()) => Ok(XDP_TX),
             Err(reason) => {
-                count_drop(reason, bytes);
+                count_drop(reason, room.touch.bytes);
                 Ok(XDP_DROP)
             }
         }

@@ -6,7 +6,7 @@ use xebec_abi::Tuple4;
 
 #[track_caller]
 fn check(proto: u8, state: FlowState, tcp_flags: u8, expected: FlowState) {
-    let touch = Touch { now_ns: 7, bytes: 60, proto, tcp_flags, quoted: false };
+    let touch = Touch { bytes: 60, proto, tcp_flags, quoted: false };
     assert_eq!(next(state, &touch), expected, "{state:?} sees {tcp_flags:#x}");
 }
 
@@ -108,10 +108,10 @@ fn partners_find_each_other() {
     let ports = |src, dst| Ports { src: Be16::new(src), dst: Be16::new(dst) };
     let tuple = |src, dst, ports| Tuple4 { src, dst, ports };
     let (client, vip, backend) = ([10, 0, 0, 1], [10, 96, 0, 1], [10, 0, 0, 2]);
-    let touch = Touch { now_ns: 0, bytes: 0, proto: proto::TCP, tcp_flags: 0, quoted: false };
+    let touch = Touch { bytes: 0, proto: proto::TCP, tcp_flags: 0, quoted: false };
     let flow = |to: Tuple4| {
         let mut flow = Flow::default();
-        begin(&mut flow, &to.reversed(), ServiceId(1), BackendId(1), &touch);
+        begin(&crate::fixture::node(), &mut flow, &to.reversed(), ServiceId(1), BackendId(1), &touch);
         flow
     };
     for (request, reply) in [(Direction::SERVICE, Direction::REPLY), (Direction::OUT, Direction::IN)] {

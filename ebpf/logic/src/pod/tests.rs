@@ -1,3 +1,5 @@
+use xebec_abi::{ServiceId, lb::frontend_flag};
+
 use super::*;
 use crate::{
     fixture::*,
@@ -124,6 +126,17 @@ fn what_cannot_be_served_is_dropped_with_its_reason() {
     serve(&mut model, &[OTHER], 1, 0, 0);
     model.flows_max = Some(1);
     sends(&model, &tcp(tuple(POD, 4000, VIP, 80), SYN), Err(DropReason::FlowInsert));
+}
+
+#[test]
+fn source_ranges_name_the_pods() {
+    let mut model = node();
+    serve(&mut model, &[OTHER], 1, frontend_flag::SOURCE_RANGES, 0);
+    let packet = tcp(tuple(POD, 4000, VIP, 80), SYN);
+    sends(&model, &packet, Err(DropReason::SourceRange));
+    model.ranges.insert(ServiceId(1), vec![(POD, 32)]);
+    let there = sends(&model, &packet, Ok(Verdict::pod(IFINDEX + 1)));
+    assert_eq!(verified(&there), tuple(POD, 4000, OTHER, 8080));
 }
 
 #[test]

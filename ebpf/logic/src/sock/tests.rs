@@ -13,6 +13,7 @@ fn check(backends: &[Addr4], to: SocketAddress<Addr4>, proto: u8, expected: Opti
     let translated = match translate(&model, to, proto, 1) {
         Translation::Unchanged => None,
         Translation::Refused => Some(None),
+        Translation::Forbidden => panic!("no source ranges"),
         Translation::Backend(origin) => {
             assert_eq!((origin.addr, origin.port), (to.addr, to.port));
             Some(Some(origin.backend_addr))
@@ -29,6 +30,22 @@ fn services_are_translated_and_refused() {
     check(&[OTHER], at(VIP, 81), proto::TCP, None);
     check(&[OTHER], at(OUTSIDE, 80), proto::TCP, None);
     check(&[OTHER], at(VIP, 80), proto::ICMP, None);
+}
+
+/// kube-proxy asks of every client, and knows a process of the node by the node's address.
+#[test]
+fn source_ranges_name_the_node_and_pods_are_asked_by_packet() {
+    let mut model = node();
+    serve(&mut model, &[OTHER], 0, frontend_flag::SOURCE_RANGES, 0);
+    let (to, host) = (at(VIP, 80), model.node.node_netns);
+    assert_eq!(translate(&model, to, proto::TCP, host + 1), Translation::Unchanged);
+    assert_eq!(translate(&model, to, proto::TCP, host), Translation::Forbidden);
+    model.ranges.insert(xebec_abi::ServiceId(1), vec![(NODE, 32)]);
+    assert!(matches!(translate(&model, to, proto::TCP, host), Translation::Backend(_)));
+    assert_eq!(translate(&model, to, proto::UDP, host), Translation::Forbidden, "another service port");
+    // A kernel that does not say which namespace is the node's.
+    model.node.node_netns = 0;
+    assert!(matches!(translate(&model, to, proto::UDP, host), Translation::Backend(_)));
 }
 
 fn sent(last: u8) -> Origin4 {

@@ -12,6 +12,7 @@ use xebec_abi::{
     lb::{frontend_flag, scope},
 };
 use xebec_datapath::{Backend, Frontend, FrontendKey, Service};
+use xebec_netlink::Netns;
 
 use crate::{
     machine::{Machine, Node, OUTSIDE},
@@ -24,7 +25,7 @@ pub const NODE_PORT: u16 = 30_080;
 const INGRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
 /// What a Service of type LoadBalancer is to a node: its own port, and the load balancer's address. `flags` are for
-/// clients outside.
+/// clients outside, but [`frontend_flag::SOURCE_RANGES`].
 fn put(node: &Node, backends: &[(Ipv4Addr, u16)], flags: u16) {
     put_with(node, backends, flags, |_| ());
 }
@@ -44,10 +45,11 @@ pub fn put_with(node: &Node, backends: &[(Ipv4Addr, u16)], flags: u16, change: i
             let key = FrontendKey { addr: addr.into(), port, proto, scope };
             Frontend { key, flags }
         };
-        let inside = [(node.ip(), NODE_PORT), (Ipv4Addr::LOCALHOST, NODE_PORT), (INGRESS, 80)];
+        let limited = flags & frontend_flag::SOURCE_RANGES;
+        let inside = [(node.ip(), NODE_PORT, 0), (Ipv4Addr::LOCALHOST, NODE_PORT, 0), (INGRESS, 80, limited)];
         let outside = [(node.ip(), NODE_PORT), (INGRESS, 80)];
         for frontends in [
-            inside.map(|(addr, port)| at(addr, port, scope::INTERNAL, 0)).to_vec(),
+            inside.map(|(addr, port, flags)| at(addr, port, scope::INTERNAL, flags)).to_vec(),
             outside.map(|(addr, port)| at(addr, port, scope::EXTERNAL, flags)).to_vec(),
         ] {
             let backends = backends.iter().map(backend).collect();
@@ -194,6 +196,38 @@ async fn source_ranges_keep_others_out() {
     allow(&["198.51.100.0/24"]);
     assert_eq!(machine.outside.netns.run(|| tcp(addr(INGRESS, 80))).unwrap(), "error TimedOut");
     assert_ne!(dropped(node, DropReason::SourceRange), 0, "{}", node.report());
+}
+
+#[tokio::test]
+async fn source_ranges_keep_clients_inside_out() {
+    let machine = Machine::new(1, true).await;
+    let node = &machine.nodes[0];
+    let (client, pod) = (node.pod("client").await, node.pod("pod").await);
+    serve(&pod.space.netns, pod.ip, 8080, "pod");
+    let allow = |range: Ipv4Addr| {
+        put_with(node, &[(pod.ip, 8080)], frontend_flag::SOURCE_RANGES, |service| {
+            service.source_ranges = vec![ipnet::IpNet::new(range.into(), 32).unwrap()];
+        });
+    };
+    let (cgroup, to) = (&node.mounts.cgroup, addr(INGRESS, 80));
+    let ask = |netns: &Netns, kind| in_cgroup(netns, cgroup, kind, to);
+    let sees = |ip, word| format!("pod sees {ip} {word} {to}");
+    allow(client.ip);
+    assert_eq!(ask(&client.space.netns, "tcp"), sees(client.ip, "peer"), "{}", node.report());
+    assert_eq!(ask(&client.space.netns, "udp"), sees(client.ip, "from"), "{}", node.report());
+    for kind in ["tcp", "udp"] {
+        assert_eq!(ask(&node.space.netns, kind), "error PermissionDenied", "{kind} {}", node.report());
+    }
+    assert_eq!(dropped(node, DropReason::SourceRange), 2, "{}", node.report());
+    allow(node.ip());
+    assert!(ask(&node.space.netns, "tcp").starts_with("pod sees "), "{}", node.report());
+    for kind in ["tcp", "udp"] {
+        assert!(ask(&client.space.netns, kind).starts_with("error "), "{kind} {}", node.report());
+    }
+    assert!(dropped(node, DropReason::SourceRange) > 3, "{}", node.report());
+    // The limit is the load balancer's alone.
+    let said = in_cgroup(&client.space.netns, cgroup, "tcp", addr(node.ip(), NODE_PORT));
+    assert_eq!(said, format!("pod sees {} peer {}", client.ip, addr(node.ip(), NODE_PORT)));
 }
 
 #[tokio::test]
