@@ -15,7 +15,7 @@ use clap::Args;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
-use xebec_agent::Capacity;
+use xebec_agent::{Capacity, TableSize};
 use xebec_apiserver::pki::write_secret;
 use xebec_apiserver::{AdminKubeconfig, AuthorizationMode, Pki, UserInfo};
 use xebec_client::{Client, Informers};
@@ -49,10 +49,13 @@ pub struct Server {
     /// Addresses of Services: one range, or one of each family, the family that is the default first
     #[arg(long, value_delimiter = ',', default_value = super::SERVICE_CIDR)]
     service_cluster_ip_range: Vec<IpNet>,
-    /// As given to the agents: Services and EndpointSlices for which frontends=ENTRIES, backends=ENTRIES or
-    /// members=ENTRIES have no room are refused
+    /// As given to the agents: Services and EndpointSlices for which frontends=ENTRIES, backends=ENTRIES, members=ENTRIES,
+    /// source-ranges=ENTRIES or maglev-blocks=ENTRIES have no room are refused
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME=ENTRIES,...")]
     datapath_capacity: Capacity,
+    /// As given to the agents: how many entries a Maglev table has, for --datapath-capacity
+    #[arg(long, default_value_t, value_name = "ENTRIES")]
+    maglev_table_size: TableSize,
     /// Addresses of pods: of the same families as --service-cluster-ip-range
     #[arg(long, value_delimiter = ',', default_value = super::CLUSTER_CIDR)]
     cluster_cidr: Vec<IpNet>,
@@ -179,6 +182,8 @@ impl Server {
                 backends: self.datapath_capacity.backends,
                 members: self.datapath_capacity.members,
                 source_ranges: self.datapath_capacity.source_ranges,
+                maglev_blocks: self.datapath_capacity.maglev_blocks,
+                maglev_table_blocks: self.maglev_table_size.blocks(),
                 service_backends: SERVICE_BACKENDS_MAX.into(),
             },
             service_account_issuer: self.service_account_issuer.clone(),

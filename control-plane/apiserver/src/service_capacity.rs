@@ -1,8 +1,9 @@
 //! Counts what all Services and their EndpointSlices take of the nodes' maps, so that one that does not fit is refused when
 //! it is written.
 //!
-//! Each node has further frontends for addresses of its own besides the first, and for hostPorts, and further backends for endpoints of its
-//! own under the policy `Local`: what is let in may still not fit on a node, which then says so in an Event.
+//! Each node has further frontends for addresses of its own besides the first, and for hostPorts: what is let in may still not
+//! fit on a node, which then says so in an Event. Under the policy `Local` a node has its own endpoints besides; of each Service those
+//! of the node with the most count, though that is not one node for all Services.
 //!
 //! Every endpoint counts as a backend, though it may not be ready, have hints for elsewhere, or be in two slices: none of that is asked
 //! for again when it changes.
@@ -24,7 +25,7 @@ use xebec_store::cache::{At, Cache, Event, Filter, Kind, Object, Query, Start};
 
 use crate::app::App;
 use counts::{Counts, Part, Taken};
-use needs::{BACKENDS, Families, MAPS, Needs, Service, Slice};
+use needs::{BACKENDS, Cluster, Families, MAGLEV, MAPS, Needs, Port, Service, Slice};
 
 const SERVICES: &str = "core/services";
 const SLICES: &str = "discovery.k8s.io/endpointslices";
@@ -39,6 +40,9 @@ pub struct ServiceLimits {
     pub members: u32,
     /// Networks of `loadBalancerSourceRanges`.
     pub source_ranges: u32,
+    pub maglev_blocks: u32,
+    /// Of these, what one table takes.
+    pub maglev_table_blocks: u16,
     /// Backends of one service port, whatever the maps' sizes.
     pub service_backends: u32,
 }
@@ -50,11 +54,13 @@ impl ServiceLimits {
         backends: u32::MAX,
         members: u32::MAX,
         source_ranges: u32::MAX,
+        maglev_blocks: u32::MAX,
+        maglev_table_blocks: 1,
         service_backends: u32::MAX,
     };
 
     fn of_map(&self, map: usize) -> u64 {
-        [self.frontends, self.backends, self.members, self.source_ranges][map].into()
+        [self.frontends, self.backends, self.members, self.source_ranges, self.maglev_blocks][map].into()
     }
 }
 
@@ -66,7 +72,7 @@ pub enum Write<'a> {
 
 pub struct ServiceCapacity {
     limits: ServiceLimits,
-    families: Families,
+    cluster: Cluster,
     counts: Mutex<Counts>,
 }
 
@@ -80,7 +86,8 @@ pub struct Fill {
 impl ServiceCapacity {
     /// `ranges` are those of Services, the primary family's first.
     pub fn new(limits: ServiceLimits, ranges: &[ipnet::IpNet]) -> Self {
-        Self { limits, families: Families::new(ranges), counts: Mutex::default() }
+        let cluster = Cluster { families: Families::new(ranges), table_blocks: limits.maglev_table_blocks.into() };
+        Self { limits, cluster, counts: Mutex::default() }
     }
 
     /// Lets a write in and counts it, unless it is only tried. `old` is what was stored.
@@ -108,7 +115,7 @@ impl ServiceCapacity {
     fn refusal(&self, counts: &Counts, key: &str, before: &Taken, what: &str) -> Option<String> {
         let after = counts.of(key);
         let most = u64::from(self.limits.service_backends);
-        for (port, backends) in &after.ports {
+        for Port { name: port, everywhere: backends, .. } in &after.ports {
             let had = before.of_port(port);
             if let Some(family) = (0..2).find(|family| backends[*family] > had[*family].max(most)) {
                 return Some(format!(
@@ -122,8 +129,12 @@ impl ServiceCapacity {
         for (map, family) in (0..MAPS.len()).flat_map(|map| [(map, 0), (map, 1)]) {
             let more = after.needs[map][family].saturating_sub(before.needs[map][family]);
             let (limit, all) = (self.limits.of_map(map), counts.all()[map][family]);
-            // A port's backends are there twice while they change.
-            let kept = if map == BACKENDS { counts.most_backends(family) } else { 0 };
+            // A port's backends and its table are there twice while they change.
+            let kept = match map {
+                BACKENDS => counts.most_backends(family),
+                MAGLEV => self.cluster.table_blocks,
+                _ => 0,
+            };
             if more > 0 && all + kept > limit {
                 let needs::Map { names, what: entries } = &MAPS[map];
                 let kept = if kept > 0 {
@@ -148,7 +159,7 @@ impl ServiceCapacity {
     fn parts(&self, new: &Write<'_>, old: Option<&Value>) -> Option<(String, Part, Part)> {
         match new {
             Write::Service(new) => {
-                let of = |service: &Value| Part::Service(Service::of(service, &self.families));
+                let of = |service: &Value| Part::Service(Service::of(service, &self.cluster));
                 let key = key(object::namespace(new), object::name(new));
                 Some((key, of(new), old.map_or(Part::Service(Service::default()), of)))
             }
@@ -217,7 +228,7 @@ impl ServiceCapacity {
 
     fn service(&self, object: &Object) -> Service {
         let service = serde_json::from_slice(object.as_slice()).unwrap_or(Value::Null);
-        Service::of(&service, &self.families)
+        Service::of(&service, &self.cluster)
     }
 
     /// What is taken of each map, and what it takes.

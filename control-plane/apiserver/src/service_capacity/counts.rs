@@ -1,12 +1,11 @@
 //! What all Services and EndpointSlices together take.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::needs::{Entries, MAPS, Needs, Service, Slice};
+use super::needs::{Entries, MAPS, Needs, Port, Service, Slice};
 
 /// After which a write that was let in and that the cache tells nothing of has failed.
 const WRITTEN_BY: Duration = Duration::from_secs(5);
@@ -53,13 +52,13 @@ struct Entry {
 #[derive(Clone, Default)]
 pub struct Taken {
     pub needs: Needs,
-    /// Backends of each port.
-    pub ports: Vec<(Arc<str>, Entries)>,
+    pub ports: Vec<Port>,
 }
 
 impl Taken {
-    pub fn of_port(&self, port: &str) -> Entries {
-        self.ports.iter().find(|(name, _)| **name == *port).map_or([0, 0], |(_, backends)| *backends)
+    /// Backends of a port that every node has.
+    pub fn of_port(&self, name: &str) -> Entries {
+        self.ports.iter().find(|port| *port.name == *name).map_or([0, 0], |port| port.everywhere)
     }
 }
 
@@ -155,11 +154,12 @@ impl Counts {
             let (all, own) = (&mut self.all[map][family], taken.needs[map][family]);
             *all = if is_there { *all + own } else { *all - own };
         }
-        for (family, backends) in taken.ports.iter().flat_map(|(_, backends)| backends.iter().enumerate()) {
-            let ports = self.ports[family].entry(*backends).or_default();
+        for (port, family) in taken.ports.iter().flat_map(|port| [(port, 0), (port, 1)]) {
+            let backends = port.most(family);
+            let ports = self.ports[family].entry(backends).or_default();
             *ports = if is_there { *ports + 1 } else { *ports - 1 };
             if *ports == 0 {
-                self.ports[family].remove(backends);
+                self.ports[family].remove(&backends);
             }
         }
     }

@@ -115,7 +115,7 @@ fn services_count_with_the_slices_that_are_there() {
          5 more",
     );
     assert_eq!(capacity.admit(&Write::Service(&service("a", 1)), None, false), Ok(()));
-    assert_eq!(all(&capacity), [[1, 0], [5, 0], [0, 0], [0, 0]]);
+    assert_eq!(all(&capacity), [[1, 0], [5, 0], [0, 0], [0, 0], [0, 0]]);
     assert!(capacity.admit(&Write::Service(&sticky), Some(&service("a", 1)), false).is_err());
 }
 
@@ -164,8 +164,8 @@ async fn what_is_let_in_counts_until_it_is_known_not_to_be_stored() {
 fn what_is_gone_is_not_counted_again() {
     let capacity = capacity(UNLIMITED);
     let mut counts = capacity.counts.lock();
-    let families = Families::new(&[]);
-    let of = |ports: usize| Service::of(&service("a", ports), &families);
+    let cluster = Cluster { families: Families::new(&[]), table_blocks: 1 };
+    let of = |ports: usize| Service::of(&service("a", ports), &cluster);
     let slices = |names: &[(&str, usize)]| -> Vec<(String, Box<str>, Slice)> {
         let of = |(name, endpoints): &(&str, usize)| {
             let (_, parsed) = Slice::of(slice("a", name, *endpoints)).expect("a slice");
@@ -175,12 +175,12 @@ fn what_is_gone_is_not_counted_again() {
     };
     counts.replace_slices(slices(&[("a1", 3), ("a2", 2)]));
     counts.replace_services(vec![("demo/a".into(), of(2)), ("demo/b".into(), of(5))]);
-    assert_eq!((counts.all(), counts.most_backends(0)), ([[7, 0], [5, 0], [0, 0], [0, 0]], 5));
+    assert_eq!((counts.all(), counts.most_backends(0)), ([[7, 0], [5, 0], [0, 0], [0, 0], [0, 0]], 5));
     counts.replace_services(vec![("demo/a".into(), of(1))]);
-    assert_eq!(counts.all(), [[1, 0], [5, 0], [0, 0], [0, 0]]);
+    assert_eq!(counts.all(), [[1, 0], [5, 0], [0, 0], [0, 0], [0, 0]]);
     counts.replace_slices(slices(&[("a2", 4)]));
-    assert_eq!((counts.all(), counts.most_backends(0)), ([[1, 0], [4, 0], [0, 0], [0, 0]], 4));
+    assert_eq!((counts.all(), counts.most_backends(0)), ([[1, 0], [4, 0], [0, 0], [0, 0], [0, 0]], 4));
     counts.set("demo/a", Part::Slice("a2".into(), None));
     counts.set("demo/a", Part::Service(Service::default()));
-    assert_eq!((counts.all(), counts.most_backends(0)), ([[0, 0]; 4], 0));
+    assert_eq!((counts.all(), counts.most_backends(0)), ([[0, 0]; 5], 0));
 }
