@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{
     Addr4, Addr6, Address, Be16,
     family::{of_families, pod_of_families},
-    limits::SOCKET_ORIGINS_MAX,
+    limits::{FIRST_BACKENDS, SOCKET_ORIGINS_MAX},
 };
 
 /// One port of a Service: it has its own backends. Dense, allocated by the agent.
@@ -72,6 +72,24 @@ pub struct FrontendValue {
 }
 const _: () = assert!(size_of::<FrontendValue>() == 16);
 
+of_families! {
+    /// What the map of frontends holds.
+    pub struct FrontendEntry<A> {
+        pub value: FrontendValue,
+        /// With [`frontend_flag::FIRST`] the backends of the first slots, so that those of most services take no other look
+        /// into memory: of a table that no cache holds each look takes 0.3 us.
+        pub first: [Backend<A>; FIRST_BACKENDS],
+    }
+}
+const _: () = assert!(size_of::<FrontendEntry<Addr4>>() == 64 && size_of::<FrontendEntry<Addr6>>() == 112);
+
+impl<A: Address> From<FrontendValue> for FrontendEntry<A> {
+    /// Its backends are found in their own map.
+    fn from(value: FrontendValue) -> Self {
+        Self { value, ..Self::default() }
+    }
+}
+
 /// Bits of [`FrontendValue::flags`]; the upper four are the size of a Maglev table ([`crate::maglev::flags`]).
 pub mod frontend_flag {
     /// Only backends on this node (`internalTrafficPolicy: Local`, `externalTrafficPolicy: Local`).
@@ -88,6 +106,8 @@ pub mod frontend_flag {
     pub const HOST_PORT: u16 = 1 << 5;
     /// Direct server return: a backend on another node sees its client, and answers it past the node that was dialled.
     pub const DSR: u16 = 1 << 6;
+    /// The entry has the first backends ([`super::FrontendEntry`]).
+    pub const FIRST: u16 = 1 << 7;
 }
 
 /// Where a backend's address is.
@@ -217,4 +237,4 @@ crate::layout::fields! {
     FrontendValue { service, generation, backends, local, flags, affinity_s }
     BackendKey { service, generation, slot }
 }
-pod_of_families!(FrontendKey, Backend, MemberKey, RangeKey, AffinityKey, Affinity, Origin, Origins);
+pod_of_families!(FrontendKey, FrontendEntry, Backend, MemberKey, RangeKey, AffinityKey, Affinity, Origin, Origins);

@@ -27,8 +27,8 @@ pub use config::VERSION;
 pub use conntrack::{Direction, Flow, Flow1, FlowKey, FlowState, FragmentKey, OtherFlow, Ports, RehearsalFlow, Tuple};
 pub use family::{Addr4, Addr6, Address};
 pub use lb::{
-    Affinity, AffinityKey, Backend, BackendId, BackendKey, FrontendKey, FrontendValue, MemberKey, Origin, Origins,
-    RangeKey, ServiceId,
+    Affinity, AffinityKey, Backend, BackendId, BackendKey, FrontendEntry, FrontendKey, FrontendValue, MemberKey,
+    Origin, Origins, RangeKey, ServiceId,
 };
 pub use maglev::{MaglevBlock, MaglevKey};
 pub use rate::{PodRate, pod_flag};

@@ -12,6 +12,8 @@ pub const FRONTENDS_MAX: u32 = 262_144;
 pub const BACKENDS_MAX: u32 = 1_048_576;
 /// Backends of one service port. Slots are `u16`.
 pub const SERVICE_BACKENDS_MAX: u16 = 32_768;
+/// Of these, those that a frontend's own entry has besides: IPv4's entry and the kernel's header are two cache lines.
+pub const FIRST_BACKENDS: usize = 4;
 /// Members of services with session affinity.
 pub const MEMBERS_MAX: u32 = 262_144;
 /// Source ranges of load balancers, over all services.

@@ -4,6 +4,7 @@ use xebec_abi::{
     Affinity, AffinityKey, Backend, BackendKey, Be16, Counter, FrontendKey, FrontendValue, MemberKey, Tuple,
     config::{CLIENT_ADDR, CLIENT_NETNS},
     lb::frontend_flag,
+    limits::FIRST_BACKENDS,
     maglev::FLAGS as MAGLEV_FLAGS,
 };
 
@@ -54,7 +55,7 @@ pub fn select<A: Family, T: Tables<A>>(
     loop {
         let Some(frontend) = tables.frontend(key) else { return Selection::NotAService };
         choice.frontend = frontend;
-        match backend(tables, client, pick, choice) {
+        match backend(tables, key, client, pick, choice) {
             Ok(true) => return Selection::Backend,
             // The frontend was replaced, and its old backends deleted, since it was read.
             Err(Replaced) if !last => tables.count(Counter::FrontendRetry, 0),
@@ -77,6 +78,7 @@ struct Replaced;
 #[inline(always)]
 fn backend<A: Family, T: Tables<A>>(
     tables: &T,
+    key: &FrontendKey<A>,
     client: Client<A>,
     pick: u32,
     choice: &mut Choice<A>,
@@ -88,13 +90,13 @@ fn backend<A: Family, T: Tables<A>>(
         return Ok(false);
     }
     if frontend.affinity_s == 0 {
-        slot(tables, count, client, pick, choice)?;
+        slot(tables, key, count, client, pick, choice)?;
         return Ok(true);
     }
     choice.key = affinity_key(frontend, client);
     let now_ns = tables.now_ns();
     if !remembered(tables, now_ns, is_near, choice) {
-        slot(tables, count, client, pick, choice)?;
+        slot(tables, key, count, client, pick, choice)?;
     }
     remember(tables, now_ns, choice);
     Ok(true)
@@ -103,6 +105,7 @@ fn backend<A: Family, T: Tables<A>>(
 #[inline(always)]
 fn slot<A: Family, T: Tables<A>>(
     tables: &T,
+    key: &FrontendKey<A>,
     count: u16,
     client: Client<A>,
     pick: u32,
@@ -115,6 +118,10 @@ fn slot<A: Family, T: Tables<A>>(
         Client::Addr(_) => maglev::slot(tables, frontend, count, pick).ok_or(Replaced)?,
         Client::Passed(_) => near(tables, frontend, count, pick).ok_or(Replaced)?,
     };
+    let is_first = frontend.flags & frontend_flag::FIRST != 0 && usize::from(slot) < FIRST_BACKENDS;
+    if is_first {
+        return if tables.first_backend(key, frontend, slot, &mut choice.backend) { Ok(()) } else { Err(Replaced) };
+    }
     let key = BackendKey { service: frontend.service, generation: frontend.generation, slot };
     choice.backend = tables.backend(&key).ok_or(Replaced)?;
     Ok(())

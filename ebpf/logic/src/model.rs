@@ -338,6 +338,11 @@ impl<A: Family> Tables<A> for Model<A> {
         self.backends.get(key).copied()
     }
 
+    fn first_backend(&self, _: &FrontendKey<A>, frontend: &FrontendValue, slot: u16, backend: &mut Backend<A>) -> bool {
+        let FrontendValue { service, generation, .. } = *frontend;
+        self.backend(&BackendKey { service, generation, slot }).map(|found| *backend = found).is_some()
+    }
+
     fn maglev(&self, key: &MaglevKey, entry: u8) -> Option<u16> {
         self.maglev.get(key).map(|block| block.slots[usize::from(entry)])
     }

@@ -68,6 +68,15 @@ pub trait Settings<A> {
 pub trait Tables<A: Family>: Settings<A> + Host {
     fn frontend(&self, key: &FrontendKey<A>) -> Option<FrontendValue>;
     fn backend(&self, key: &BackendKey) -> Option<Backend<A>>;
+    /// Makes `backend` that of one of the first slots, of a frontend that has them in its own entry. False if it was replaced
+    /// since its value was read.
+    fn first_backend(
+        &self,
+        key: &FrontendKey<A>,
+        frontend: &FrontendValue,
+        slot: u16,
+        backend: &mut Backend<A>,
+    ) -> bool;
     /// The slot that an entry of a Maglev table names.
     fn maglev(&self, key: &MaglevKey, entry: u8) -> Option<u16>;
     fn is_member(&self, key: &MemberKey<A>) -> bool;

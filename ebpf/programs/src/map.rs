@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use xebec_abi::{
     Addr4, Addr6, Affinity, AffinityKey, Backend, BackendKey, Counter, DropReason, Endpoint, Flow, FlowKey,
-    FragmentKey, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MapId, MemberKey, Origins,
-    PodRate, Ports, PrefixKey, RangeKey, ServiceId, Traffic, Tuple,
+    FragmentKey, FrontendEntry, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MapId,
+    MemberKey, Origins, PodRate, Ports, PrefixKey, RangeKey, ServiceId, Traffic, Tuple,
     latency::{Latency, LatencyKey},
     limits,
     stats::{MAP_ERRORS_ENTRIES, TRAFFIC_ENTRIES},
@@ -31,7 +31,7 @@ const EBUSY: i32 = 16;
 /// A hash map whose memory grows with its entries.
 type Grown<K, V, const N: usize> = HashMap<K, V, N, NO_PREALLOC>;
 
-type Frontends<A> = Grown<FrontendKey<A>, FrontendValue, { limits::FRONTENDS_MAX as usize }>;
+type Frontends<A> = Grown<FrontendKey<A>, FrontendEntry<A>, { limits::FRONTENDS_MAX as usize }>;
 type Backends<A> = Grown<BackendKey, Backend<A>, { limits::BACKENDS_MAX as usize }>;
 type Maglev = Grown<MaglevKey, MaglevBlock, { limits::MAGLEV_BLOCKS_MAX as usize }>;
 type Members<A> = Grown<MemberKey<A>, u32, { limits::MEMBERS_MAX as usize }>;
@@ -481,13 +481,39 @@ where
     #[inline(always)]
     fn frontend(&self, key: &FrontendKey<A>) -> Option<FrontendValue> {
         // SAFETY: see above.
-        unsafe { A::frontends().get(key) }.copied()
+        unsafe { A::frontends().get(key) }.map(|entry| entry.value)
     }
 
     #[inline(always)]
     fn backend(&self, key: &BackendKey) -> Option<Backend<A>> {
         // SAFETY: see above.
         unsafe { A::backends().get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn first_backend(
+        &self,
+        key: &FrontendKey<A>,
+        frontend: &FrontendValue,
+        slot: u16,
+        backend: &mut Backend<A>,
+    ) -> bool {
+        let Some(entry) = A::frontends().get_ptr(key) else { return false };
+        let mut slot = usize::from(slot);
+        // The caller has seen that it is one of them; the verifier may have forgotten.
+        // SAFETY: one register is masked.
+        unsafe { core::arch::asm!("{0} &= 3", inout(reg) slot, options(pure, nomem)) };
+        // SAFETY: see above.
+        *backend = unsafe { (*entry).first[slot & (limits::FIRST_BACKENDS - 1)] };
+        // After it, so that an entry that got another service meanwhile says so.
+        // SAFETY: the pointer is to an entry that was alive.
+        let (service, generation) = unsafe {
+            (
+                (&raw const (*entry).value.service).read_volatile(),
+                (&raw const (*entry).value.generation).read_volatile(),
+            )
+        };
+        service == frontend.service && generation == frontend.generation
     }
 
     #[inline(always)]

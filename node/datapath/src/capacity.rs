@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fs, io, path::Path, str::FromStr};
 
 use aya::Pod;
 use xebec_abi::{
-    Addr4, Addr6, Backend, BackendKey, FrontendKey, FrontendValue, MaglevBlock, MaglevKey, MemberKey, RangeKey,
+    Addr4, Addr6, Backend, BackendKey, FrontendEntry, FrontendKey, MaglevBlock, MaglevKey, MemberKey, RangeKey,
     layout::Layout, limits,
 };
 
@@ -95,7 +95,7 @@ impl Capacity {
     fn resize_family<A: Family>(&self, pins: (&Path, &Records), change: Change, need: &Self) -> Result<bool> {
         let more = |need: u32, limit: u32| (change, need, limit);
         Ok([
-            resize::<FrontendKey<A>, FrontendValue>(pins, A::FRONTENDS, more(need.frontends, self.frontends))?,
+            resize::<FrontendKey<A>, FrontendEntry<A>>(pins, A::FRONTENDS, more(need.frontends, self.frontends))?,
             resize::<BackendKey, Backend<A>>(pins, A::BACKENDS, more(need.backends, self.backends))?,
             resize::<MemberKey<A>, u32>(pins, A::MEMBERS, more(need.members, self.members))?,
             resize::<TrieKey<RangeKey<A>>, u32>(pins, A::RANGES, more(need.source_ranges, self.source_ranges))?,

@@ -10,8 +10,8 @@ use aya::{
     programs::{TestRun, TestRunOptions},
 };
 use xebec_abi::{
-    Backend4, BackendId, BackendKey, Be16, Endpoint4, FrontendKey4, FrontendValue, LocalPod, PrefixKey4, ServiceId,
-    names, proto,
+    Backend4, BackendId, Be16, Endpoint4, FrontendEntry, FrontendKey4, FrontendValue, LocalPod, PrefixKey4, ServiceId,
+    lb::frontend_flag, limits::FIRST_BACKENDS, names, proto,
 };
 
 use crate::{
@@ -81,9 +81,10 @@ fn populate(ebpf: &mut Ebpf) -> Result<()> {
     put(ebpf, names::IPCACHE4, remote, Endpoint4 { node: [172, 30, 0, 12], identity: 0 })?;
     let service = ServiceId(1);
     let frontend = FrontendKey4 { addr: [10, 96, 0, 1], port: Be16::new(80), proto: proto::UDP, scope: 0 };
-    put(ebpf, names::LB4_FRONTENDS, frontend, FrontendValue { service, backends: 1, ..FrontendValue::default() })?;
+    let value = FrontendValue { service, backends: 1, flags: frontend_flag::FIRST, ..FrontendValue::default() };
     let backend = Backend4 { addr: [10, 244, 1, 3], port: Be16::new(80), id: BackendId(1), ..Backend4::default() };
-    put(ebpf, names::LB4_BACKENDS, BackendKey { service, ..BackendKey::default() }, backend)
+    let first = [backend; FIRST_BACKENDS];
+    put(ebpf, names::LB4_FRONTENDS, frontend, FrontendEntry { value, first })
 }
 
 fn put<K: Pod, V: Pod>(ebpf: &mut Ebpf, map: &'static str, key: K, value: V) -> Result<()> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use xebec_abi::{
-    Addr4, Addr6, FrontendKey, FrontendValue, ServiceId,
+    Addr4, Addr6, FrontendEntry, FrontendKey, ServiceId,
     latency::{BUCKETS, Latency, LatencyKey},
     lb::{frontend_flag, scope},
     names,
@@ -168,8 +168,8 @@ fn frontends<A: Family>(directory: &Path, wanted: &HashSet<ServiceId>) -> Result
     const OTHER: u16 =
         frontend_flag::NODE_PORT | frontend_flag::LOAD_BALANCER | frontend_flag::EXTERNAL_IP | frontend_flag::HOST_PORT;
     let mut frontends = HashMap::new();
-    let table: Table<FrontendKey<A>, FrontendValue> = Table::open(directory, A::FRONTENDS)?;
-    for (key, value) in table.entries()? {
+    let table: Table<FrontendKey<A>, FrontendEntry<A>> = Table::open(directory, A::FRONTENDS)?;
+    for (key, FrontendEntry { value, .. }) in table.entries()? {
         let addr = key.addr.ip();
         if key.scope == scope::INTERNAL && wanted.contains(&value.service) && !is_canary(addr) {
             let rank = (value.flags & OTHER != 0, SocketAddr::new(addr, key.port.get()));

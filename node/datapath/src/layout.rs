@@ -8,8 +8,8 @@ pub mod step;
 use std::{collections::HashSet, fs, os::fd::AsFd, path::Path};
 
 use xebec_abi::{
-    Addr4, Addr6, Affinity, AffinityKey, Backend, BackendKey, Endpoint, Flow1, FlowKey, FragmentKey, FrontendKey,
-    FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, Origins, PodRate, Ports, PrefixKey,
+    Addr4, Addr6, Affinity, AffinityKey, Backend, BackendKey, Endpoint, Flow1, FlowKey, FragmentKey, FrontendEntry,
+    FrontendKey, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, Origins, PodRate, Ports, PrefixKey,
     RangeKey, RehearsalFlow, Traffic,
     latency::{Latency, LatencyKey},
     layout::{Layout, entry},
@@ -54,7 +54,7 @@ pub fn all(layout: MapLayout) -> Vec<(&'static str, u64)> {
 fn of_family<A: Family>(layout: MapLayout) -> [(&'static str, u64); 16] {
     let flows = flows::<A>(layout);
     [
-        (A::FRONTENDS, of::<FrontendKey<A>, FrontendValue>()),
+        (A::FRONTENDS, of::<FrontendKey<A>, FrontendEntry<A>>()),
         (A::BACKENDS, of::<BackendKey, Backend<A>>()),
         (A::MEMBERS, of::<MemberKey<A>, u32>()),
         (A::RANGES, of::<TrieKey<RangeKey<A>>, u32>()),

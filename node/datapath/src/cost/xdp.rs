@@ -8,8 +8,11 @@ use aya::{
     programs::{ProgramError, TestRun, TestRunOptions, XdpMode as Attach},
 };
 use xebec_abi::{
-    Addr4, Addr6, Backend, BackendKey, Be16, Direction, Flow, FlowKey, FlowState, FrontendKey, FrontendValue, Ports,
-    ServiceId, Tuple, lb::scope, proto,
+    Addr4, Addr6, Backend, Be16, Direction, Flow, FlowKey, FlowState, FrontendEntry, FrontendKey, FrontendValue, Ports,
+    ServiceId, Tuple,
+    lb::{frontend_flag, scope},
+    limits::FIRST_BACKENDS,
+    proto,
 };
 
 use super::{Cost, REPEAT, put};
@@ -175,7 +178,7 @@ fn establish<A: Measured>(ebpf: &mut Ebpf) -> Result<()> {
 fn serve<A: Measured>(ebpf: &mut Ebpf) -> Result<()> {
     let (addr, port, service) = (A::SERVICE, Be16::new(SERVICE_PORT), ServiceId(9));
     let key = FrontendKey { addr, port, proto: proto::UDP, scope: scope::EXTERNAL };
-    put(ebpf, A::FRONTENDS, key, FrontendValue { service, backends: 1, ..FrontendValue::default() })?;
-    let backend = Backend { addr, port, ..Backend::default() };
-    put(ebpf, A::BACKENDS, BackendKey { service, ..BackendKey::default() }, backend)
+    let value = FrontendValue { service, backends: 1, flags: frontend_flag::FIRST, ..FrontendValue::default() };
+    let first = [Backend { addr, port, ..Backend::default() }; FIRST_BACKENDS];
+    put(ebpf, A::FRONTENDS, key, FrontendEntry { value, first })
 }

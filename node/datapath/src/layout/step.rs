@@ -4,7 +4,9 @@
 use std::collections::{HashSet, VecDeque};
 
 use aya::Pod;
-use xebec_abi::{Addr4, Addr6, Flow1, FlowKey, RehearsalFlow, layout::Layout};
+use xebec_abi::{
+    Addr4, Addr6, Flow1, FlowKey, FrontendEntry, FrontendKey, FrontendValue, RehearsalFlow, layout::Layout,
+};
 
 use crate::{family::Family, sys};
 
@@ -57,7 +59,8 @@ fn of_family<A: Family>() -> Vec<Step> {
             Step::new::<FlowKey<A>, RehearsalFlow<A>, FlowKey<A>, Flow1<A>>(map),
         ]
     };
-    [flows(A::CONNTRACK), flows(A::NAT)].concat()
+    let frontends = Step::new::<FrontendKey<A>, FrontendValue, FrontendKey<A>, FrontendEntry<A>>(A::FRONTENDS);
+    [flows(A::CONNTRACK).to_vec(), flows(A::NAT).to_vec(), vec![frontends]].concat()
 }
 
 /// The shortest way from one layout of a map to another.

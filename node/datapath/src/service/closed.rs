@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use xebec_abi::{
-    Address, Be16, FrontendKey, FrontendValue,
+    Address, Be16, FrontendEntry, FrontendKey, FrontendValue,
     lb::{frontend_flag, scope},
 };
 
@@ -16,9 +16,9 @@ pub struct Closed<A: Address>(HashMap<A, HashSet<FrontendKey<A>>>);
 
 impl<A: Address> Closed<A> {
     /// From what is in the map. An entry whose last frontend went in a crash goes with the next one of its address.
-    pub fn adopt(entries: &[(FrontendKey<A>, FrontendValue)]) -> Self {
+    pub fn adopt(entries: &[(FrontendKey<A>, FrontendEntry<A>)]) -> Self {
         let mut closed = Self::default();
-        for (key, _) in entries.iter().filter(|(key, value)| is_address(key) || announces(key, value)) {
+        for (key, _) in entries.iter().filter(|(key, entry)| is_address(key) || announces(key, &entry.value)) {
             let frontends = closed.0.entry(key.addr).or_default();
             if !is_address(key) {
                 frontends.insert(*key);
@@ -27,27 +27,27 @@ impl<A: Address> Closed<A> {
         closed
     }
 
-    pub fn add(&mut self, table: &Table<FrontendKey<A>, FrontendValue>, key: &FrontendKey<A>) -> Result<()> {
+    pub fn add(&mut self, table: &Table<FrontendKey<A>, FrontendEntry<A>>, key: &FrontendKey<A>) -> Result<()> {
         if !self.0.contains_key(&key.addr) {
-            table.put(&address(key.addr), &FrontendValue::default())?;
+            table.put(&address(key.addr), &FrontendEntry::default())?;
         }
         self.0.entry(key.addr).or_default().insert(*key);
         Ok(())
     }
 
     /// Puts entries back that are missing; returns their addresses.
-    pub fn repair(&self, table: &Table<FrontendKey<A>, FrontendValue>) -> Result<Vec<A>> {
+    pub fn repair(&self, table: &Table<FrontendKey<A>, FrontendEntry<A>>) -> Result<Vec<A>> {
         let mut missing = Vec::new();
         for addr in self.0.keys() {
             if table.get(&address(*addr))?.is_none() {
-                table.put(&address(*addr), &FrontendValue::default())?;
+                table.put(&address(*addr), &FrontendEntry::default())?;
                 missing.push(*addr);
             }
         }
         Ok(missing)
     }
 
-    pub fn remove(&mut self, table: &Table<FrontendKey<A>, FrontendValue>, key: &FrontendKey<A>) -> Result<()> {
+    pub fn remove(&mut self, table: &Table<FrontendKey<A>, FrontendEntry<A>>, key: &FrontendKey<A>) -> Result<()> {
         let Some(frontends) = self.0.get_mut(&key.addr) else { return Ok(()) };
         frontends.remove(key);
         if frontends.is_empty() {

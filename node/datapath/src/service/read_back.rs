@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use xebec_abi::{Backend as Value, BackendKey, FrontendKey as Key, FrontendValue, lb::backend_flag, maglev};
+use xebec_abi::{
+    Backend as Value, BackendKey, FrontendEntry, FrontendKey as Key, FrontendValue,
+    lb::{backend_flag, frontend_flag},
+    maglev,
+};
 
 use super::{
     Backend, Frontend, FrontendKey, Programmed, closed,
@@ -20,8 +24,9 @@ impl<A: Family> Store<A> {
         let frontends = self.frontends.entries()?;
         let mut whole = HashMap::new();
         let mut programmed = Vec::with_capacity(frontends.len());
-        for (key, value) in frontends.iter().filter(|(key, _)| !closed::is_address(key)) {
-            let mut frontend = self.programmed(key, value, &backends);
+        for (key, entry) in frontends.iter().filter(|(key, _)| !closed::is_address(key)) {
+            let value = &entry.value;
+            let mut frontend = self.programmed(key, entry, &backends);
             if let Algorithm::Maglev(size) = frontend.algorithm {
                 // A service's frontends share a table.
                 let table = (value.service, value.generation);
@@ -49,7 +54,17 @@ impl<A: Family> Store<A> {
         Ok(true)
     }
 
-    fn programmed(&self, key: &Key<A>, value: &FrontendValue, backends: &HashMap<BackendKey, Value<A>>) -> Programmed {
+    fn programmed(
+        &self,
+        key: &Key<A>,
+        FrontendEntry { value, first }: &FrontendEntry<A>,
+        backends: &HashMap<BackendKey, Value<A>>,
+    ) -> Programmed {
+        // One that the frontend's entry has otherwise is none.
+        let has_first = value.flags & frontend_flag::FIRST != 0;
+        let is_as_first = |(slot, backend): &(BackendKey, &Value<A>)| {
+            !has_first || first.get(usize::from(slot.slot)).is_none_or(|first| first == *backend)
+        };
         let backend = |backend: &Value<A>| Backend {
             addr: backend.addr.ip(),
             port: backend.port.get(),
@@ -60,7 +75,7 @@ impl<A: Family> Store<A> {
         Programmed {
             frontend: Frontend {
                 key: FrontendKey { addr: key.addr.ip(), port: key.port.get(), proto: key.proto, scope: key.scope },
-                flags: value.flags & !maglev::FLAGS,
+                flags: value.flags & !maglev::FLAGS & !frontend_flag::FIRST,
             },
             service: value.service,
             affinity: (value.affinity_s != 0).then(|| Duration::from_secs(u64::from(value.affinity_s))),
@@ -69,7 +84,11 @@ impl<A: Family> Store<A> {
                 Some(size) => Algorithm::Maglev(size),
                 None => Algorithm::Random,
             },
-            backends: slots(value).filter_map(|slot| backends.get(&slot)).map(backend).collect(),
+            backends: slots(value)
+                .filter_map(|slot| Some((slot, backends.get(&slot)?)))
+                .filter(is_as_first)
+                .map(|(_, found)| backend(found))
+                .collect(),
         }
     }
 }

@@ -8,10 +8,10 @@ use std::{
 };
 
 use xebec_abi::{
-    Backend as Value, BackendId, BackendKey, Be16, FrontendKey as Key, FrontendValue, MaglevBlock, MaglevKey,
-    MemberKey, ServiceId,
+    Backend as Value, BackendId, BackendKey, Be16, FrontendEntry, FrontendKey as Key, FrontendValue, MaglevBlock,
+    MaglevKey, MemberKey, ServiceId,
     lb::{backend_flag, frontend_flag},
-    limits::SERVICE_BACKENDS_MAX,
+    limits::{FIRST_BACKENDS, SERVICE_BACKENDS_MAX},
     maglev,
 };
 
@@ -36,7 +36,7 @@ const GRACE_NS: u64 = 500_000_000;
 /// The maps, and what is in them.
 #[derive(Debug)]
 pub struct Store<A: Family> {
-    pub(super) frontends: Table<Key<A>, FrontendValue>,
+    pub(super) frontends: Table<Key<A>, FrontendEntry<A>>,
     pub(super) backends: Table<BackendKey, Value<A>>,
     pub(super) maglev: Table<MaglevKey, MaglevBlock>,
     members: Table<MemberKey<A>, u32>,
@@ -52,7 +52,7 @@ pub struct Store<A: Family> {
 
 /// The maps that are pinned.
 pub struct Pinned<A: Family> {
-    frontends: Table<Key<A>, FrontendValue>,
+    frontends: Table<Key<A>, FrontendEntry<A>>,
     backends: Table<BackendKey, Value<A>>,
     maglev: Table<MaglevKey, MaglevBlock>,
     members: Table<MemberKey<A>, u32>,
@@ -90,7 +90,7 @@ struct Writes<A: Family> {
     members: Vec<MemberKey<A>>,
     backends: (Vec<BackendKey>, Vec<Value<A>>),
     maglev: (Vec<MaglevKey>, Vec<MaglevBlock>),
-    frontends: (Vec<Key<A>>, Vec<FrontendValue>),
+    frontends: (Vec<Key<A>>, Vec<FrontendEntry<A>>),
     stale_members: Vec<MemberKey<A>>,
     /// Values of frontends that no frontend has any more.
     retired: Vec<FrontendValue>,
@@ -127,7 +127,7 @@ impl<A: Family> Store<A> {
         }
         let entries = self.frontends.entries()?;
         self.closed = Closed::adopt(&entries);
-        for (key, value) in entries.into_iter().filter(|(key, _)| !closed::is_address(key)) {
+        for (key, FrontendEntry { value, .. }) in entries.into_iter().filter(|(key, _)| !closed::is_address(key)) {
             self.reference(key, value, ids);
             ids.adopt(value.service);
         }
@@ -201,10 +201,10 @@ impl<A: Family> Store<A> {
         }
         let frontends = writes.frontends.0.iter().zip(&writes.frontends.1);
         let announced: Vec<_> =
-            frontends.filter(|(key, value)| closed::announces(key, value)).map(|(key, _)| *key).collect();
+            frontends.filter(|(key, entry)| closed::announces(key, &entry.value)).map(|(key, _)| *key).collect();
         // The flip.
         self.frontends.put_all(&writes.frontends.0, &writes.frontends.1)?;
-        for (key, value) in writes.frontends.0.into_iter().zip(writes.frontends.1) {
+        for (key, FrontendEntry { value, .. }) in writes.frontends.0.into_iter().zip(writes.frontends.1) {
             if let Some(orphan) = self.reference(key, value, ids) {
                 writes.retired.push(orphan);
                 self.ranges.put(orphan.service, &[])?;
@@ -241,9 +241,14 @@ impl<A: Family> Store<A> {
         // Local backends take the first slots, so that "local only" is a smaller count.
         backends.sort_by_key(|backend| !backend.local);
         let local = backends.iter().filter(|backend| backend.local).count() as u16;
+        let mut first = [Value::default(); FIRST_BACKENDS];
         for (slot, backend) in (0..).zip(&backends) {
+            let backend = value_of(backend)?;
+            if let Some(first) = first.get_mut(usize::from(slot)) {
+                *first = backend;
+            }
             writes.backends.0.push(BackendKey { service: id, generation, slot });
-            writes.backends.1.push(value_of(backend)?);
+            writes.backends.1.push(backend);
         }
         let affinity_s =
             service.affinity.map_or(0, |lifetime| u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX).max(1));
@@ -253,10 +258,10 @@ impl<A: Family> Store<A> {
         let is_used = keys.iter().any(|(_, flags)| leads_to_all(*flags));
         let table = if is_used { plan_table(id, generation, service.algorithm, &backends, writes) } else { 0 };
         for (key, flags) in &keys {
-            let flags = flags | if leads_to_all(*flags) { table } else { 0 };
+            let flags = flags | frontend_flag::FIRST | if leads_to_all(*flags) { table } else { 0 };
             let value = FrontendValue { service: id, generation, backends: count, local, flags, affinity_s };
             writes.frontends.0.push(*key);
-            writes.frontends.1.push(value);
+            writes.frontends.1.push(FrontendEntry { value, first });
         }
         if let Some(old) = old {
             writes.retired.push(old);

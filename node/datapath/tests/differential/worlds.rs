@@ -10,8 +10,8 @@ use aya::{
 use rand::{Rng, rngs::StdRng};
 use xebec_abi::{
     Affinity, AffinityKey, Backend, BackendId, BackendKey, Be16, Counter, DropReason, Endpoint, Flow, FlowKey,
-    FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, PodRate, PrefixKey,
-    RangeKey, ServiceId, Traffic,
+    FrontendEntry, FrontendKey, FrontendValue, L2Key, L2Mac, LocalPod, MaglevBlock, MaglevKey, MemberKey, PodRate,
+    PrefixKey, RangeKey, ServiceId, Traffic,
     lb::{frontend_flag, scope},
     maglev, names, pod_flag, proto,
 };
@@ -92,7 +92,7 @@ where
         let Self { ebpf, model, .. } = &mut worlds;
         fill(ebpf, A::MAPS.announced, &model.announced);
         fill(ebpf, A::MAPS.pods, &model.pods);
-        fill(ebpf, A::MAPS.frontends, &model.frontends);
+        fill(ebpf, A::MAPS.frontends, &entries(model));
         fill(ebpf, A::MAPS.backends, &model.backends);
         fill(ebpf, A::MAPS.maglev, &model.maglev);
         fill(ebpf, A::MAPS.members, &model.members);
@@ -157,7 +157,8 @@ where
             let is_local = frontend.flags & frontend_flag::LOCAL_ONLY != 0;
             let is_dsr = id == 3 || (id > 4 && !is_local && random.random());
             let dsr = if is_dsr { frontend_flag::DSR } else { 0 };
-            let flags = frontend.flags | dsr | table(&mut self.model.maglev, &frontend, random);
+            let first = if random.random() { frontend_flag::FIRST } else { 0 };
+            let flags = frontend.flags | dsr | first | table(&mut self.model.maglev, &frontend, random);
             let frontend = FrontendValue { flags, ..frontend };
             let protocol = match id {
                 5 | 8 => proto::SCTP,
@@ -316,6 +317,21 @@ fn count(ebpf: &Ebpf, name: &str, index: u32) -> u64 {
     let map: &Map = ebpf.map(name).unwrap();
     let array: PerCpuArray<_, Traffic> = map.try_into().unwrap();
     array.get(&index, 0).unwrap().iter().map(|traffic| traffic.packets).sum()
+}
+
+/// Frontends as the kernel has them.
+fn entries<A: Tested>(model: &Model<A>) -> HashMap<FrontendKey<A>, FrontendEntry<A>>
+where
+    Node<A>: Default,
+{
+    let entry = |value: &FrontendValue| {
+        let FrontendValue { service, generation, .. } = *value;
+        let backend = |slot| model.backends.get(&BackendKey { service, generation, slot }).copied().unwrap_or_default();
+        let has_first = value.flags & frontend_flag::FIRST != 0;
+        let first = if has_first { [0, 1, 2, 3].map(backend) } else { Default::default() };
+        FrontendEntry { value: *value, first }
+    };
+    model.frontends.iter().map(|(key, value)| (*key, entry(value))).collect()
 }
 
 /// Some services have a Maglev table, which leads to their backends in no order; says how large.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aya::maps::{HashMap, Map, MapData};
-use xebec_abi::{LocalPod, names, proto::TCP};
+use xebec_abi::{Be16, FrontendEntry, FrontendKey4, LocalPod, lb::scope, names, proto::TCP};
 use xebec_datapath::DriftKind;
 
 use crate::{
@@ -77,6 +77,22 @@ async fn programs_pins_and_entries_come_back() {
     pods.insert(client.ip.octets(), other, 0).unwrap();
     pods.insert([10, 244, 9, 9], other, 0).unwrap();
     check(node, &[(MapEntry, names::PODS4), (MapEntry, names::PODS4)]);
+    // A frontend's own entry says otherwise than the backends' map: that is none of its backends, and is written again.
+    let backends = || {
+        let programmed = node.datapath().frontends().unwrap();
+        programmed.iter().find(|programmed| programmed.frontend.key.addr == VIP).unwrap().backends.len()
+    };
+    let before = backends();
+    let frontends = Map::HashMap(MapData::from_pin(links.with_file_name(names::LB4_FRONTENDS)).unwrap());
+    let mut frontends: HashMap<_, FrontendKey4, FrontendEntry<[u8; 4]>> = frontends.try_into().unwrap();
+    let key = FrontendKey4 { addr: VIP.octets(), port: Be16::new(80), proto: TCP, scope: scope::INTERNAL };
+    let mut entry = frontends.get(&key, 0).unwrap();
+    entry.first[0].addr = client.ip.octets();
+    frontends.insert(key, entry, 0).unwrap();
+    assert_eq!(backends(), before - 1);
+    node.put(VIP, 80, TCP, &[(server.ip, 80)]);
+    assert_eq!(backends(), before);
+
     let pods6 = Map::HashMap(MapData::from_pin(links.with_file_name(names::PODS6)).unwrap());
     let mut pods6: HashMap<_, [u8; 16], LocalPod> = pods6.try_into().unwrap();
     pods6.insert(Ipv6Addr::LOCALHOST.octets(), other, 0).unwrap();
