@@ -133,7 +133,7 @@ fn run(command: Command) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         if command.is_daemon() {
-            tokio::spawn(memory::trim_after_start());
+            tokio::spawn(memory::trim_for_ever());
         }
         match command {
             Command::Server(server) => server.run().await,

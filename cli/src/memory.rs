@@ -1,15 +1,21 @@
-//! A daemon gives back what only its start needed: a third of what it has resident by then.
+//! A daemon gives back what only its start needed, a third of what it has resident by then, and later what a crowd of changes
+//! did, or programs that were loaded again.
 
 use std::ffi::{c_int, c_void};
 use std::time::Duration;
 
 /// Programs are loaded, caches filled and the first certificates checked by then.
 const START: Duration = Duration::from_secs(10);
+/// Between two later times: what is unmapped and still needed is mapped again within milliseconds.
+const PERIOD: Duration = Duration::from_mins(5);
 
-/// Once, [`START`] after the call, see [`trim`].
-pub async fn trim_after_start() {
+/// [`START`] after the call, and every [`PERIOD`] after that, for ever: see [`trim`].
+pub async fn trim_for_ever() {
     tokio::time::sleep(START).await;
-    trim();
+    loop {
+        trim();
+        tokio::time::sleep(PERIOD).await;
+    }
 }
 
 /// Free heap goes back to the kernel (malloc_trim(3)), and the pages of this binary that are mapped are unmapped

@@ -141,12 +141,12 @@ async fn attempt(
             Err(error) => drop(outcomes.insert(format!("sockets in {place}"), Some(error.to_string()))),
         }
     }
-    for frontend in frontends {
+    for (frontend, backend) in frontends.into_iter().zip(backends) {
         let program = if frontend.is_ipv4() { "from_pod" } else { "from_pod6" };
         let of_family =
             |record: Record| Some((record.ips().find(|ip| ip.is_ipv4() == frontend.is_ipv4())?, record.netns));
         if let Some((ip, netns)) = network.records().into_iter().find_map(of_family) {
-            let fault = through_pod(&netns, ip, frontend, arrivals.clone()).await.err();
+            let fault = through_pod(&netns, source(ip, *backend), frontend, arrivals.clone()).await.err();
             outcomes.insert(program.to_owned(), fault.map(|error| error.to_string()));
         }
     }
@@ -170,16 +170,22 @@ async fn dial_from(cgroup: &Path, frontends: &[SocketAddr]) -> io::Result<Outcom
     serde_json::from_slice(&output.stdout).map_err(io::Error::other)
 }
 
+/// Where a pod's packet comes from: not from a port that an agent before this one used, as that flow still leads to what that
+/// one listened on.
+fn source(pod: IpAddr, backend: SocketAddr) -> SocketAddr {
+    SocketAddr::new(pod, backend.port())
+}
+
 /// A packet that no socket hook sees, from inside a pod.
 async fn through_pod(
     netns: &Path,
-    pod: IpAddr,
+    from: SocketAddr,
     frontend: SocketAddr,
     mut arrivals: watch::Receiver<Vec<u8>>,
 ) -> io::Result<()> {
-    let payload = [ONE_WAY, pod.to_string().as_bytes()].concat();
+    let payload = [ONE_WAY, from.to_string().as_bytes()].concat();
     arrivals.mark_unchanged();
-    let packet = client::datagram(SocketAddr::new(pod, frontend.port()), frontend, &payload);
+    let packet = client::datagram(from, frontend, &payload);
     let path = netns.to_owned();
     let sent = tokio::task::spawn_blocking(move || {
         let netns = Netns::open(&path).map_err(io::Error::other)?;
@@ -189,11 +195,24 @@ async fn through_pod(
     let arrived = arrivals.wait_for(|arrived| *arrived == payload);
     match tokio::time::timeout(WAIT, arrived).await {
         Ok(_) => Ok(()),
-        Err(_) => Err(io::Error::other(format!("a packet from the pod at {pod} to {frontend} did not arrive"))),
+        Err(_) => Err(io::Error::other(format!("a packet from the pod at {} to {frontend} did not arrive", from.ip()))),
     }
 }
 
 /// The IPv4-mapped twin of an address.
 fn mapped(address: SocketAddrV4) -> SocketAddr {
     SocketAddr::new(address.ip().to_ipv6_mapped().into(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn packets_are_of_no_flow_of_the_agent_before() {
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let (before, now) = (Backend::open(here).await.expect("a port"), Backend::open(here).await.expect("another"));
+        let pod = IpAddr::from([10, 244, 0, 2]);
+        assert_ne!(source(pod, before.address), source(pod, now.address));
+    }
 }
